@@ -1,0 +1,175 @@
+"""What a hearing-aid configuration is on the wire, and how a change of it is asked for.
+
+Levels and gains are integers in tenths of a decibel (``Ddb``). ``g50Ddb``, ``g65Ddb`` and ``g80Ddb`` are the
+gains for narrow-band inputs of 50, 65 and 80 dB SPL, ``mpoDdb`` is the maximum power output in dB SPL. Each is
+a list with one value per band of ``bandsHz``.
+"""
+
+from typing import Annotated, Final, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from .base import Answer, Ear, Id, Ordinal, Reason, StrictWire, Wire
+
+__all__ = [
+    "BAND_PATHS",
+    "BandPath",
+    "BandValues",
+    "Base",
+    "CheckAnswer",
+    "Content",
+    "Ddb",
+    "DeliveryKind",
+    "Digest",
+    "Digests",
+    "EarProgram",
+    "Finding",
+    "MicMode",
+    "Mode",
+    "Origin",
+    "Patch",
+    "PatchOp",
+    "Path",
+    "Program",
+    "References",
+    "SafetySummary",
+    "ScalarPath",
+    "Slot",
+    "Submit",
+    "SubmitAnswer",
+]
+
+Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+Ddb = Annotated[int, Meta(ge=-2_000, le=2_000)]
+MicMode = Literal["omni", "pinna", "fixed_dir", "adaptive_dir"]
+Mode = Literal["standard", "advanced"]
+DeliveryKind = Literal["volatile", "persist"]
+Origin = Literal["fitting", "first_fit"]
+BandPath = Literal["g50Ddb", "g65Ddb", "g80Ddb", "mpoDdb"]
+ScalarPath = Literal["nrDdb", "mic"]
+Path = Literal["g50Ddb", "g65Ddb", "g80Ddb", "mpoDdb", "nrDdb", "mic"]
+BAND_PATHS: Final[tuple[BandPath, ...]] = ("g50Ddb", "g65Ddb", "g80Ddb", "mpoDdb")
+BandValues = Annotated[tuple[Ddb, ...], Meta(min_length=1, max_length=48)]
+Slot = Annotated[int, Meta(ge=1, le=8)]
+
+
+class References(StrictWire, frozen=True, kw_only=True):
+    """What the numbers of a content are measured against; one choice per content, never mixed."""
+
+    gain_ref: Literal["REIG"] = "REIG"
+    level_ref: Literal["narrowband"] = "narrowband"
+    mpo_ref: Literal["coupler_2cc"] = "coupler_2cc"
+
+
+class EarProgram(StrictWire, frozen=True, kw_only=True):
+    """One program of one ear: everything that the signal processing of that slot reads."""
+
+    g50_ddb: BandValues
+    g65_ddb: BandValues
+    g80_ddb: BandValues
+    mpo_ddb: BandValues
+    nr_ddb: Ddb = 0
+    mic: MicMode = "omni"
+
+
+class Program(StrictWire, frozen=True, kw_only=True):
+    """A program slot of a pair; an ear that is absent wears no aid."""
+
+    slot: Slot
+    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    category: Literal["universal", "noise", "music", "stream", "telecoil", "tinnitus"] = "universal"
+    left: EarProgram | UnsetType = UNSET
+    right: EarProgram | UnsetType = UNSET
+
+
+class Content(StrictWire, frozen=True, kw_only=True):
+    """A whole configuration of one or two aids."""
+
+    bands_hz: Annotated[tuple[Annotated[int, Meta(ge=100, le=16_000)], ...], Meta(min_length=1, max_length=48)]
+    programs: Annotated[tuple[Program, ...], Meta(min_length=1, max_length=8)]
+    refs: References = References()
+
+
+class PatchOp(StrictWire, frozen=True, kw_only=True):
+    """One change of one leaf. ``add`` is relative and resolved on the server; the phone gets absolute values."""
+
+    op: Literal["set", "add"]
+    ear: Ear
+    path: Path
+    value: int | str
+    band: Annotated[int, Meta(ge=0, le=47)] | UnsetType = UNSET
+
+
+class Patch(StrictWire, frozen=True, kw_only=True):
+    """Changes of one program slot. A patch names its slot: the active one may not be the one that is heard."""
+
+    slot: Slot
+    ops: Annotated[tuple[PatchOp, ...], Meta(min_length=1, max_length=400)]
+
+
+class Digests(Wire, frozen=True, kw_only=True):
+    """SHA-256 of the canonical form, per ear and of the pair (``fitting.digest``)."""
+
+    pair: Digest
+    left: Digest | UnsetType = UNSET
+    right: Digest | UnsetType = UNSET
+
+
+class Base(Wire, frozen=True, kw_only=True):
+    """The revision, and what each ear held, when the change was thought of."""
+
+    revision: Id
+    left: Digest | UnsetType = UNSET
+    right: Digest | UnsetType = UNSET
+
+
+class Finding(Wire, frozen=True, kw_only=True):
+    """One thing the safety kernel noticed. ``value`` and ``limit`` are in tenths of a decibel (K4's ratio: tenths)."""
+
+    rule: str
+    severity: Literal["refuse", "warn", "trim"]
+    message: str
+    ear: Ear | UnsetType = UNSET
+    band: int | UnsetType = UNSET
+    value: int | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
+
+
+class SafetySummary(Wire, frozen=True, kw_only=True):
+    """What the safety kernel said of an accepted change; kept with the revision."""
+
+    rules: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+class Submit(Wire, frozen=True, kw_only=True):
+    """Ask for a change. Exactly one of ``patch`` and ``content``; ``Check`` takes the same and changes nothing."""
+
+    device: Id
+    kind: DeliveryKind
+    mode: Mode
+    base: Base
+    reason: Reason
+    idempotency_key: Id
+    fence: Ordinal | UnsetType = UNSET
+    patch: Patch | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
+    origin: Origin = "fitting"
+    expires_in_s: Annotated[int, Meta(ge=1, le=30 * 24 * 3600)] | UnsetType = UNSET
+
+
+class SubmitAnswer(Answer, frozen=True, kw_only=True):
+    """The change is accepted: it has a number, and will end in exactly one recorded state."""
+
+    epoch: str
+    seq: int
+    revision_id: str
+    digests: Digests
+    safety: SafetySummary
+
+
+class CheckAnswer(Answer, frozen=True, kw_only=True):
+    """The change would be accepted now."""
+
+    digests: Digests
+    safety: SafetySummary

@@ -1,0 +1,106 @@
+"""Every error that Auricle raises on purpose, sorted by cause.
+
+    AuricleError
+    ├── ProtocolError            somebody broke a wire protocol
+    │   ├── LocalProtocolError   we did: a bug of ours, never of the peer
+    │   └── RemoteProtocolError  the peer did: its connection ends
+    ├── HubError                 a call that failed; its text crosses the wire
+    │   ├── BadArgument          the arguments do not fit the method
+    │   ├── NotAllowed           the caller may not call this method at all
+    │   ├── NotFound             the object is unknown or not the caller's: both look the same
+    │   ├── Unavailable          a peer or a store is away; trying again may help
+    │   └── Overloaded           a bound was reached
+    └── Unauthenticated          no token, or not a good one
+
+Only ``code`` and ``public_message`` may cross the wire. Refusals of the domain (an unsafe gain, a
+stale base) are not errors: they are results, see ``protocol.contract.base.Refusal``.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "AuricleError",
+    "BadArgument",
+    "HubError",
+    "LocalProtocolError",
+    "NotAllowed",
+    "NotFound",
+    "Overloaded",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Unauthenticated",
+    "Unavailable",
+]
+
+
+class AuricleError(Exception):
+    """The root; ``code`` is stable and safe to show, ``public_message`` is for people."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, public_message: str = "") -> None:
+        super().__init__(public_message)
+        self.public_message = public_message
+
+
+class ProtocolError(AuricleError):
+    """A wire protocol was broken; ``public_message`` says how, for detailed errors and tests."""
+
+    code = "protocol_error"
+
+
+class LocalProtocolError(ProtocolError):
+    """This side asked for something that its own state forbids: a bug here."""
+
+    code = "local_protocol_error"
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol forbids; the connection cannot go on."""
+
+    code = "remote_protocol_error"
+
+
+class HubError(AuricleError):
+    """A call that failed in a way the caller may know of.
+
+    On SignalR the completion reads ``... HubException: [code] message``.
+    """
+
+    code = "hub_error"
+
+
+class BadArgument(HubError):
+    """The arguments do not fit the method: wrong count, type, range or an unknown field."""
+
+    code = "bad_argument"
+
+
+class NotAllowed(HubError):
+    """No role of the caller may call this method, whatever the object."""
+
+    code = "not_allowed"
+
+
+class NotFound(HubError):
+    """The object does not exist, or is not the caller's: one answer for both."""
+
+    code = "not_found"
+
+
+class Unavailable(HubError):
+    """A peer or a store cannot be reached; the same call may succeed later."""
+
+    code = "unavailable"
+
+
+class Overloaded(HubError):
+    """A configured bound was reached; slow down."""
+
+    code = "overloaded"
+
+
+class Unauthenticated(AuricleError):
+    """The request carries no token, or one that is altered, expired or of another issuer."""
+
+    code = "unauthenticated"

@@ -1,0 +1,153 @@
+"""Cut a byte stream into hub messages, whatever the chunks it arrives in.
+
+JSON messages end with 0x1E; MessagePack messages follow their length as an unsigned LEB128 number of
+1 to 5 bytes (SignalR HubProtocol, "Encoding"). A splitter holds at most one unfinished message and
+gives up before that is larger than the limit. It must not know what the bodies mean. Read
+``JsonSplitter.feed`` first.
+"""
+
+from itertools import takewhile
+from typing import Final, Protocol
+
+from protocol.errors import RemoteProtocolError
+
+__all__ = [
+    "RECORD_SEPARATOR",
+    "JsonSplitter",
+    "MessagePackSplitter",
+    "Splitter",
+    "frame_json",
+    "frame_messagepack",
+    "too_large",
+]
+
+RECORD_SEPARATOR: Final = b"\x1e"
+_MAX_PREFIX_BYTES: Final = 5
+# Lengths end at 0x7FFFFFFF, of which the fifth byte holds three bits.
+_MAX_LAST_PREFIX_BYTE: Final = 7
+
+
+def frame_json(body: bytes) -> bytes:
+    """The body with its terminator."""
+    return body + RECORD_SEPARATOR
+
+
+def frame_messagepack(body: bytes) -> bytes:
+    """The body with its length in front."""
+    rest = len(body)
+    if rest < 0x80:
+        return bytes((rest,)) + body
+    prefix = bytearray()
+    while rest >= 0x80:
+        prefix.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    prefix.append(rest)
+    return bytes(prefix) + body
+
+
+class Splitter(Protocol):
+    """Bytes in, message bodies without framing out; any division of the stream gives the same bodies.
+
+    ``feed`` raises RemoteProtocolError when the stream is broken. When whole messages came in front of
+    the broken place, that call returns them and ``failure`` holds the error; later calls raise it.
+    """
+
+    failure: RemoteProtocolError | None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that ``data`` completes, in order."""
+        ...
+
+
+class JsonSplitter:
+    """Splitter of 0x1E-terminated messages; ``max_message_bytes`` counts the terminator."""
+
+    __slots__ = ("_held", "_max", "failure")
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._max = max_message_bytes
+        self._held = bytearray()
+        self.failure: RemoteProtocolError | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """See ``Splitter.feed``."""
+        if self.failure is not None:
+            raise self.failure
+        # One whole message is what clients send nearly always.
+        if not self._held and 0 <= data.find(RECORD_SEPARATOR) == len(data) - 1 < self._max:
+            return [data[:-1]]
+        *ended, rest = data.split(RECORD_SEPARATOR)
+        if ended and self._held:
+            ended[0] = bytes(self._held) + ended[0]
+            self._held.clear()
+        bodies = list(takewhile(lambda body: len(body) < self._max, ended))
+        if len(bodies) == len(ended) and len(self._held) + len(rest) < self._max:
+            self._held += rest
+            return bodies
+        self._held.clear()
+        self.failure = too_large(self._max)
+        if not bodies:
+            raise self.failure
+        return bodies
+
+
+class MessagePackSplitter:
+    """Splitter of length-prefixed messages; ``max_message_bytes`` counts the prefix."""
+
+    __slots__ = ("_held", "_max", "_needed", "failure")
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._max = max_message_bytes
+        self._held = bytearray()
+        # Nothing can be cut before that many bytes are held, so slow senders cost no second look.
+        self._needed = 1
+        self.failure: RemoteProtocolError | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """See ``Splitter.feed``."""
+        if self.failure is not None:
+            raise self.failure
+        # One whole message of at most 127 bytes is what clients send nearly always.
+        if data and not self._held and data[0] == len(data) - 1 < min(0x80, self._max):
+            return [data[1:]]
+        if self._held:
+            self._held += data
+            if len(self._held) < self._needed:
+                return []
+            data = bytes(self._held)
+            self._held.clear()
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> list[bytes]:
+        bodies: list[bytes] = []
+        start = 0
+        try:
+            while (end := self._message_end(data, start)) is not None and end[1] <= len(data):
+                bodies.append(data[end[0] : end[1]])
+                start = end[1]
+        except RemoteProtocolError as error:
+            self.failure = error
+            if not bodies:
+                raise
+            return bodies
+        self._held += data[start:]
+        self._needed = end[1] - start if end is not None else len(self._held) + 1
+        return bodies
+
+    def _message_end(self, data: bytes, start: int) -> tuple[int, int] | None:
+        """Where the body at ``start`` begins and ends, None while its length is incomplete."""
+        length = 0
+        for index, byte in enumerate(data[start : start + _MAX_PREFIX_BYTES]):
+            if index == _MAX_PREFIX_BYTES - 1 and byte > _MAX_LAST_PREFIX_BYTE:
+                raise RemoteProtocolError("The length prefix of a message is malformed.")
+            length |= (byte & 0x7F) << 7 * index
+            if byte < 0x80:
+                if index + 1 + length > self._max:
+                    raise too_large(self._max)
+                return start + index + 1, start + index + 1 + length
+        return None
+
+
+def too_large(max_message_bytes: int) -> RemoteProtocolError:
+    """The error of a message over the limit, with the words of the reference server."""
+    return RemoteProtocolError(f"The maximum message size of {max_message_bytes}B was exceeded.")
