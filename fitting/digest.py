@@ -1,0 +1,88 @@
+"""One canonical form, so that two ends that hold the same configuration compute the same digest.
+
+The form is RFC 8785 (JSON Canonicalization Scheme) restricted to strings, integers, booleans, null,
+arrays and objects. Levels are integer tenths of a decibel, so no float is ever digested: a device that
+answers 249.999985 for 250 would otherwise never match. This module must not know what a digest is
+used for. Read ``canonical`` first.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from protocol.contract.base import EARS, MAX_SAFE_INTEGER, Ear, Wire
+from protocol.contract.devices import EarImage, OfferBody
+from protocol.contract.fitting import Content, Digests
+from protocol.errors import BadArgument
+
+from .model import ear_image, ears_of
+
+__all__ = ["body_hash", "canonical", "content_digests", "ear_digest", "pair_digest", "request_hash"]
+
+_MAX_DEPTH = 32
+
+
+def canonical(value: Any) -> bytes:
+    """The RFC 8785 bytes of a JSON value: no white space, keys in the order of their UTF-16 code units.
+
+    Raises BadArgument for floats, integers beyond 2^53-1, lone surrogates, keys that are no strings and
+    anything that is not JSON.
+    """
+    try:
+        return _text(value, 0).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadArgument("text with a lone surrogate has no canonical form") from error
+
+
+def _text(value: Any, depth: int) -> str:
+    if depth > _MAX_DEPTH:
+        raise BadArgument(f"values nested deeper than {_MAX_DEPTH} have no canonical form")
+    if value is None or isinstance(value, bool | str):
+        # ECMAScript's escapes are those of the standard library with ensure_ascii off.
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int):
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise BadArgument("integers beyond 2^53-1 have no canonical form")
+        return str(int(value))
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_text(item, depth + 1) for item in value) + "]"
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise BadArgument("object keys must be text")
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return "{" + ",".join(f"{_text(k, depth)}:{_text(value[k], depth + 1)}" for k in keys) + "}"
+    raise BadArgument(f"a {type(value).__name__} has no canonical form")
+
+
+def _sha256(value: Any) -> str:
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+
+
+def ear_digest(image: EarImage) -> str:
+    """The digest of what one aid holds in one memory, over its camelCase form."""
+    return _sha256(msgspec.to_builtins(image))
+
+
+def pair_digest(ears: Mapping[Ear, str]) -> str:
+    """The digest of a pair, over ``{"left": digest, "right": digest}`` of the ears that there are."""
+    return _sha256(dict(ears))
+
+
+def content_digests(content: Content) -> Digests:
+    """The digests of each ear and of the pair. Raises BadArgument when a value has no canonical form."""
+    ears = {ear: ear_digest(ear_image(content, ear)) for ear in EARS if ear in ears_of(content)}
+    return Digests(pair=pair_digest(ears), left=ears.get("left", UNSET), right=ears.get("right", UNSET))
+
+
+def request_hash(request: Wire) -> str:
+    """The digest of a whole request, the idempotency key included."""
+    return _sha256(msgspec.to_builtins(request))
+
+
+def body_hash(body: OfferBody) -> str:
+    """The digest of what an offer asks to be written."""
+    return _sha256(msgspec.to_builtins(body))

@@ -1,0 +1,119 @@
+"""The shape of the gain curves of one ear, as safety rule K4 sees it: where it breaks, and by how much.
+
+Each breach has an excess, so that "worse than before" is a comparison of two integers. This module must
+not know what the configuration was before, nor what a breach leads to. Read ``breaches`` first.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from msgspec import UNSET, UnsetType
+
+from protocol.contract.fitting import BandPath, EarProgram
+
+from .limits import (
+    GAIN_PATHS,
+    LEVEL_STEP_DDB,
+    LIMITER_MARGIN_DDB,
+    MAX_FALL_DDB,
+    MAX_NEIGHBOUR_DDB,
+    MAX_RATIO_FALL_DDB,
+    RATIO_LIMIT_TENTHS,
+    WARN_RATIO_FALL_DDB,
+    decibel,
+)
+from .model import band_values
+
+__all__ = ["Breach", "breaches", "has_ratio", "steep_ratios"]
+
+_LEVELS_DB = {"g50Ddb": 50, "g65Ddb": 65, "g80Ddb": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One broken limit. ``excess`` is by how much, in tenths of a decibel, always positive.
+
+    ``path`` and ``low_band`` are set between neighbouring bands only: the level at which they differ, and
+    the band with the smaller gain; ``band`` has the greater one.
+    """
+
+    key: tuple[str, str, int]
+    band: int
+    excess: int
+    value: int | UnsetType
+    limit: int
+    text: str
+    path: BandPath | None = None
+    low_band: int | None = None
+
+
+def breaches(part: EarProgram) -> Iterator[Breach]:
+    """Every breach of K4 in one ear's program."""
+    for soft, loud in pairwise(GAIN_PATHS):
+        for band in range(len(part.g50_ddb)):
+            yield from _between_levels(part, soft, loud, band)
+    for path in GAIN_PATHS:
+        values = band_values(part, path)
+        for left, (one, other) in enumerate(pairwise(values)):
+            difference = abs(one - other)
+            if difference > MAX_NEIGHBOUR_DDB:
+                high, low = (left, left + 1) if one > other else (left + 1, left)
+                yield Breach(
+                    key=("neighbours", path, left),
+                    band=high,
+                    excess=difference - MAX_NEIGHBOUR_DDB,
+                    value=difference,
+                    limit=MAX_NEIGHBOUR_DDB,
+                    text=(
+                        f"gain at {_LEVELS_DB[path]} dB SPL may differ from its neighbour's by at most "
+                        f"{decibel(MAX_NEIGHBOUR_DDB)} dB, here {decibel(difference)} dB"
+                    ),
+                    path=path,
+                    low_band=low,
+                )
+
+
+def _between_levels(part: EarProgram, soft: BandPath, loud: BandPath, band: int) -> Iterator[Breach]:
+    fall = _fall(part, soft, loud, band)
+    span = f"from {_LEVELS_DB[soft]} to {_LEVELS_DB[loud]} dB SPL"
+    if fall < 0:
+        text = f"gain must not rise {span}, here by {decibel(-fall)} dB"
+        yield Breach(("order", soft, band), band, -fall, -fall, 0, text)
+    if fall > MAX_FALL_DDB:
+        text = f"gain may fall by at most {decibel(MAX_FALL_DDB)} dB {span}, here {decibel(fall)} dB"
+        yield Breach(("fall", soft, band), band, fall - MAX_FALL_DDB, fall, MAX_FALL_DDB, text)
+    if fall > MAX_RATIO_FALL_DDB and has_ratio(part, soft, band):
+        ratio = _ratio_tenths(fall)
+        shown = "without end" if ratio is UNSET else decibel(ratio)
+        limit = RATIO_LIMIT_TENTHS
+        text = f"compression ratio {span} may be at most {decibel(limit)}, here {shown}"
+        yield Breach(("ratio", soft, band), band, fall - MAX_RATIO_FALL_DDB, ratio, limit, text)
+
+
+def steep_ratios(part: EarProgram) -> Iterator[tuple[int, int]]:
+    """Bands whose compression ratio is allowed but high, with the ratio in tenths."""
+    for soft, loud in pairwise(GAIN_PATHS):
+        for band in range(len(part.g50_ddb)):
+            fall = _fall(part, soft, loud, band)
+            if WARN_RATIO_FALL_DDB < fall <= MAX_RATIO_FALL_DDB and has_ratio(part, soft, band):
+                yield band, -(-10 * LEVEL_STEP_DDB // (LEVEL_STEP_DDB - fall))
+
+
+def has_ratio(part: EarProgram, soft: BandPath, band: int) -> bool:
+    """Whether both ends of a segment, ``soft`` and the next level, lie under the limiter."""
+    index = GAIN_PATHS.index(soft)
+    return all(
+        10 * _LEVELS_DB[path] + band_values(part, path)[band] < part.mpo_ddb[band] - LIMITER_MARGIN_DDB
+        for path in GAIN_PATHS[index : index + 2]
+    )
+
+
+def _fall(part: EarProgram, soft: BandPath, loud: BandPath, band: int) -> int:
+    return band_values(part, soft)[band] - band_values(part, loud)[band]
+
+
+def _ratio_tenths(fall: int) -> int | UnsetType:
+    rise_of_output = LEVEL_STEP_DDB - fall
+    # Rounded up, so that a ratio just over the limit does not read as the limit.
+    return -(-10 * LEVEL_STEP_DDB // rise_of_output) if rise_of_output > 0 else UNSET

@@ -1,0 +1,17 @@
+"""The contract suite of ``fitting.log.DeviceLog``: an implementation is a subclass with one fixture.
+
+The fixture ``bench`` gives a ``Bench`` over a log made with ``LIMITS`` and the bench's clock, in which
+``DEVICE`` has one aid per ear registered. Nothing here knows how a log is kept.
+"""
+
+from tests.contracts.device_log_append import AppendContract
+from tests.contracts.device_log_attach import AttachContract, LeaseContract
+from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
+from tests.contracts.device_log_offers import OfferContract, ReportContract
+from tests.contracts.device_log_truth import TruthContract
+
+__all__ = ["DEVICE", "LIMITS", "Bench", "Clock", "DeviceLogContract", "registered"]
+
+
+class DeviceLogContract(AttachContract, LeaseContract, AppendContract, OfferContract, ReportContract, TruthContract):
+    """What every device log does."""

@@ -1,0 +1,115 @@
+"""What every device log knows of the aids themselves, and what its head is when a change fails."""
+
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from fitting.digest import content_digests
+from protocol.contract.devices import EarTruth
+from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, Bench, digest, images, louder
+
+__all__ = ["TruthContract"]
+
+
+class TruthContract:
+    @pytest.mark.parametrize("state", ["rejected", "failed", "rolled_back"])
+    async def test_a_head_that_came_to_nothing_gives_way_to_what_is_in_the_aids(self, bench: Bench, state: str) -> None:
+        await bench.fitted()
+        await bench.submit()
+        fallen = await bench.newest()
+        await bench.offer()
+        await bench.report(1, state, "right", code="E_BASE")
+        revision = await bench.newest()
+        assert (revision.origin, revision.parent) == ("readback", fallen.revision_id)
+        assert (revision.content, revision.digests) == (FRESH, content_digests(FRESH))
+        assert (await bench.apply()).seq == 2
+
+    async def test_one_ear_done_and_one_not_makes_a_head_of_both_truths(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(BOTH_LOUDER)
+        await bench.offer()
+        await bench.report(1, "confirmed", "right", digest=digest(BOTH_LOUDER, "right"))
+        done = await bench.report(1, "rolled_back", "left", digest=digest(FRESH, "left"))
+        assert (done.delivery.state, done.changed) == ("rolled_back", ())
+        assert (await bench.newest()).content == louder(FRESH, "right")
+
+    async def test_the_head_waits_for_the_last_change_on_its_way(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit()
+        second = await bench.submit()
+        await bench.offer()
+        await bench.report(1, "rejected")
+        assert (await bench.newest()).revision_id == second.revision_id
+        await bench.offer()
+        await bench.report(2, "rejected", code="E_BASE")
+        assert (await bench.newest()).content == FRESH
+
+    async def test_what_another_program_wrote_becomes_the_head_when_a_change_is_refused_for_it(
+        self, bench: Bench
+    ) -> None:
+        await bench.fitted()
+        elsewhere = louder(FRESH, "right", by=60)
+        await bench.attach(elsewhere)
+        await bench.submit()
+        await bench.offer()
+        await bench.report(1, "rejected", "right", code="E_BASE", digest=digest(elsewhere, "right"))
+        assert (await bench.newest()).content == elsewhere
+
+    async def test_a_change_that_expired_gives_way_too(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(expires_in_s=1.0)
+        bench.clock.pass_s(1)
+        assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        assert (await bench.newest()).content == FRESH
+
+    async def test_without_knowing_what_the_aid_holds_the_head_stays(self, bench: Bench) -> None:
+        await bench.fitted()
+        accepted = await bench.submit()
+        await bench.offer()
+        await bench.try_report(1, "confirmed", "right", digest=FALSE)
+        assert (await bench.newest()).revision_id == accepted.revision_id
+
+    async def test_two_aids_that_no_longer_fit_together_leave_the_head_alone(self, bench: Bench) -> None:
+        await bench.fitted()
+        accepted = await bench.submit()
+        program = msgspec.structs.replace(FRESH.programs[0], name="Music")
+        await bench.attach(left=images(msgspec.structs.replace(FRESH, programs=(program,)), "left"))
+        await bench.offer()
+        await bench.report(1, "rejected", code="E_BASE")
+        assert (await bench.newest()).revision_id == accepted.revision_id
+
+    async def test_nvm_is_known_by_its_own_read_back(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(kind="persist")
+        await bench.offer()
+        proof = digest((await bench.newest()).content, "right")
+        await bench.report(1, "confirmed", "right", source="ram", digest=proof)
+        stored = await bench.report(1, "failed", "right", source="nvm", digest=FALSE)
+        assert isinstance(stored.in_aid.right, EarTruth)
+        assert (stored.in_aid.right.ram, stored.in_aid.right.nvm) == (proof, FALSE)
+        assert stored.changed == ("right",)
+
+    async def test_a_report_can_bring_both_digests(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit()
+        await bench.offer()
+        proof = digest((await bench.newest()).content, "right")
+        done = await bench.report(1, "confirmed", "right", digest=proof, nvm=proof)
+        assert isinstance(done.in_aid.right, EarTruth)
+        assert (done.in_aid.right.ram, done.in_aid.right.nvm) == (proof, proof)
+
+    async def test_an_aid_that_was_never_read_back_stays_unknown(self, bench: Bench) -> None:
+        await bench.attach(None, right=images(FRESH, "right"))
+        await bench.acquire()
+        await bench.submit(FRESH)
+        await bench.offer()
+        done = await bench.report(1, "confirmed", "left", digest=digest(FRESH, "left"))
+        assert done.ended
+        assert (done.in_aid.left, done.changed) == (UNSET, ())
+
+    async def test_one_device_does_not_know_of_another(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.log.create("d-2", (await bench.head()).aids)
+        await bench.apply()
+        assert await bench.log.changed_since("d-2", 0) == ()
+        assert await bench.log.pending("d-2") == ()
