@@ -1,0 +1,111 @@
+"""A phone on its aids and a server that can be cut off, for the tests of delivery."""
+
+from dataclasses import dataclass, field
+
+from msgspec import UNSET
+
+from clients.journal import JournalRecord, MemoryJournal
+from clients.phone_driver import OfferRunner, PhoneLimits
+from clients.virtual_aid.pair import VirtualPair
+from fitting.delivery import step
+from protocol.contract.base import EARS, Ear
+from protocol.contract.devices import DeliveryState, Offer, Report
+from tests.clients.offers import (
+    DEVICE,
+    attach_answer,
+)
+
+HAPPY = [
+    "received",
+    "right writing",
+    "right confirmed",
+    "left writing",
+    "left confirmed",
+]
+
+
+@dataclass
+class Server:
+    """Takes reports, and is out of reach from the ``fails_at``-th call on, until ``heal``."""
+
+    fails_at: int | None = None
+    error: type[Exception] = ConnectionError
+    calls: int = 0
+    reports: list[Report] = field(default_factory=list)
+
+    async def report(self, report: Report) -> None:
+        if self.calls == self.fails_at:
+            raise self.error("cut")
+        self.calls += 1
+        self.reports.append(report)
+
+    def heal(self) -> None:
+        self.fails_at = None
+
+    def facts(self) -> list[Report]:
+        """Each report once, by its number: what a server that drops repeats has recorded."""
+        facts = list({report.n: report for report in self.reports}.values())
+        check_legal(facts)
+        return facts
+
+
+def check_legal(reports: list[Report]) -> None:
+    """Every report is one that the server's own state table takes."""
+    states: dict[Ear, DeliveryState] = dict.fromkeys(EARS, "offered")
+    for report in reports:
+        for ear in EARS if report.ear is UNSET else (report.ear,):
+            after = step("volatile", states[ear], report.state)
+            assert after is not None, f"{report.state} cannot follow {states[ear]}"
+            states[ear] = after
+
+
+def make_runner(pair: VirtualPair, journal: MemoryJournal | None = None, **limits: int) -> OfferRunner:
+    runner = OfferRunner(pair, journal or MemoryJournal(), device=DEVICE, limits=PhoneLimits(**limits))
+    if not runner.record.epoch:
+        runner.attached(attach_answer())
+    return runner
+
+
+def digests(pair: VirtualPair) -> dict[Ear, str]:
+    return {ear: pair.aid(ear).read_digest("ram") for ear in pair.ears}
+
+
+def expected(offer: Offer, ear: Ear) -> str:
+    digest = offer.body.expect.right if ear == "right" else offer.body.expect.left
+    assert digest is not UNSET
+    return digest
+
+
+def check_once(pair: VirtualPair, offer: Offer, server: Server, before: dict[Ear, str]) -> None:
+    """One write per ear; each aid holds the target or what it held, and the server knows which."""
+    facts = server.facts()
+    assert [report.n for report in facts] == list(range(1, len(facts) + 1))
+    for ear in pair.ears:
+        last = [report for report in facts if report.ear == ear][-1]
+        held = pair.aid(ear).read_digest("ram")
+        assert pair.aid(ear).writes_completed == 1
+        assert last.digest == held
+        if last.state == "confirmed":
+            assert held == expected(offer, ear)
+        else:
+            assert (last.state, last.code, held) == ("rolled_back", "E_BLE_DURING", before[ear])
+
+
+class Killed(BaseException):
+    """The phone's process is gone at this very moment."""
+
+
+class FragileJournal(MemoryJournal):
+    """Dies at its ``dies_at``-th save: before the record is kept, or just after."""
+
+    def __init__(self, dies_at: int, *, kept: bool) -> None:
+        super().__init__()
+        self.dies_at, self.kept = dies_at, kept
+
+    def save(self, record: JournalRecord) -> None:
+        if self.saves == self.dies_at:
+            self.dies_at = -1
+            if self.kept:
+                super().save(record)
+            raise Killed
+        super().save(record)
