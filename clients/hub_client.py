@@ -1,0 +1,251 @@
+"""A SignalR client for Python: calls with typed answers, typed pushes, and a link that heals itself.
+
+Handlers run one at a time and in the order in which the server sent; a handler may call the hub. A call
+whose link dies raises ``LinkLost`` and is never repeated here, because only the caller knows whether it
+may be. Everything runs inside one task that ``start`` makes and ``stop`` ends. It must not know what the
+payloads mean. Read ``HubClient.start``, then ``HubClient._live``.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import aiohttp
+import msgspec
+from msgspec import Raw
+
+from clients.hub_calls import Events, PendingCalls
+from clients.hub_errors import HubCallError, NotConnected
+from clients.hub_handlers import Handler, Handlers, Listener, called
+from clients.hub_link import HubLink, HubOptions, LinkEnd, Token, Whereto
+from clients.reconnect import Happening, Link, ReconnectPolicy, next_state
+from protocol.contract.base import Failure
+from protocol.errors import BadArgument
+from protocol.signalr.codec import CODECS, ProtocolName
+from protocol.signalr.messages import Completion, Invocation, Message
+
+__all__ = ["HubCallError", "HubClient", "HubOptions", "ReconnectPolicy"]
+
+T = TypeVar("T")
+_DEFAULT_RECONNECT: Final = ReconnectPolicy()
+
+
+class _Verdict(msgspec.Struct, frozen=True):
+    ok: bool
+
+
+class HubClient:
+    """One client of the hub at ``url``, for example ``http://127.0.0.1:8080/hub``.
+
+    ``token`` is a bearer token, or a function that is asked for one at every connect. ``reconnect`` None
+    means that the client closes with its first link. ``session`` is used and left open when given.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token,
+        protocol: ProtocolName = "json",
+        reconnect: ReconnectPolicy | None = _DEFAULT_RECONNECT,
+        options: HubOptions | None = None,
+        session: aiohttp.ClientSession | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._options = options or HubOptions()
+        self._whereto = Whereto(url, token, protocol, self._options, clock)
+        self._codec = CODECS[protocol]
+        self._reconnect = reconnect
+        self._session, self._owns_session = session, session is None
+        self._uniform, self._sleep = uniform, sleep
+        self._calls = PendingCalls(self._options.max_pending_calls)
+        self._events = Events(self._options.max_queued_events)
+        self._handlers = Handlers(self._codec)
+        self._on_reconnected: list[Listener] = []
+        self._on_closed: list[Listener] = []
+        self._state = Link.IDLE
+        self._moved = asyncio.Event()
+        self._link: HubLink | None = None
+        self._life: asyncio.Task[None] | None = None
+        self.end: LinkEnd | None = None
+
+    @property
+    def state(self) -> Link:
+        """Where this client stands."""
+        return self._state
+
+    @property
+    def connection_id(self) -> str:
+        """The public id of the present link; "" when there is none."""
+        return "" if self._link is None else self._link.connection_id
+
+    @property
+    def handler_failures(self) -> int:
+        """How many handlers raised, or were sent what they could not decode."""
+        return self._handlers.failures
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def on(self, target: str, handler: Handler[T], payload: type[T]) -> None:
+        """Run ``handler`` for every ``target`` of the server; what it returns answers a client result."""
+        self._handlers.on(target, handler, payload)
+
+    def on_reconnected(self, listener: Listener) -> None:
+        """Run ``listener`` in turn with the handlers, before anything that the new link brings."""
+        self._on_reconnected.append(listener)
+
+    def on_closed(self, listener: Listener) -> None:
+        """Run ``listener`` once, after the last handler; ``end`` says why."""
+        self._on_closed.append(listener)
+
+    async def start(self) -> None:
+        """Connect once. Raises HubRefused or another ConnectionError; a first connect is not tried again."""
+        if self._state is not Link.IDLE:
+            raise RuntimeError("a client starts once")
+        try:
+            self._link = await self._open()
+        except BaseException:
+            self._move(Happening.ENDED)
+            await self._release_session()
+            raise
+        self._move(Happening.OPENED)
+        self._life = asyncio.get_running_loop().create_task(self._live(self._link))
+
+    async def stop(self) -> None:
+        """Send Close and end. Safe to call twice, and from a handler."""
+        if self._life is None:
+            return
+        if self._link is not None:
+            await self._link.close()
+        self._life.cancel()
+        if self._events.running_here:
+            return
+        await asyncio.wait({self._life})
+        if not self._life.cancelled():
+            self._life.result()
+
+    async def connected(self) -> None:
+        """Wait until there is a link. Raises NotConnected when there will be none any more."""
+        while self._state is Link.RECONNECTING:
+            await self._moved.wait()
+        self._present_link()
+
+    async def invoke(self, target: str, *args: object, result: type[T]) -> T:
+        """Call ``target`` and return its decoded result.
+
+        Raises:
+            HubCallError: the server answered with an error.
+            NotConnected, HubOverloaded: the call was not sent.
+            LinkLost, TimeoutError: it was sent, and what became of it is not known.
+            BadArgument: the result is not a ``result``.
+        """
+        raw = await self._call(target, args)
+        answer: T = self._codec.binder(result)(self._codec.encode_value(None) if raw is None else raw)
+        return answer
+
+    async def ask(self, target: str, payload: object, *, answer: type[T]) -> T | Failure:
+        """Call a method of the contract: one object in, ``answer`` or the refusal of the domain out.
+
+        Raises what ``invoke`` raises.
+        """
+        raw = await self._call(target, (payload,))
+        if raw is None:
+            raise BadArgument(f"{target} returned nothing")
+        accepted: bool = self._codec.binder(_Verdict)(raw).ok
+        result: T | Failure = self._codec.binder(answer if accepted else Failure)(raw)
+        return result
+
+    async def send(self, target: str, *args: object) -> None:
+        """Call ``target`` and ask for no answer. Raises NotConnected, or LinkLost when sending failed."""
+        await self._present_link().send(Invocation(target=target, arguments=args))
+
+    async def _call(self, target: str, args: tuple[object, ...]) -> Raw | None:
+        link = self._present_link()
+        with self._calls.opened() as (call_id, answer):
+            async with asyncio.timeout(self._options.call_timeout_s):
+                await link.send(Invocation(target=target, arguments=args, invocation_id=call_id))
+                return await answer
+
+    def _present_link(self) -> HubLink:
+        if self._link is None:
+            raise NotConnected(f"the client is {self._state.value}")
+        return self._link
+
+    async def _live(self, link: HubLink) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                events = tasks.create_task(self._events.run())
+                await self._stay_connected(link)
+                self._move(Happening.ENDED)
+                await self._events.drained()
+                events.cancel()
+        finally:
+            self._link = None
+            self._calls.lose()
+            self._move(Happening.ENDED)
+            await self._release_session()
+            for listener in self._on_closed:
+                await called(listener)
+
+    async def _stay_connected(self, first: HubLink) -> None:
+        link: HubLink | None = first
+        while link is not None:
+            self.end = await link.serve(partial(self._take, link))
+            self._link = None
+            self._calls.lose()
+            if self._reconnect is None or not self.end.may_reconnect:
+                return
+            self._move(Happening.LOST)
+            link = await self._open_again(self._reconnect)
+
+    async def _open_again(self, policy: ReconnectPolicy) -> HubLink | None:
+        attempt = 0
+        while not policy.gives_up(attempt):
+            await self._sleep(policy.delay_s(attempt, self._uniform))
+            attempt += 1
+            try:
+                self._link = await self._open()
+            except ConnectionError:
+                continue
+            self._events.insist(self._tell_reconnected)
+            self._move(Happening.OPENED)
+            return self._link
+        return None
+
+    def _take(self, link: HubLink, message: Message) -> None:
+        if isinstance(message, Completion):
+            self._calls.settle(message)
+        if isinstance(message, Invocation):
+            self._events.offer(partial(self._handlers.handle, message, link.send))
+
+    async def _tell_reconnected(self) -> None:
+        for listener in self._on_reconnected:
+            await self._handlers.listen(listener)
+
+    async def _open(self) -> HubLink:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return await HubLink.open(self._session, self._whereto)
+
+    async def _release_session(self) -> None:
+        if self._owns_session and self._session is not None:
+            await self._session.close()
+
+    def _move(self, happening: Happening) -> None:
+        self._state = next_state(self._state, happening)
+        # Wakes whoever waits for a link now, and leaves the event ready for those who wait next time.
+        self._moved.set()
+        self._moved.clear()
