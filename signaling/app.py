@@ -1,0 +1,173 @@
+"""The one place where implementations are chosen and wired; everything else is given what it needs."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from fitting.log_memory import MemoryDeviceLog
+from fitting.safety import Kernel
+
+from .auth import DevTokens
+from .backplane import Backplane, MemoryBackplane, MemoryBus
+from .config import Config
+from .connection import HubServer
+from .connection_token import ConnectionTokens
+from .dispatcher import Dispatcher
+from .flows.delivery import DeliveryFlow
+from .flows.submit import SubmitFlow
+from .health import Readiness, register_health
+from .hub import Hub
+from .hubs.care_hub import CareHub
+from .hubs.conformance_hub import ConformanceHub
+from .lifetime import LifetimeManager
+from .log import LogBook
+from .metrics import Metrics
+from .policy import Grants
+from .rest.devices import DeviceRoutes
+from .rest.problems import problem_middleware
+from .stores.devices import DeviceGrants, DeviceStore, MemoryDeviceStore
+from .tasks import TaskSet
+from .transports.routes import HubRoutes
+
+__all__ = ["PARTS", "Parts", "create_app"]
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the process needs of its app to start and to end it."""
+
+    readiness: Readiness
+    log: LogBook
+    hubs: list[HubServer]
+    closing: TaskSet
+
+
+PARTS: Final = web.AppKey("parts", Parts)
+
+
+class _Assembly:
+    """Builds one app; each method makes one part and nothing else."""
+
+    def __init__(
+        self,
+        config: Config,
+        signing_key: bytes,
+        log: LogBook,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.log = log
+        self.clock = clock
+        self.monotonic = monotonic
+        self.metrics = Metrics()
+        self.readiness = Readiness()
+        self.closing = TaskSet("closing", log)
+        self.flows = TaskSet("flows", log)
+        self.verifier = DevTokens(signing_key, clock)
+        self.tokens = ConnectionTokens(
+            key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
+            pod=secrets.token_hex(8),
+            ttl_s=config.connection_token_ttl_s,
+            clock=clock,
+        )
+        self.backplane: Backplane = MemoryBackplane(MemoryBus())
+        self.devices: DeviceStore = MemoryDeviceStore(max_devices=config.max_devices)
+        self.device_log = MemoryDeviceLog(clock=clock, new_id=lambda: secrets.token_hex(12), limits=config.log_limits)
+        self.grants: Grants = DeviceGrants(self.devices)
+
+    def lifetime(self, name: str) -> LifetimeManager:
+        return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups)
+
+    def delivery(self, lifetime: LifetimeManager) -> DeliveryFlow:
+        return DeliveryFlow(
+            log=self.device_log,
+            devices=self.devices,
+            lifetime=lifetime,
+            backplane=self.backplane,
+            tasks=self.flows,
+            clock=self.clock,
+            book=self.log,
+            metrics=self.metrics,
+            offer_timeout_s=self.config.offer_timeout_s,
+        )
+
+    def hub_server(self, hub: Hub, lifetime: LifetimeManager) -> HubServer:
+        return HubServer(
+            hub,
+            config=self.config,
+            dispatcher=Dispatcher(hub, grants=self.grants, log=self.log, metrics=self.metrics),
+            lifetime=lifetime,
+            log=self.log,
+            metrics=self.metrics,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            closing=self.closing,
+        )
+
+    def routes(self, server: HubServer) -> HubRoutes:
+        return HubRoutes(server, self.verifier, self.tokens, self.readiness)
+
+
+def create_app(
+    config: Config,
+    *,
+    signing_key: bytes,
+    log: LogBook,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> web.Application:
+    """The whole server as an aiohttp application.
+
+    Raises:
+        IncompletePolicy: a method or route has no rule.
+    """
+    parts = _Assembly(config, signing_key, log, clock, monotonic)
+    lifetime = parts.lifetime(CareHub.name)
+    delivery = parts.delivery(lifetime)
+    submit = SubmitFlow(parts.device_log, Kernel(), parts.metrics)
+    care = CareHub(log=parts.device_log, submit=submit, delivery=delivery)
+    servers = [parts.hub_server(care, lifetime)]
+    if config.conformance:
+        log.conformance_on()
+        servers.append(parts.hub_server(ConformanceHub(), parts.lifetime(ConformanceHub.name)))
+    routes = [parts.routes(server) for server in servers]
+
+    app = web.Application(middlewares=[problem_middleware(log)], client_max_size=config.max_body_bytes)
+    app[PARTS] = Parts(readiness=parts.readiness, log=log, hubs=servers, closing=parts.closing)
+    for hub_routes in routes:
+        hub_routes.register(app)
+    DeviceRoutes(parts.devices, parts.device_log, parts.verifier, parts.metrics).register(app)
+    register_health(app, parts.readiness, parts.metrics)
+    app.cleanup_ctx.append(_running(parts, routes, servers, delivery))
+    return app
+
+
+def _running(
+    parts: _Assembly, routes: list[HubRoutes], servers: list[HubServer], delivery: DeliveryFlow
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(parts.config.sweep_s)
+            for server in servers:
+                server.sweep()
+            for hub_routes in routes:
+                hub_routes.sweep()
+            await delivery.sweep()
+
+    async def running(_: web.Application) -> AsyncIterator[None]:
+        sweeps = TaskSet("sweep", parts.log)
+        sweeps.spawn(sweep())
+        yield
+        await sweeps.close()
+        await parts.flows.close()
+        await parts.closing.close()
+        await parts.backplane.close()
+
+    return running

@@ -1,0 +1,173 @@
+"""Who is calling: from a bearer token to a Principal.
+
+``TokenVerifier`` is the port; development tokens (HS256, one key) are the implementation for a laptop
+and for tests. A token, and why it was refused, is never logged and never told to the caller.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, get_args
+
+import jwt
+from aiohttp import web
+
+from protocol.errors import Unauthenticated
+
+from .config import MIN_SIGNING_KEY_BYTES, ConfigError
+
+__all__ = [
+    "ROLES",
+    "DevTokens",
+    "Principal",
+    "Role",
+    "TokenVerifier",
+    "authenticate",
+    "dev_signing_key",
+    "find_signing_key",
+]
+
+Role = Literal["clinician", "assistant", "patient", "representative", "device", "admin", "service", "auditor"]
+ROLES: Final[frozenset[str]] = frozenset(get_args(Role))
+KEY_FILE = "dev-signing-key"
+MAX_TOKEN_CHARS = 8_192
+ISSUER = "auricle-dev"
+AUDIENCE = "auricle"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller. ``expires_at_s`` is Unix time: a connection does not outlive it."""
+
+    user: str
+    clinic: str
+    roles: frozenset[str]
+    expires_at_s: float
+
+
+class TokenVerifier(Protocol):
+    """Turns a token into a Principal."""
+
+    def verify(self, token: str) -> Principal:
+        """Check signature, issuer, audience, time and claims.
+
+        Raises:
+            Unauthenticated: anything is wrong with it; the message is the same for every cause.
+        """
+        ...
+
+
+class DevTokens:
+    """Mints and verifies development tokens with one symmetric key (RFC 7519, HS256)."""
+
+    def __init__(self, key: bytes, clock: Callable[[], float]) -> None:
+        self._key = key
+        self._clock = clock
+
+    def mint(self, *, user: str, clinic: str, roles: frozenset[str], expires_in_s: float) -> str:
+        """A token; a negative ``expires_in_s`` gives an expired one, for tests of clients."""
+        now = self._clock()
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": user,
+            "clinic": clinic,
+            "roles": sorted(roles),
+            "iat": int(now),
+            "exp": int(now + expires_in_s),
+        }
+        return jwt.encode(claims, self._key, algorithm="HS256")
+
+    def verify(self, token: str) -> Principal:
+        """See ``TokenVerifier``. No leeway: the same clock minted it."""
+        if len(token) > MAX_TOKEN_CHARS:
+            raise Unauthenticated("a valid token is required")
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=["HS256"],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                # The library reads the wall clock for times; ours is injected.
+                options={"require": ["exp", "sub"], "verify_exp": False, "verify_iat": False},
+            )
+            principal = _principal(claims)
+        except (jwt.PyJWTError, TypeError, ValueError, KeyError):
+            raise Unauthenticated("a valid token is required") from None
+        if principal.expires_at_s <= self._clock():
+            raise Unauthenticated("a valid token is required")
+        return principal
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    roles = frozenset(claims["roles"])
+    user, clinic, expires_at_s = claims["sub"], claims["clinic"], claims["exp"]
+    names_are_text = isinstance(user, str) and isinstance(clinic, str)
+    if not names_are_text or not user or not clinic or not roles or not roles <= ROLES:
+        raise ValueError
+    if isinstance(expires_at_s, bool) or not isinstance(expires_at_s, int):
+        raise ValueError
+    return Principal(user=user, clinic=clinic, roles=roles, expires_at_s=expires_at_s)
+
+
+def authenticate(request: web.Request, verifier: TokenVerifier) -> tuple[Principal, str]:
+    """The caller of an HTTP request, and a digest that tells its tokens apart without keeping them.
+
+    The token comes in the Authorization header, or in the query of a GET: a browser cannot set headers
+    on a WebSocket or an event stream.
+
+    Raises:
+        Unauthenticated: no token, two different ones, or not a good one.
+    """
+    scheme, _, header_token = request.headers.get("Authorization", "").partition(" ")
+    query_token = request.query.get("access_token", "") if request.method == "GET" else ""
+    if header_token and scheme.lower() != "bearer":
+        raise Unauthenticated("a valid token is required")
+    header_token = header_token.strip()
+    token = header_token or query_token
+    if not token or (query_token and query_token != token):
+        raise Unauthenticated("a valid token is required")
+    return verifier.verify(token), hashlib.sha256(token.encode()).hexdigest()
+
+
+def find_signing_key(configured: str, data: Path) -> bytes | None:
+    """The key of the development tokens: configured, or kept in the data folder by an earlier start.
+
+    Raises:
+        ConfigError: the key file is there but unreadable or too short.
+    """
+    if configured:
+        return configured.encode()
+    path = data / KEY_FILE
+    try:
+        key = path.read_bytes().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if len(key) < MIN_SIGNING_KEY_BYTES:
+        raise ConfigError(f"{path}: the key must have at least {MIN_SIGNING_KEY_BYTES} bytes")
+    return key
+
+
+def dev_signing_key(configured: str, data: Path) -> bytes:
+    """As ``find_signing_key``, but makes a key and keeps it (mode 0600) when there is none.
+
+    Raises:
+        ConfigError: as ``find_signing_key``, or the data folder cannot be written.
+    """
+    key = find_signing_key(configured, data)
+    if key is not None:
+        return key
+    key = secrets.token_urlsafe(48).encode()
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = data / KEY_FILE
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(key + b"\n")
+    except OSError as error:
+        raise ConfigError(f"cannot keep a signing key in {data}: {error.strerror}") from None
+    return key

@@ -1,0 +1,98 @@
+"""The ``auricle`` command. Imports only what a subcommand needs, so that ``auricle --help`` is quick."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["main"]
+
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 2 means that its words or its configuration cannot be used."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["demo"]:
+        # The demo is a client: it runs as a process of its own and has options of its own.
+        os.execv(sys.executable, [sys.executable, "-m", "clients.demo", *given[1:]])  # noqa: S606  # our own module, no shell
+    options = _parser().parse_args(given)
+    from protocol.errors import AuricleError
+
+    try:
+        return _serve(options) if options.command == "serve" else _token(options)
+    except AuricleError as error:
+        print(f"auricle: {error.public_message}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="auricle", description="Real-time backend for remote hearing care.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the server")
+    serve.add_argument("--dev", action="store_true", default=None, help="development tokens, loopback only")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on, 0 picks a free one (default 8080)")
+    serve.add_argument("--data", type=Path, metavar="DIR", help="data folder (default ~/.auricle)")
+    serve.add_argument(
+        "--conformance", action="store_true", default=None, help="serve the conformance hub for client tests"
+    )
+    serve.add_argument("--workers", type=int, metavar="N", help="processes (default 1)")
+
+    token = commands.add_parser("token", help="print one development token")
+    token.add_argument("--user", required=True, metavar="NAME", help="user id")
+    token.add_argument("--clinic", required=True, metavar="ID", help="clinic id")
+    token.add_argument("--role", required=True, action="append", metavar="ROLE", help="role; may be repeated")
+    token.add_argument("--expires-in", type=float, default=3_600.0, metavar="SECONDS", help="lifetime (default 3600)")
+    token.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
+
+    commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from .config import config_from
+    from .server import serve
+
+    serve(
+        config_from(
+            dev=options.dev,
+            host=options.host,
+            port=options.port,
+            data=options.data,
+            conformance=options.conformance,
+            workers=options.workers,
+        )
+    )
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    import time
+
+    from .auth import ROLES, DevTokens, find_signing_key
+    from .config import ConfigError, config_from
+
+    config = config_from(data=options.data)
+    unknown = sorted(set(options.role) - ROLES)
+    if unknown:
+        raise ConfigError(f"unknown role {', '.join(unknown)}; known are {', '.join(sorted(ROLES))}")
+    if not options.user or not options.clinic:
+        raise ConfigError("user and clinic must not be empty")
+    key = find_signing_key(config.dev_signing_key, config.data)
+    if key is None:
+        raise ConfigError(
+            f"no signing key in {config.data}: set AURICLE_DEV_SIGNING_KEY or start `auricle serve --dev` once"
+        )
+    tokens = DevTokens(key, time.time)
+    print(
+        tokens.mint(
+            user=options.user,
+            clinic=options.clinic,
+            roles=frozenset(options.role),
+            expires_in_s=options.expires_in,
+        )
+    )
+    return 0

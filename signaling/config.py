@@ -1,0 +1,143 @@
+"""The configuration, read once at start and passed down in parts; nobody else reads the environment.
+
+Each field is set by ``AURICLE_<FIELD>`` in upper case, or by the command line, which wins.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from protocol.signalr.connection import HubLimits
+
+from fitting.log import LogLimits
+from protocol.errors import AuricleError
+
+__all__ = ["Config", "ConfigError", "config_from"]
+
+MIN_SIGNING_KEY_BYTES = 32
+
+
+class ConfigError(AuricleError):
+    """The configuration cannot be used; the message is one clear line for the operator."""
+
+    code = "bad_configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that an operator may set. Sizes in bytes, times in seconds.
+
+    ``dev``: mint and accept development tokens, and raise the admission bounds.
+    ``conformance``: serve the conformance hub; never in production.
+    ``dev_signing_key``: HS256 key of the development tokens; empty means none is configured.
+    ``allowed_origins``: comma-separated origins of web pages that may connect, beside the server's own.
+    ``max_connections``: connections of one process; one more is answered 503.
+    ``max_frame_bytes``: one WebSocket frame; a client joins many hub messages into one.
+    ``max_send_queue_bytes``: bytes that wait for a slow reader; one message more ends its connection.
+    ``max_pending_calls``: calls of one connection that wait for their turn; beyond it nothing is read.
+    ``max_pending_results``: client results that one connection owes at a time.
+    ``max_groups``: groups of one connection.
+    ``max_devices``: devices that the memory stores hold.
+    ``client_result_timeout_s``: how long a hub method waits for a client's answer.
+    ``call_grace_s``: how long calls go on after their connection has gone.
+    ``close_timeout_s``: how long a closing WebSocket waits for the peer's close frame.
+    ``connection_token_ttl_s``: how long a negotiated connection may stay unopened.
+    ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
+    ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    data: Path = field(default_factory=lambda: Path.home() / ".auricle")
+    dev: bool = False
+    conformance: bool = False
+    workers: int = 1
+    dev_signing_key: str = field(default="", repr=False)
+    allowed_origins: str = ""
+    max_connections: int = 20_000
+    max_frame_bytes: int = 1_048_576
+    max_message_bytes: int = 32_768
+    max_send_queue_bytes: int = 1_048_576
+    max_pending_calls: int = 32
+    max_pending_results: int = 32
+    max_groups: int = 64
+    max_devices: int = 10_000
+    max_body_bytes: int = 65_536
+    handshake_timeout_s: float = 15.0
+    keep_alive_s: float = 15.0
+    client_timeout_s: float = 30.0
+    client_result_timeout_s: float = 30.0
+    call_grace_s: float = 5.0
+    close_timeout_s: float = 5.0
+    connection_token_ttl_s: float = 15.0
+    lease_ttl_s: float = 15.0
+    offer_timeout_s: float = 2.0
+    sweep_s: float = 0.5
+    drain_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the field.
+
+        Raises:
+            ConfigError: a bound that is not positive, a port out of range, a signing key that is too short.
+        """
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"port: must be 0 to 65535, not {self.port}")
+        if self.workers != 1:
+            raise ConfigError(
+                "workers: this version runs one process; several need a shared bus, which it does not have yet"
+            )
+        if 0 < len(self.dev_signing_key.encode()) < MIN_SIGNING_KEY_BYTES:
+            raise ConfigError(f"dev_signing_key: must have at least {MIN_SIGNING_KEY_BYTES} bytes")
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            bound = entry.name.startswith("max_") or entry.name.endswith("_s")
+            if bound and value <= 0:
+                raise ConfigError(f"{entry.name}: must be greater than 0, not {value}")
+
+    @property
+    def hub_limits(self) -> HubLimits:
+        """The limits of one hub connection."""
+        return HubLimits(
+            max_message_bytes=self.max_message_bytes,
+            handshake_timeout_s=self.handshake_timeout_s,
+            keep_alive_s=self.keep_alive_s,
+            client_timeout_s=self.client_timeout_s,
+        )
+
+    @property
+    def log_limits(self) -> LogLimits:
+        """The limits of the device log."""
+        return LogLimits(lease_ttl_s=self.lease_ttl_s)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The allowed origins, in lower case."""
+        return frozenset(part.strip().lower() for part in self.allowed_origins.split(",") if part.strip())
+
+
+def config_from(environ: Mapping[str, str] = os.environ, **command_line: Any) -> Config:
+    """The configuration of this process; ``command_line`` values that are None are left out.
+
+    Raises:
+        ConfigError: a value that does not fit its field, named by its variable.
+    """
+    config = Config()
+    changes: dict[str, Any] = {}
+    for entry in fields(Config):
+        variable = f"AURICLE_{entry.name.upper()}"
+        if variable not in environ:
+            continue
+        kind = type(getattr(config, entry.name))
+        if issubclass(kind, Path):
+            changes[entry.name] = Path(environ[variable])
+            continue
+        try:
+            changes[entry.name] = msgspec.convert(environ[variable], kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{variable}: {error}") from None
+    changes |= {name: value for name, value in command_line.items() if value is not None}
+    return replace(config, **changes)

@@ -1,0 +1,35 @@
+"""What an orchestrator asks: is the process alive, may it get traffic, what are its numbers."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from .metrics import Metrics
+
+__all__ = ["Readiness", "register_health"]
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether new work may come; ``draining`` is set once and never taken back."""
+
+    draining: bool = False
+
+
+def register_health(app: web.Application, readiness: Readiness, metrics: Metrics) -> None:
+    """Add ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        if readiness.draining:
+            return web.json_response({"status": "draining"}, status=503)
+        return web.json_response({"status": "ready", "degraded": []})
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", page)

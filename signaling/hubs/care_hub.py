@@ -1,0 +1,169 @@
+"""The care hub: fitting software and phones meet here, at ``/hub``.
+
+Each method takes one object and returns one. Refusals of the domain are results; who may call what stands in
+``CARE_POLICY`` and is checked before a method runs.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import ClassVar
+
+from msgspec import UNSET, UnsetType
+
+from fitting.log import DeviceHead, DeviceLog, Revision
+from protocol.contract import CONTRACT_VERSION
+from protocol.contract.base import EARS, Failure, Refusal
+from protocol.contract.devices import (
+    AcquireLease,
+    AttachAnswer,
+    AttachDevice,
+    DeviceAnswer,
+    DeviceQuery,
+    HeadView,
+    LeaseAnswer,
+    PhoneView,
+    Report,
+    ReportAnswer,
+)
+from protocol.contract.fitting import CheckAnswer, Submit, SubmitAnswer
+from protocol.contract.session import Hello, HelloAnswer, WhoAmIAnswer
+from protocol.errors import BadArgument, NotFound
+from signaling.flows.delivery import DeliveryFlow, device_group
+from signaling.flows.submit import SubmitFlow
+from signaling.hub import Caller, Hub, Lane, hub_method
+from signaling.policy import ANYONE, Relation, Rule
+
+__all__ = ["CareHub"]
+
+_FITTER = Rule({"clinician": Relation.ASSIGNED}, "device")
+_READER = Rule(
+    {
+        "clinician": Relation.ASSIGNED,
+        "assistant": Relation.ASSIGNED,
+        "patient": Relation.OWN,
+        "device": Relation.OWN,
+    },
+    "device",
+)
+_PHONE = Rule({"device": Relation.OWN}, "device")
+
+CARE_POLICY: Mapping[str, Rule] = {
+    "Hello": ANYONE,
+    "WhoAmI": ANYONE,
+    "AcquireLease": _FITTER,
+    "Check": _FITTER,
+    "Submit": _FITTER,
+    "GetDevice": _READER,
+    "AttachDevice": _PHONE,
+    "Report": _PHONE,
+}
+
+
+class CareHub(Hub):
+    """Contract version 1, the part that fits aids live."""
+
+    path: ClassVar[str] = "/hub"
+    name: ClassVar[str] = "care"
+    policy: ClassVar[Mapping[str, Rule]] = CARE_POLICY
+    explains_arguments: ClassVar[bool] = True
+
+    def __init__(self, *, log: DeviceLog, submit: SubmitFlow, delivery: DeliveryFlow) -> None:
+        self._log = log
+        self._submit = submit
+        self._delivery = delivery
+        self._server = f"auricle/{version('auricle')}"
+
+    @hub_method("Hello")
+    def hello(self, _: Caller, hello: Hello) -> HelloAnswer:
+        """Agree on a contract version."""
+        if hello.contract < 1:
+            raise BadArgument("contract: the first version is 1")
+        return HelloAnswer(contract=min(hello.contract, CONTRACT_VERSION), server=self._server)
+
+    @hub_method("WhoAmI")
+    def who_am_i(self, caller: Caller) -> WhoAmIAnswer:
+        """The caller as the server sees it."""
+        principal = caller.principal
+        return WhoAmIAnswer(
+            user=principal.user,
+            clinic=principal.clinic,
+            roles=tuple(sorted(principal.roles)),
+            connection_id=caller.connection_id,
+        )
+
+    @hub_method("AcquireLease")
+    async def acquire_lease(self, caller: Caller, request: AcquireLease) -> LeaseAnswer | Failure:
+        """Become the one who fits the device, and hear what happens to it."""
+        granted = await self._log.acquire(request.device, session=request.session, holder=caller.principal.user)
+        if isinstance(granted, Refusal):
+            return Failure(error=granted, errors=(granted,))
+        # Watching comes before the snapshot: nothing may happen unseen between the two.
+        caller.lifetime.add_to_group(caller.connection_id, device_group(request.device))
+        head = await self._head(request.device)
+        return LeaseAnswer(
+            fence=granted.fence,
+            lease_for_ms=int(granted.lease_for_s * 1_000),
+            mode="advanced",
+            in_aid=head.in_aid,
+            phone=self._phone(head),
+            head=_head_view(head.revision),
+        )
+
+    @hub_method("Check")
+    async def check(self, _: Caller, request: Submit) -> CheckAnswer | Failure:
+        """What ``Submit`` would say now; changes nothing."""
+        return await self._submit.check(request)
+
+    @hub_method("Submit")
+    async def submit(self, caller: Caller, request: Submit) -> SubmitAnswer | Failure:
+        """Put a change into the device's log; never waits for the phone."""
+        answer = await self._submit.submit(caller.principal.user, request)
+        if isinstance(answer, SubmitAnswer):
+            self._delivery.appended(request.device)
+        return answer
+
+    @hub_method("GetDevice")
+    async def get_device(self, _: Caller, request: DeviceQuery) -> DeviceAnswer:
+        """What is worn, what was wanted, what is in the aids."""
+        head = await self._head(request.device)
+        return DeviceAnswer(
+            device=head.device,
+            in_aid=head.in_aid,
+            phone=self._phone(head),
+            last_seq=head.last_seq,
+            left=head.aids.get("left", UNSET),
+            right=head.aids.get("right", UNSET),
+            head=_head_view(head.revision),
+        )
+
+    @hub_method("AttachDevice")
+    async def attach_device(self, caller: Caller, claim: AttachDevice) -> AttachAnswer | Failure:
+        """A phone says what its aids hold; offers follow."""
+        return await self._delivery.attach(caller, claim)
+
+    @hub_method("Report", lane=Lane.SAFETY)
+    async def report(self, caller: Caller, report: Report) -> ReportAnswer | Failure:
+        """A phone says what it did with an offer."""
+        return await self._delivery.report(caller, report)
+
+    async def on_disconnected(self, caller: Caller) -> None:
+        """A phone that is gone carries nothing."""
+        await self._delivery.detach(caller.connection_id)
+
+    async def _head(self, device: str) -> DeviceHead:
+        head = await self._log.head(device)
+        if isinstance(head, Refusal):
+            raise NotFound("no such device")
+        return head
+
+    def _phone(self, head: DeviceHead) -> PhoneView:
+        online = self._delivery.is_online(head.device)
+        ears = tuple(ear for ear in EARS if getattr(head.in_aid, ear) is not UNSET)
+        battery = UNSET if head.battery is None else head.battery
+        return PhoneView(online=online, ears=ears, battery=battery)
+
+
+def _head_view(revision: Revision | None) -> HeadView | UnsetType:
+    if revision is None:
+        return UNSET
+    return HeadView(revision=revision.revision_id, digests=revision.digests, content=revision.content)

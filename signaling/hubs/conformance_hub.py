@@ -1,0 +1,110 @@
+"""A hub for checking any SignalR client or server from outside; off unless the operator turns it on.
+
+Its methods do nothing but exercise the protocol, so it must never run in production. Values pass through
+undecoded wherever they are not looked at.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from msgspec import Raw
+
+from signaling.hub import Caller, Hub, HubException, hub_method
+from signaling.policy import ANYONE, Rule
+
+__all__ = ["ConformanceHub"]
+
+Number = int | float
+METHODS = "Echo Add Fail Crash Blob CallMe AskMe JoinGroup LeaveGroup ToGroup ToOthersInGroup ToUser ToAll Abort Whoami"
+MAX_BLOB_CHARS = 64 * 1_048_576
+
+
+class ConformanceHub(Hub):
+    """Names are matched without regard to case; nothing else is callable."""
+
+    path: ClassVar[str] = "/hubs/conformance"
+    name: ClassVar[str] = "conformance"
+    policy: ClassVar[Mapping[str, Rule]] = dict.fromkeys(METHODS.split(), ANYONE)
+
+    @hub_method("Echo")
+    def echo(self, _: Caller, value: Raw) -> Raw:
+        """Return the argument as it came."""
+        return value
+
+    @hub_method("Add")
+    def add(self, _: Caller, a: Number, b: Number) -> Number:
+        """The sum of two numbers."""
+        return a + b
+
+    @hub_method("Fail")
+    def fail(self, _: Caller, message: str) -> None:
+        """Raise an error whose text the client sees."""
+        raise HubException(message)
+
+    @hub_method("Crash")
+    def crash(self, _: Caller) -> None:
+        """Raise an error of which nothing may reach the client."""
+        raise RuntimeError("secret-crash-detail")
+
+    @hub_method("Blob")
+    def blob(self, _: Caller, n: int) -> str:
+        """A long text: what the server sends is not limited by what it accepts."""
+        if not 0 <= n <= MAX_BLOB_CHARS:
+            raise HubException(f"n must be 0 to {MAX_BLOB_CHARS}")
+        return "x" * n
+
+    @hub_method("CallMe")
+    def call_me(self, caller: Caller, method: str, *arguments: Raw) -> None:
+        """Invoke a client method of the caller, without a result."""
+        caller.send(method, *arguments)
+
+    @hub_method("AskMe")
+    async def ask_me(self, caller: Caller, method: str, *arguments: Raw) -> Any:
+        """Invoke a client method of the caller and return its result."""
+        return await caller.ask(method, *arguments)
+
+    @hub_method("JoinGroup")
+    def join_group(self, caller: Caller, group: str) -> None:
+        """Put the calling connection into a group."""
+        caller.lifetime.add_to_group(caller.connection_id, group)
+
+    @hub_method("LeaveGroup")
+    def leave_group(self, caller: Caller, group: str) -> None:
+        """Take the calling connection out of a group."""
+        caller.lifetime.remove_from_group(caller.connection_id, group)
+
+    @hub_method("ToGroup")
+    def to_group(self, caller: Caller, group: str, method: str, *arguments: Raw) -> None:
+        """To every member of a group."""
+        caller.lifetime.send_group(group, caller.outbound(method, *arguments))
+
+    @hub_method("ToOthersInGroup")
+    def to_others_in_group(self, caller: Caller, group: str, method: str, *arguments: Raw) -> None:
+        """To every member of a group but the caller."""
+        outbound = caller.outbound(method, *arguments)
+        caller.lifetime.send_group(group, outbound, excluded=(caller.connection_id,))
+
+    @hub_method("ToUser")
+    def to_user(self, caller: Caller, user: str, method: str, *arguments: Raw) -> None:
+        """To every connection of a user."""
+        caller.lifetime.send_user(user, caller.outbound(method, *arguments))
+
+    @hub_method("ToAll")
+    def to_all(self, caller: Caller, method: str, *arguments: Raw) -> None:
+        """To every connection of this hub."""
+        caller.lifetime.send_all(caller.outbound(method, *arguments))
+
+    @hub_method("Abort")
+    def abort(self, caller: Caller) -> None:
+        """End the caller's connection."""
+        caller.abort()
+
+    @hub_method("Whoami")
+    def whoami(self, caller: Caller) -> dict[str, Any]:
+        """The caller as the server sees it."""
+        principal = caller.principal
+        return {
+            "user": principal.user,
+            "connection_id": caller.connection_id,
+            "roles": sorted(principal.roles),
+        }

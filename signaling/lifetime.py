@@ -1,0 +1,158 @@
+"""Who is connected to a hub here, and how a message finds connections, users and groups anywhere.
+
+The tables hold local connections only. Every send delivers locally first and then tells the other pods over
+the backplane, already encoded in every format. Knows neither transports nor methods.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from protocol.signalr.codec import CODECS
+
+from protocol.errors import Overloaded
+
+from .backplane import Backplane
+from .outbound import ClientLink, Outbound
+
+__all__ = ["LifetimeManager"]
+
+NOBODY: Final[frozenset[str]] = frozenset()
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """A message between pods: version, excluded connections, framed bytes by format name."""
+
+    version: int
+    excluded: tuple[str, ...]
+    frames: dict[str, bytes]
+
+
+_decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
+ENVELOPE_VERSION = 1
+
+
+class LifetimeManager:
+    """Connections, users and groups of one hub on this pod, and all routing.
+
+    ``max_groups`` bounds the groups of one connection.
+    """
+
+    def __init__(self, hub: str, backplane: Backplane, *, max_groups: int) -> None:
+        self._hub = hub
+        self._backplane = backplane
+        self._max_groups = max_groups
+        self._links: dict[str, ClientLink] = {}
+        # Dicts with no values: sets that keep their order, so that a broadcast is repeatable.
+        self._members: dict[str, dict[str, ClientLink]] = {}
+        self._groups_of: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        """The number of local connections."""
+        return len(self._links)
+
+    def links(self) -> tuple[ClientLink, ...]:
+        """The local connections."""
+        return tuple(self._links.values())
+
+    def add(self, link: ClientLink) -> None:
+        """A connection has finished its handshake."""
+        self._links[link.connection_id] = link
+        self._groups_of[link.connection_id] = set()
+        for channel in self._own_channels(link):
+            self._join(channel, link)
+
+    def remove(self, link: ClientLink) -> None:
+        """A connection is gone: it leaves everything. Unknown ones are ignored."""
+        if self._links.pop(link.connection_id, None) is None:
+            return
+        groups = self._groups_of.pop(link.connection_id)
+        for channel in (*self._own_channels(link), *(self._group(name) for name in groups)):
+            self._leave(channel, link)
+
+    def add_to_group(self, connection_id: str, group: str) -> None:
+        """Join a local connection to a group; joining twice is joining once.
+
+        Raises:
+            Overloaded: the connection is in as many groups as it may be.
+        """
+        link = self._links.get(connection_id)
+        if link is None:
+            return
+        groups = self._groups_of[connection_id]
+        if group not in groups and len(groups) >= self._max_groups:
+            raise Overloaded(f"a connection may be in at most {self._max_groups} groups")
+        groups.add(group)
+        self._join(self._group(group), link)
+
+    def remove_from_group(self, connection_id: str, group: str) -> None:
+        """Take a local connection out of a group; not being in it is no error."""
+        link = self._links.get(connection_id)
+        if link is not None and group in self._groups_of[connection_id]:
+            self._groups_of[connection_id].discard(group)
+            self._leave(self._group(group), link)
+
+    def send_connection(self, connection_id: str, outbound: Outbound) -> None:
+        """To one connection, wherever it is."""
+        self._send(f"{self._hub}:connection:{connection_id}", outbound)
+
+    def send_user(self, user: str, outbound: Outbound) -> None:
+        """To every connection of a user."""
+        self._send(f"{self._hub}:user:{user}", outbound)
+
+    def send_group(self, group: str, outbound: Outbound, *, excluded: Iterable[str] = NOBODY) -> None:
+        """To every member of a group but the excluded connections; an empty group is no error."""
+        self._send(self._group(group), outbound, frozenset(excluded))
+
+    def send_all(self, outbound: Outbound) -> None:
+        """To every connection of the hub."""
+        self._send(f"{self._hub}:all", outbound)
+
+    def _group(self, name: str) -> str:
+        return f"{self._hub}:group:{name}"
+
+    def _own_channels(self, link: ClientLink) -> tuple[str, ...]:
+        user = link.principal.user
+        return (
+            f"{self._hub}:all",
+            f"{self._hub}:user:{user}",
+            f"{self._hub}:connection:{link.connection_id}",
+        )
+
+    def _join(self, channel: str, link: ClientLink) -> None:
+        members = self._members.get(channel)
+        if members is None:
+            members = self._members[channel] = {}
+            self._backplane.subscribe(channel, lambda body: self._receive(channel, body))
+        members[link.connection_id] = link
+
+    def _leave(self, channel: str, link: ClientLink) -> None:
+        members = self._members.get(channel)
+        if members is None:
+            return
+        members.pop(link.connection_id, None)
+        if not members:
+            del self._members[channel]
+            self._backplane.unsubscribe(channel)
+
+    def _send(self, channel: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        members = self._members.get(channel)
+        if members:
+            # A send may end a slow connection, which changes the table.
+            for connection_id, link in tuple(members.items()):
+                if connection_id not in excluded:
+                    link.send(outbound)
+        self._backplane.publish(channel, lambda: _encode_envelope(outbound, excluded))
+
+    def _receive(self, channel: str, body: bytes) -> None:
+        envelope = _decode_envelope(body)
+        if envelope.version != ENVELOPE_VERSION:
+            return
+        for connection_id, link in tuple(self._members.get(channel, {}).items()):
+            if connection_id not in envelope.excluded:
+                link.send_frames(envelope.frames)
+
+
+def _encode_envelope(outbound: Outbound, excluded: frozenset[str]) -> bytes:
+    frames = {name: outbound.frame(codec) for name, codec in CODECS.items()}
+    return msgspec.msgpack.encode(_Envelope(ENVELOPE_VERSION, tuple(excluded), frames))

@@ -1,0 +1,80 @@
+"""The catalogue of log lines: one method per event, JSON on stderr.
+
+No line ever carries a token, a person, a device's content or the text of a payload. A connection is named by its
+public id. Errors are named by class and place: their texts may quote what a peer sent.
+"""
+
+import sys
+import traceback
+from typing import TextIO
+
+import structlog
+
+__all__ = ["LogBook"]
+
+
+class LogBook:
+    """Writes the events of one process."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._log = structlog.wrap_logger(
+            structlog.WriteLogger(stream or sys.stderr),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+                structlog.processors.JSONRenderer(sort_keys=True),
+            ],
+        )
+
+    def started(self, *, url: str, dev: bool) -> None:
+        """The server accepts connections."""
+        self._log.info("started", url=url, dev=dev)
+
+    def conformance_on(self) -> None:
+        """A hub for tests is reachable."""
+        self._log.warning("conformance_hub_enabled", advice="never in production")
+
+    def draining(self, *, connections: int) -> None:
+        """SIGTERM came."""
+        self._log.info("draining", connections=connections)
+
+    def stopped(self) -> None:
+        """The process ends in order."""
+        self._log.info("stopped")
+
+    def connection_opened(self, *, connection: str, hub: str, protocol: str) -> None:
+        """A handshake succeeded."""
+        self._log.info("connection_opened", connection=connection, hub=hub, protocol=protocol)
+
+    def connection_closed(self, *, connection: str, hub: str, cause: str, duration_s: float) -> None:
+        """A connection is gone; ``cause`` is one of a few words."""
+        self._log.info(
+            "connection_closed", connection=connection, hub=hub, cause=cause, duration_s=round(duration_s, 3)
+        )
+
+    def protocol_broken(self, *, connection: str, hub: str) -> None:
+        """A peer broke the protocol and was closed."""
+        self._log.warning("protocol_broken", connection=connection, hub=hub)
+
+    def call_crashed(self, *, connection: str, hub: str, method: str, error: BaseException) -> None:
+        """A hub method raised what it should not have."""
+        self._log.error("call_crashed", connection=connection, hub=hub, method=method, **_where(error))
+
+    def request_crashed(self, *, route: str, error: BaseException) -> None:
+        """An HTTP handler raised what it should not have."""
+        self._log.error("request_crashed", route=route, **_where(error))
+
+    def task_failed(self, *, owner: str, error: BaseException) -> None:
+        """A background task ended with an error."""
+        self._log.error("task_failed", owner=owner, **_where(error))
+
+    def history_lost(self, *, resume: str) -> None:
+        """A phone knows of deliveries that the log does not."""
+        self._log.error("device_log_history_lost", resume=resume)
+
+
+def _where(error: BaseException) -> dict[str, str]:
+    """The class of an error and the frames that it came through, without any values."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    place = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    return {"error": type(error).__name__, "place": place}

@@ -1,0 +1,67 @@
+"""What is sent: a message with its bytes cached per wire format, so that a broadcast is encoded once per format.
+
+``ClientLink`` is what everything above a transport sees of a connection.
+"""
+
+from typing import Protocol
+
+from msgspec import Raw
+from protocol.signalr.codec import Codec, transcode
+
+from protocol.signalr.messages import Invocation
+
+from .auth import Principal
+
+__all__ = ["ClientLink", "Outbound"]
+
+
+class Outbound:
+    """An invocation of a client method on its way to any number of connections.
+
+    ``source`` is the format of the ``Raw`` values among the arguments, None when there are none.
+    """
+
+    __slots__ = ("_frames", "_source", "message")
+
+    def __init__(self, message: Invocation, source: Codec | None = None) -> None:
+        self.message = message
+        self._source = source
+        self._frames: dict[str, bytes] = {}
+
+    def frame(self, codec: Codec) -> bytes:
+        """The framed bytes in one format, made at most once."""
+        frame = self._frames.get(codec.name)
+        if frame is None:
+            frame = self._frames[codec.name] = codec.encode(self._message_for(codec))
+        return frame
+
+    def _message_for(self, codec: Codec) -> Invocation:
+        source = self._source
+        if source is None or source.name == codec.name:
+            return self.message
+        arguments = tuple(
+            transcode(value, source, codec) if isinstance(value, Raw) else value for value in self.message.arguments
+        )
+        return Invocation(target=self.message.target, arguments=arguments, invocation_id=self.message.invocation_id)
+
+
+class ClientLink(Protocol):
+    """One connection, whatever its transport and protocol. ``send`` never waits: it is bounded instead."""
+
+    @property
+    def connection_id(self) -> str:
+        """The public id."""
+        ...
+
+    @property
+    def principal(self) -> Principal:
+        """Who is connected."""
+        ...
+
+    def send(self, outbound: Outbound) -> None:
+        """Queue for this connection; a full queue ends the connection instead of waiting or dropping one."""
+        ...
+
+    def send_frames(self, frames: dict[str, bytes]) -> None:
+        """Queue what another pod has encoded: framed bytes by format name."""
+        ...

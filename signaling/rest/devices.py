@@ -1,0 +1,91 @@
+"""``POST /api/v1/devices``: a clinic registers a pair of aids, who wears it and who may fit it."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from fitting.capability import sheet
+from msgspec import UNSET
+
+from fitting.log import DeviceLog
+from protocol.contract.base import EARS, Refusal
+from protocol.contract.devices import RegisterDevice, Registered
+from protocol.errors import BadArgument, NotFound, Unauthenticated
+from signaling.auth import TokenVerifier, authenticate
+from signaling.metrics import Metrics
+from signaling.policy import Relation, Rule, authorize, check_complete
+from signaling.stores.devices import DeviceGrants, DeviceRecord, DeviceStore
+
+from .problems import Conflict
+
+__all__ = ["REST_POLICY", "DeviceRoutes"]
+
+REGISTER = "POST /api/v1/devices"
+REST_POLICY: Final[Mapping[str, Rule]] = {
+    REGISTER: Rule({"clinician": Relation.ANY, "assistant": Relation.ANY, "admin": Relation.ANY}),
+}
+
+
+class DeviceRoutes:
+    """The device resource."""
+
+    def __init__(self, devices: DeviceStore, log: DeviceLog, verifier: TokenVerifier, metrics: Metrics) -> None:
+        self._devices = devices
+        self._grants = DeviceGrants(devices)
+        self._log = log
+        self._verifier = verifier
+        self._metrics = metrics
+
+    def register(self, app: web.Application) -> None:
+        """Add the routes; each has a rule."""
+        check_complete("rest", [REGISTER], REST_POLICY)
+        app.router.add_post("/api/v1/devices", self._create)
+
+    async def _create(self, request: web.Request) -> web.Response:
+        try:
+            principal, _ = authenticate(request, self._verifier)
+        except Unauthenticated:
+            self._metrics.unauthenticated.inc()
+            raise
+        await authorize(REST_POLICY[REGISTER], principal, "", self._grants)
+        body = _decode(await request.read())
+        aids = {ear: aid for ear in EARS if (aid := getattr(body, ear)) is not UNSET}
+        if not aids:
+            raise BadArgument("left, right: at least one aid is needed")
+        for ear, aid in aids.items():
+            _check_model(ear, aid.model)
+        record = DeviceRecord(
+            device=body.device,
+            clinic=principal.clinic,
+            patient=body.patient,
+            assignments=frozenset(body.assignments),
+            aids=aids,
+        )
+        if not await self._devices.register(record):
+            raise Conflict("a device with this id exists already")
+        refused = await self._log.create(body.device, aids)
+        if isinstance(refused, Refusal):
+            raise Conflict(refused.message)
+        answer = Registered(device=body.device, patient=body.patient, assignments=tuple(sorted(record.assignments)))
+        return web.Response(
+            status=HTTPStatus.CREATED,
+            body=msgspec.json.encode(answer),
+            content_type="application/json",
+        )
+
+
+def _decode(body: bytes) -> RegisterDevice:
+    try:
+        return msgspec.json.decode(body, type=RegisterDevice)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        text = str(error) if isinstance(error, msgspec.ValidationError) else "the body is not JSON"
+        raise BadArgument(text) from None
+
+
+def _check_model(ear: str, model: str) -> None:
+    try:
+        sheet(model)
+    except NotFound as error:
+        raise BadArgument(f"{ear}.model: {error.public_message}") from None

@@ -1,0 +1,96 @@
+"""One server process from start to end: listen, say that it is ready, and on SIGTERM leave nobody without a word."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+
+from aiohttp import web
+
+from protocol.signalr.messages import Invocation
+
+from .app import PARTS, Parts, create_app
+from .auth import dev_signing_key, find_signing_key
+from .config import Config, ConfigError
+from .log import LogBook
+from .outbound import Outbound
+
+__all__ = ["serve"]
+
+CLOSE_INTERVAL_S = 0.002
+
+
+def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: nothing that could verify a token is configured, or the address cannot be used.
+    """
+    log = LogBook()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, log))
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    """uvloop when it is installed: the same program, less CPU."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        return uvloop.Loop
+    return None
+
+
+def _signing_key(config: Config) -> bytes:
+    if config.dev:
+        return dev_signing_key(config.dev_signing_key, config.data)
+    key = find_signing_key(config.dev_signing_key, config.data) if config.dev_signing_key else None
+    if key is None:
+        raise ConfigError("nothing can verify tokens: start with --dev, or set AURICLE_DEV_SIGNING_KEY")
+    return key
+
+
+async def _serve(config: Config, log: LogBook) -> None:
+    app = create_app(config, signing_key=_signing_key(config), log=log)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, config.host, config.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
+        url = _url(config.host, runner)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        log.started(url=url, dev=config.dev)
+        print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
+        await stop.wait()
+        await _drain(app[PARTS], config)
+    finally:
+        await runner.cleanup()
+    log.stopped()
+
+
+def _url(host: str, runner: web.AppRunner) -> str:
+    port = runner.addresses[0][1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _drain(parts: Parts, config: Config) -> None:
+    """Refuse new work, tell everybody, close everybody with leave to come back, wait for their goodbyes."""
+    parts.readiness.draining = True
+    sessions = [session for hub in parts.hubs for session in tuple(hub.sessions.values())]
+    parts.log.draining(connections=len(sessions))
+    notice = Outbound(Invocation(target="Draining", arguments=({"retryAfterMs": 1_000},)))
+    for hub in parts.hubs:
+        if hub.hub.name == "care":
+            hub.lifetime.send_all(notice)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(config.drain_s):
+            interval_s = min(CLOSE_INTERVAL_S, config.drain_s / 2 / max(1, len(sessions)))
+            for session in sessions:
+                session.close("app_shutdown", "The server is shutting down.", allow_reconnect=True)
+                await asyncio.sleep(interval_s)
+            await parts.closing.finish(config.drain_s)

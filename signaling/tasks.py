@@ -1,0 +1,54 @@
+"""Tasks that somebody owns: every task of the server is started here and ends with its owner.
+
+An error in one of them is logged and contained; it neither vanishes nor takes its siblings along, which is what
+a TaskGroup would do and what one connection must never do to another.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from .log import LogBook
+
+__all__ = ["TaskSet"]
+
+
+class TaskSet:
+    """The background tasks of one owner; ``close`` cancels what still runs and waits for it."""
+
+    def __init__(self, owner: str, log: LogBook) -> None:
+        self._owner = owner
+        self._log = log
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        """How many tasks run."""
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` beside everything else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let them end by themselves for so long, then ``close``."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        # A task may start another one before it ends.
+        while self._tasks and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left_s)
+        await self.close()
+
+    async def close(self) -> None:
+        """Cancel all and wait until they have ended; the caller's own task is left alone."""
+        current = asyncio.current_task()
+        running = [task for task in self._tasks if task is not current]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.task_failed(owner=self._owner, error=error)

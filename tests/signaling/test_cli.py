@@ -1,0 +1,130 @@
+"""The command line as a person uses it: real processes, their output, their exit codes."""
+
+import asyncio
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.running import Server, server
+
+KEY = "k" * 32
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "signaling", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env={key: value for key, value in os.environ.items() if not key.startswith("AURICLE_")} | environ,
+    )
+
+
+async def status(url: str, token: str) -> int:
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        session.post(f"{url}/hub/negotiate?negotiateVersion=1") as answer,
+    ):
+        return answer.status
+
+
+async def test_serve_says_that_it_is_ready_takes_tokens_and_ends_in_order(tmp_path: Path) -> None:
+    async with server(tmp_path) as running:
+        assert running.url.startswith("http://127.0.0.1:")
+        assert await status(running.url, await running.token("ann")) == 200
+        assert await status(running.url, await running.token("ann", expires_in_s=-1)) == 401
+        assert stat.S_IMODE((tmp_path / "dev-signing-key").stat().st_mode) == 0o600
+        async with aiohttp.ClientSession() as session, session.post(f"{running.url}/hubs/conformance/negotiate") as off:
+            assert off.status == 404
+        assert await running.terminate() == 0
+        assert '"stopped"' in running.log_text
+
+
+async def test_a_key_of_the_environment_is_used_and_not_kept(tmp_path: Path) -> None:
+    async with server(tmp_path, AURICLE_DEV_SIGNING_KEY=KEY) as running:
+        who = ("token", "--user", "ann", "--clinic", "c1", "--role", "clinician")
+        token = await asyncio.to_thread(run, *who, AURICLE_DEV_SIGNING_KEY=KEY)
+        assert token.stdout.count("\n") == 1
+        assert await status(running.url, token.stdout.strip()) == 200
+        assert not (tmp_path / "dev-signing-key").exists()
+        other = await asyncio.to_thread(run, *who, AURICLE_DEV_SIGNING_KEY="x" * 32)
+        assert await status(running.url, other.stdout.strip()) == 401
+
+
+async def test_a_draining_server_is_not_ready_and_takes_nobody(tmp_path: Path) -> None:
+    async with server(tmp_path, AURICLE_DRAIN_S="5", AURICLE_CLOSE_TIMEOUT_S="1.5") as running:
+        await drains(running)
+
+
+async def drains(running: Server) -> None:
+    """A client that never answers the close keeps the server draining long enough to look at it."""
+    token = await running.token("ann")
+    host, port = running.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"GET /hub HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Authorization: Bearer {token}\r\n\r\n".encode()
+    )
+    assert b"101" in await reader.readline()
+    async with aiohttp.ClientSession() as session:
+        running.process.terminate()
+        async with asyncio.timeout(5):
+            while (await (await session.get(f"{running.url}/readyz")).json())["status"] == "ready":
+                pass
+        async with session.get(f"{running.url}/readyz") as ready:
+            assert ready.status == 503
+        async with session.get(f"{running.url}/healthz") as health:
+            assert health.status == 200
+        assert await status(running.url, token) == 503
+    assert await running.terminate() == 0
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "says"),
+    [
+        (["serve"], {}, "start with --dev"),
+        (["serve", "--dev", "--workers", "2"], {}, "workers"),
+        (["serve", "--dev", "--port", "70000"], {}, "port"),
+        (["serve", "--dev"], {"AURICLE_DEV_SIGNING_KEY": "short"}, "at least 32 bytes"),
+        (["serve", "--dev"], {"AURICLE_MAX_CONNECTIONS": "many"}, "AURICLE_MAX_CONNECTIONS"),
+        (["serve", "--dev"], {"AURICLE_MAX_CONNECTIONS": "0"}, "max_connections"),
+        (["serve", "--dev", "--data", "/dev/null/x"], {}, "cannot"),
+        (["token", "--user", "a", "--clinic", "c", "--role", "boss"], {}, "unknown role boss"),
+        (["token", "--user", "a", "--clinic", "c", "--role", "clinician"], {}, "no signing key"),
+        (["token", "--user", "", "--clinic", "c", "--role", "clinician"], {"AURICLE_DEV_SIGNING_KEY": KEY}, "user"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_line_and_exit_2(
+    tmp_path: Path, arguments: list[str], environ: dict[str, str], says: str
+) -> None:
+    done = run(*arguments, **({"AURICLE_DATA": str(tmp_path)} | environ))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+
+
+def test_a_port_in_use_is_one_clear_line_and_exit_2(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--dev", "--data", str(tmp_path), "--port", port)
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_words_that_are_missing_are_explained() -> None:
+    for arguments in ([], ["serve", "--nonsense"], ["token"], ["fly"]):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "usage: auricle" in done.stderr

@@ -1,0 +1,126 @@
+"""Routing over two pods that share a bus: every send reaches exactly whom it should, once, in its own format."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from protocol.errors import Overloaded
+from protocol.signalr.codec import CODECS
+from protocol.signalr.messages import Invocation
+from signaling.auth import Principal
+from signaling.backplane import MemoryBackplane, MemoryBus
+from signaling.lifetime import LifetimeManager
+from signaling.outbound import Outbound
+
+
+@dataclass
+class RecordingLink:
+    """A connection that remembers what it was given."""
+
+    connection_id: str
+    user: str = "ann"
+    format: str = "json"
+    frames: list[bytes] = field(default_factory=list)
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.user, "c1", frozenset({"clinician"}), 0.0)
+
+    def send(self, outbound: Outbound) -> None:
+        self.frames.append(outbound.frame(CODECS[self.format]))
+
+    def send_frames(self, frames: dict[str, bytes]) -> None:
+        self.frames.append(frames[self.format])
+
+
+def news(text: str) -> Outbound:
+    return Outbound(Invocation(target="news", arguments=(text,)))
+
+
+def frame(text: str, name: str = "json") -> bytes:
+    return news(text).frame(CODECS[name])
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+def pod(bus: MemoryBus, *, max_groups: int = 8) -> LifetimeManager:
+    return LifetimeManager("care", MemoryBackplane(bus), max_groups=max_groups)
+
+
+async def test_every_kind_of_send_reaches_both_pods_in_each_ones_format(bus: MemoryBus) -> None:
+    here, there = pod(bus), pod(bus)
+    ann, bob = RecordingLink("1"), RecordingLink("2", "bob", "messagepack")
+    here.add(ann)
+    there.add(bob)
+    here.send_all(news("all"))
+    here.send_user("bob", news("user"))
+    here.send_connection("2", news("connection"))
+    here.add_to_group("1", "g")
+    there.add_to_group("2", "g")
+    there.send_group("g", news("group"))
+    there.send_group("g", news("others"), excluded=["1"])
+    assert ann.frames == [frame("all"), frame("group")]
+    assert bob.frames == [frame(text, "messagepack") for text in ("all", "user", "connection", "group", "others")]
+
+
+async def test_joining_twice_is_joining_once_and_leaving_leaves(bus: MemoryBus) -> None:
+    here, ann = pod(bus), RecordingLink("1")
+    here.add(ann)
+    here.add_to_group("1", "g")
+    here.add_to_group("1", "g")
+    here.send_group("g", news("once"))
+    here.remove_from_group("1", "g")
+    here.remove_from_group("1", "g")
+    here.remove_from_group("unknown", "g")
+    here.send_group("g", news("never"))
+    assert ann.frames == [frame("once")]
+
+
+async def test_a_removed_connection_is_in_nothing_and_nothing_is_left_of_it(bus: MemoryBus) -> None:
+    here, there, ann = pod(bus), pod(bus), RecordingLink("1")
+    here.add(ann)
+    here.add_to_group("1", "g")
+    here.remove(ann)
+    here.remove(ann)
+    here.add_to_group("1", "g")
+    there.send_all(news("x"))
+    there.send_group("g", news("x"))
+    there.send_user("ann", news("x"))
+    assert ann.frames == []
+    assert len(here) == 0
+    assert bus.members[0]._handlers == {}
+
+
+async def test_groups_of_one_connection_are_bounded(bus: MemoryBus) -> None:
+    here = pod(bus, max_groups=2)
+    here.add(RecordingLink("1"))
+    for name in ("a", "b", "a"):
+        here.add_to_group("1", name)
+    with pytest.raises(Overloaded):
+        here.add_to_group("1", "c")
+
+
+async def test_a_broadcast_is_encoded_once_per_format(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = pod(bus)
+    links = [RecordingLink(str(n), format="json" if n % 2 else "messagepack") for n in range(10)]
+    for link in links:
+        here.add(link)
+    here.send_all(news("x"))
+    assert len({id(link.frames[0]) for link in links}) == 2
+
+
+async def test_a_connection_that_leaves_during_a_broadcast_does_not_disturb_it(bus: MemoryBus) -> None:
+    here = pod(bus)
+
+    class Leaving(RecordingLink):
+        def send(self, outbound: Outbound) -> None:
+            here.remove(self)
+
+    first, last = Leaving("1"), RecordingLink("2")
+    here.add(first)
+    here.add(last)
+    here.send_all(news("x"))
+    assert last.frames == [frame("x")]

@@ -1,0 +1,83 @@
+"""``POST /api/v1/devices``: who may, what a body must be, and that every error is a problem document."""
+
+from typing import Any
+
+import pytest
+
+from tests.signaling.conftest import House
+
+AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
+BODY: dict[str, Any] = {"device": "d1", "patient": "pat", "assignments": ["ann"], "right": AID}
+
+
+async def post(house: House, body: Any, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+    options: dict[str, Any] = {"data": body} if isinstance(body, (bytes, str)) else {"json": body}
+    given = house.bearer() if headers is None else headers
+    async with house.http.post(f"{house.url}/api/v1/devices", headers=given, **options) as answer:
+        kind = "application/json" if answer.status == 201 else "application/problem+json"
+        assert answer.content_type == kind
+        return answer.status, await answer.json(content_type=None)
+
+
+async def test_a_device_is_registered_once(house: House) -> None:
+    status, body = await post(house, BODY)
+    assert (status, body) == (201, {"ok": True, "device": "d1", "patient": "pat", "assignments": ["ann"]})
+    status, body = await post(house, BODY | {"patient": "other"})
+    assert (status, body["code"]) == (409, "already_exists")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"device": ""}, "$.device"),
+        ({"device": "../x"}, "$.device"),
+        ({"right": AID | {"model": "unheard-of"}}, "right.model"),
+        ({"right": AID | {"serial": ""}}, "$.right.serial"),
+        ({"right": AID | {"colour": "red"}}, "colour"),
+        ({"surprise": 1}, "surprise"),
+        ({"patient": None}, "$.patient"),
+        ({"assignments": "ann"}, "$.assignments"),
+    ],
+)
+async def test_a_bad_body_is_400_and_says_where(house: House, change: dict[str, Any], says: str) -> None:
+    status, body = await post(house, BODY | change)
+    assert (status, body["code"], body["status"]) == (400, "bad_argument", 400)
+    assert says in body["detail"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"[" * 20_000, b"nul"])
+async def test_what_is_not_a_body_at_all_is_400_too(house: House, body: bytes) -> None:
+    status, answer = await post(house, body)
+    assert (status, answer["code"]) == (400, "bad_argument")
+
+
+async def test_a_device_without_an_aid_is_refused(house: House) -> None:
+    body = {key: value for key, value in BODY.items() if key != "right"}
+    assert (await post(house, body))[0] == 400
+
+
+async def test_a_body_over_the_bound_is_413(house: House) -> None:
+    status, body = await post(house, b"x" * 70_000)
+    assert (status, body["code"]) == (413, "request_entity_too_large")
+
+
+@pytest.mark.parametrize(
+    ("role", "status"),
+    [
+        ("clinician", 201),
+        ("assistant", 201),
+        ("admin", 201),
+        ("patient", 403),
+        ("device", 403),
+        ("representative", 403),
+        ("service", 403),
+        ("auditor", 403),
+    ],
+)
+async def test_who_may_register(house: House, role: str, status: int) -> None:
+    assert (await post(house, BODY, house.bearer("ann", role)))[0] == status
+
+
+async def test_without_a_token_it_is_401(house: House) -> None:
+    status, body = await post(house, BODY, {})
+    assert (status, body["code"]) == (401, "unauthenticated")

@@ -1,0 +1,105 @@
+"""Calls of one connection run one at a time and in order, unless one gives its turn up."""
+
+import asyncio
+import io
+
+import pytest
+
+from signaling.log import LogBook
+from signaling.tasks import TaskSet
+from signaling.turns import Turn, TurnQueue
+
+
+@pytest.fixture
+def tasks() -> TaskSet:
+    return TaskSet("test", LogBook(io.StringIO()))
+
+
+async def test_calls_run_one_at_a_time_and_in_order(tasks: TaskSet) -> None:
+    queue, seen, running = TurnQueue(tasks, limit=10), list[int](), 0
+
+    async def call(number: int) -> None:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(0)  # lets another call run, if there were one
+        seen.append(number)
+        running -= 1
+
+    for number in range(5):
+        queue.submit(lambda _, number=number: call(number))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    assert not queue.idle
+    await tasks.finish(1)
+    assert seen == [0, 1, 2, 3, 4]
+    assert queue.idle
+
+
+async def test_a_call_that_gives_its_turn_up_lets_the_next_one_run(tasks: TaskSet) -> None:
+    queue, answer, seen = TurnQueue(tasks, limit=10), asyncio.Event(), list[str]()
+
+    async def asks(turn: Turn) -> None:
+        turn.give_up()
+        turn.give_up()
+        await answer.wait()
+        seen.append("asked")
+
+    async def answers(_: Turn) -> None:
+        seen.append("plain")
+        answer.set()
+
+    queue.submit(asks)
+    queue.submit(answers)
+    await tasks.finish(1)
+    assert seen == ["plain", "asked"]
+    assert queue.idle
+
+
+async def test_a_call_that_fails_does_not_stop_the_next_one(tasks: TaskSet) -> None:
+    queue, seen = TurnQueue(tasks, limit=10), list[str]()
+
+    async def fails(_: Turn) -> None:
+        raise RuntimeError
+
+    async def works(_: Turn) -> None:
+        seen.append("works")
+
+    queue.submit(fails)
+    queue.submit(works)
+    await tasks.finish(1)
+    assert seen == ["works"]
+
+
+async def test_a_full_queue_makes_the_reader_wait_until_there_is_room(tasks: TaskSet) -> None:
+    queue, gate = TurnQueue(tasks, limit=2), asyncio.Event()
+
+    async def call(_: Turn) -> None:
+        await gate.wait()
+
+    for _ in range(3):
+        queue.submit(call)
+    await asyncio.sleep(0)  # the first call starts and leaves the queue
+    assert queue.full
+    waiting = asyncio.ensure_future(queue.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.set()
+    await asyncio.wait_for(waiting, 1)
+    await tasks.finish(1)
+
+
+async def test_tasks_that_do_not_end_are_cancelled_and_errors_are_logged() -> None:
+    stream = io.StringIO()
+    tasks = TaskSet("owner", LogBook(stream))
+
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    async def fails() -> None:
+        raise ValueError("secret")
+
+    tasks.spawn(for_ever())
+    tasks.spawn(fails())
+    await tasks.finish(0.01)
+    assert len(tasks) == 0
+    assert "task_failed" in stream.getvalue()
+    assert "secret" not in stream.getvalue()
