@@ -1,7 +1,6 @@
 """A hub connection over a WebSocket: text frames for JSON, binary frames for MessagePack, bytes in between."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import WSMsgType, web
@@ -61,7 +60,10 @@ class WebSocketTransport:
             return
         self._ended = asyncio.Event()
         self._writer.write_close()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._close_timeout_s):
                 await self._ended.wait()
-        self._writer.abort()
+        except TimeoutError:
+            pass
+        finally:
+            self._writer.abort()

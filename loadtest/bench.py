@@ -1,0 +1,223 @@
+"""``python -m loadtest.bench``: the server's CPU microseconds per message, beside bare aiohttp in the same run.
+
+All servers run at the same time as processes of their own and are loaded in turn, round by round, so that a noisy
+neighbour meets them all. It checks what it measures: a wrong or lost message ends the run with exit code 1. It never
+judges a time. Read ``run`` first.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from .bare import loop_factory
+from .dialects import BareText, SignalRJson, SignalRMessagePack
+from .report import Machine, Report, Sample, Settings, summarise, table
+from .servers import ServerProcess, auricle_server, auricle_token, bare_server
+from .traffic import Load, Tally, Target, open_crowd
+from .websocket import BenchFailed
+
+__all__ = ["main", "run"]
+
+IN_FLIGHT: Final = (1, 8)
+MICROSECONDS: Final = 1e6
+MAX_LOOKS: Final = 20
+EXIT_FAILED: Final = 1
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A way to speak to a running server."""
+
+    target: Target
+    process: ServerProcess
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command: 0 measured, 1 failed, 2 unusable options."""
+    options = _options(arguments)
+    settings = Settings(
+        rounds=options.rounds,
+        connections=options.connections,
+        seconds=options.seconds,
+        warm_up_s=min(0.5, options.seconds / 4),
+        text_chars=options.chars,
+        fanout=options.fanout,
+    )
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            report = runner.run(_bounded(settings, options.time_limit))
+    except BenchFailed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except asyncio.CancelledError:
+        print("bench: ended by a signal", file=sys.stderr)
+        return EXIT_FAILED
+    print(msgspec.json.encode(report).decode() if options.json else table(report))
+    return 0
+
+
+async def run(settings: Settings, progress: Progress) -> Report:
+    """Start the servers, measure every round, end the servers. Raises BenchFailed."""
+    samples = []
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="auricle-bench-")))
+        measured = await _start_servers(stack, folder)
+        for number in range(settings.rounds):
+            progress(f"round {number + 1} of {settings.rounds}")
+            for load in _loads(settings):
+                # Forwards, then backwards: a drift within a round favours nobody.
+                for one in measured if number % 2 == 0 else reversed(measured):
+                    samples.append(await _measure(one, load, settings, number))
+    return Report(settings, _machine(), summarise(samples), samples)
+
+
+async def _bounded(settings: Settings, time_limit_s: float) -> Report:
+    task = asyncio.current_task()
+    assert task is not None
+    # Ended from outside, the servers must still be ended from here.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        async with asyncio.timeout(time_limit_s):
+            return await run(settings, lambda line: print(line, file=sys.stderr, flush=True))
+    except TimeoutError:
+        raise BenchFailed(f"not finished within the time limit of {time_limit_s:g} s") from None
+
+
+async def _start_servers(stack: AsyncExitStack, folder: Path) -> list[_Measured]:
+    auricle = await stack.enter_async_context(auricle_server(folder))
+    bare = await stack.enter_async_context(bare_server(folder))
+    headers = {"Authorization": f"Bearer {await auricle_token(folder)}"}
+    return [
+        _Measured(Target(SignalRJson(), auricle.url, headers), auricle),
+        _Measured(Target(SignalRMessagePack(), auricle.url, headers), auricle),
+        _Measured(Target(BareText(), bare.url), bare),
+    ]
+
+
+def _loads(settings: Settings) -> list[Load]:
+    loads = [
+        Load(workload, settings.connections, in_flight, settings.text_chars)
+        for workload in ("echo", "relay")
+        for in_flight in IN_FLIGHT
+    ]
+    if settings.fanout:
+        loads.append(Load("fanout", settings.fanout, 1, settings.text_chars))
+    return loads
+
+
+async def _measure(one: _Measured, load: Load, settings: Settings, number: int) -> Sample:
+    name = one.target.dialect.name
+    try:
+        async with open_crowd(one.target, load) as crowd:
+            crowd.start()
+            await crowd.tally.hold(settings.warm_up_s)
+            before, after = await _window(one.process, crowd.tally, settings.seconds)
+            await crowd.tally.drain()
+            sent, delivered = crowd.tally.sent, crowd.tally.delivered
+    except BenchFailed as error:
+        raise BenchFailed(f"{name}, {load.workload} x{load.in_flight}: {error}") from None
+    messages = after.delivered - before.delivered
+    wall_s = after.wall_s - before.wall_s
+    server_s = after.server_s - before.server_s
+    return Sample(
+        round=number,
+        workload=load.workload,
+        in_flight=load.in_flight,
+        server=name,
+        messages=messages,
+        sent=sent,
+        delivered=delivered,
+        wall_s=wall_s,
+        server_us=server_s / messages * MICROSECONDS,
+        generator_us=(after.generator_s - before.generator_s) / messages * MICROSECONDS,
+        server_busy=server_s / wall_s,
+    )
+
+
+async def _window(server: ServerProcess, tally: Tally, seconds: float) -> "tuple[_Instant, _Instant]":
+    """Two instants at least ``seconds`` apart, with something between them: CPU clocks tick only 100 times a second."""
+    before = _Instant.now(server, tally.delivered)
+    for _ in range(MAX_LOOKS):
+        await tally.hold(seconds)
+        after = _Instant.now(server, tally.delivered)
+        if after.delivered > before.delivered and after.server_s > before.server_s:
+            return before, after
+    raise BenchFailed(f"nothing arrived in {MAX_LOOKS * seconds:g} s")
+
+
+@dataclass(frozen=True, slots=True)
+class _Instant:
+    delivered: int
+    wall_s: float
+    server_s: float
+    generator_s: float
+
+    @classmethod
+    def now(cls, server: ServerProcess, delivered: int) -> "_Instant":
+        return cls(delivered, time.perf_counter(), server.cpu_s, time.process_time())
+
+
+def _machine() -> Machine:
+    uvloop = metadata.version("uvloop") if loop_factory() else None
+    return Machine(
+        python=platform.python_version(),
+        aiohttp=metadata.version("aiohttp"),
+        uvloop=uvloop,
+        cores=os.cpu_count() or 1,
+        platform=platform.platform(),
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.bench",
+        description="Print the server's CPU microseconds per echo, relayed message and delivery beside bare aiohttp.",
+    )
+    parser.add_argument("--rounds", type=_within(int, 1, 50), default=5, help="rounds, all servers in each (default 5)")
+    parser.add_argument(
+        "--connections", type=_within(int, 2, 2_000, even=True), default=50, help="an even number (default 50)"
+    )
+    # A client that only listens counts as gone after 30 s of silence.
+    parser.add_argument("--seconds", type=_within(float, 0.05, 20), default=2.0, help="of each window (default 2)")
+    parser.add_argument("--chars", type=_within(int, 24, 16_384), default=100, help="of each text (default 100)")
+    parser.add_argument(
+        "--fanout", type=_within(int, 0, 2_000), default=200, metavar="N", help="receivers, 0 is off (default 200)"
+    )
+    parser.add_argument(
+        "--time-limit", type=_within(float, 1, 7_200), default=900.0, metavar="S", help="of the whole run (default 900)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object with every round")
+    return parser.parse_args(arguments)
+
+
+def _within(
+    kind: type[int] | type[float], lowest: float, highest: float, *, even: bool = False
+) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"must be {lowest:g} to {highest:g}")
+        if even and value % 2:
+            raise argparse.ArgumentTypeError("must be even")
+        return value
+
+    parse.__name__ = "number"  # argparse names it when the text is no number at all
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())

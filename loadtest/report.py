@@ -1,0 +1,143 @@
+"""What a run measured, and how it is shown: medians with their range, and ratios within each round.
+
+Absolute figures of a shared machine move with the neighbours; the ratio to bare aiohttp of the same round hardly
+does, so the ratio is what to quote. It must not know how anything was measured. Read ``summarise`` first.
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+__all__ = ["Machine", "Report", "Row", "Sample", "Settings", "Spread", "summarise", "table"]
+
+YARDSTICK = "aiohttp"
+
+
+class Settings(msgspec.Struct, frozen=True, rename="camel"):
+    """What was asked for. ``seconds`` and ``warm_up_s`` are of each window; ``fanout`` counts receivers."""
+
+    rounds: int
+    connections: int
+    seconds: float
+    warm_up_s: float
+    text_chars: int
+    fanout: int
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What it ran on."""
+
+    python: str
+    aiohttp: str
+    uvloop: str | None
+    cores: int
+    platform: str
+
+
+class Sample(msgspec.Struct, frozen=True, rename="camel"):
+    """One window on one server.
+
+    ``messages`` were delivered within it, at ``server_us`` and ``generator_us`` of CPU time each; the server was busy
+    for ``server_busy`` of the window (1 = one core). ``sent`` and ``delivered`` count from the first message to the
+    last, outside the window too.
+    """
+
+    round: int
+    workload: str
+    in_flight: int
+    server: str
+    messages: int
+    sent: int
+    delivered: int
+    wall_s: float
+    server_us: float
+    generator_us: float
+    server_busy: float
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A median with its range."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """The spread of at least one value."""
+        given = list(values)
+        return cls(statistics.median(given), min(given), max(given))
+
+
+class Row(msgspec.Struct, frozen=True, rename="camel"):
+    """One server under one workload: CPU microseconds a message, and the ratio to bare aiohttp in the same round."""
+
+    workload: str
+    in_flight: int
+    server: str
+    server_us: Spread
+    ratio: Spread
+    messages_per_s: Spread
+    server_busy: Spread
+    generator_us: Spread
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A whole run."""
+
+    settings: Settings
+    machine: Machine
+    rows: list[Row]
+    samples: list[Sample]
+
+
+def summarise(samples: Sequence[Sample]) -> list[Row]:
+    """One row for each workload and server, in the order of the first round.
+
+    Every round must hold the yardstick; the yardstick's own ratio is 1.
+    """
+    yardstick = {(s.workload, s.in_flight, s.round): s.server_us for s in samples if s.server == YARDSTICK}
+    rows = []
+    for workload, in_flight, server in dict.fromkeys((s.workload, s.in_flight, s.server) for s in samples):
+        same = [s for s in samples if (s.workload, s.in_flight, s.server) == (workload, in_flight, server)]
+        rows.append(
+            Row(
+                workload=workload,
+                in_flight=in_flight,
+                server=server,
+                server_us=Spread.of(s.server_us for s in same),
+                ratio=Spread.of(s.server_us / yardstick[workload, in_flight, s.round] for s in same),
+                messages_per_s=Spread.of(s.messages / s.wall_s for s in same),
+                server_busy=Spread.of(s.server_busy for s in same),
+                generator_us=Spread.of(s.generator_us for s in same),
+            )
+        )
+    return rows
+
+
+def table(report: Report) -> str:
+    """The report as text: medians, with their range in brackets."""
+    machine = report.machine
+    lines = [
+        "Server CPU microseconds per delivered message, and the ratio to bare aiohttp of the same round.",
+        f"{report.settings.rounds} rounds, {report.settings.connections} connections, "
+        f"{report.settings.seconds:g} s each, texts of {report.settings.text_chars} characters; "
+        f"Python {machine.python}, aiohttp {machine.aiohttp}, uvloop {machine.uvloop or 'not installed'}, "
+        f"{machine.cores} cores.",
+        "",
+        f"{'workload':<12} {'server':<20} {'us/message':>20} {'ratio':>18} {'per s':>8} {'busy':>5} {'gen us':>7}",
+    ]
+    for row in report.rows:
+        us, ratio = row.server_us, row.ratio
+        lines.append(
+            f"{row.workload + ' x' + str(row.in_flight):<12} {row.server:<20} "
+            f"{f'{us.median:.1f} ({us.min:.1f}-{us.max:.1f})':>20} "
+            f"{f'{ratio.median:.2f} ({ratio.min:.2f}-{ratio.max:.2f})':>18} "
+            f"{row.messages_per_s.median:>8.0f} {row.server_busy.median:>5.2f} {row.generator_us.median:>7.1f}"
+        )
+    lines += [
+        "",
+        "busy: share of one core that the server used; below 1 the generator (gen us) or a neighbour was the limit.",
+    ]
+    return "\n".join(lines)

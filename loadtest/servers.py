@@ -1,0 +1,130 @@
+"""The measured servers: processes of their own, started on free ports and ended by their process ids.
+
+Auricle is seen only through its command line and the wire. It must not know what is measured. Read ``ServerProcess``
+first.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+import psutil  # type: ignore[import-untyped]  # the library ships no types
+
+from .websocket import BenchFailed
+
+__all__ = ["ServerProcess", "auricle_server", "auricle_token", "bare_server"]
+
+READY_S: Final = 20.0
+COMMAND_S: Final = 20.0
+END_S: Final = 10.0
+LOG_TAIL_CHARS: Final = 800
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    event: str
+    url: str
+
+
+class ServerProcess:
+    """``async with``: ready at ``url``, gone afterwards. Its log is ``folder/NAME.log``."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
+        self._name = name
+        self._arguments = arguments
+        self._log = folder / f"{name}.log"
+        self._process: asyncio.subprocess.Process | None = None
+        self._usage: psutil.Process | None = None
+        self.url = ""
+
+    @property
+    def cpu_s(self) -> float:
+        """User and system time of the process so far, in seconds, to 1/100 s. Raises BenchFailed if it ended."""
+        try:
+            if self._usage is None:
+                raise BenchFailed(f"{self._name} is not running")
+            times = self._usage.cpu_times()
+        except psutil.Error:
+            raise BenchFailed(f"{self._name} ended: {self._log_tail()}") from None
+        return float(times.user + times.system)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    async def _start(self) -> None:
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=log
+            )
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_S):
+                line = await self._process.stdout.readline()
+            self.url = msgspec.json.decode(line, type=_Ready).url
+        except TimeoutError:
+            raise BenchFailed(f"{self._name} was not ready within {READY_S:g} s") from None
+        except msgspec.DecodeError:
+            raise BenchFailed(f"{self._name} printed no ready line: {self._log_tail()}") from None
+        self._usage = psutil.Process(self._process.pid)
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(END_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def _log_tail(self) -> str:
+        return self._log.read_text(errors="replace")[-LOG_TAIL_CHARS:].strip() or "it logged nothing"
+
+
+def auricle_server(folder: Path) -> ServerProcess:
+    """Auricle with the conformance hub, in development mode."""
+    arguments = ("serve", "--dev", "--conformance", "--port", "0", "--data", str(folder))
+    return ServerProcess("auricle", ("-m", "signaling", *arguments), folder)
+
+
+def bare_server(folder: Path) -> ServerProcess:
+    """Bare aiohttp."""
+    return ServerProcess("aiohttp", ("-m", "loadtest.bare"), folder)
+
+
+async def auricle_token(folder: Path) -> str:
+    """A development token by the command that a developer would use."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "signaling", "token", "--user", "bench", "--clinic", "bench", "--role", "clinician"),
+        *("--data", str(folder)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(COMMAND_S):
+            output, errors = await process.communicate()
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    if process.returncode != 0:
+        raise BenchFailed(f"the token command ended with {process.returncode}: {errors.decode(errors='replace')}")
+    return output.decode().strip()
