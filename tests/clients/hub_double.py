@@ -36,6 +36,7 @@ class HubDouble:
         self.negotiate_error: str | None = None
         self.hangs = False
         self.handshake_error: str | None = None
+        self.greeting: Message | None = None
         self.url = ""
 
     @asynccontextmanager
@@ -98,7 +99,9 @@ class Link:
                 if isinstance(event, Opened) and self.hub.handshake_error is not None:
                     await self.write(encode_response(self.hub.handshake_error), binary=False)
                 elif isinstance(event, Opened):
-                    await self.write(event.reply, event.protocol == "messagepack")
+                    greeting = self.hub.greeting
+                    first = b"" if greeting is None else self.connection.codec.encode(greeting)
+                    await self.write(event.reply + first, event.protocol == "messagepack")
                 elif isinstance(event, Invocation):
                     self.hub.calls.append(event.target)
                     await self._call(event)

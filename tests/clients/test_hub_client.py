@@ -129,6 +129,15 @@ async def test_pushes_reach_their_handlers_in_order_however_the_name_is_spelled(
     assert seen == list(range(50))
 
 
+async def test_a_push_in_the_same_frame_as_the_handshake_is_not_lost(double: HubDouble, protocol: ProtocolName) -> None:
+    seen: list[Point] = []
+    double.greeting = Invocation("Moved", (Point(7, 0),))
+    hub = client_of(double, protocol)
+    hub.on("Moved", seen.append, Point)
+    async with hub:
+        await until(lambda: seen == [Point(7, 0)])
+
+
 async def test_a_handler_may_call_the_hub(double: HubDouble) -> None:
     echoed: asyncio.Queue[int] = asyncio.Queue()
     async with client_of(double) as hub:

