@@ -42,7 +42,8 @@ class HubClient:
     """One client of the hub at ``url``, for example ``http://127.0.0.1:8080/hub``.
 
     ``token`` is a bearer token, or a function that is asked for one at every connect. ``reconnect`` None
-    means that the client closes with its first link. ``session`` is used and left open when given.
+    means that the client closes with its first link. ``session`` is used and left open when given. What
+    ``token`` raises at a reconnect, other than a ConnectionError, closes the client and comes out of ``stop``.
     """
 
     def __init__(

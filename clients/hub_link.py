@@ -110,8 +110,12 @@ class HubLink:
                     timeout=aiohttp.ClientWSTimeout(ws_close=options.close_timeout_s),
                     decode_text=False,
                 )
-                link = cls(socket, whereto, negotiated.connection_id)
-                await link._shake_hands()
+                try:
+                    link = cls(socket, whereto, negotiated.connection_id)
+                    await link._shake_hands()
+                except BaseException:
+                    await socket.close()
+                    raise
                 return link
         except aiohttp.WSServerHandshakeError as error:
             raise HubRefused(f"the WebSocket was refused with {error.status}", error.status) from None
@@ -154,7 +158,6 @@ class HubLink:
             first, *self._early = events
             if isinstance(first, Opened):
                 return
-            await self._socket.close()
             detail = first.error if isinstance(first, Refused) else "the link ended in the handshake"
             raise HubRefused(f"the handshake failed: {detail}")
 

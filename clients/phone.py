@@ -66,7 +66,7 @@ class Phone:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         on_settled: Callable[[Settled], None] | None = None,
     ) -> None:
-        self._hub, self._runner, self._on_settled = hub, runner, on_settled
+        self._hub, self.runner, self._on_settled = hub, runner, on_settled
         self._options = options or PhoneOptions()
         self._uniform, self._sleep = uniform, sleep
         self._turns: asyncio.Queue[Offer | _Turn] = asyncio.Queue()
@@ -83,7 +83,7 @@ class Phone:
         Raises:
             AttachRefused: the device is not this phone's, or its aids are not those of the device.
         """
-        await self._runner.recover()
+        await self.runner.recover()
         await self._attach()
         while (turn := await self._turns.get()) is not _Turn.END:
             if isinstance(turn, Offer):
@@ -93,7 +93,7 @@ class Phone:
 
     async def _carry_out(self, offer: Offer) -> None:
         try:
-            await self._runner.run_offer(offer, self._report)
+            await self.runner.run_offer(offer, self._report)
             self._vain_attaches = 0
         except AttachNeeded:
             self._turns.put_nowait(_Turn.ATTACH)
@@ -104,7 +104,7 @@ class Phone:
         self._vain_attaches += 1
         try:
             await self._hub.invoke("Hello", Hello(contract=CONTRACT_VERSION, app="auricle-phone"), result=HelloAnswer)
-            claim = self._runner.attach_claim()
+            claim = self.runner.attach_claim()
             answer = await self._hub.ask("AttachDevice", claim, answer=AttachAnswer)
         except (ConnectionError, TimeoutError):
             _LOG.info("the link died while attaching; the next one attaches again")
@@ -115,7 +115,7 @@ class Phone:
         if isinstance(answer, Failure):
             self._refused(answer.error.code, answer.error.message)
             return
-        self._runner.attached(answer)
+        self.runner.attached(answer)
         self.attached.set()
 
     def _refused(self, code: str, message: str) -> None:
@@ -137,7 +137,7 @@ class Phone:
         self._turns.put_nowait(offer)
 
     def _settled(self, message: Settled) -> None:
-        self._runner.settled(message)
+        self.runner.settled(message)
         if self._on_settled is not None:
             self._on_settled(message)
 

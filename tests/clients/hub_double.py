@@ -37,6 +37,7 @@ class HubDouble:
         self.hangs = False
         self.handshake_error: str | None = None
         self.greeting: Message | None = None
+        self.ignores_handshakes = False
         self.url = ""
 
     @asynccontextmanager
@@ -91,11 +92,18 @@ class Link:
         self._request, self._socket = request, socket
         self.pings = 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client has gone."""
+        return self._socket.closed
+
     async def serve(self) -> None:
         async for frame in self._socket:
             data = frame.data if frame.type is WSMsgType.BINARY else frame.data.encode()
             self.pings += data in PINGS
             for event in self.connection.receive_data(data, 0.0):
+                if isinstance(event, Opened) and self.hub.ignores_handshakes:
+                    continue
                 if isinstance(event, Opened) and self.hub.handshake_error is not None:
                     await self.write(encode_response(self.hub.handshake_error), binary=False)
                 elif isinstance(event, Opened):

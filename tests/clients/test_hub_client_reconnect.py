@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
+import aiohttp
 import pytest
 from msgspec import Struct
 
@@ -84,6 +85,29 @@ async def test_a_token_function_is_asked_at_every_connect(double: HubDouble) -> 
         await until(lambda: len(double.links) == 2)
         await hub.connected()
     assert double.tokens == ["Bearer first", "Bearer second"]
+
+
+async def test_a_token_function_that_fails_at_a_reconnect_closes_the_client_and_is_heard_at_stop(
+    double: HubDouble,
+) -> None:
+    given = iter(["first"])
+    closed = asyncio.Event()
+
+    async def token() -> str:
+        try:
+            return next(given)
+        except StopIteration:
+            raise LookupError("no more tokens") from None
+
+    hub = client_of(double, token=token)
+    hub.on_closed(closed.set)
+    await hub.start()
+    double.links[0].drop()
+    async with asyncio.timeout(SOON_S):
+        await closed.wait()
+    with pytest.raises(ExceptionGroup) as raised:
+        await hub.stop()
+    assert raised.group_contains(LookupError)
 
 
 async def test_delays_double_up_to_their_bound_while_the_server_stays_away(double: HubDouble) -> None:
@@ -210,6 +234,16 @@ async def test_a_start_that_gets_no_answer_ends_in_its_time(double: HubDouble) -
     double.hangs = True
     with pytest.raises(HubRefused, match=r"within 0\.05 s"):
         await client_of(double, connect_timeout_s=0.05).start()
+
+
+async def test_a_handshake_that_is_never_answered_ends_in_its_time_and_leaves_no_socket(double: HubDouble) -> None:
+    double.ignores_handshakes = True
+    async with aiohttp.ClientSession() as session:
+        options = HubOptions(connect_timeout_s=0.1)
+        hub = HubClient(double.url, token="secret", options=options, session=session)
+        with pytest.raises(HubRefused, match=r"within 0\.1 s"):
+            await hub.start()
+        await until(lambda: double.links[0].closed)
 
 
 async def test_a_refused_handshake_is_told(double: HubDouble) -> None:

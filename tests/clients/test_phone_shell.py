@@ -51,9 +51,10 @@ async def test_changes_are_carried_out_in_order_and_each_once(bench: CareBench) 
 
 async def test_an_end_that_the_server_holds_is_noted_by_the_phone(bench: CareBench) -> None:
     async with bench.phone() as phone, bench.fitter() as fitter:
-        for seq in (1, 2):
-            await submit(fitter)
-            await until(lambda seq=seq: phone.runner.record.last_settled == seq)
+        await submit(fitter)
+        await until(lambda: phone.runner.record.last_settled == 1)
+        await submit(fitter)
+        await until(lambda: phone.runner.record.last_settled == 2)
         assert phone.runner.record.in_flight is None
 
 
