@@ -5,6 +5,7 @@
     │   ├── LocalProtocolError   we did: a bug of ours, never of the peer
     │   └── RemoteProtocolError  the peer did: its connection ends
     ├── HubError                 a call that failed; its text crosses the wire
+    │   ├── HubException         the method's own words, with no code
     │   ├── BadArgument          the arguments do not fit the method
     │   ├── NotAllowed           the caller may not call this method at all
     │   ├── NotFound             the object is unknown or not the caller's: both look the same
@@ -22,6 +23,7 @@ __all__ = [
     "AuricleError",
     "BadArgument",
     "HubError",
+    "HubException",
     "LocalProtocolError",
     "NotAllowed",
     "NotFound",
@@ -68,6 +70,10 @@ class HubError(AuricleError):
     """
 
     code = "hub_error"
+
+
+class HubException(HubError):
+    """An error whose text reaches the client as it is, with no code of ours before it."""
 
 
 class BadArgument(HubError):

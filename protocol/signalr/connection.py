@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Literal
 
 from .codec import CODECS, ProtocolName
 from .endpoint import Endpoint, HubLimits
-from .events import Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
+from .events import AckDue, Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
 from .handshake import HANDSHAKE_FAILED, encode_response, parse_request, refusal
 from .messages import Close
 from .states import TRANSITIONS, Kind, State, next_state
@@ -16,6 +16,7 @@ from .states import TRANSITIONS, Kind, State, next_state
 __all__ = [
     "CLOSED_WITH_ERROR",
     "TRANSITIONS",
+    "AckDue",
     "Broken",
     "Event",
     "HubConnection",
@@ -37,13 +38,22 @@ class HubConnection(Endpoint):
     """One client, from its handshake to the end.
 
     ``binary_ok``: the transport carries binary data. ``detailed_errors``: what broke the connection is told
-    to the client, not only to the log.
+    to the client, not only to the log. ``stateful``: negotiation agreed on stateful reconnect; a handshake
+    of version 1 switches it off.
     """
 
     _peer: ClassVar[Literal["client", "server"]] = "client"
 
-    def __init__(self, limits: HubLimits, *, now: float, binary_ok: bool = True, detailed_errors: bool = False) -> None:
-        super().__init__(limits, now=now)
+    def __init__(
+        self,
+        limits: HubLimits,
+        *,
+        now: float,
+        binary_ok: bool = True,
+        detailed_errors: bool = False,
+        stateful: bool = False,
+    ) -> None:
+        super().__init__(limits, now=now, stateful=stateful)
         self._binary_ok = binary_ok
         self._detailed_errors = detailed_errors
 

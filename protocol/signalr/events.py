@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from .messages import CancelInvocation, Completion, Invocation, StreamInvocation, StreamItem
 
-__all__ = ["Broken", "Event", "KeepAliveDue", "Opened", "PeerClosed", "Refused", "TimedOut"]
+__all__ = ["AckDue", "Broken", "Event", "KeepAliveDue", "Opened", "PeerClosed", "Refused", "TimedOut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,25 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The peer was silent for too long: in the handshake, or the ``client`` or ``server`` afterwards."""
+    """The peer was silent for too long: in the handshake, or the ``client`` or ``server`` afterwards.
 
-    which: Literal["handshake", "client", "server"]
+    ``resume``: it did not come back after its socket died, or came without its Sequence.
+    """
+
+    which: Literal["handshake", "client", "server", "resume"]
     reply: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class KeepAliveDue:
     """Nothing was sent for a while: write ``data``. It already counts as sent."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AckDue:
+    """The peer should know what has arrived: write ``data``. Only with stateful reconnect."""
 
     data: bytes
 
@@ -73,4 +83,5 @@ Event: TypeAlias = (
     | Broken
     | TimedOut
     | KeepAliveDue
+    | AckDue
 )

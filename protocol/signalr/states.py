@@ -15,10 +15,11 @@ __all__ = ["TRANSITIONS", "Kind", "State", "next_state"]
 
 
 class State(Enum):
-    """Where a connection stands."""
+    """Where a connection stands. Detached: its socket died, and the peer may come back with another."""
 
     AWAITING_HANDSHAKE = auto()
     OPEN = auto()
+    DETACHED = auto()
     CLOSED = auto()
 
 
@@ -31,6 +32,8 @@ class Kind(Enum):
     PEER_BROKE_PROTOCOL = auto()
     TIMED_OUT = auto()
     CLOSED_HERE = auto()
+    DETACHED = auto()
+    ATTACHED = auto()
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Kind, State]]] = MappingProxyType(
@@ -47,6 +50,14 @@ TRANSITIONS: Final[Mapping[State, Mapping[Kind, State]]] = MappingProxyType(
             Kind.PEER_BROKE_PROTOCOL: State.CLOSED,
             Kind.TIMED_OUT: State.CLOSED,
             Kind.CLOSED_HERE: State.CLOSED,
+            Kind.DETACHED: State.DETACHED,
+            # The new socket often comes before the old one is seen to be dead.
+            Kind.ATTACHED: State.OPEN,
+        },
+        State.DETACHED: {
+            Kind.TIMED_OUT: State.CLOSED,
+            Kind.CLOSED_HERE: State.CLOSED,
+            Kind.ATTACHED: State.OPEN,
         },
         State.CLOSED: {},
     }

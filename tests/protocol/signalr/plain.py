@@ -40,10 +40,10 @@ def body_of(framed: bytes, codec: Codec) -> bytes:
     return framed[prefix:]
 
 
-def opened(protocol: str, limits: HubLimits | None = None, **options: Any) -> HubConnection:
+def opened(protocol: str, limits: HubLimits | None = None, *, version: int = 1, **options: Any) -> HubConnection:
     """A server connection behind its handshake, at time 0."""
     connection = HubConnection(limits or HubLimits(), now=0.0, **options)
-    (event,) = connection.receive_data(encode_request(HandshakeRequest(protocol, 1)), 0.0)
+    (event,) = connection.receive_data(encode_request(HandshakeRequest(protocol, version)), 0.0)
     assert isinstance(event, Opened)
     return connection
 
