@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+
 from fitting.log_memory import MemoryDeviceLog
 from fitting.safety import Kernel
 
 from .auth import DevTokens
 from .backplane import Backplane, MemoryBackplane, MemoryBus
 from .config import Config
-from .connection import HubServer
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
 from .flows.submit import SubmitFlow
 from .health import Readiness, register_health
 from .hub import Hub
+from .hub_server import HubServer
 from .hubs.care_hub import CareHub
 from .hubs.conformance_hub import ConformanceHub
 from .lifetime import LifetimeManager
@@ -102,7 +103,14 @@ class _Assembly:
         return HubServer(
             hub,
             config=self.config,
-            dispatcher=Dispatcher(hub, grants=self.grants, log=self.log, metrics=self.metrics),
+            dispatcher=Dispatcher(
+                hub,
+                grants=self.grants,
+                log=self.log,
+                metrics=self.metrics,
+                max_streams=self.config.max_streams,
+                upload_buffer_items=self.config.upload_buffer_items,
+            ),
             lifetime=lifetime,
             log=self.log,
             metrics=self.metrics,
@@ -166,6 +174,9 @@ def _running(
         sweeps.spawn(sweep())
         yield
         await sweeps.close()
+        for server in servers:
+            for session in tuple(server.sessions.values()):
+                session.transport.abort()
         await parts.flows.close()
         await parts.closing.close()
         await parts.backplane.close()

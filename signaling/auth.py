@@ -4,7 +4,6 @@
 and for tests. A token, and why it was refused, is never logged and never told to the caller.
 """
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol, get_args
 
 import jwt
-from aiohttp import web
 
 from protocol.errors import Unauthenticated
 
@@ -24,7 +22,6 @@ __all__ = [
     "Principal",
     "Role",
     "TokenVerifier",
-    "authenticate",
     "dev_signing_key",
     "find_signing_key",
 ]
@@ -111,26 +108,6 @@ def _principal(claims: dict[str, Any]) -> Principal:
     if isinstance(expires_at_s, bool) or not isinstance(expires_at_s, int):
         raise ValueError
     return Principal(user=user, clinic=clinic, roles=roles, expires_at_s=expires_at_s)
-
-
-def authenticate(request: web.Request, verifier: TokenVerifier) -> tuple[Principal, str]:
-    """The caller of an HTTP request, and a digest that tells its tokens apart without keeping them.
-
-    The token comes in the Authorization header, or in the query of a GET: a browser cannot set headers
-    on a WebSocket or an event stream.
-
-    Raises:
-        Unauthenticated: no token, two different ones, or not a good one.
-    """
-    scheme, _, header_token = request.headers.get("Authorization", "").partition(" ")
-    query_token = request.query.get("access_token", "") if request.method == "GET" else ""
-    if header_token and scheme.lower() != "bearer":
-        raise Unauthenticated("a valid token is required")
-    header_token = header_token.strip()
-    token = header_token or query_token
-    if not token or (query_token and query_token != token):
-        raise Unauthenticated("a valid token is required")
-    return verifier.verify(token), hashlib.sha256(token.encode()).hexdigest()
 
 
 def find_signing_key(configured: str, data: Path) -> bytes | None:

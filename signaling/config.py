@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from protocol.signalr.connection import HubLimits
 
 from fitting.log import LogLimits
 from protocol.errors import AuricleError
+from protocol.signalr.connection import HubLimits
 
 __all__ = ["Config", "ConfigError", "config_from"]
 
@@ -31,6 +31,7 @@ class Config:
     """Everything that an operator may set. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
+    ``stateful_reconnect``: connections may survive the loss of their socket, when the client asks for it.
     ``conformance``: serve the conformance hub; never in production.
     ``dev_signing_key``: HS256 key of the development tokens; empty means none is configured.
     ``allowed_origins``: comma-separated origins of web pages that may connect, beside the server's own.
@@ -39,9 +40,14 @@ class Config:
     ``max_send_queue_bytes``: bytes that wait for a slow reader; one message more ends its connection.
     ``max_pending_calls``: calls of one connection that wait for their turn; beyond it nothing is read.
     ``max_pending_results``: client results that one connection owes at a time.
+    ``max_streams``: streams of one connection that run at a time, calls with uploads included.
+    ``upload_buffer_items``: items of one upload that wait for their method; beyond it nothing is read.
     ``max_groups``: groups of one connection.
     ``max_devices``: devices that the memory stores hold.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
+    ``poll_timeout_s``: how long a long poll waits for something to send.
+    ``disconnect_timeout_s``: how long a connection may be without transport: between polls, or after a lost socket.
+    ``expiry_notice_s``: how long before the end of its token a client is told.
     ``call_grace_s``: how long calls go on after their connection has gone.
     ``close_timeout_s``: how long a closing WebSocket waits for the peer's close frame.
     ``connection_token_ttl_s``: how long a negotiated connection may stay unopened.
@@ -53,6 +59,7 @@ class Config:
     port: int = 8080
     data: Path = field(default_factory=lambda: Path.home() / ".auricle")
     dev: bool = False
+    stateful_reconnect: bool = True
     conformance: bool = False
     workers: int = 1
     dev_signing_key: str = field(default="", repr=False)
@@ -63,6 +70,8 @@ class Config:
     max_send_queue_bytes: int = 1_048_576
     max_pending_calls: int = 32
     max_pending_results: int = 32
+    max_streams: int = 64
+    upload_buffer_items: int = 10
     max_groups: int = 64
     max_devices: int = 10_000
     max_body_bytes: int = 65_536
@@ -70,6 +79,9 @@ class Config:
     keep_alive_s: float = 15.0
     client_timeout_s: float = 30.0
     client_result_timeout_s: float = 30.0
+    poll_timeout_s: float = 90.0
+    disconnect_timeout_s: float = 15.0
+    expiry_notice_s: float = 60.0
     call_grace_s: float = 5.0
     close_timeout_s: float = 5.0
     connection_token_ttl_s: float = 15.0
@@ -94,7 +106,7 @@ class Config:
             raise ConfigError(f"dev_signing_key: must have at least {MIN_SIGNING_KEY_BYTES} bytes")
         for entry in fields(self):
             value = getattr(self, entry.name)
-            bound = entry.name.startswith("max_") or entry.name.endswith("_s")
+            bound = entry.name.startswith("max_") or entry.name.endswith(("_s", "_items"))
             if bound and value <= 0:
                 raise ConfigError(f"{entry.name}: must be greater than 0, not {value}")
 
@@ -106,6 +118,7 @@ class Config:
             handshake_timeout_s=self.handshake_timeout_s,
             keep_alive_s=self.keep_alive_s,
             client_timeout_s=self.client_timeout_s,
+            disconnect_timeout_s=self.disconnect_timeout_s,
         )
 
     @property

@@ -1,18 +1,20 @@
-"""The life of one hub connection, whatever carries its bytes.
+"""The life of one hub connection, whatever carries its bytes, and through the loss of a socket.
 
-``HubSession.run`` is that life from top to bottom: handshake, connected, read, close, disconnected. It knows no
-HTTP and no domain; the sans-I/O core says what the bytes mean, the dispatcher what to do with a call.
+A ``HubSession`` is given bytes (``receive``), ticks, and the news that its transport is gone (``lost``); it never
+awaits. It knows no HTTP and no domain: the sans-I/O core says what the bytes mean, the dispatcher what to do with
+a call. Read ``receive`` and ``_handle`` first, then ``lost``, where a life goes on or ends.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Final, Protocol
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
-from protocol.errors import LocalProtocolError, Overloaded, Unavailable
+from protocol.errors import LocalProtocolError
 from protocol.signalr.codec import Codec
 from protocol.signalr.connection import (
+    AckDue,
     Broken,
     Event,
     HubConnection,
@@ -20,215 +22,174 @@ from protocol.signalr.connection import (
     Opened,
     PeerClosed,
     Refused,
-    State,
     TimedOut,
 )
-from protocol.signalr.messages import (
-    CancelInvocation,
-    Completion,
-    Invocation,
-    StreamInvocation,
-    StreamItem,
-)
+from protocol.signalr.messages import CancelInvocation, Completion, Invocation, StreamInvocation, StreamItem
 
 from .auth import Principal
-from .config import Config
-from .dispatcher import Dispatcher
-from .hub import Caller, Hub, HubException, Lane
-from .lifetime import LifetimeManager
-from .log import LogBook
-from .metrics import Metrics
+from .client_results import ClientResults
+from .flow import Flow
+from .hub import Caller, Hub, Lane
 from .outbound import Outbound
+from .outbox import Outbox
+from .streams import RunningStream, Uploads
 from .tasks import TaskSet
-from .turns import TurnQueue
+from .transport import NOWHERE, SessionTransport
+from .turns import Turn, TurnQueue
 
-__all__ = ["HubServer", "HubSession", "SessionTransport"]
+if TYPE_CHECKING:
+    from .hub_server import HubServer
+
+__all__ = ["HubSession"]
 
 MESSAGES: Final = (Invocation, Completion, StreamInvocation, StreamItem, CancelInvocation)
-
-
-class SessionTransport(Protocol):
-    """What carries the bytes of a session."""
-
-    name: str
-    binary_ok: bool
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """What the client sends, until it is gone."""
-        ...
-
-    def use_binary(self) -> None:
-        """The handshake chose a binary format."""
-        ...
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes written and not yet taken by the kernel."""
-        ...
-
-    def write(self, payload: bytes) -> None:
-        """Send one or more whole hub messages."""
-        ...
-
-    def abort(self) -> None:
-        """Drop the connection."""
-        ...
-
-    async def close(self) -> None:
-        """End the connection in order; ``chunks`` ends too."""
-        ...
-
-
-class HubServer:
-    """One hub and everything that its connections share."""
-
-    def __init__(
-        self,
-        hub: Hub,
-        *,
-        config: Config,
-        dispatcher: Dispatcher,
-        lifetime: LifetimeManager,
-        log: LogBook,
-        metrics: Metrics,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-        closing: TaskSet,
-    ) -> None:
-        self.hub = hub
-        self.config = config
-        self.dispatcher = dispatcher
-        self.lifetime = lifetime
-        self.log = log
-        self.metrics = metrics
-        self.clock = clock
-        self.monotonic = monotonic
-        self.closing = closing
-        self.sessions: dict[str, HubSession] = {}
-
-    def sweep(self) -> None:
-        """Look at the timers of all connections: one sweep instead of a timer each."""
-        now, wall = self.monotonic(), self.clock()
-        for session in tuple(self.sessions.values()):
-            session.tick(now, wall)
 
 
 class HubSession:
     """One connection: a ``ClientLink`` to those who send, a session to the dispatcher."""
 
+    __slots__ = (
+        "_cause",
+        "_core",
+        "_drained",
+        "_expiry_told",
+        "_joined",
+        "_kind",
+        "_numbers",
+        "_opened_at",
+        "_outbox",
+        "_parked",
+        "_plain",
+        "_results",
+        "_safety",
+        "_server",
+        "_transport",
+        "caller",
+        "connection_id",
+        "flow",
+        "principal",
+        "streams",
+        "tasks",
+        "uploads",
+    )
+
     def __init__(
-        self, server: HubServer, transport: SessionTransport, connection_id: str, principal: Principal
+        self,
+        server: "HubServer",
+        transport: SessionTransport,
+        connection_id: str,
+        principal: Principal,
+        *,
+        stateful: bool = False,
+        binary_ok: bool = True,
     ) -> None:
+        config = server.config
         self._server = server
         self._transport = transport
+        self._kind = transport.name
         self.connection_id = connection_id
         self.principal = principal
         self._opened_at = server.monotonic()
-        self._core = HubConnection(server.config.hub_limits, now=self._opened_at, binary_ok=transport.binary_ok)
-        self._tasks = TaskSet("connection", server.log)
-        limit = server.config.max_pending_calls
-        self._plain = TurnQueue(self._tasks, limit=limit)
-        self._safety = TurnQueue(self._tasks, limit=limit)
-        self._loop = asyncio.get_running_loop()
-        self._queued: list[bytes] = []
-        self._queued_bytes = 0
-        self._results: dict[str, asyncio.Future[Raw]] = {}
-        self._last_result_id = 0
+        self._core = HubConnection(config.hub_limits, now=self._opened_at, binary_ok=binary_ok, stateful=stateful)
+        self._outbox = Outbox(
+            self._core,
+            transport,
+            limit_bytes=config.max_send_queue_bytes,
+            monotonic=server.monotonic,
+            on_overflow=self._too_slow,
+        )
+        self.tasks = TaskSet("connection", server.log)
+        self.flow = Flow(self._go_on)
+        self._plain: TurnQueue | None = None
+        self._safety: TurnQueue | None = None
+        self._parked: deque[Event] | None = None
+        self._results = ClientResults(
+            limit=config.max_pending_results,
+            timeout_s=config.client_result_timeout_s,
+            on_limit=lambda: server.metrics.bounds.labels("max_pending_results").inc(),
+        )
+        self.uploads = Uploads()
+        self.streams: dict[str, RunningStream] = {}
+        self._drained: asyncio.Event | None = None
         self._cause = ""
         self._joined = False
+        self._expiry_told = False
+        self._numbers = False
         self.caller = Caller(self, server.lifetime)
+        server.sessions[connection_id] = self
+        server.metrics.connections.labels(self._kind).inc()
 
-    # The life
+    # What a transport tells
 
-    async def run(self) -> None:
-        """From the first byte to the last; returns when the connection is gone."""
-        server = self._server
-        server.sessions[self.connection_id] = self
-        server.metrics.connections.labels(self._transport.name).inc()
-        try:
-            async for chunk in self._transport.chunks():
-                for event in self._core.receive_data(chunk, server.monotonic()):
-                    if self._cause:
-                        break
-                    if isinstance(event, Opened):
-                        await self._connected(event)
-                    else:
-                        self._handle(event)
-                    # One frame may hold thousands of calls, so the bound is looked at after each.
-                    if self._plain.full or self._safety.full:
-                        await self._wait_for_room()
-        finally:
-            self._end("gone")
-            await self._disconnected()
+    def receive(self, data: bytes) -> None:
+        """Bytes of the client, in any portion; never raises, whatever they are."""
+        events = self._core.receive_data(data, self._server.monotonic())
+        if self._parked is not None:
+            self._parked.extend(events)
+            return
+        for index, event in enumerate(events):
+            self._handle(event)
+            # One frame may hold thousands of calls, so the bounds are looked at after each.
+            if self.flow.stopped:
+                self._parked = deque(events[index + 1 :])
+                self._transport.pause_reading()
+                self._server.metrics.bounds.labels(self.flow.bound).inc()
+                break
+        if self._numbers:
+            # An acknowledgement may have made room for what waits.
+            self._outbox.flush()
+            self.drained()
 
-    def _handle(self, event: Event) -> None:
-        if isinstance(event, MESSAGES):
-            self._server.dispatcher.receive(self, event)
-        elif isinstance(event, Refused):
-            self._finish("handshake_refused", event.reply)
-        elif isinstance(event, Broken):
-            self._server.log.protocol_broken(connection=self.connection_id, hub=self._server.hub.name)
-            self._finish("protocol_error", event.reply)
-        elif isinstance(event, PeerClosed):
-            self._finish("client_closed")
-        else:
-            raise LocalProtocolError(f"received data made {type(event).__name__}")
+    def drained(self) -> None:
+        """The transport has room again, or the client has acknowledged something."""
+        if self._drained is not None and not self._outbox.congested:
+            self._drained.set()
 
-    async def _wait_for_room(self) -> None:
-        """Read nothing while too many calls wait: the client's own buffers fill up, not ours."""
-        self._server.metrics.bounds.labels("max_pending_calls").inc()
-        await self._plain.room()
-        await self._safety.room()
+    def lost(self, transport: SessionTransport, *, graceful: bool) -> None:
+        """A transport has ended. One that was replaced, or a connection that may come back, ends nothing."""
+        if transport is not self._transport:
+            return
+        if not graceful and not self._cause and self._core.detach(self._server.monotonic()):
+            self._move_to(NOWHERE)
+            return
+        self._end("gone")
+        self._gone()
 
-    async def _connected(self, opened: Opened) -> None:
-        server = self._server
-        if self.codec.binary:
-            self._transport.use_binary()
-        self._transport.write(opened.reply)
-        server.log.connection_opened(connection=self.connection_id, hub=server.hub.name, protocol=opened.protocol)
-        server.lifetime.add(self)
-        self._joined = True
-        try:
-            await server.hub.on_connected(self.caller)
-        except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection ends, the server lives
-            server.log.call_crashed(
-                connection=self.connection_id, hub=server.hub.name, method="on_connected", error=error
-            )
-            self._finish("connect_failed", self._core.close("Connection closed with an error."))
+    # Coming back
 
-    async def _disconnected(self) -> None:
-        server = self._server
-        server.lifetime.remove(self)
-        server.sessions.pop(self.connection_id, None)
-        # What was received is carried out, also when the sender has gone: a report must not be lost.
-        await self._tasks.finish(server.config.call_grace_s)
-        if self._joined:
-            try:
-                await server.hub.on_disconnected(self.caller)
-            except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection is gone anyway
-                server.log.call_crashed(
-                    connection=self.connection_id, hub=server.hub.name, method="on_disconnected", error=error
-                )
-        duration_s = server.monotonic() - self._opened_at
-        server.metrics.connections.labels(self._transport.name).dec()
-        server.metrics.durations.labels(self._cause, self._transport.name).observe(duration_s)
-        server.log.connection_closed(
-            connection=self.connection_id, hub=server.hub.name, cause=self._cause, duration_s=duration_s
-        )
+    @property
+    def transport(self) -> SessionTransport:
+        """What carries it now."""
+        return self._transport
 
-    def tick(self, now: float, wall: float) -> None:
-        """Deadlines: keep-alive, silence, handshake, the end of the token."""
-        busy = not (self._plain.idle and self._safety.idle)
-        for event in self._core.tick(now, busy=busy):
-            match event:
-                case KeepAliveDue(data=data):
-                    self._write(data)
-                case TimedOut(which=which, reply=reply):
-                    self._finish(f"{which}_timeout", reply)
-                case _:
-                    raise LocalProtocolError(f"a tick made {type(event).__name__}")
-        if wall >= self.principal.expires_at_s and not self._cause:
-            self.close("token_expired", "The token has expired.", allow_reconnect=True)
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been told goodbye."""
+        return bool(self._cause)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether another transport may take this connection over."""
+        return self._core.resumable and not self._cause
+
+    def resume(self, transport: SessionTransport, principal: Principal) -> None:
+        """Go on over another transport, also while the old one still looks alive."""
+        old = self._transport
+        self.principal = principal
+        self._expiry_told = False
+        self._move_to(transport)
+        old.abort()
+        if self._core.codec.binary:
+            transport.use_binary()
+        transport.write(self._core.attach(self._server.monotonic()))
+        self._outbox.flush()
+        if self._parked is not None:
+            transport.pause_reading()
+
+    def renew(self, principal: Principal) -> None:
+        """The same person showed a new token."""
+        self.principal = principal
+        self._expiry_told = False
 
     # Sending
 
@@ -239,81 +200,73 @@ class HubSession:
 
     def send(self, outbound: Outbound) -> None:
         """See ``ClientLink``."""
-        self._write(outbound.frame(self._core.codec))
+        self._outbox.put(outbound.frame(self._core.codec))
 
     def send_frames(self, frames: dict[str, bytes]) -> None:
         """See ``ClientLink``."""
-        self._write(frames[self._core.codec.name])
+        self._outbox.put(frames[self._core.codec.name])
 
-    def complete(self, completion: Completion) -> None:
+    def complete(self, message: Completion | StreamItem) -> None:
         """Answer a call of the client."""
-        if self._core.state is State.OPEN:
-            self._write(self._core.codec.encode(completion))
+        if not self._cause:
+            self._outbox.put(self._core.codec.encode(message))
 
-    def _write(self, frame: bytes) -> None:
-        """Queue for the end of this turn of the loop: what one turn sends is one write."""
-        if self._cause:
-            return
-        if self._queued_bytes > self._server.config.max_send_queue_bytes and not self._flush():
-            return
-        if not self._queued:
-            self._loop.call_soon(self._flush)
-        self._queued.append(frame)
-        self._queued_bytes += len(frame)
-
-    def _flush(self) -> bool:
-        """Write what is queued; False when the reader is too slow, which ends the connection."""
-        if not self._queued:
-            return True
-        if self._transport.waiting_bytes > self._server.config.max_send_queue_bytes:
-            self._server.metrics.bounds.labels("max_send_queue_bytes").inc()
-            self._end("slow_consumer")
-            self._transport.abort()
-            return False
-        payload = self._queued[0] if len(self._queued) == 1 else b"".join(self._queued)
-        self._queued.clear()
-        self._queued_bytes = 0
-        self._core.sent(self._server.monotonic())
-        self._transport.write(payload)
-        return True
-
-    # Client results
+    async def writable(self) -> None:
+        """Wait until the client has taken enough of what was sent before."""
+        while self._outbox.congested and not self._cause:
+            self._drained = asyncio.Event()
+            await self._drained.wait()
+        self._drained = None
 
     async def ask(self, target: str, arguments: tuple[object, ...]) -> Raw:
         """See ``Caller.ask``."""
-        config = self._server.config
-        if self._cause:
-            raise Unavailable(_disconnected_text(self.connection_id))
-        if len(self._results) >= config.max_pending_results:
-            self._server.metrics.bounds.labels("max_pending_results").inc()
-            raise Overloaded("the client owes too many results")
-        self._last_result_id += 1
-        invocation_id = f"s{self._last_result_id}"
-        answer: asyncio.Future[Raw] = self._loop.create_future()
-        self._results[invocation_id] = answer
-        message = Invocation(target=target, arguments=arguments, invocation_id=invocation_id)
-        self.send(Outbound(message, self.codec))
-        try:
-            async with asyncio.timeout(config.client_result_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("the client did not answer in time") from None
-        finally:
-            del self._results[invocation_id]
+        return await self._results.ask(lambda question: self.send(Outbound(question, self.codec)), target, arguments)
 
     def resolve(self, completion: Completion) -> None:
-        """The client answered a question; answers to nothing are ignored."""
-        answer = self._results.get(completion.invocation_id)
-        if answer is None or answer.done():
-            return
-        if completion.error is not None:
-            answer.set_exception(HubException(completion.error))
-        elif isinstance(completion.result, Raw):
-            answer.set_result(completion.result)
-        else:
-            answer.set_result(self.codec.encode_value(None))
+        """The client ended an upload, or answered a question."""
+        if not self.uploads.complete(completion):
+            self._results.resolve(completion, self.codec)
 
-    # Closing
+    # Calls
+
+    def is_idle(self, lane: Lane) -> bool:
+        """Whether a call of that lane could run at once."""
+        queue = self._plain if lane is Lane.PLAIN else self._safety
+        return queue is None or queue.idle
+
+    def turns(self, lane: Lane) -> TurnQueue:
+        """The queue of a lane, made when it is first needed."""
+        limit = self._server.config.max_pending_calls
+        if lane is Lane.PLAIN:
+            self._plain = self._plain or TurnQueue(self.tasks, self.flow, limit=limit)
+            return self._plain
+        self._safety = self._safety or TurnQueue(self.tasks, self.flow, limit=limit)
+        return self._safety
+
+    # Time
+
+    def tick(self, now: float, wall: float) -> None:
+        """Deadlines: keep-alive, acknowledgement, silence, handshake, coming back, the end of the token."""
+        self._transport.tick(now)
+        busy = not (self.is_idle(Lane.PLAIN) and self.is_idle(Lane.SAFETY)) or self._transport.inherent_keep_alive
+        for event in self._core.tick(now, busy=busy):
+            if isinstance(event, KeepAliveDue):
+                if not self._transport.inherent_keep_alive:
+                    self._outbox.write_now(event.data)
+            elif isinstance(event, AckDue):
+                self._outbox.write_now(event.data)
+            elif isinstance(event, TimedOut):
+                self._finish(f"{event.which}_timeout", event.reply)
+            else:
+                raise LocalProtocolError(f"a tick made {type(event).__name__}")
+        left_s = self.principal.expires_at_s - wall
+        if left_s <= 0:
+            self.close("token_expired", "The token has expired.", allow_reconnect=True)
+        elif left_s <= self._server.config.expiry_notice_s and self._joined and not self._expiry_told:
+            self._expiry_told = True
+            self._server.hub.on_expiring(self.caller, left_s)
+
+    # Ending
 
     def abort(self) -> None:
         """End the connection: Close with neither error nor allowReconnect."""
@@ -321,33 +274,118 @@ class HubSession:
 
     def close(self, cause: str, error: str | None = None, *, allow_reconnect: bool = False) -> None:
         """Send what is queued and a Close message, then end the transport."""
-        self._finish(cause, self._core.close(error, allow_reconnect=allow_reconnect))
+        if not self._cause:
+            self._finish(cause, self._core.close(error, allow_reconnect=allow_reconnect))
 
-    def turns(self, lane: Lane) -> TurnQueue:
-        """The queue of a lane."""
-        return self._plain if lane is Lane.PLAIN else self._safety
+    # Within
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, MESSAGES):
+            if not self._cause:
+                self._server.dispatcher.receive(self, event)
+        elif isinstance(event, Opened):
+            self._opened(event)
+        elif isinstance(event, Refused):
+            self._finish("handshake_refused", event.reply)
+        elif isinstance(event, Broken):
+            self._server.log.protocol_broken(connection=self.connection_id, hub=self._server.hub.name)
+            self._finish("protocol_error", event.reply)
+        elif isinstance(event, PeerClosed):
+            self._finish("client_closed")
+        else:
+            raise LocalProtocolError(f"received data made {type(event).__name__}")
+
+    def _opened(self, opened: Opened) -> None:
+        server = self._server
+        if self.codec.binary:
+            self._transport.use_binary()
+        self._transport.write(opened.reply)
+        server.log.connection_opened(connection=self.connection_id, hub=server.hub.name, protocol=opened.protocol)
+        server.lifetime.add(self)
+        self._joined = True
+        self._numbers = self._core.resumable
+        if type(server.hub).on_connected is not Hub.on_connected:
+            self.turns(Lane.PLAIN).submit(self._welcome)
+
+    async def _welcome(self, _: Turn) -> None:
+        try:
+            await self._server.hub.on_connected(self.caller)
+        except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection ends, the server lives
+            self._crashed("on_connected", error)
+            self.close("connect_failed", "Connection closed with an error.")
+
+    def _go_on(self) -> None:
+        asyncio.get_running_loop().call_soon(self._unpark)
+
+    def _unpark(self) -> None:
+        while self._parked and not self.flow.stopped:
+            self._handle(self._parked.popleft())
+        if self._parked is not None and not self._parked and not self.flow.stopped:
+            self._parked = None
+            self._transport.resume_reading()
+
+    def _too_slow(self) -> None:
+        self._server.metrics.bounds.labels("max_send_queue_bytes").inc()
+        transport = self._transport
+        self._end("slow_consumer")
+        transport.abort()
+        if transport is NOWHERE:
+            self._gone()
 
     def _finish(self, cause: str, reply: bytes = b"") -> None:
-        if self._cause:
+        if self._cause or not self._outbox.flush():
             return
-        if not self._flush():
-            return
+        transport = self._transport
         if reply:
-            self._transport.write(reply)
+            transport.write(reply)
         self._end(cause)
-        self._server.closing.spawn(self._transport.close())
+        transport.close()
+        if transport is NOWHERE:
+            self._gone()
 
     def _end(self, cause: str) -> None:
         """From here on nothing is sent, and nobody waits for an answer any more."""
         if self._cause:
             return
         self._cause = cause
-        self._queued.clear()
-        self._core.receive_eof()
-        for answer in self._results.values():
-            if not answer.done():
-                answer.set_exception(Unavailable(_disconnected_text(self.connection_id)))
+        self._outbox.close()
+        self._core.close()
+        self._parked = None
+        text = f"Connection '{self.connection_id}' disconnected."
+        self._results.fail_all(text)
+        self.uploads.fail_all(text)
+        for stream in tuple(self.streams.values()):
+            stream.cancel()
+        if self._drained is not None:
+            self._drained.set()
 
+    def _gone(self) -> None:
+        """The last transport has ended: out of all tables, then the calls that still run may end."""
+        server = self._server
+        server.lifetime.remove(self)
+        if server.forget(self.connection_id):
+            server.closing.spawn(self._farewell())
 
-def _disconnected_text(connection_id: str) -> str:
-    return f"Connection '{connection_id}' disconnected."
+    async def _farewell(self) -> None:
+        server = self._server
+        # What was received is carried out, also when the sender has gone: a report must not be lost.
+        await self.tasks.finish(server.config.call_grace_s)
+        if self._joined:
+            try:
+                await server.hub.on_disconnected(self.caller)
+            except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection is gone anyway
+                self._crashed("on_disconnected", error)
+        duration_s = server.monotonic() - self._opened_at
+        server.metrics.connections.labels(self._kind).dec()
+        server.metrics.durations.labels(self._cause, self._kind).observe(duration_s)
+        server.log.connection_closed(
+            connection=self.connection_id, hub=server.hub.name, cause=self._cause, duration_s=duration_s
+        )
+
+    def _move_to(self, transport: SessionTransport) -> None:
+        self._transport = transport
+        self._outbox.transport = transport
+
+    def _crashed(self, method: str, error: BaseException) -> None:
+        server = self._server
+        server.log.call_crashed(connection=self.connection_id, hub=server.hub.name, method=method, error=error)

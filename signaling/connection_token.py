@@ -21,13 +21,17 @@ MAC_BYTES = 16
 
 
 class ConnectionTicket(msgspec.Struct, frozen=True, array_like=True):
-    """What a token says. ``pod`` made it; it may be opened until ``open_until_s`` (Unix time) by ``owner``."""
+    """What a token says. ``pod`` made it; it may be opened until ``open_until_s`` (Unix time) by ``owner``.
+
+    ``stateful``: both sides agreed on stateful reconnect.
+    """
 
     connection_id: str
     pod: str
     hub: str
     owner: str
     open_until_s: float
+    stateful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,9 @@ class ConnectionTokens:
     ttl_s: float
     clock: Callable[[], float]
 
-    def issue(self, *, connection_id: str, hub: str, owner: str) -> str:
+    def issue(self, *, connection_id: str, hub: str, owner: str, stateful: bool = False) -> str:
         """A token for a connection of ``owner`` (clinic and user) to one hub."""
-        ticket = ConnectionTicket(connection_id, self.pod, hub, owner, self.clock() + self.ttl_s)
+        ticket = ConnectionTicket(connection_id, self.pod, hub, owner, self.clock() + self.ttl_s, stateful)
         body = msgspec.msgpack.encode(ticket)
         return base64.urlsafe_b64encode(self._mac(body) + body).rstrip(b"=").decode()
 

@@ -5,16 +5,15 @@ Hubs are thin: they carry out what ``fitting`` decides.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw, Struct
-from protocol.signalr.codec import CODECS, Codec
 
-from protocol.errors import HubError
+from protocol.signalr.codec import CODECS, Codec
 from protocol.signalr.messages import Invocation
 
 from .auth import Principal
@@ -27,7 +26,6 @@ __all__ = [
     "Caller",
     "Endpoint",
     "Hub",
-    "HubException",
     "Lane",
     "declared_methods",
     "endpoints_of",
@@ -36,10 +34,6 @@ __all__ = [
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 MARK = "__auricle_hub_method__"
-
-
-class HubException(HubError):
-    """An error whose text reaches the client as it is, with no code of ours before it."""
 
 
 class Lane(Enum):
@@ -62,23 +56,32 @@ class Session(Protocol):
     def send(self, outbound: Outbound) -> None: ...
     async def ask(self, target: str, arguments: tuple[object, ...]) -> Raw: ...
     def abort(self) -> None: ...
+    def renew(self, principal: Principal) -> None: ...
 
 
 class Caller:
     """One connection as a hub method sees it."""
 
-    __slots__ = ("_session", "_turn", "connection_id", "lifetime", "principal")
+    __slots__ = ("_session", "_turn", "connection_id", "lifetime")
 
     def __init__(self, session: Session, lifetime: LifetimeManager, turn: Turn | None = None) -> None:
         self._session = session
         self._turn = turn
         self.connection_id = session.connection_id
-        self.principal = session.principal
         self.lifetime = lifetime
 
     def in_turn(self, turn: Turn) -> "Caller":
         """The same caller during one call, whose turn ``ask`` gives up."""
         return Caller(self._session, self.lifetime, turn)
+
+    @property
+    def principal(self) -> Principal:
+        """Who calls; a renewed token may have changed the roles."""
+        return self._session.principal
+
+    def renew(self, principal: Principal) -> None:
+        """The same person has shown a new token: the connection lives as long as that one."""
+        self._session.renew(principal)
 
     @property
     def codec(self) -> Codec:
@@ -124,6 +127,9 @@ class Hub:
     async def on_connected(self, caller: Caller) -> None:
         """After the handshake, before the first call. An error closes the connection."""
 
+    def on_expiring(self, caller: Caller, left_s: float) -> None:
+        """The caller's token ends in ``left_s`` seconds, and the connection with it unless it is renewed."""
+
     async def on_disconnected(self, caller: Caller) -> None:
         """After the last call; the connection is in no group any more."""
 
@@ -131,7 +137,8 @@ class Hub:
 def hub_method(name: str, *, lane: Lane = Lane.PLAIN) -> Callable[[Method], Method]:
     """Declare a method callable by clients as ``name``, which is matched without regard to case.
 
-    A plain ``def`` runs at once in the reader and must not block; an ``async def`` takes a turn.
+    A plain ``def`` runs at once in the reader and must not block; an ``async def`` takes a turn. An async generator is
+    a stream to the client; a parameter annotated ``AsyncIterator[T]`` is a stream from the client.
     """
 
     def mark(method: Method) -> Method:
@@ -146,6 +153,8 @@ class Endpoint:
     """A callable method with everything that a call needs, worked out once at start.
 
     ``binders`` are the decoders of the positional arguments by format name; ``rest`` decodes those of ``*args``.
+    ``uploads`` are those of the items of each parameter that is an ``AsyncIterator``; the wire names these streams
+    beside the arguments. ``is_stream``: an async generator, whose items are sent one by one.
     ``fields`` are the known field names of each positional argument that is a payload, None for the others.
     """
 
@@ -154,6 +163,9 @@ class Endpoint:
     lane: Lane
     rule: Rule
     is_async: bool
+    is_stream: bool
+    order: tuple[bool, ...]
+    uploads: Mapping[str, tuple[Callable[[Raw], Any], ...]]
     fields: tuple[frozenset[str] | None, ...]
     binders: Mapping[str, tuple[Callable[[Raw], Any], ...]]
     rest: Mapping[str, Callable[[Raw], Any]] | None
@@ -162,7 +174,12 @@ class Endpoint:
     @property
     def runs_inline(self) -> bool:
         """Whether the reader may run it without a task."""
-        return not self.is_async and self.object_of is None
+        return not self.is_async and self.object_of is None and not self.runs_beside
+
+    @property
+    def runs_beside(self) -> bool:
+        """Whether it takes no turn: streams and uploads run beside the plain calls."""
+        return self.is_stream or any(self.order)
 
 
 def declared_methods(hub: Hub) -> dict[str, tuple[Callable[..., Any], Lane]]:
@@ -189,7 +206,9 @@ def endpoints_of(hub: Hub) -> dict[str, Endpoint]:
 def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> Endpoint:
     hints = get_type_hints(method)
     parameters = list(inspect.signature(method).parameters.values())[1:]
-    types = tuple(hints[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+    positional = [hints[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    types = [kind for kind in positional if not _is_upload(kind)]
+    items = [get_args(kind)[0] for kind in positional if _is_upload(kind)]
     rest = [hints[p.name] for p in parameters if p.kind is p.VAR_POSITIONAL]
     rule = hub.policy[name]
     field = rule.object_field
@@ -199,11 +218,18 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
         lane=lane,
         rule=rule,
         is_async=inspect.iscoroutinefunction(method),
+        is_stream=inspect.isasyncgenfunction(method),
+        order=tuple(_is_upload(kind) for kind in positional),
+        uploads={n: tuple(codec.binder(kind) for kind in items) for n, codec in CODECS.items()},
         fields=tuple(_field_names(kind) for kind in types),
         binders={n: tuple(codec.binder(kind) for kind in types) for n, codec in CODECS.items()},
         rest={n: codec.binder(rest[0]) for n, codec in CODECS.items()} if rest else None,
         object_of=None if field is None else lambda payload: str(getattr(payload, field)),
     )
+
+
+def _is_upload(kind: Any) -> bool:
+    return get_origin(kind) is AsyncIterator
 
 
 def _field_names(kind: Any) -> frozenset[str] | None:

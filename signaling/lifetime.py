@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from protocol.signalr.codec import CODECS
 
 from protocol.errors import Overloaded
+from protocol.signalr.codec import CODECS
 
 from .backplane import Backplane
 from .outbound import ClientLink, Outbound

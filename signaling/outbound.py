@@ -6,8 +6,8 @@
 from typing import Protocol
 
 from msgspec import Raw
-from protocol.signalr.codec import Codec, transcode
 
+from protocol.signalr.codec import Codec, transcode
 from protocol.signalr.messages import Invocation
 
 from .auth import Principal

@@ -87,12 +87,16 @@ async def _drain(parts: Parts, config: Config) -> None:
     for hub in parts.hubs:
         if hub.hub.name == "care":
             hub.lifetime.send_all(notice)
-    # Who was told goodbye before has had its time: a peer that died silently must not hold us up.
-    await parts.closing.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(config.drain_s):
             interval_s = min(CLOSE_INTERVAL_S, config.drain_s / 2 / max(1, len(sessions)))
             for session in sessions:
-                session.close("app_shutdown", "The server is shutting down.", allow_reconnect=True)
+                if session.is_ending:
+                    # Told goodbye before: a peer that died silently must not hold us up.
+                    session.transport.abort()
+                else:
+                    session.close("app_shutdown", "The server is shutting down.", allow_reconnect=True)
                 await asyncio.sleep(interval_s)
+            for hub in parts.hubs:
+                await hub.emptied()
             await parts.closing.finish(config.drain_s)

@@ -25,11 +25,12 @@ class TaskSet:
         """How many tasks run."""
         return len(self._tasks)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` beside everything else."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     async def finish(self, timeout_s: float) -> None:
         """Let them end by themselves for so long, then ``close``."""

@@ -4,10 +4,10 @@ A call that waits for an answer of its own client must give its turn up, or it w
 a whole burst of calls; an idle connection has none.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from .flow import Flow
 from .tasks import TaskSet
 
 __all__ = ["Turn", "TurnQueue"]
@@ -37,36 +37,31 @@ class Turn:
 
 
 class TurnQueue:
-    """Calls that wait for their turn, at most ``limit`` of them: the reader stops at ``full``."""
+    """Calls that wait for their turn; ``limit`` of them are a reason to read nothing more."""
 
-    def __init__(self, tasks: TaskSet, *, limit: int) -> None:
+    __slots__ = ("_flow", "_limit", "_running", "_stops", "_tasks", "_waiting")
+
+    def __init__(self, tasks: TaskSet, flow: Flow, *, limit: int) -> None:
         self._tasks = tasks
+        self._flow = flow
         self._limit = limit
         self._waiting: deque[Call] = deque()
         self._running: Turn | None = None
-        self._room: asyncio.Event | None = None
+        self._stops = False
 
     @property
     def idle(self) -> bool:
         """Whether a call that comes now would run at once."""
         return self._running is None
 
-    @property
-    def full(self) -> bool:
-        """Whether the reader must wait for ``room``."""
-        return len(self._waiting) >= self._limit
-
-    async def room(self) -> None:
-        """Wait until the queue is no longer full."""
-        while self.full:
-            self._room = asyncio.Event()
-            await self._room.wait()
-
     def submit(self, call: Call) -> None:
         """Run ``call`` when it is its turn."""
         self._waiting.append(call)
         if self._running is None:
             self._next_worker()
+        if len(self._waiting) >= self._limit and not self._stops:
+            self._stops = True
+            self._flow.stop("max_pending_calls")
 
     def _next_worker(self) -> None:
         self._running = None
@@ -78,8 +73,9 @@ class TurnQueue:
         try:
             while self._waiting:
                 call = self._waiting.popleft()
-                if self._room is not None and not self.full:
-                    self._room.set()
+                if self._stops and len(self._waiting) < self._limit:
+                    self._stops = False
+                    self._flow.go_on()
                 await call(turn)
                 if turn.given_up:
                     return

@@ -6,13 +6,13 @@ the kernel saw. Sends nothing: ``delivery`` does.
 
 from dataclasses import dataclass
 
-from fitting.capability import sheet
-from fitting.digest import content_digests, request_hash
-from fitting.model import apply_patch, changed_ears, validate_shape
-from fitting.safety import Change, SafetyKernel
 from msgspec import UNSET, UnsetType
 
+from fitting.capability import sheet
+from fitting.digest import content_digests, request_hash
 from fitting.log import Accepted, DeviceHead, DeviceLog, Proposal, Revision
+from fitting.model import apply_patch, changed_ears, validate_shape
+from fitting.safety import Change, SafetyKernel
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.fitting import (
     CheckAnswer,

@@ -4,18 +4,23 @@ Its methods do nothing but exercise the protocol, so it must never run in produc
 undecoded wherever they are not looked at.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 from msgspec import Raw
 
-from signaling.hub import Caller, Hub, HubException, hub_method
+from protocol.errors import HubException
+from signaling.hub import Caller, Hub, hub_method
 from signaling.policy import ANYONE, Rule
 
 __all__ = ["ConformanceHub"]
 
 Number = int | float
-METHODS = "Echo Add Fail Crash Blob CallMe AskMe JoinGroup LeaveGroup ToGroup ToOthersInGroup ToUser ToAll Abort Whoami"
+METHODS = (
+    "Echo Add Fail Crash Count Sum Blob CallMe AskMe JoinGroup LeaveGroup ToGroup ToOthersInGroup ToUser ToAll "
+    "Abort Whoami"
+)
 MAX_BLOB_CHARS = 64 * 1_048_576
 
 
@@ -45,6 +50,24 @@ class ConformanceHub(Hub):
     def crash(self, _: Caller) -> None:
         """Raise an error of which nothing may reach the client."""
         raise RuntimeError("secret-crash-detail")
+
+    @hub_method("Count")
+    async def count(self, _: Caller, n: int, delay_ms: Number) -> AsyncIterator[int]:
+        """Yield 0 to n - 1 with a pause after each."""
+        if n < 0:
+            raise HubException("n must not be negative")
+        for number in range(n):
+            yield number
+            if delay_ms > 0:
+                await asyncio.sleep(delay_ms / 1_000)
+
+    @hub_method("Sum")
+    async def sum(self, _: Caller, items: AsyncIterator[Number]) -> Number:
+        """The sum of one uploaded stream."""
+        total: Number = 0
+        async for item in items:
+            total += item
+        return total
 
     @hub_method("Blob")
     def blob(self, _: Caller, n: int) -> str:

@@ -6,14 +6,15 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
-from fitting.capability import sheet
 from msgspec import UNSET
 
+from fitting.capability import sheet
 from fitting.log import DeviceLog
 from protocol.contract.base import EARS, Refusal
 from protocol.contract.devices import RegisterDevice, Registered
 from protocol.errors import BadArgument, NotFound, Unauthenticated
-from signaling.auth import TokenVerifier, authenticate
+from signaling.auth import TokenVerifier
+from signaling.bearer import authenticate
 from signaling.metrics import Metrics
 from signaling.policy import Relation, Rule, authorize, check_complete
 from signaling.stores.devices import DeviceGrants, DeviceRecord, DeviceStore
@@ -45,7 +46,7 @@ class DeviceRoutes:
 
     async def _create(self, request: web.Request) -> web.Response:
         try:
-            principal, _ = authenticate(request, self._verifier)
+            principal = authenticate(request, self._verifier)
         except Unauthenticated:
             self._metrics.unauthenticated.inc()
             raise

@@ -1,67 +1,41 @@
-"""The one file that goes past aiohttp: writing WebSocket frames without its writer, and the closing handshake.
+"""The one file that touches aiohttp's internals: leaving it after a WebSocket upgrade.
 
-aiohttp's ``send_bytes`` is a coroutine per frame and takes one message per frame. The 101 is ours, no extension is
-negotiated and a server's frames are not masked, so a whole frame (RFC 6455, section 5.2) is a header of at most
-ten bytes and the payload, and ``transport.write`` is public asyncio.
+aiohttp's WebSocket reader takes frames that RFC 6455 forbids, wakes a task per message, and keeps a parsed request, a
+parser and a task alive per connection. So after the 101, which is ours, the transport gets another protocol
+(``set_protocol`` is public asyncio) and aiohttp's request handler is told that its connection is gone.
 """
 
 import asyncio
-import struct
+from typing import NoReturn
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["FrameWriter"]
-
-FINAL_TEXT = 0x81
-FINAL_BINARY = 0x82
-CLOSE_NORMAL = b"\x88\x02" + struct.pack("!H", 1_000)
+__all__ = ["LeftAiohttp", "take_over"]
 
 
-class FrameWriter:
-    """Writes whole frames to an upgraded connection, without waiting. A transport that is closing ignores them."""
+class LeftAiohttp(web.StreamResponse):
+    """What a handler returns whose connection aiohttp no longer has."""
 
-    __slots__ = ("_close_sent", "_opcode", "_transport")
+    async def prepare(self, request: web.BaseRequest) -> NoReturn:
+        """aiohttp takes this for a client that went away, and lets go."""
+        raise ConnectionResetError("the connection has left the HTTP server")
 
-    def __init__(self, request: web.Request) -> None:
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the connection is gone")
-        self._transport: asyncio.Transport = transport
-        self._opcode = FINAL_TEXT
-        self._close_sent = False
 
-    def use_binary(self) -> None:
-        """From now on payloads go out in binary frames."""
-        self._opcode = FINAL_BINARY
+def take_over(request: web.Request, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+    """Hand the request's connection to ``protocol``: its transport, and bytes that came behind the request.
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes that the kernel has not taken yet."""
-        return self._transport.get_write_buffer_size()
-
-    def write(self, payload: bytes) -> None:
-        """One data frame; nothing may follow a close frame (RFC 6455, section 5.5.1)."""
-        if self._close_sent or self._transport.is_closing():
-            return
-        size = len(payload)
-        if size < 126:
-            header = bytes((self._opcode, size))
-        elif size < 65_536:
-            header = struct.pack("!BBH", self._opcode, 126, size)
-        else:
-            header = struct.pack("!BBQ", self._opcode, 127, size)
-        self._transport.write(header + payload)
-
-    def write_close(self) -> None:
-        """The close frame, once."""
-        if not self._close_sent and not self._transport.is_closing():
-            self._close_sent = True
-            self._transport.write(CLOSE_NORMAL)
-
-    def end(self) -> None:
-        """Send what waits, then end the TCP connection; aiohttp finds it closing and adds nothing."""
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Drop the connection and what waits for it."""
-        self._transport.abort()
+    Raises:
+        ConnectionResetError: the client has gone already.
+    """
+    handler: RequestHandler = request.protocol
+    transport = handler.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client has gone")
+    behind = handler._message_tail
+    handler._message_tail = b""
+    transport.set_protocol(protocol)
+    # The handler would close the transport that it still knew.
+    handler.transport = None
+    handler.connection_lost(None)
+    return transport, behind

@@ -1,69 +1,145 @@
-"""A hub connection over a WebSocket: text frames for JSON, binary frames for MessagePack, bytes in between."""
+"""A hub connection over a WebSocket: text frames for JSON, binary frames for MessagePack, bytes in between.
+
+An asyncio protocol on the upgraded transport: no task, no queue, frames read and written by ``protocol.websocket``.
+What one call to ``write`` brings is one frame, since the JavaScript client parses frame by frame.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from typing import Final
 
-from aiohttp import WSMsgType, web
-
-from .aiohttp_seam import FrameWriter
+from protocol.websocket.frames import (
+    CloseFrame,
+    Data,
+    Event,
+    FrameReader,
+    PingFrame,
+    Violation,
+    close_frame,
+    data_frame,
+    pong_frame,
+)
+from signaling.connection import HubSession
 
 __all__ = ["WebSocketTransport"]
 
+NORMAL_CLOSURE: Final = 1_000
+MAX_WAITING_FOR_PONGS_BYTES: Final = 65_536
 
-class WebSocketTransport:
-    """A ``SessionTransport`` over an upgraded request, whose socket must not answer closes by itself.
 
-    ``close_timeout_s``: how long a close of ours waits for the client's close frame.
+class WebSocketTransport(asyncio.Protocol):
+    """A ``SessionTransport`` over an upgraded connection.
+
+    ``close_timeout_s``: how long a close of ours waits for the client's close frame, looked at by ``tick``.
     """
 
-    name = "web_sockets"
-    binary_ok = True
+    __slots__ = (
+        "_binary",
+        "_close_sent",
+        "_close_timeout_s",
+        "_ends_at",
+        "_graceful",
+        "_reader",
+        "_session",
+        "_transport",
+    )
 
-    def __init__(self, request: web.Request, socket: web.WebSocketResponse, close_timeout_s: float) -> None:
-        self._socket = socket
+    name: Final = "web_sockets"
+    inherent_keep_alive: Final = False
+
+    def __init__(self, *, max_frame_bytes: int, close_timeout_s: float) -> None:
+        self._reader = FrameReader(max_frame_bytes)
         self._close_timeout_s = close_timeout_s
-        self._writer = FrameWriter(request)
-        self._ended: asyncio.Event | None = None
+        self._binary = False
+        self._close_sent = False
+        self._graceful = False
+        self._ends_at: float | None = None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """What the client sends: a byte stream, whatever frames it was cut into."""
-        try:
-            async for message in self._socket:
-                if message.type is WSMsgType.BINARY or message.type is WSMsgType.TEXT:
-                    yield message.data
-        finally:
-            self._writer.write_close()
-            self._writer.end()
-            if self._ended is not None:
-                self._ended.set()
+    def start(self, transport: asyncio.Transport, session: HubSession) -> None:
+        """From now on what comes is the session's."""
+        self._transport = transport
+        self._session = session
 
-    def use_binary(self) -> None:
-        """See ``SessionTransport``."""
-        self._writer.use_binary()
+    # asyncio tells
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        for event in self._reader.feed(data):
+            if isinstance(event, Data):
+                self._session.receive(event.payload)
+            else:
+                self._control(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The TCP connection has ended; without a close frame a stateful connection may come back."""
+        self._session.lost(self, graceful=self._graceful)
+
+    def pause_writing(self) -> None:
+        """The kernel takes no more for now; ``waiting_bytes`` tells how much that is."""
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self._session.drained()
+
+    # The session tells
 
     @property
     def waiting_bytes(self) -> int:
         """See ``SessionTransport``."""
-        return self._writer.waiting_bytes
+        return self._transport.get_write_buffer_size()
+
+    def use_binary(self) -> None:
+        """See ``SessionTransport``."""
+        self._binary = True
 
     def write(self, payload: bytes) -> None:
-        """One frame: the JavaScript client parses frame by frame, so a message is never split."""
-        self._writer.write(payload)
+        """One frame; nothing may follow a close frame (RFC 6455, section 5.5.1)."""
+        if not self._close_sent and not self._transport.is_closing():
+            self._transport.write(data_frame(payload, binary=self._binary))
+
+    def pause_reading(self) -> None:
+        """See ``SessionTransport``."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See ``SessionTransport``."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def tick(self, now: float) -> None:
+        """A client that does not answer our close is dropped."""
+        if not self._close_sent:
+            return
+        if self._ends_at is None:
+            self._ends_at = now + self._close_timeout_s
+        elif now >= self._ends_at:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """A close frame, then wait for the client's: an early end could lose our last words."""
+        self._write_close(NORMAL_CLOSURE)
+        # Paused reading would never see the client's close frame.
+        self.resume_reading()
 
     def abort(self) -> None:
         """See ``SessionTransport``."""
-        self._writer.abort()
+        self._transport.abort()
 
-    async def close(self) -> None:
-        """A close frame, then wait for the client's, but not for ever: an early end could lose our last words."""
-        if self._ended is not None:
-            return
-        self._ended = asyncio.Event()
-        self._writer.write_close()
-        try:
-            async with asyncio.timeout(self._close_timeout_s):
-                await self._ended.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._writer.abort()
+    def _control(self, event: Event) -> None:
+        if isinstance(event, PingFrame):
+            # A client that pings and does not read gets no more answers: one to the last ping would do.
+            if self.waiting_bytes <= MAX_WAITING_FOR_PONGS_BYTES and not self._close_sent:
+                self._transport.write(pong_frame(event.payload))
+        elif isinstance(event, CloseFrame):
+            self._graceful = True
+            self._write_close(event.code or NORMAL_CLOSURE)
+            self._transport.close()
+        elif isinstance(event, Violation):
+            self._graceful = True
+            self._write_close(event.code)
+            self._transport.close()
+
+    def _write_close(self, code: int) -> None:
+        if not self._close_sent and not self._transport.is_closing():
+            self._close_sent = True
+            self._transport.write(close_frame(code))

@@ -42,6 +42,12 @@ class House:
     monotonic: Clock
     log: io.StringIO
     tokens: DevTokens = field(init=False)
+    sockets: list[aiohttp.ClientWebSocketResponse] = field(default_factory=list)
+
+    async def socket(self, url: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
+        """Connect a WebSocket that is closed when the test ends."""
+        self.sockets.append(await self.http.ws_connect(url, **options))
+        return self.sockets[-1]
 
     def __post_init__(self) -> None:
         self.tokens = DevTokens(KEY, self.wall)
@@ -87,6 +93,8 @@ async def open_house(aiohttp_server: AiohttpServer) -> AsyncIterator[OpenHouse]:
 
     yield start
     for house in houses:
+        for socket in house.sockets:
+            await socket.close()
         await house.http.close()
 
 

@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from signaling.flow import Flow
 from signaling.log import LogBook
 from signaling.tasks import TaskSet
 from signaling.turns import Turn, TurnQueue
@@ -16,7 +17,7 @@ def tasks() -> TaskSet:
 
 
 async def test_calls_run_one_at_a_time_and_in_order(tasks: TaskSet) -> None:
-    queue, seen, running = TurnQueue(tasks, limit=10), list[int](), 0
+    queue, seen, running = TurnQueue(tasks, Flow(lambda: None), limit=10), list[int](), 0
 
     async def call(number: int) -> None:
         nonlocal running
@@ -35,7 +36,7 @@ async def test_calls_run_one_at_a_time_and_in_order(tasks: TaskSet) -> None:
 
 
 async def test_a_call_that_gives_its_turn_up_lets_the_next_one_run(tasks: TaskSet) -> None:
-    queue, answer, seen = TurnQueue(tasks, limit=10), asyncio.Event(), list[str]()
+    queue, answer, seen = TurnQueue(tasks, Flow(lambda: None), limit=10), asyncio.Event(), list[str]()
 
     async def asks(turn: Turn) -> None:
         turn.give_up()
@@ -55,7 +56,7 @@ async def test_a_call_that_gives_its_turn_up_lets_the_next_one_run(tasks: TaskSe
 
 
 async def test_a_call_that_fails_does_not_stop_the_next_one(tasks: TaskSet) -> None:
-    queue, seen = TurnQueue(tasks, limit=10), list[str]()
+    queue, seen = TurnQueue(tasks, Flow(lambda: None), limit=10), list[str]()
 
     async def fails(_: Turn) -> None:
         raise RuntimeError
@@ -69,22 +70,35 @@ async def test_a_call_that_fails_does_not_stop_the_next_one(tasks: TaskSet) -> N
     assert seen == ["works"]
 
 
-async def test_a_full_queue_makes_the_reader_wait_until_there_is_room(tasks: TaskSet) -> None:
-    queue, gate = TurnQueue(tasks, limit=2), asyncio.Event()
+async def test_a_full_queue_stops_the_reader_until_there_is_room(tasks: TaskSet) -> None:
+    gate, went_on = asyncio.Event(), list[int]()
+    flow = Flow(lambda: went_on.append(1))
+    queue = TurnQueue(tasks, flow, limit=2)
 
     async def call(_: Turn) -> None:
         await gate.wait()
 
-    for _ in range(3):
+    stopped = []
+    for _ in range(4):
         queue.submit(call)
-    await asyncio.sleep(0)  # the first call starts and leaves the queue
-    assert queue.full
-    waiting = asyncio.ensure_future(queue.room())
-    await asyncio.sleep(0)
-    assert not waiting.done()
+        stopped.append(flow.stopped)
+    assert stopped == [False, True, True, True]
+    assert flow.bound == "max_pending_calls"
     gate.set()
-    await asyncio.wait_for(waiting, 1)
     await tasks.finish(1)
+    assert not flow.stopped
+    assert went_on == [1]
+
+
+def test_a_connection_is_read_again_when_the_last_reason_is_gone() -> None:
+    went_on: list[int] = []
+    flow = Flow(lambda: went_on.append(1))
+    flow.stop("a")
+    flow.stop("b")
+    flow.go_on()
+    assert (flow.stopped, went_on) == (True, [])
+    flow.go_on()
+    assert (flow.stopped, went_on) == (False, [1])
 
 
 async def test_tasks_that_do_not_end_are_cancelled_and_errors_are_logged() -> None:

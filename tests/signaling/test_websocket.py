@@ -26,7 +26,7 @@ async def negotiate(house: House, *who: str, version: str | None = "1") -> dict[
 
 async def connect(house: House, *who: str, token: str | None = None) -> aiohttp.ClientWebSocketResponse:
     query = f"?id={token}" if token else ""
-    return await house.http.ws_connect(f"{house.url}{HUB}{query}", headers=house.bearer(*who))
+    return await house.socket(f"{house.url}{HUB}{query}", headers=house.bearer(*who))
 
 
 async def shake(socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -58,7 +58,11 @@ async def test_negotiation_in_both_versions(house: House) -> None:
         body = await negotiate(house, version=asked)
         assert body["negotiateVersion"] == 1
         assert body["connectionToken"] != body["connectionId"]
-        assert body["availableTransports"] == [{"transport": "WebSockets", "transferFormats": ["Text", "Binary"]}]
+        assert body["availableTransports"] == [
+            {"transport": "WebSockets", "transferFormats": ["Text", "Binary"]},
+            {"transport": "ServerSentEvents", "transferFormats": ["Text"]},
+            {"transport": "LongPolling", "transferFormats": ["Text", "Binary"]},
+        ]
         assert "useStatefulReconnect" not in body
     for asked_low in (None, "0"):
         body = await negotiate(house, version=asked_low)
@@ -111,13 +115,13 @@ async def test_every_request_without_a_good_token_is_401(house: House) -> None:
 
 async def test_a_browser_may_put_the_token_of_its_websocket_into_the_query(house: House) -> None:
     token = house.token()
-    socket = await house.http.ws_connect(f"{house.url}{HUB}?access_token={token}")
+    socket = await house.socket(f"{house.url}{HUB}?access_token={token}")
     await shake(socket)
     async with house.http.post(f"{house.url}{HUB}/negotiate?access_token={token}") as answer:
         assert answer.status == 401
     both = f"{house.url}{HUB}?access_token={house.token('bob')}"
     with pytest.raises(aiohttp.WSServerHandshakeError) as two:
-        await house.http.ws_connect(both, headers=house.bearer())
+        await house.socket(both, headers=house.bearer())
     assert two.value.status == 401
     assert token not in house.log.getvalue()
 
@@ -126,10 +130,11 @@ async def test_a_browser_may_put_the_token_of_its_websocket_into_the_query(house
 async def test_pages_of_other_sites_are_refused(open_house: OpenHouse, origin: str) -> None:
     house = await open_house(allowed_origins="https://good.example")
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await house.http.ws_connect(house.url + HUB, headers=house.bearer() | {"Origin": origin})
+        await house.socket(house.url + HUB, headers=house.bearer() | {"Origin": origin})
     assert refused.value.status == 403
     for good in ("https://good.example", house.url):
-        await house.http.ws_connect(house.url + HUB, headers=house.bearer() | {"Origin": good})
+        socket = await house.socket(house.url + HUB, headers=house.bearer() | {"Origin": good})
+        await shake(socket)
 
 
 async def test_a_plain_get_needs_an_upgrade_and_other_methods_are_refused(house: House) -> None:
@@ -224,7 +229,7 @@ async def test_silence_after_the_first_ping_ends_a_connection_and_we_ping_too(ho
 
 
 async def test_a_connection_ends_with_its_token(house: House) -> None:
-    socket = await house.http.ws_connect(house.url + HUB, headers=house.bearer(expires_in_s=60))
+    socket = await house.socket(house.url + HUB, headers=house.bearer(expires_in_s=60))
     await shake(socket)
     house.wall.now_s += 59
     house.sweep()

@@ -1,0 +1,29 @@
+"""Where the token of an HTTP request is, and whose it is. Apart from ``auth``, so that a command line needs no HTTP."""
+
+from aiohttp import web
+
+from protocol.errors import Unauthenticated
+
+from .auth import Principal, TokenVerifier
+
+__all__ = ["authenticate"]
+
+
+def authenticate(request: web.Request, verifier: TokenVerifier) -> Principal:
+    """The caller of an HTTP request.
+
+    The token comes in the Authorization header, or in the query of a GET: a browser cannot set headers
+    on a WebSocket or an event stream.
+
+    Raises:
+        Unauthenticated: no token, two different ones, or not a good one.
+    """
+    scheme, _, header_token = request.headers.get("Authorization", "").partition(" ")
+    query_token = request.query.get("access_token", "") if request.method == "GET" else ""
+    if header_token and scheme.lower() != "bearer":
+        raise Unauthenticated("a valid token is required")
+    header_token = header_token.strip()
+    token = header_token or query_token
+    if not token or (query_token and query_token != token):
+        raise Unauthenticated("a valid token is required")
+    return verifier.verify(token)

@@ -1,0 +1,35 @@
+"""What the dispatcher needs of a connection, and nothing more."""
+
+from typing import Protocol
+
+from protocol.signalr.codec import Codec
+from protocol.signalr.messages import Completion, StreamItem
+
+from .auth import Principal
+from .flow import Flow
+from .hub import Caller, Lane
+from .streams import RunningStream, Uploads
+from .tasks import TaskSet
+from .turns import TurnQueue
+
+__all__ = ["DispatchSession"]
+
+
+class DispatchSession(Protocol):
+    """A connection while its calls run. ``streams`` are its running streams to the client by invocation id."""
+
+    connection_id: str
+    principal: Principal
+    caller: Caller
+    tasks: TaskSet
+    flow: Flow
+    uploads: Uploads
+    streams: dict[str, RunningStream]
+
+    @property
+    def codec(self) -> Codec: ...
+    def is_idle(self, lane: Lane) -> bool: ...
+    def turns(self, lane: Lane) -> TurnQueue: ...
+    def complete(self, message: Completion | StreamItem) -> None: ...
+    def resolve(self, completion: Completion) -> None: ...
+    async def writable(self) -> None: ...

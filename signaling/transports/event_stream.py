@@ -1,0 +1,105 @@
+"""A hub connection over Server-Sent Events: the server's half is one endless response, the client's half is POSTs.
+
+Text only. Every line of a payload becomes a ``data:`` line; an event carries whole hub messages.
+"""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from signaling.connection import HubSession
+
+from .posts import PostedTransport
+
+__all__ = ["EventStreamTransport", "event"]
+
+FIRST_COMMENT: Final = b":\r\n\r\n"
+HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache,no-store",
+    "Pragma": "no-cache",
+    "Content-Encoding": "identity",
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStreamTransport(PostedTransport):
+    """A ``SessionTransport`` whose outgoing half is ``run``."""
+
+    name: Final = "server_sent_events"
+    inherent_keep_alive: Final = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: list[bytes] = []
+        self._waiting_bytes = 0
+        self._closed = False
+        self._wake = asyncio.Event()
+        self._request: web.Request | None = None
+
+    async def run(self, request: web.Request, session: HubSession) -> web.StreamResponse:
+        """Send until either end stops; the connection ends with the response."""
+        self._request = request
+        response = web.StreamResponse(headers=HEADERS)
+        try:
+            await response.prepare(request)
+            # Some browsers report the stream open only when data has come.
+            await response.write(FIRST_COMMENT)
+            while not (self._closed and not self._events):
+                await self._wake.wait()
+                self._wake.clear()
+                payload = b"".join(self._events)
+                self._events.clear()
+                if payload:
+                    await response.write(payload)
+                self._waiting_bytes -= len(payload)
+                session.drained()
+        except ConnectionError:
+            # The client went away: an ordinary end.
+            pass
+        finally:
+            self._closed = True
+            self.resume_reading()
+            session.lost(self, graceful=True)
+        return response
+
+    @property
+    def waiting_bytes(self) -> int:
+        """See ``SessionTransport``."""
+        return self._waiting_bytes
+
+    def use_binary(self) -> None:
+        """Never asked for: the handshake refuses binary formats on a text transport."""
+
+    def write(self, payload: bytes) -> None:
+        """See ``SessionTransport``."""
+        if not self._closed:
+            line = event(payload)
+            self._events.append(line)
+            self._waiting_bytes += len(line)
+            self._wake.set()
+
+    def tick(self, now: float) -> None:
+        """A client that has gone is noticed here when nothing is being sent to it."""
+        transport = self._request.transport if self._request is not None else None
+        if transport is None or transport.is_closing():
+            self.close()
+
+    def close(self) -> None:
+        """See ``SessionTransport``."""
+        self._closed = True
+        self._wake.set()
+
+    def abort(self) -> None:
+        """See ``SessionTransport``."""
+        self._events.clear()
+        self.close()
+        if self._request is not None and self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def event(payload: bytes) -> bytes:
+    """One event with all lines of the payload: JSON that was passed through may hold line breaks as white space."""
+    lines = payload.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    return b"".join(b"data: " + line + b"\r\n" for line in lines) + b"\r\n"

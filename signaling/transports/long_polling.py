@@ -1,0 +1,130 @@
+"""A hub connection over long polling: the server's half is one poll after the other, the client's half is POSTs.
+
+The first poll is answered at once, because clients wait for it before they go on. Polling shows that both ends live, so
+nobody pings; a client that does not poll for a while is gone.
+"""
+
+import asyncio
+import contextlib
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from signaling.connection import HubSession
+
+from .posts import PostedTransport
+
+__all__ = ["LongPollingTransport"]
+
+NO_CACHE: Final = {"Cache-Control": "no-cache,no-store", "Pragma": "no-cache"}
+
+
+class LongPollingTransport(PostedTransport):
+    """A ``SessionTransport`` whose outgoing half is ``poll``.
+
+    ``poll_timeout_s``: how long a poll waits. ``disconnect_timeout_s``: how long there may be no poll.
+    """
+
+    name: Final = "long_polling"
+    inherent_keep_alive: Final = True
+
+    def __init__(self, *, poll_timeout_s: float, disconnect_timeout_s: float) -> None:
+        super().__init__()
+        self._poll_timeout_s = poll_timeout_s
+        self._disconnect_timeout_s = disconnect_timeout_s
+        self._frames: list[bytes] = []
+        self._waiting_bytes = 0
+        self._closed = False
+        self._begun = False
+        self._wake = asyncio.Event()
+        self._polling = asyncio.Lock()
+        self._polls = 0
+        self._idle_since: float | None = None
+        self._session: HubSession | None = None
+
+    async def poll(self, session: HubSession) -> web.Response:
+        """One GET. A newer poll sends an older one home with 204 and waits for it to finish."""
+        self._session = session
+        self._polls += 1
+        number = self._polls
+        self._idle_since = None
+        self._wake.set()
+        async with self._polling:
+            if not self._begun:
+                self._begun = True
+                return _answer(b"")
+            try:
+                await self._wait(number)
+            finally:
+                self._idle_since = None
+            return self._take(session, number)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """See ``SessionTransport``."""
+        return self._waiting_bytes
+
+    def use_binary(self) -> None:
+        """Bodies are bytes in either format."""
+
+    def write(self, payload: bytes) -> None:
+        """See ``SessionTransport``."""
+        if not self._closed:
+            self._frames.append(payload)
+            self._waiting_bytes += len(payload)
+            self._wake.set()
+
+    def tick(self, now: float) -> None:
+        """No poll for too long: the client is gone."""
+        if self._polling.locked():
+            return
+        if self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since >= self._disconnect_timeout_s:
+            self.end()
+
+    def close(self) -> None:
+        """The next poll, or the one that waits, brings the last messages; the one after that learns of the end."""
+        self._closed = True
+        self.resume_reading()
+        self._wake.set()
+
+    def abort(self) -> None:
+        """See ``SessionTransport``."""
+        self._frames.clear()
+        self._waiting_bytes = 0
+        self.close()
+
+    def end(self) -> None:
+        """The client has said goodbye, or nothing for too long."""
+        self.abort()
+        if self._session is not None:
+            self._session.lost(self, graceful=True)
+
+    async def _wait(self, number: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_timeout_s):
+                while not self._frames and not self._closed and self._polls == number:
+                    self._wake.clear()
+                    await self._wake.wait()
+
+    def _take(self, session: HubSession, number: int) -> web.Response:
+        if self._polls != number:
+            return _answer(None)
+        if self._frames:
+            body = b"".join(self._frames)
+            self._frames.clear()
+            self._waiting_bytes = 0
+            session.drained()
+            return _answer(body)
+        if self._closed:
+            session.lost(self, graceful=True)
+            return _answer(None)
+        return _answer(b"")
+
+
+def _answer(body: bytes | None) -> web.Response:
+    if body is None:
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers=NO_CACHE)
+    return web.Response(body=body, headers=NO_CACHE | {"Content-Type": "application/octet-stream"})
