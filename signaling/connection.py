@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from protocol.errors import LocalProtocolError
-from protocol.signalr.codec import Codec
+from protocol.signalr.codec import JSON, Codec
 from protocol.signalr.connection import (
     AckDue,
     Broken,
@@ -65,6 +65,7 @@ class HubSession:
         "_server",
         "_transport",
         "caller",
+        "codec",
         "connection_id",
         "flow",
         "principal",
@@ -88,6 +89,8 @@ class HubSession:
         self._transport = transport
         self._kind = transport.name
         self.connection_id = connection_id
+        # The format that the handshake will choose; nothing is sent before.
+        self.codec: Codec = JSON
         self.principal = principal
         self._opened_at = server.monotonic()
         self._core = HubConnection(config.hub_limits, now=self._opened_at, binary_ok=binary_ok, stateful=stateful)
@@ -127,17 +130,18 @@ class HubSession:
         if self._parked is not None:
             self._parked.extend(events)
             return
-        for index, event in enumerate(events):
-            self._handle(event)
-            # One frame may hold thousands of calls, so the bounds are looked at after each.
-            if self.flow.stopped:
-                self._parked = deque(events[index + 1 :])
-                self._transport.pause_reading()
-                self._server.metrics.bounds.labels(self.flow.bound).inc()
-                break
+        self._outbox.hold()
+        try:
+            for index, event in enumerate(events):
+                self._handle(event)
+                # One frame may hold thousands of calls, so the bounds are looked at after each.
+                if self.flow.stopped:
+                    self._park(events[index + 1 :])
+                    break
+        finally:
+            self._outbox.release()
         if self._numbers:
             # An acknowledgement may have made room for what waits.
-            self._outbox.flush()
             self.drained()
 
     def drained(self) -> None:
@@ -193,23 +197,18 @@ class HubSession:
 
     # Sending
 
-    @property
-    def codec(self) -> Codec:
-        """The format that the handshake chose."""
-        return self._core.codec
-
     def send(self, outbound: Outbound) -> None:
         """See ``ClientLink``."""
-        self._outbox.put(outbound.frame(self._core.codec))
+        self._outbox.put(outbound.frame(self.codec))
 
     def send_frames(self, frames: dict[str, bytes]) -> None:
         """See ``ClientLink``."""
-        self._outbox.put(frames[self._core.codec.name])
+        self._outbox.put(frames[self.codec.name])
 
     def complete(self, message: Completion | StreamItem) -> None:
         """Answer a call of the client."""
         if not self._cause:
-            self._outbox.put(self._core.codec.encode(message))
+            self._outbox.put(self.codec.encode(message))
 
     async def writable(self) -> None:
         """Wait until the client has taken enough of what was sent before."""
@@ -297,6 +296,7 @@ class HubSession:
 
     def _opened(self, opened: Opened) -> None:
         server = self._server
+        self.codec = self._core.codec
         if self.codec.binary:
             self._transport.use_binary()
         self._transport.write(opened.reply)
@@ -313,6 +313,11 @@ class HubSession:
         except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection ends, the server lives
             self._crashed("on_connected", error)
             self.close("connect_failed", "Connection closed with an error.")
+
+    def _park(self, events: list[Event]) -> None:
+        self._parked = deque(events)
+        self._transport.pause_reading()
+        self._server.metrics.bounds.labels(self.flow.bound).inc()
 
     def _go_on(self) -> None:
         asyncio.get_running_loop().call_soon(self._unpark)

@@ -19,7 +19,7 @@ from .dispatch_session import DispatchSession
 from .hub import Endpoint, Hub, endpoints_of
 from .log import LogBook
 from .metrics import Metrics
-from .policy import Grants, authorize, relations_of
+from .policy import Grants, authorize
 from .stream_calls import StreamCalls
 from .turns import Turn
 
@@ -42,11 +42,11 @@ class Dispatcher:
         self._endpoints: Mapping[str, Endpoint] = endpoints_of(hub)
         self._streams = StreamCalls(self, max_streams=max_streams, upload_buffer_items=upload_buffer_items)
         self._counts = {
-            (endpoint.name, outcome): metrics.invocations.labels(hub.name, endpoint.name, outcome)
+            (endpoint.name, outcome): metrics.calls.of(hub.name, endpoint.name, outcome)
             for endpoint in self._endpoints.values()
             for outcome in ("ok", "error", "crash")
         }
-        self._unknown = metrics.invocations.labels(hub.name, "(unknown)", "error")
+        self._unknown = metrics.calls.of(hub.name, "(unknown)", "error")
 
     def receive(
         self,
@@ -90,14 +90,14 @@ class Dispatcher:
     def _endpoint(self, session: DispatchSession, message: Invocation | StreamInvocation) -> Endpoint | None:
         endpoint = self._endpoints.get(message.target.lower())
         if endpoint is None:
-            self._unknown.inc()
+            self._unknown.value += 1
             fail(session, message, call_errors.unknown(message.target))
         return endpoint
 
     def _run_inline(self, session: DispatchSession, endpoint: Endpoint, message: Invocation) -> None:
         try:
             arguments = self.bind(session.codec, endpoint, message)
-            if not relations_of(endpoint.rule, session.principal):
+            if not endpoint.rule.permits(session.principal.roles):
                 raise NotAllowed("not allowed")
             result = endpoint.call(session.caller, *arguments)
         except Exception as error:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
@@ -134,7 +134,7 @@ class Dispatcher:
         if endpoint.rest is not None:
             bind_rest = endpoint.rest[codec.name]
             bound += [bind_rest(raw) for raw in given[len(binders) :]]
-        if any(endpoint.fields):
+        if endpoint.has_payload:
             self._count_unknown_fields(codec, endpoint, given)
         return bound
 
@@ -153,14 +153,14 @@ class Dispatcher:
 
     def count_ok(self, endpoint: Endpoint) -> None:
         """One more call that went well."""
-        self._counts[endpoint.name, "ok"].inc()
+        self._counts[endpoint.name, "ok"].value += 1
 
     def failed(
         self, session: DispatchSession, endpoint: Endpoint, target: str, error: Exception, *, streaming: bool = False
     ) -> str:
         """Count and log it; what the client is told."""
         crashed = not isinstance(error, HubError)
-        self._counts[endpoint.name, "crash" if crashed else "error"].inc()
+        self._counts[endpoint.name, "crash" if crashed else "error"].value += 1
         if crashed:
             self._log.call_crashed(
                 connection=session.connection_id, hub=self._hub.name, method=endpoint.name, error=error

@@ -155,6 +155,7 @@ class Endpoint:
     ``binders`` are the decoders of the positional arguments by format name; ``rest`` decodes those of ``*args``.
     ``uploads`` are those of the items of each parameter that is an ``AsyncIterator``; the wire names these streams
     beside the arguments. ``is_stream``: an async generator, whose items are sent one by one.
+    ``runs_inline``: the reader may run it without a task. ``runs_beside``: it takes no turn, as streams do.
     ``fields`` are the known field names of each positional argument that is a payload, None for the others.
     """
 
@@ -167,19 +168,12 @@ class Endpoint:
     order: tuple[bool, ...]
     uploads: Mapping[str, tuple[Callable[[Raw], Any], ...]]
     fields: tuple[frozenset[str] | None, ...]
+    has_payload: bool
     binders: Mapping[str, tuple[Callable[[Raw], Any], ...]]
     rest: Mapping[str, Callable[[Raw], Any]] | None
     object_of: Callable[[Any], str] | None
-
-    @property
-    def runs_inline(self) -> bool:
-        """Whether the reader may run it without a task."""
-        return not self.is_async and self.object_of is None and not self.runs_beside
-
-    @property
-    def runs_beside(self) -> bool:
-        """Whether it takes no turn: streams and uploads run beside the plain calls."""
-        return self.is_stream or any(self.order)
+    runs_inline: bool
+    runs_beside: bool
 
 
 def declared_methods(hub: Hub) -> dict[str, tuple[Callable[..., Any], Lane]]:
@@ -212,16 +206,21 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
     rest = [hints[p.name] for p in parameters if p.kind is p.VAR_POSITIONAL]
     rule = hub.policy[name]
     field = rule.object_field
+    is_async, is_stream = inspect.iscoroutinefunction(method), inspect.isasyncgenfunction(method)
+    runs_beside = is_stream or bool(items)
     return Endpoint(
         name=name,
         call=method,
         lane=lane,
         rule=rule,
-        is_async=inspect.iscoroutinefunction(method),
-        is_stream=inspect.isasyncgenfunction(method),
+        is_async=is_async,
+        is_stream=is_stream,
+        runs_inline=not is_async and field is None and not runs_beside,
+        runs_beside=runs_beside,
         order=tuple(_is_upload(kind) for kind in positional),
         uploads={n: tuple(codec.binder(kind) for kind in items) for n, codec in CODECS.items()},
         fields=tuple(_field_names(kind) for kind in types),
+        has_payload=any(_field_names(kind) for kind in types),
         binders={n: tuple(codec.binder(kind) for kind in types) for n, codec in CODECS.items()},
         rest={n: codec.binder(rest[0]) for n, codec in CODECS.items()} if rest else None,
         object_of=None if field is None else lambda payload: str(getattr(payload, field)),

@@ -27,6 +27,7 @@ class Outbox:
         "_closed",
         "_core",
         "_frames",
+        "_held",
         "_limit_bytes",
         "_loop",
         "_monotonic",
@@ -53,6 +54,7 @@ class Outbox:
         self._bytes = 0
         self._allowance = 0
         self._closed = False
+        self._held = False
 
     @property
     def congested(self) -> bool:
@@ -63,10 +65,19 @@ class Outbox:
         """Queue one framed message for the end of this turn of the loop."""
         if self._closed or (self._bytes > self._limit_bytes and not self.flush()):
             return
-        if not self._frames:
+        if not self._frames and not self._held:
             self._loop.call_soon(self.flush)
         self._frames.append(frame)
         self._bytes += len(frame)
+
+    def hold(self) -> None:
+        """Something of the client is being handled: what it brings about leaves with ``release``, in one write."""
+        self._held = True
+
+    def release(self) -> None:
+        """Send what was held."""
+        self._held = False
+        self.flush()
 
     def flush(self) -> bool:
         """Hand over to the transport what may go; False when the reader is too slow, which ends the connection."""

@@ -40,6 +40,10 @@ class Rule:
     relations: Mapping[Role, Relation]
     object_field: str | None = None
 
+    def permits(self, roles: frozenset[str]) -> bool:
+        """Whether one of the roles may call at all."""
+        return not roles.isdisjoint(self.relations)
+
     def __post_init__(self) -> None:
         """A relation to an object needs an object."""
         needs_object = any(relation is not Relation.ANY for relation in self.relations.values())
