@@ -140,7 +140,7 @@ def create_app(
     lifetime = parts.lifetime(CareHub.name)
     delivery = parts.delivery(lifetime)
     submit = SubmitFlow(parts.device_log, Kernel(), parts.metrics)
-    care = CareHub(log=parts.device_log, submit=submit, delivery=delivery)
+    care = CareHub(log=parts.device_log, submit=submit, delivery=delivery, verifier=parts.verifier)
     servers = [parts.hub_server(care, lifetime)]
     if config.conformance:
         log.conformance_on()

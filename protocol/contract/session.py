@@ -2,7 +2,7 @@
 
 from .base import Answer, Ordinal, Wire
 
-__all__ = ["Hello", "HelloAnswer", "WhoAmIAnswer"]
+__all__ = ["Hello", "HelloAnswer", "Reauthenticate", "ReauthenticateAnswer", "SessionExpiring", "WhoAmIAnswer"]
 
 
 class Hello(Wire, frozen=True, kw_only=True):
@@ -19,6 +19,28 @@ class HelloAnswer(Answer, frozen=True, kw_only=True):
     contract: int
     server: str
     features: tuple[str, ...] = ()
+
+
+class Reauthenticate(Wire, frozen=True, kw_only=True):
+    """A new token of the same person, before the old one ends. It is never logged nor shown."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        """A token must not reach a log through a struct's text."""
+        return "Reauthenticate(token=...)"
+
+
+class ReauthenticateAnswer(Answer, frozen=True, kw_only=True):
+    """The connection lives until then."""
+
+    expires_at: str
+
+
+class SessionExpiring(Wire, frozen=True, kw_only=True):
+    """To the client: its token ends then, and its connection with it unless it shows a new one."""
+
+    expires_at: str
 
 
 class WhoAmIAnswer(Answer, frozen=True, kw_only=True):

@@ -26,8 +26,17 @@ from protocol.contract.devices import (
     ReportAnswer,
 )
 from protocol.contract.fitting import CheckAnswer, Submit, SubmitAnswer
-from protocol.contract.session import Hello, HelloAnswer, WhoAmIAnswer
-from protocol.errors import BadArgument, NotFound
+from protocol.contract.session import (
+    Hello,
+    HelloAnswer,
+    Reauthenticate,
+    ReauthenticateAnswer,
+    SessionExpiring,
+    WhoAmIAnswer,
+)
+from protocol.contract.times import iso_ms
+from protocol.errors import BadArgument, NotFound, Unauthenticated
+from signaling.auth import TokenVerifier
 from signaling.flows.delivery import DeliveryFlow, device_group
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller, Hub, Lane, hub_method
@@ -50,6 +59,7 @@ _PHONE = Rule({"device": Relation.OWN}, "device")
 CARE_POLICY: Mapping[str, Rule] = {
     "Hello": ANYONE,
     "WhoAmI": ANYONE,
+    "Reauthenticate": ANYONE,
     "AcquireLease": _FITTER,
     "Check": _FITTER,
     "Submit": _FITTER,
@@ -67,8 +77,9 @@ class CareHub(Hub):
     policy: ClassVar[Mapping[str, Rule]] = CARE_POLICY
     explains_arguments: ClassVar[bool] = True
 
-    def __init__(self, *, log: DeviceLog, submit: SubmitFlow, delivery: DeliveryFlow) -> None:
+    def __init__(self, *, log: DeviceLog, submit: SubmitFlow, delivery: DeliveryFlow, verifier: TokenVerifier) -> None:
         self._log = log
+        self._verifier = verifier
         self._submit = submit
         self._delivery = delivery
         self._server = f"auricle/{version('auricle')}"
@@ -90,6 +101,24 @@ class CareHub(Hub):
             roles=tuple(sorted(principal.roles)),
             connection_id=caller.connection_id,
         )
+
+    @hub_method("Reauthenticate")
+    def reauthenticate(self, caller: Caller, request: Reauthenticate) -> ReauthenticateAnswer | Failure:
+        """Go on with a new token of the same person; another's is refused like a bad one."""
+        try:
+            principal = self._verifier.verify(request.token)
+        except Unauthenticated:
+            principal = None
+        known = caller.principal
+        if principal is None or (principal.user, principal.clinic) != (known.user, known.clinic):
+            refusal = Refusal(code="invalid_token", message="a valid token of the same person is required")
+            return Failure(error=refusal, errors=(refusal,))
+        caller.renew(principal)
+        return ReauthenticateAnswer(expires_at=iso_ms(principal.expires_at_s))
+
+    def on_expiring(self, caller: Caller, left_s: float) -> None:
+        """Tell the client in time."""
+        caller.send("SessionExpiring", SessionExpiring(expires_at=iso_ms(caller.principal.expires_at_s)))
 
     @hub_method("AcquireLease")
     async def acquire_lease(self, caller: Caller, request: AcquireLease) -> LeaseAnswer | Failure:

@@ -71,6 +71,7 @@ ALLOWED: Mapping[str, Mapping[str, Relation]] = {
     "AttachDevice": {"device": Relation.OWN},
     "Report": {"device": Relation.OWN},
     "Hello": dict.fromkeys(ROLES, Relation.ANY),
+    "Reauthenticate": dict.fromkeys(ROLES, Relation.ANY),
     "WhoAmI": dict.fromkeys(ROLES, Relation.ANY),
 }
 
