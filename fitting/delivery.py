@@ -135,11 +135,14 @@ class Judged:
     code: str | None
 
 
+_BEGUN: Final = ("writing", "indeterminate")
+
+
 def judge(delivery: Delivery, report: Report) -> Judged | Refusal:
     """What a report makes of a delivery; an unchanged delivery means that it was known already.
 
     Refused: ``wrong_ear``, ``illegal_report``. A ``confirmed`` without the expected digest is no proof: it
-    counts as ``failed`` with ``E_READBACK``.
+    counts as ``failed`` with ``E_READBACK``. A ``rejected`` of a begun write counts as ``failed``.
     """
     ears = _ears_meant(delivery, report)
     if isinstance(ears, Refusal):
@@ -150,9 +153,11 @@ def judge(delivery: Delivery, report: Report) -> Judged | Refusal:
         event, code = "failed", "E_READBACK"
     states = dict(delivery.ears)
     for ear in ears:
-        after = step(delivery.kind, states[ear], event)
-        if after is None and states[ear] != event:
-            text = f"{event} cannot follow {states[ear]} in a {delivery.kind} delivery"
+        # A phone that has lost its journal refuses what it had begun: something may be in the aid.
+        each: DeliveryState = "failed" if event == "rejected" and states[ear] in _BEGUN else event
+        after = step(delivery.kind, states[ear], each)
+        if after is None and states[ear] != each:
+            text = f"{each} cannot follow {states[ear]} in a {delivery.kind} delivery"
             return Refusal(code="illegal_report", message=text, ear=ear)
         states[ear] = after or states[ear]
     moved = replace(

@@ -143,7 +143,7 @@ class Proposal:
     """A change that the safety kernel has passed, on the head that it saw.
 
     ``request_hash`` is the digest of the whole request: one key can stand for one request only.
-    ``fence`` and ``session`` are those of the caller's lease.
+    ``fence`` is that of the lease, whose holder must be ``author``.
     """
 
     device: str

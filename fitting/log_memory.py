@@ -99,8 +99,9 @@ class MemoryDeviceLog:
         now_s = self._clock()
         if proposal.fence != rows.fence:
             return Refusal(code="fence_stale", message="another lease was granted since, acquire it anew")
-        if live(rows.lease, now_s) is None:
-            return Refusal(code="lease_lost", message="the lease has ended, acquire it anew")
+        lease = live(rows.lease, now_s)
+        if lease is None or lease.holder != proposal.author:
+            return Refusal(code="lease_lost", message="the lease has ended or is another's, acquire it anew")
         return rows.append(proposal, self._new_id, now_s)
 
     async def attach(self, claim: AttachDevice) -> Attached | Refusal:
@@ -169,7 +170,7 @@ class MemoryDeviceLog:
         if entry is None or entry.delivery.attempt == 0 or report.epoch != entry.delivery.epoch:
             return Refusal(code="unknown_delivery", message="no such delivery was ever offered")
         entry.answered |= generation == entry.offered_to
-        if (report.ear, report.n) in entry.seen:
+        if (report.ear, report.n, report.state, report.digest) in entry.seen:
             return rows.recorded(entry, repeated=True)
         judged = judge(entry.delivery, report)
         if isinstance(judged, Refusal):
@@ -182,7 +183,7 @@ class MemoryDeviceLog:
         if len(entry.seen) >= self._limits.max_reports and not is_end(entry.delivery.kind, judged.event):
             return Refusal(code="overloaded", message="the delivery has had too many reports")
         now_s = self._clock()
-        entry.seen.add((report.ear, report.n))
+        entry.seen.add((report.ear, report.n, report.state, report.digest))
         events = rows.record(entry, judged.delivery, now_s, report=report, judged=judged)
         changed = rows.learn(entry.delivery, report, now_s)
         if is_end(entry.delivery.kind, entry.delivery.state):

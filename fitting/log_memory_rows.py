@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -39,18 +39,22 @@ __all__ = ["DeviceRows", "Entry"]
 _RETRY_AFTER_MS = 1_000
 
 
+MAX_FENCE_JUMP: Final = 2**32
+
+
 @dataclass(slots=True)
 class Entry:
     """One delivery with what the log remembers beside it.
 
     ``offered_to``: the generation of the last offer. ``answered``: that phone has said something since.
-    ``seen``: the reports that counted, by ear and number.
+    ``seen``: the reports that counted. A phone that has lost its journal numbers them anew, so a number alone tells
+    nothing.
     """
 
     delivery: Delivery
     offered_to: int = 0
     answered: bool = False
-    seen: set[tuple[Ear | UnsetType, int]] = field(default_factory=set)
+    seen: set[tuple[Ear | UnsetType, int, DeliveryState, str | UnsetType]] = field(default_factory=set)
 
 
 class DeviceRows:
@@ -275,9 +279,12 @@ class DeviceRows:
         return "ok" if epoch == "" and self.last_terminal == 0 else "reset"
 
     def raise_fence(self, fence_max: int) -> None:
-        """The phone refuses fences below what it has seen: a lease below that is worth nothing."""
+        """The phone refuses fences below what it has seen: a lease below that is worth nothing.
+
+        One claim raises it by a bound only: a wild one must not use all numbers up.
+        """
         if fence_max > self.fence:
-            self.fence, self.lease = fence_max, None
+            self.fence, self.lease = min(fence_max, self.fence + MAX_FENCE_JUMP), None
 
     def _know(self, ear: Ear, ram: str, nvm: str, cause: str, now_s: float) -> bool:
         before = self._truth.get(ear)

@@ -28,7 +28,7 @@ Ear = Literal["left", "right"]
 # The right ear is drawn first everywhere in audiology, so it also comes first here.
 EARS: Final[tuple[Ear, Ear]] = ("right", "left")
 
-Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*$")]
+Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*\Z")]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Ordinal = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 

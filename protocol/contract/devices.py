@@ -22,11 +22,14 @@ __all__ = [
     "AcquireLease",
     "AttachAnswer",
     "AttachDevice",
+    "DeliveryAnswer",
     "DeliveryChanged",
+    "DeliveryQuery",
     "DeliveryState",
     "DeviceAnswer",
     "DeviceQuery",
     "EarImage",
+    "EarStates",
     "EarTruth",
     "HeadView",
     "Images",
@@ -150,6 +153,32 @@ class DeviceAnswer(Answer, frozen=True, kw_only=True):
     left: RegisteredAid | UnsetType = UNSET
     right: RegisteredAid | UnsetType = UNSET
     head: HeadView | UnsetType = UNSET
+
+
+class DeliveryQuery(Wire, frozen=True, kw_only=True):
+    """Names one delivery of one log, as ``Submit`` answered it."""
+
+    device: Id
+    epoch: str
+    seq: Ordinal
+
+
+class EarStates(Wire, frozen=True, kw_only=True):
+    """The state of each ear that a delivery changes."""
+
+    left: DeliveryState | UnsetType = UNSET
+    right: DeliveryState | UnsetType = UNSET
+
+
+class DeliveryAnswer(Answer, frozen=True, kw_only=True):
+    """``GetDelivery``: where a delivery is now; ``code`` says why it ended otherwise than wanted."""
+
+    device: str
+    epoch: str
+    seq: int
+    state: DeliveryState
+    ears: EarStates
+    code: str | UnsetType = UNSET
 
 
 class AcquireLease(Wire, frozen=True, kw_only=True):

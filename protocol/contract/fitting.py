@@ -104,7 +104,7 @@ class Patch(StrictWire, frozen=True, kw_only=True):
     """Changes of one program slot. A patch names its slot: the active one may not be the one that is heard."""
 
     slot: Slot
-    ops: Annotated[tuple[PatchOp, ...], Meta(min_length=1, max_length=400)]
+    ops: Annotated[tuple[PatchOp, ...], Meta(min_length=1, max_length=160)]
 
 
 class Digests(Wire, frozen=True, kw_only=True):

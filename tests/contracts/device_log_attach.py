@@ -157,6 +157,12 @@ class LeaseContract:
         bench.clock.pass_s(1)
         assert (await bench.head()).lease is None
 
+    async def test_one_claim_cannot_use_all_fences_up(self, bench: Bench) -> None:
+        await bench.fitted()
+        for _ in range(3):
+            await bench.attach(fence_max=2**53 - 1)
+        assert (await bench.acquire("s-2", "bob")).fence < 2**35
+
     async def test_after_a_takeover_the_old_fence_is_stale(self, bench: Bench) -> None:
         await bench.fitted()
         old = await bench.proposal()
@@ -165,4 +171,5 @@ class LeaseContract:
         assert (await bench.acquire("s-2", "bob")).fence == 2
         assert refused(await bench.log.append(old)).code == "fence_stale"
         assert refused(await bench.log.append(replace(old, fence=3))).code == "fence_stale"
-        await bench.submit()
+        assert refused(await bench.log.append(await bench.proposal())).code == "lease_lost"
+        await bench.submit(author="bob")

@@ -113,3 +113,26 @@ class TruthContract:
         await bench.apply()
         assert await bench.log.changed_since("d-2", 0) == ()
         assert await bench.log.pending("d-2") == ()
+
+    async def test_a_phone_that_lost_its_journal_does_not_block_its_device(self, bench: Bench) -> None:
+        """A new journal numbers its reports anew: a number alone must not make a report a repeat."""
+        await bench.fitted()
+        await bench.submit()
+        offered = await bench.offer()
+        await bench.report(1, "received")
+        await bench.report(1, "writing", "right")
+        bench.numbers.clear()
+        await bench.report(1, "received")
+        proof = digest(offered.revision.content, "right")
+        done = await bench.report(1, "confirmed", "right", source="ram", digest=proof)
+        assert (done.repeated, done.ended, done.delivery.state) == (False, True, "confirmed")
+
+    async def test_what_a_new_phone_finds_half_written_is_a_failure_that_blocks_nothing(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit()
+        await bench.offer()
+        await bench.report(1, "writing", "right")
+        bench.numbers.clear()
+        done = await bench.report(1, "rejected", "right", code="E_BASE", digest=FALSE)
+        assert (done.ended, done.delivery.state, done.delivery.code) == (True, "failed", "E_BASE")
+        assert await bench.log.pending(DEVICE) == ()

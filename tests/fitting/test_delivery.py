@@ -193,13 +193,15 @@ def test_what_is_true_of_one_ear_only_needs_the_ear(state: str) -> None:
     assert code(judge(delivery(right="writing"), report(state))) == "wrong_ear"
 
 
-def test_a_whole_offer_can_be_rejected_only_before_it_is_written() -> None:
+def test_a_rejection_before_the_write_wrote_nothing_and_one_after_its_begin_is_a_failure() -> None:
     outcome = judged(judge(delivery(right="received", left="received"), report("rejected", code="E_FENCE")))
     assert (outcome.delivery.state, outcome.delivery.code) == ("rejected", "E_FENCE")
-    refused = judge(delivery(right="writing", left="received"), report("rejected"))
+    begun = judged(judge(delivery(right="writing", left="received"), report("rejected", code="E_BASE")))
+    assert (begun.delivery.ears["right"], begun.delivery.ears["left"]) == ("failed", "rejected")
+    refused = judge(delivery(right="confirmed", left="writing"), report("rejected", "right"))
     assert code(refused) == "illegal_report"
     assert isinstance(refused, Refusal)
-    assert refused.message == "rejected cannot follow writing in a volatile delivery"
+    assert refused.message == "rejected cannot follow confirmed in a volatile delivery"
 
 
 def test_nothing_leaves_an_end() -> None:

@@ -285,7 +285,7 @@ def test_every_band_may_rise_by_2_db_at_once() -> None:
     refusals = check(flat(g50_ddb=230, g65_ddb=180, g80_ddb=130), flat()).refusals
     assert [f.band for f in refusals] == list(range(10))
     assert refusals[0].message == (
-        "K7: right 250 Hz gain may rise by at most 2.0 dB at once when every band rises, asked for 3.0 dB"
+        "K7: right 250 Hz gain may rise by at most 2.0 dB at once when all bands move, asked for 3.0 dB"
     )
     but_one = with_band(flat(g50_ddb=230, g65_ddb=180, g80_ddb=130), 0, g50_ddb=200, g65_ddb=150, g80_ddb=100)
     assert check(but_one, flat()).accepted
