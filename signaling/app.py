@@ -163,11 +163,14 @@ def _running(
     async def sweep() -> None:
         while True:
             await asyncio.sleep(parts.config.sweep_s)
-            for server in servers:
-                server.sweep()
-            for hub_routes in routes:
-                hub_routes.sweep()
-            await delivery.sweep()
+            try:
+                for server in servers:
+                    server.sweep()
+                for hub_routes in routes:
+                    hub_routes.sweep()
+                await delivery.sweep()
+            except Exception as error:  # noqa: BLE001  # one bad turn must not end all time-outs of the server
+                parts.log.task_failed(owner="sweep", error=error)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         sweeps = TaskSet("sweep", parts.log)

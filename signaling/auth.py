@@ -142,9 +142,11 @@ def dev_signing_key(configured: str, data: Path) -> bytes:
     key = secrets.token_urlsafe(48).encode()
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = data / KEY_FILE
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_bytes(key + b"\n")
+        # In one step: a crash in between must not leave half a key behind.
+        draft = data / f"{KEY_FILE}.{secrets.token_hex(4)}"
+        draft.touch(mode=0o600)
+        draft.write_bytes(key + b"\n")
+        draft.replace(data / KEY_FILE)
     except OSError as error:
         raise ConfigError(f"cannot keep a signing key in {data}: {error.strerror}") from None
     return key

@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = ["main"]
 
 EXIT_USAGE = 2
+MAX_LIFETIME_S = 1e10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="run the server")
-    serve.add_argument("--dev", action="store_true", default=None, help="development tokens, loopback only")
+    serve.add_argument("--dev", action="store_true", default=None, help="development tokens: for a machine of your own")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on, 0 picks a free one (default 8080)")
     serve.add_argument("--data", type=Path, metavar="DIR", help="data folder (default ~/.auricle)")
@@ -79,8 +80,10 @@ def _token(options: argparse.Namespace) -> int:
     unknown = sorted(set(options.role) - ROLES)
     if unknown:
         raise ConfigError(f"unknown role {', '.join(unknown)}; known are {', '.join(sorted(ROLES))}")
-    if not options.user or not options.clinic:
-        raise ConfigError("user and clinic must not be empty")
+    if not all(name and name.isprintable() for name in (options.user, options.clinic)):
+        raise ConfigError("user and clinic must be printable and not empty")
+    if not abs(options.expires_in) < MAX_LIFETIME_S:
+        raise ConfigError(f"expires-in must be a number of seconds below {MAX_LIFETIME_S:.0e}")
     key = find_signing_key(config.dev_signing_key, config.data)
     if key is None:
         raise ConfigError(

@@ -3,6 +3,7 @@
 Each field is set by ``AURICLE_<FIELD>`` in upper case, or by the command line, which wins.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -51,6 +52,7 @@ class Config:
     ``call_grace_s``: how long calls go on after their connection has gone.
     ``close_timeout_s``: how long a closing WebSocket waits for the peer's close frame.
     ``connection_token_ttl_s``: how long a negotiated connection may stay unopened.
+    ``request_timeout_s``: how long a new connection may take to send the head of its first request.
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
     """
@@ -85,6 +87,7 @@ class Config:
     call_grace_s: float = 5.0
     close_timeout_s: float = 5.0
     connection_token_ttl_s: float = 15.0
+    request_timeout_s: float = 10.0
     lease_ttl_s: float = 15.0
     offer_timeout_s: float = 2.0
     sweep_s: float = 0.5
@@ -107,8 +110,8 @@ class Config:
         for entry in fields(self):
             value = getattr(self, entry.name)
             bound = entry.name.startswith("max_") or entry.name.endswith(("_s", "_items"))
-            if bound and value <= 0:
-                raise ConfigError(f"{entry.name}: must be greater than 0, not {value}")
+            if bound and not 0 < value < math.inf:
+                raise ConfigError(f"{entry.name}: must be a number greater than 0, not {value}")
 
     @property
     def hub_limits(self) -> HubLimits:

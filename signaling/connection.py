@@ -6,7 +6,6 @@ a call. Read ``receive`` and ``_handle`` first, then ``lost``, where a life goes
 """
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
@@ -28,12 +27,15 @@ from protocol.signalr.messages import CancelInvocation, Completion, Invocation, 
 
 from .auth import Principal
 from .client_results import ClientResults
-from .flow import Flow
+from .flow import Flow, Parked
 from .hub import Caller, Hub, Lane
+from .lanes import Lanes
+from .life import Life
 from .outbound import Outbound
 from .outbox import Outbox
 from .streams import RunningStream, Uploads
 from .tasks import TaskSet
+from .token_watch import TokenState, TokenWatch
 from .transport import NOWHERE, SessionTransport
 from .turns import Turn, TurnQueue
 
@@ -52,23 +54,21 @@ class HubSession:
         "_cause",
         "_core",
         "_drained",
-        "_expiry_told",
         "_joined",
         "_kind",
-        "_numbers",
+        "_lanes",
         "_opened_at",
         "_outbox",
         "_parked",
-        "_plain",
+        "_quiet_until",
         "_results",
-        "_safety",
         "_server",
+        "_token",
         "_transport",
         "caller",
         "codec",
         "connection_id",
         "flow",
-        "principal",
         "streams",
         "tasks",
         "uploads",
@@ -91,21 +91,21 @@ class HubSession:
         self.connection_id = connection_id
         # The format that the handshake will choose; nothing is sent before.
         self.codec: Codec = JSON
-        self.principal = principal
+        self._token = TokenWatch(principal, notice_s=config.expiry_notice_s)
         self._opened_at = server.monotonic()
         self._core = HubConnection(config.hub_limits, now=self._opened_at, binary_ok=binary_ok, stateful=stateful)
         self._outbox = Outbox(
             self._core,
             transport,
+            flusher=server.flusher,
             limit_bytes=config.max_send_queue_bytes,
             monotonic=server.monotonic,
             on_overflow=self._too_slow,
         )
         self.tasks = TaskSet("connection", server.log)
         self.flow = Flow(self._go_on)
-        self._plain: TurnQueue | None = None
-        self._safety: TurnQueue | None = None
-        self._parked: deque[Event] | None = None
+        self._lanes = Lanes(self.tasks, self.flow, limit=config.max_pending_calls)
+        self._parked: Parked | None = None
         self._results = ClientResults(
             limit=config.max_pending_results,
             timeout_s=config.client_result_timeout_s,
@@ -116,38 +116,50 @@ class HubSession:
         self._drained: asyncio.Event | None = None
         self._cause = ""
         self._joined = False
-        self._expiry_told = False
-        self._numbers = False
+        self._quiet_until = 0.0
         self.caller = Caller(self, server.lifetime)
         server.sessions[connection_id] = self
         server.metrics.connections.labels(self._kind).inc()
+
+    @property
+    def principal(self) -> Principal:
+        """Who is connected, by the token that was shown last."""
+        return self._token.principal
 
     # What a transport tells
 
     def receive(self, data: bytes) -> None:
         """Bytes of the client, in any portion; never raises, whatever they are."""
+        self._quiet_until = 0.0
         events = self._core.receive_data(data, self._server.monotonic())
         if self._parked is not None:
-            self._parked.extend(events)
-            return
-        self._outbox.hold()
+            self._parked.add(events, len(data))
+            self._stop_reading(self._parked)
+        else:
+            self._take(events, len(data))
+        if self._outbox.numbered:
+            # An acknowledgement may have made room for what waits.
+            self._outbox.flush()
+            self.drained()
+
+    def _take(self, events: list[Event], size_bytes: int) -> None:
+        outbox, flow = self._outbox, self.flow
+        outbox.hold()
         try:
             for index, event in enumerate(events):
                 self._handle(event)
                 # One frame may hold thousands of calls, so the bounds are looked at after each.
-                if self.flow.stopped:
-                    self._park(events[index + 1 :])
+                if flow.stopped:
+                    self._park(events[index + 1 :], size_bytes)
                     break
         finally:
-            self._outbox.release()
-        if self._numbers:
-            # An acknowledgement may have made room for what waits.
-            self.drained()
+            outbox.release()
 
     def drained(self) -> None:
         """The transport has room again, or the client has acknowledged something."""
         if self._drained is not None and not self._outbox.congested:
             self._drained.set()
+            self._drained = None
 
     def lost(self, transport: SessionTransport, *, graceful: bool) -> None:
         """A transport has ended. One that was replaced, or a connection that may come back, ends nothing."""
@@ -179,8 +191,7 @@ class HubSession:
     def resume(self, transport: SessionTransport, principal: Principal) -> None:
         """Go on over another transport, also while the old one still looks alive."""
         old = self._transport
-        self.principal = principal
-        self._expiry_told = False
+        self.renew(principal)
         self._move_to(transport)
         old.abort()
         if self._core.codec.binary:
@@ -188,12 +199,12 @@ class HubSession:
         transport.write(self._core.attach(self._server.monotonic()))
         self._outbox.flush()
         if self._parked is not None:
-            transport.pause_reading()
+            self._stop_reading(self._parked)
 
     def renew(self, principal: Principal) -> None:
         """The same person showed a new token."""
-        self.principal = principal
-        self._expiry_told = False
+        self._token.renew(principal)
+        self._quiet_until = 0.0
 
     # Sending
 
@@ -212,10 +223,11 @@ class HubSession:
 
     async def writable(self) -> None:
         """Wait until the client has taken enough of what was sent before."""
+        self._outbox.relieve()
         while self._outbox.congested and not self._cause:
-            self._drained = asyncio.Event()
+            # One event for all streams of this connection: each looks again when it is set.
+            self._drained = self._drained or asyncio.Event()
             await self._drained.wait()
-        self._drained = None
 
     async def ask(self, target: str, arguments: tuple[object, ...]) -> Raw:
         """See ``Caller.ask``."""
@@ -230,25 +242,22 @@ class HubSession:
 
     def is_idle(self, lane: Lane) -> bool:
         """Whether a call of that lane could run at once."""
-        queue = self._plain if lane is Lane.PLAIN else self._safety
-        return queue is None or queue.idle
+        return self._lanes.is_idle(lane)
 
     def turns(self, lane: Lane) -> TurnQueue:
-        """The queue of a lane, made when it is first needed."""
-        limit = self._server.config.max_pending_calls
-        if lane is Lane.PLAIN:
-            self._plain = self._plain or TurnQueue(self.tasks, self.flow, limit=limit)
-            return self._plain
-        self._safety = self._safety or TurnQueue(self.tasks, self.flow, limit=limit)
-        return self._safety
+        """The queue of a lane."""
+        return self._lanes.queue(lane)
 
     # Time
 
     def tick(self, now: float, wall: float) -> None:
         """Deadlines: keep-alive, acknowledgement, silence, handshake, coming back, the end of the token."""
         self._transport.tick(now)
-        busy = not (self.is_idle(Lane.PLAIN) and self.is_idle(Lane.SAFETY)) or self._transport.inherent_keep_alive
-        for event in self._core.tick(now, busy=busy):
+        # Nearly all of many thousands of connections have nothing due.
+        if now < self._quiet_until and wall < self._token.quiet_until:
+            return
+        excused = self._excused
+        for event in self._core.tick(now, busy=excused, acknowledge=self._parked is None):
             if isinstance(event, KeepAliveDue):
                 if not self._transport.inherent_keep_alive:
                     self._outbox.write_now(event.data)
@@ -258,12 +267,8 @@ class HubSession:
                 self._finish(f"{event.which}_timeout", event.reply)
             else:
                 raise LocalProtocolError(f"a tick made {type(event).__name__}")
-        left_s = self.principal.expires_at_s - wall
-        if left_s <= 0:
-            self.close("token_expired", "The token has expired.", allow_reconnect=True)
-        elif left_s <= self._server.config.expiry_notice_s and self._joined and not self._expiry_told:
-            self._expiry_told = True
-            self._server.hub.on_expiring(self.caller, left_s)
+        self._look_at_token(wall)
+        self._quiet_until = 0.0 if excused else self._core.quiet_until(now)
 
     # Ending
 
@@ -277,6 +282,19 @@ class HubSession:
             self._finish(cause, self._core.close(error, allow_reconnect=allow_reconnect))
 
     # Within
+
+    def _look_at_token(self, wall: float) -> None:
+        state = self._token.look(wall)
+        if state is TokenState.OVER:
+            self.close("token_expired", "The token has expired.", allow_reconnect=True)
+        elif state is TokenState.SOON and self._joined:
+            self._server.hub.on_expiring(self.caller, self.principal.expires_at_s - wall)
+
+    @property
+    def _excused(self) -> bool:
+        """Whether a silent client is none: a call of it runs, or we do not read, or it polls."""
+        idle = self._lanes.idle and self._parked is None
+        return not idle or self._transport.inherent_keep_alive
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, MESSAGES):
@@ -303,31 +321,36 @@ class HubSession:
         server.log.connection_opened(connection=self.connection_id, hub=server.hub.name, protocol=opened.protocol)
         server.lifetime.add(self)
         self._joined = True
-        self._numbers = self._core.resumable
+        self._outbox.numbered = self._core.resumable
         if type(server.hub).on_connected is not Hub.on_connected:
             self.turns(Lane.PLAIN).submit(self._welcome)
 
     async def _welcome(self, _: Turn) -> None:
-        try:
-            await self._server.hub.on_connected(self.caller)
-        except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection ends, the server lives
-            self._crashed("on_connected", error)
+        if not await self._server.welcome(self.caller):
             self.close("connect_failed", "Connection closed with an error.")
 
-    def _park(self, events: list[Event]) -> None:
-        self._parked = deque(events)
-        self._transport.pause_reading()
+    def _park(self, events: list[Event], size_bytes: int) -> None:
+        self._parked = Parked()
+        self._parked.add(events, size_bytes)
+        self._stop_reading(self._parked)
         self._server.metrics.bounds.labels(self.flow.bound).inc()
+
+    def _stop_reading(self, parked: Parked) -> None:
+        # With stateful reconnect a client stops by itself when nothing is acknowledged, and its own Acks, which may be
+        # what a full stream waits for, come through. One that goes on sending has the bound of all others.
+        if not self._outbox.numbered or parked.size_bytes > self._server.config.max_frame_bytes:
+            self._transport.pause_reading()
 
     def _go_on(self) -> None:
         asyncio.get_running_loop().call_soon(self._unpark)
 
     def _unpark(self) -> None:
-        while self._parked and not self.flow.stopped:
-            self._handle(self._parked.popleft())
-        if self._parked is not None and not self._parked and not self.flow.stopped:
-            self._parked = None
-            self._transport.resume_reading()
+        while self._parked is not None and not self.flow.stopped:
+            if not self._parked.events:
+                self._parked = None
+                self._transport.resume_reading()
+                return
+            self._handle(self._parked.events.popleft())
 
     def _too_slow(self) -> None:
         self._server.metrics.bounds.labels("max_send_queue_bytes").inc()
@@ -369,28 +392,9 @@ class HubSession:
         server = self._server
         server.lifetime.remove(self)
         if server.forget(self.connection_id):
-            server.closing.spawn(self._farewell())
-
-    async def _farewell(self) -> None:
-        server = self._server
-        # What was received is carried out, also when the sender has gone: a report must not be lost.
-        await self.tasks.finish(server.config.call_grace_s)
-        if self._joined:
-            try:
-                await server.hub.on_disconnected(self.caller)
-            except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection is gone anyway
-                self._crashed("on_disconnected", error)
-        duration_s = server.monotonic() - self._opened_at
-        server.metrics.connections.labels(self._kind).dec()
-        server.metrics.durations.labels(self._cause, self._kind).observe(duration_s)
-        server.log.connection_closed(
-            connection=self.connection_id, hub=server.hub.name, cause=self._cause, duration_s=duration_s
-        )
+            life = Life(self._kind, self._cause, server.monotonic() - self._opened_at)
+            server.closing.spawn(server.farewell(self.caller, self.tasks, life, joined=self._joined))
 
     def _move_to(self, transport: SessionTransport) -> None:
         self._transport = transport
         self._outbox.transport = transport
-
-    def _crashed(self, method: str, error: BaseException) -> None:
-        server = self._server
-        server.log.call_crashed(connection=self.connection_id, hub=server.hub.name, method=method, error=error)

@@ -19,13 +19,14 @@ class DispatchSession(Protocol):
     """A connection while its calls run. ``streams`` are its running streams to the client by invocation id."""
 
     connection_id: str
-    principal: Principal
     caller: Caller
     tasks: TaskSet
     flow: Flow
     uploads: Uploads
     streams: dict[str, RunningStream]
 
+    @property
+    def principal(self) -> Principal: ...
     @property
     def codec(self) -> Codec: ...
     def is_idle(self, lane: Lane) -> bool: ...

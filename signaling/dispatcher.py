@@ -5,7 +5,7 @@ in ``stream_calls``. Read ``Dispatcher.receive`` first.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import Raw
@@ -20,7 +20,8 @@ from .hub import Endpoint, Hub, endpoints_of
 from .log import LogBook
 from .metrics import Metrics
 from .policy import Grants, authorize
-from .stream_calls import StreamCalls
+from .stream_calls import StreamCalls, WrongStreams
+from .tasks import is_cancelled
 from .turns import Turn
 
 __all__ = ["Dispatcher"]
@@ -99,11 +100,9 @@ class Dispatcher:
             arguments = self.bind(session.codec, endpoint, message)
             if not endpoint.rule.permits(session.principal.roles):
                 raise NotAllowed("not allowed")
-            result = endpoint.call(session.caller, *arguments)
+            self.succeeded(session, endpoint, message, endpoint.call(session.caller, *arguments))
         except Exception as error:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             fail(session, message, self.failed(session, endpoint, message.target, error))
-        else:
-            self.succeeded(session, endpoint, message, result)
 
     async def _run(self, session: DispatchSession, endpoint: Endpoint, message: Invocation, turn: Turn) -> None:
         try:
@@ -112,12 +111,14 @@ class Dispatcher:
             result = endpoint.call(session.caller.in_turn(turn), *arguments)
             if endpoint.is_async:
                 result = await result
+            self.succeeded(session, endpoint, message, result)
         except asyncio.CancelledError:
-            raise
+            if is_cancelled():
+                raise
+            # Something that the method waited for was cancelled; its caller still waits for an answer.
+            fail(session, message, self.failed(session, endpoint, message.target, RuntimeError("cancelled inside")))
         except Exception as error:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             fail(session, message, self.failed(session, endpoint, message.target, error))
-        else:
-            self.succeeded(session, endpoint, message, result)
 
     async def check(self, session: DispatchSession, endpoint: Endpoint, arguments: list[Any]) -> None:
         """The policy, before anything of the method runs. Raises NotAllowed, NotFound."""
@@ -130,7 +131,7 @@ class Dispatcher:
         binders = endpoint.binders[codec.name]
         if len(given) != len(binders) and (endpoint.rest is None or len(given) < len(binders)):
             raise BadArgument(f"{len(binders)} arguments expected, {len(given)} given")
-        bound = [bind(raw) for bind, raw in zip(binders, given, strict=False)]
+        bound = list(map(_call, binders, given))
         if endpoint.rest is not None:
             bind_rest = endpoint.rest[codec.name]
             bound += [bind_rest(raw) for raw in given[len(binders) :]]
@@ -147,19 +148,24 @@ class Dispatcher:
 
     def succeeded(self, session: DispatchSession, endpoint: Endpoint, message: Invocation, result: object) -> None:
         """Count it, and answer if an answer is wanted."""
-        self.count_ok(endpoint)
         if message.invocation_id:
+            # What has no encoding raises here, and is an error of the call.
             session.complete(Completion(invocation_id=message.invocation_id, result=result))
+        self.count_ok(endpoint)
 
     def count_ok(self, endpoint: Endpoint) -> None:
         """One more call that went well."""
         self._counts[endpoint.name, "ok"].value += 1
 
+    def count_bound(self, name: str) -> None:
+        """A bound of the configuration was reached."""
+        self._metrics.bounds.labels(name).inc()
+
     def failed(
         self, session: DispatchSession, endpoint: Endpoint, target: str, error: Exception, *, streaming: bool = False
     ) -> str:
         """Count and log it; what the client is told."""
-        crashed = not isinstance(error, HubError)
+        crashed = not isinstance(error, HubError | WrongStreams)
         self._counts[endpoint.name, "crash" if crashed else "error"].value += 1
         if crashed:
             self._log.call_crashed(
@@ -168,6 +174,10 @@ class Dispatcher:
         if streaming:
             return call_errors.while_streaming(error)
         return call_errors.of_call(target, error, explains_arguments=self._hub.explains_arguments)
+
+
+def _call(bind: Callable[[Raw], Any], raw: Raw) -> Any:
+    return bind(raw)
 
 
 def fail(session: DispatchSession, message: Invocation | StreamInvocation, error: str) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from .config import Config
 from .connection import HubSession
 from .dispatcher import Dispatcher
-from .hub import Hub
+from .hub import Caller, Hub
+from .life import Life
 from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
+from .outbox import Flusher
 from .tasks import TaskSet
 
 __all__ = ["HubServer"]
@@ -40,6 +42,7 @@ class HubServer:
         self.clock = clock
         self.monotonic = monotonic
         self.closing = closing
+        self.flusher = Flusher()
         self.sessions: dict[str, HubSession] = {}
         self._left = asyncio.Event()
 
@@ -55,8 +58,35 @@ class HubServer:
             self._left.clear()
             await self._left.wait()
 
+    async def welcome(self, caller: Caller) -> bool:
+        """The hub's own word to a new connection; False when it failed, which ends the connection."""
+        try:
+            await self.hub.on_connected(caller)
+        except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection ends, the server lives
+            self._crashed(caller, "on_connected", error)
+            return False
+        return True
+
+    async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, *, joined: bool) -> None:
+        """After a connection: its calls, the hub's last word (if it had a first one), the counters."""
+        # What was received is carried out, also when the sender has gone: a report must not be lost.
+        await tasks.finish(self.config.call_grace_s)
+        if joined:
+            try:
+                await self.hub.on_disconnected(caller)
+            except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection is gone anyway
+                self._crashed(caller, "on_disconnected", error)
+        self.metrics.connections.labels(life.transport).dec()
+        self.metrics.durations.labels(life.cause, life.transport).observe(life.duration_s)
+        self.log.connection_closed(
+            connection=caller.connection_id, hub=self.hub.name, cause=life.cause, duration_s=life.duration_s
+        )
+
     def sweep(self) -> None:
         """Look at the timers of all connections: one sweep instead of a timer each."""
         now, wall = self.monotonic(), self.clock()
         for session in tuple(self.sessions.values()):
             session.tick(now, wall)
+
+    def _crashed(self, caller: Caller, method: str, error: BaseException) -> None:
+        self.log.call_crashed(connection=caller.connection_id, hub=self.hub.name, method=method, error=error)

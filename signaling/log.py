@@ -4,13 +4,14 @@ No line ever carries a token, a person, a device's content or the text of a payl
 public id. Errors are named by class and place: their texts may quote what a peer sent.
 """
 
+import logging
 import sys
 import traceback
 from typing import TextIO
 
 import structlog
 
-__all__ = ["LogBook"]
+__all__ = ["HttpLog", "LogBook"]
 
 
 class LogBook:
@@ -64,6 +65,10 @@ class LogBook:
         """An HTTP handler raised what it should not have."""
         self._log.error("request_crashed", route=route, **_where(error))
 
+    def http_failed(self, *, error: str) -> None:
+        """A request that was no request, or that broke the HTTP server's own rules."""
+        self._log.warning("http_failed", error=error)
+
     def task_failed(self, *, owner: str, error: BaseException) -> None:
         """A background task ended with an error."""
         self._log.error("task_failed", owner=owner, **_where(error))
@@ -71,6 +76,25 @@ class LogBook:
     def history_lost(self, *, resume: str) -> None:
         """A phone knows of deliveries that the log does not."""
         self._log.error("device_log_history_lost", resume=resume)
+
+
+class HttpLog(logging.Handler):
+    """Takes what the HTTP library logs and keeps the class of the error only: its texts quote requests, tokens too."""
+
+    def __init__(self, log: LogBook) -> None:
+        super().__init__(logging.ERROR)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line for one refused or failed request."""
+        error = record.exc_info[1] if record.exc_info else None
+        self._log.http_failed(error=type(error).__name__ if error is not None else "unknown")
+
+    def as_logger(self) -> logging.Logger:
+        """A logger that writes here and nowhere else."""
+        logger = logging.Logger("auricle.http", logging.ERROR)
+        logger.addHandler(self)
+        return logger
 
 
 def _where(error: BaseException) -> dict[str, str]:

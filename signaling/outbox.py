@@ -5,13 +5,55 @@ the next ones back. Knows neither messages nor why something is sent.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from protocol.signalr.connection import HubConnection
 
 from .transport import SessionTransport
 
-__all__ = ["Outbox"]
+__all__ = ["Flusher", "Outbox", "congestion_bytes"]
+
+AT_ONCE: Final = 256
+
+
+def congestion_bytes(limit_bytes: int) -> int:
+    """Above so many waiting bytes a sender that can wait should; broadcasts, which cannot, have the rest."""
+    return limit_bytes // 4
+
+
+class Flusher:
+    """Flushes what this turn of the loop has put into any number of outboxes, ``AT_ONCE`` in each turn to come.
+
+    One callback for a broadcast instead of one for each member, and the rest of the world in between.
+    """
+
+    __slots__ = ("_dirty", "_scheduled")
+
+    def __init__(self) -> None:
+        self._dirty: deque[Outbox] = deque()
+        self._scheduled = False
+
+    def add(self, outbox: "Outbox") -> None:
+        """It has its first frame."""
+        self._dirty.append(outbox)
+        if not self._scheduled:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        try:
+            for _ in range(min(AT_ONCE, len(self._dirty))):
+                self._dirty.popleft().flush()
+        finally:
+            # Also when one of them failed: the others have done nothing wrong.
+            if self._dirty and not self._scheduled:
+                self._schedule()
 
 
 class Outbox:
@@ -25,13 +67,15 @@ class Outbox:
         "_allowance",
         "_bytes",
         "_closed",
+        "_congestion_bytes",
         "_core",
+        "_flusher",
         "_frames",
         "_held",
         "_limit_bytes",
-        "_loop",
         "_monotonic",
         "_on_overflow",
+        "numbered",
         "transport",
     )
 
@@ -40,6 +84,7 @@ class Outbox:
         core: HubConnection,
         transport: SessionTransport,
         *,
+        flusher: Flusher,
         limit_bytes: int,
         monotonic: Callable[[], float],
         on_overflow: Callable[[], None],
@@ -47,26 +92,34 @@ class Outbox:
         self._core = core
         self.transport = transport
         self._limit_bytes = limit_bytes
+        self._congestion_bytes = congestion_bytes(limit_bytes)
         self._monotonic = monotonic
         self._on_overflow = on_overflow
-        self._loop = asyncio.get_running_loop()
+        self._flusher = flusher
         self._frames: list[bytes] = []
         self._bytes = 0
         self._allowance = 0
         self._closed = False
         self._held = False
+        # Whether the handshake has agreed on stateful reconnect.
+        self.numbered = False
 
     @property
     def congested(self) -> bool:
         """Whether a sender that can wait should."""
-        return bool(self._frames and not self._core.can_send) or self.transport.waiting_bytes > self._limit_bytes // 4
+        return bool(self._frames and not self._core.can_send) or self.transport.waiting_bytes > self._congestion_bytes
+
+    def relieve(self) -> None:
+        """Before one more item of a stream: a turn that never ends must not pile them up."""
+        if self._bytes > self._congestion_bytes:
+            self.flush()
 
     def put(self, frame: bytes) -> None:
         """Queue one framed message for the end of this turn of the loop."""
         if self._closed or (self._bytes > self._limit_bytes and not self.flush()):
             return
         if not self._frames and not self._held:
-            self._loop.call_soon(self.flush)
+            self._flusher.add(self)
         self._frames.append(frame)
         self._bytes += len(frame)
 
@@ -81,18 +134,26 @@ class Outbox:
 
     def flush(self) -> bool:
         """Hand over to the transport what may go; False when the reader is too slow, which ends the connection."""
-        if not self._frames:
+        frames = self._frames
+        if not frames:
             return True
         waiting_bytes = self.transport.waiting_bytes
         if waiting_bytes <= self._limit_bytes:
             self._allowance = 0
         elif waiting_bytes > self._limit_bytes + self._allowance:
             return self._overflow()
-        payload = self._numbered() if self._core.resumable else self._all()
+        if self.numbered:
+            payload = self._numbered()
+        else:
+            payload = frames[0] if len(frames) == 1 else b"".join(frames)
+            frames.clear()
+            if self._bytes > self._limit_bytes:
+                self._allowance = self._bytes
+            self._bytes = 0
         if payload:
             self._core.sent(self._monotonic())
             self.transport.write(payload)
-        if self._frames and self._bytes > self._limit_bytes:
+        if frames and self._bytes > self._limit_bytes:
             return self._overflow()
         return True
 
@@ -106,15 +167,6 @@ class Outbox:
         self._closed = True
         self._frames.clear()
         self._bytes = 0
-
-    def _all(self) -> bytes:
-        frames = self._frames
-        payload = frames[0] if len(frames) == 1 else b"".join(frames)
-        if self._bytes > self._limit_bytes:
-            self._allowance = self._bytes
-        frames.clear()
-        self._bytes = 0
-        return payload
 
     def _numbered(self) -> bytes:
         """As many as the buffer for resending takes; the rest waits for an acknowledgement."""

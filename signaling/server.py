@@ -13,10 +13,11 @@ from protocol.signalr.messages import Invocation
 from .app import PARTS, Parts, create_app
 from .auth import dev_signing_key, find_signing_key
 from .config import Config, ConfigError
-from .log import LogBook
+from .log import HttpLog, LogBook
 from .outbound import Outbound
+from .transports.aiohttp_seam import StrictRunner
 
-__all__ = ["serve"]
+__all__ = ["drain", "serve"]
 
 CLOSE_INTERVAL_S = 0.002
 
@@ -52,14 +53,21 @@ def _signing_key(config: Config) -> bytes:
 
 async def _serve(config: Config, log: LogBook) -> None:
     app = create_app(config, signing_key=_signing_key(config), log=log)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    runner = StrictRunner(
+        app,
+        request_timeout_s=config.request_timeout_s,
+        handle_signals=False,
+        shutdown_timeout=1.0,
+        logger=HttpLog(log).as_logger(),
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, config.host, config.port)
         try:
             await site.start()
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such host"
+            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
         url = _url(config.host, runner)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +75,7 @@ async def _serve(config: Config, log: LogBook) -> None:
         log.started(url=url, dev=config.dev)
         print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
         await stop.wait()
-        await _drain(app[PARTS], config)
+        await drain(app[PARTS], config)
     finally:
         await runner.cleanup()
     log.stopped()
@@ -78,7 +86,7 @@ def _url(host: str, runner: web.AppRunner) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _drain(parts: Parts, config: Config) -> None:
+async def drain(parts: Parts, config: Config) -> None:
     """Refuse new work, tell everybody, close everybody with leave to come back, wait for their goodbyes."""
     parts.readiness.draining = True
     sessions = [session for hub in parts.hubs for session in tuple(hub.sessions.values())]

@@ -13,16 +13,17 @@ from protocol.signalr.messages import Completion, Invocation, StreamInvocation, 
 from .dispatch_session import DispatchSession
 from .hub import Endpoint
 from .streams import RunningStream, Upload
+from .tasks import is_cancelled
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
-__all__ = ["StreamCalls"]
+__all__ = ["StreamCalls", "WrongStreams"]
 
 ITEMS_PER_TURN = 64
 
 
-class _WrongStreams(AuricleError):
+class WrongStreams(AuricleError):
     """The call names another number of streams than the method takes; the client gets no details."""
 
 
@@ -64,9 +65,11 @@ class StreamCalls:
     ) -> list[Upload]:
         binders = endpoint.uploads[session.codec.name]
         if len(session.streams) >= self._max_streams:
+            self._dispatcher.count_bound("max_streams")
             raise Overloaded(f"a connection may run at most {self._max_streams} streams")
-        if len(message.stream_ids) != len(binders) or any(name in session.uploads for name in message.stream_ids):
-            raise _WrongStreams("another number of streams is expected")
+        names = set(message.stream_ids)
+        if not len(names) == len(message.stream_ids) == len(binders) or any(name in session.uploads for name in names):
+            raise WrongStreams("another number of streams is expected")
         uploads = [Upload(bind, session.flow, self._upload_buffer_items) for bind in binders]
         for name, upload in zip(message.stream_ids, uploads, strict=True):
             session.uploads.open(name, upload)
@@ -83,8 +86,9 @@ class StreamCalls:
         result: Any = None
         error: str | None = None
         streaming = False
+        running = session.streams[name]
         try:
-            session.streams[name].begin()
+            running.begin()
             arguments = self._dispatcher.bind(session.codec, endpoint, message)
             await self._dispatcher.check(session, endpoint, arguments)
             call = endpoint.call(session.caller, *_merged(endpoint, arguments, uploads))
@@ -96,7 +100,9 @@ class StreamCalls:
             self._dispatcher.count_ok(endpoint)
         except asyncio.CancelledError:
             # Cancelled by the client, which is an end like any other, or with the connection, which hears nothing.
-            pass
+            if not running.cancelled and not is_cancelled():
+                failed = RuntimeError("cancelled inside")
+                error = self._dispatcher.failed(session, endpoint, message.target, failed, streaming=streaming)
         except Exception as failure:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             error = self._dispatcher.failed(session, endpoint, message.target, failure, streaming=streaming)
         finally:

@@ -10,7 +10,13 @@ from typing import Any
 
 from .log import LogBook
 
-__all__ = ["TaskSet"]
+__all__ = ["TaskSet", "is_cancelled"]
+
+
+def is_cancelled() -> bool:
+    """Whether a CancelledError is for the current task, and not for something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class TaskSet:
@@ -43,10 +49,10 @@ class TaskSet:
     async def close(self) -> None:
         """Cancel all and wait until they have ended; the caller's own task is left alone."""
         current = asyncio.current_task()
-        running = [task for task in self._tasks if task is not current]
-        for task in running:
-            task.cancel()
-        if running:
+        # Again, because the end of one may be the beginning of another.
+        while running := [task for task in self._tasks if task is not current]:
+            for task in running:
+                task.cancel()
             await asyncio.wait(running)
 
     def _done(self, task: asyncio.Task[Any]) -> None:

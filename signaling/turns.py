@@ -4,6 +4,7 @@ A call that waits for an answer of its own client must give its turn up, or it w
 a whole burst of calls; an idle connection has none.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -79,7 +80,11 @@ class TurnQueue:
                 await call(turn)
                 if turn.given_up:
                     return
+        except asyncio.CancelledError:
+            # The connection's time is up: what has not begun must not be begun any more.
+            self._waiting.clear()
+            raise
         finally:
             if not turn.given_up:
-                # Also when a call failed or was cancelled: the next one must not wait for ever.
+                # Also when a call failed: the next one must not wait for ever.
                 self._next_worker()

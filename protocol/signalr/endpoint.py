@@ -8,7 +8,7 @@ two it is. Read ``Endpoint.receive_data`` first; the states are in ``states``.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from protocol.errors import LocalProtocolError, RemoteProtocolError
 
@@ -22,6 +22,9 @@ from .resume import STATEFUL_VERSION, TRACKABLE, ResumeBuffer, admits
 from .states import Kind, State, next_state
 
 __all__ = ["Endpoint", "HubLimits"]
+
+# An attribute of an enum costs a call in Python 3.11.
+_OPEN: Final = State.OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Endpoint(ABC):
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """What the peer's bytes mean, in order. Never raises, whatever they are."""
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             return self._receive_messages(data, now)
         if self.state is State.AWAITING_HANDSHAKE:
             return self._receive_handshake(data, now)
@@ -136,8 +139,11 @@ class Endpoint(ABC):
         """Something was written to the peer, so the next keep-alive can wait."""
         self._sent_at = now
 
-    def tick(self, now: float, *, busy: bool = False) -> list[Event]:
-        """What is due at ``now``. ``busy``: a message of the peer is being handled, its silence is excused."""
+    def tick(self, now: float, *, busy: bool = False, acknowledge: bool = True) -> list[Event]:
+        """What is due at ``now``. ``busy``: a message of the peer is being handled, its silence is excused.
+
+        Without ``acknowledge`` no Ack is due: the peer stops by itself when its buffer for resending is full.
+        """
         if self.state is State.AWAITING_HANDSHAKE:
             return self._tick_handshake(now)
         if self.state is State.CLOSED:
@@ -147,8 +153,15 @@ class Endpoint(ABC):
         if now - self._heard_at >= self._limits.client_timeout_s and self._silence_counts():
             return self._give_up(self._peer, f"Nothing was received for {self._limits.client_timeout_s:g} s.")
         if self._resume is not None:
-            return self._tick_resumable(self._resume, now)
+            return self._tick_resumable(self._resume, now, acknowledge=acknowledge)
         return self._keep_alive_due(now)
+
+    def quiet_until(self, now: float) -> float:
+        """``tick`` has nothing to say before it, unless something is received, or the socket goes or comes."""
+        if self.state is not _OPEN or self._resume is not None:
+            return now
+        heard_at = self._heard_at if self._silence_counts() else now
+        return min(self._sent_at + self._limits.keep_alive_s, heard_at + self._limits.client_timeout_s)
 
     def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> bytes:
         """End the connection from here: the last bytes to write, empty when nobody is there."""
@@ -207,13 +220,14 @@ class Endpoint(ABC):
         self._move(Kind.TIMED_OUT)
         return [TimedOut("handshake", self._refusal_reply(HANDSHAKE_CANCELED))]
 
-    def _tick_resumable(self, resume: ResumeBuffer, now: float) -> list[Event]:
+    def _tick_resumable(self, resume: ResumeBuffer, now: float, *, acknowledge: bool) -> list[Event]:
         if resume.awaits_sequence and now - self._lost_at >= self._limits.disconnect_timeout_s:
             return self._give_up("resume", f"No Sequence came for {self._limits.disconnect_timeout_s:g} s.")
         if self.state is State.DETACHED:
             return []
         events = self._keep_alive_due(now)
-        if now - self._acked_at >= self._limits.ack_interval_s and (number := resume.ack_due()) is not None:
+        wanted = acknowledge and now - self._acked_at >= self._limits.ack_interval_s
+        if wanted and (number := resume.ack_due()) is not None:
             self._acked_at = now
             events.append(AckDue(self.codec.encode(Ack(number))))
         return events
@@ -260,10 +274,10 @@ class Endpoint(ABC):
 
     def _receive_messages(self, data: bytes, now: float) -> list[Event]:
         self._heard_at = now
-        decode, resume = self.codec.decode, self._resume
+        decode, resume, splitter = self.codec.decode, self._resume, self._splitter
         events: list[Event] = []
         try:
-            for body in self._splitter.feed(data):
+            for body in splitter.feed(data):
                 message = decode(body)
                 if resume is not None and not admits(resume, message):
                     continue
@@ -275,8 +289,8 @@ class Endpoint(ABC):
                     self._move(Kind.PEER_CLOSED)
                     events.append(PeerClosed(message.error, message.allow_reconnect))
                     return events
-            if self._splitter.failure is not None:
-                raise self._splitter.failure
+            if splitter.failure is not None:
+                raise splitter.failure
         except RemoteProtocolError as error:
             self._move(Kind.PEER_BROKE_PROTOCOL)
             events.append(Broken(error.public_message, self._failure_reply(error.public_message)))

@@ -71,12 +71,6 @@ class FrameReader:
 
     def feed(self, data: bytes) -> list[Event]:
         """The frames that ``data`` completes, in order; however the stream is divided, they are the same."""
-        # One whole message is what clients send nearly always.
-        if self._state is _BETWEEN_MESSAGES and self._held is None:
-            payload = _whole_message(data, self._max_payload_bytes)
-            if payload is not None:
-                self._empty_frames = 0
-                return [Data(payload)]
         events: list[Event] = []
         stream: bytes | bytearray = data
         if self._held is not None:
@@ -95,6 +89,14 @@ class FrameReader:
         start = 0
         size = len(stream)
         while start < size and self._state is not _ENDED:
+            # Whole messages are what clients send nearly always.
+            if self._state is _BETWEEN_MESSAGES:
+                whole = _whole_message(stream, start, size, self._max_payload_bytes)
+                if whole is not None:
+                    payload, start = whole
+                    self._empty_frames = 0
+                    events.append(Data(payload))
+                    continue
             payload_start, end = self._bounds(stream, start, size - start)
             if end > size:
                 self._held = bytearray(stream[start:])
@@ -164,24 +166,29 @@ class FrameReader:
         self._tail = text[used:]
 
 
-def _whole_message(data: bytes, max_payload_bytes: int) -> bytes | None:
-    """The payload if ``data`` is exactly one good, unfragmented, not empty data frame of at most 64 KiB, else None."""
-    size = len(data)
-    if size <= 6:
+def _whole_message(
+    stream: bytes | bytearray, start: int, size: int, max_payload_bytes: int
+) -> tuple[bytes, int] | None:
+    """The payload of the frame at ``start`` and where it ends, or None.
+
+    None unless it is one good, unfragmented, not empty data frame of at most 64 KiB that is all there.
+    """
+    if size - start <= 6:
         return None
-    first, second = data[0], data[1]
-    if first not in _WHOLE:
+    first, length = stream[start], stream[start + 1] - 0x80
+    if first not in _WHOLE or length <= 0:
         return None
-    if second == size - 6 + 0x80 and size <= 6 + 125:
-        start = 6
-    elif second == 0xFE and size >= 8 + 126 and data[2] << 8 | data[3] == size - 8:
-        start = 8
-    else:
+    payload_start = start + 6
+    if length > _MAX_CONTROL_BYTES:
+        length = stream[start + 2] << 8 | stream[start + 3] if length == 126 else 0
+        payload_start = start + 8
+        if length < 126:
+            return None
+    end = payload_start + length
+    if end > size or length > max_payload_bytes:
         return None
-    if size - start > max_payload_bytes:
-        return None
-    payload = unmask(data[start:], data[start - 4 : start])
-    return payload if first == _WHOLE_BINARY or payload.isascii() or _is_utf8(payload) else None
+    payload = unmask(stream[payload_start:end], stream[payload_start - 4 : payload_start])
+    return (payload, end) if first == _WHOLE_BINARY or payload.isascii() or _is_utf8(payload) else None
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -50,7 +50,7 @@ class SubmitFlow:
         self._kernel = kernel
         self._metrics = metrics
 
-    async def check(self, request: Submit) -> CheckAnswer | Failure:
+    async def check(self, author: str, request: Submit) -> CheckAnswer | Failure:
         """What ``submit`` would say now; changes nothing.
 
         Raises:
@@ -62,6 +62,10 @@ class SubmitFlow:
         candidate = self._candidate(request, head)
         if isinstance(candidate, Failure):
             return candidate
+        if request.fence != head.fence:
+            return self._refuse(Refusal(code="fence_stale", message="another lease was granted since"))
+        if head.lease is None or head.lease.holder != author:
+            return self._refuse(Refusal(code="lease_lost", message="the lease has ended or is another's"))
         return CheckAnswer(digests=candidate.digests, safety=candidate.safety)
 
     async def submit(self, author: str, request: Submit) -> SubmitAnswer | Failure:
@@ -95,7 +99,7 @@ class SubmitFlow:
             return self._refuse(Refusal(code="not_read_back", message="the aids were never read back", retryable=True))
         if not _is_on(request, base):
             return self._refuse(Refusal(code="base_mismatch", message="the change was thought of on another revision"))
-        if request.origin == "first_fit" and (base.origin != "readback" or request.content is UNSET):
+        if request.origin == "first_fit" and (base.parent or request.content is UNSET):
             return self._refuse(
                 Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
             )

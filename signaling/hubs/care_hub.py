@@ -17,8 +17,11 @@ from protocol.contract.devices import (
     AcquireLease,
     AttachAnswer,
     AttachDevice,
+    DeliveryAnswer,
+    DeliveryQuery,
     DeviceAnswer,
     DeviceQuery,
+    EarStates,
     HeadView,
     LeaseAnswer,
     PhoneView,
@@ -64,6 +67,7 @@ CARE_POLICY: Mapping[str, Rule] = {
     "Check": _FITTER,
     "Submit": _FITTER,
     "GetDevice": _READER,
+    "GetDelivery": _READER,
     "AttachDevice": _PHONE,
     "Report": _PHONE,
 }
@@ -123,11 +127,11 @@ class CareHub(Hub):
     @hub_method("AcquireLease")
     async def acquire_lease(self, caller: Caller, request: AcquireLease) -> LeaseAnswer | Failure:
         """Become the one who fits the device, and hear what happens to it."""
+        # Watching comes first: nothing may happen unseen, and a connection in too many groups must not hold a lease.
+        caller.lifetime.add_to_group(caller.connection_id, device_group(request.device))
         granted = await self._log.acquire(request.device, session=request.session, holder=caller.principal.user)
         if isinstance(granted, Refusal):
             return Failure(error=granted, errors=(granted,))
-        # Watching comes before the snapshot: nothing may happen unseen between the two.
-        caller.lifetime.add_to_group(caller.connection_id, device_group(request.device))
         head = await self._head(request.device)
         return LeaseAnswer(
             fence=granted.fence,
@@ -139,9 +143,9 @@ class CareHub(Hub):
         )
 
     @hub_method("Check")
-    async def check(self, _: Caller, request: Submit) -> CheckAnswer | Failure:
+    async def check(self, caller: Caller, request: Submit) -> CheckAnswer | Failure:
         """What ``Submit`` would say now; changes nothing."""
-        return await self._submit.check(request)
+        return await self._submit.check(caller.principal.user, request)
 
     @hub_method("Submit")
     async def submit(self, caller: Caller, request: Submit) -> SubmitAnswer | Failure:
@@ -163,6 +167,22 @@ class CareHub(Hub):
             left=head.aids.get("left", UNSET),
             right=head.aids.get("right", UNSET),
             head=_head_view(head.revision),
+        )
+
+    @hub_method("GetDelivery")
+    async def get_delivery(self, _: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
+        """Where a delivery is now, for those who may have missed the news of it."""
+        delivery = await self._log.delivery(request.device, request.seq)
+        if delivery is None or delivery.epoch != request.epoch:
+            refusal = Refusal(code="unknown_delivery", message="the log holds no such delivery")
+            return Failure(error=refusal, errors=(refusal,))
+        return DeliveryAnswer(
+            device=delivery.device,
+            epoch=delivery.epoch,
+            seq=delivery.seq,
+            state=delivery.state,
+            ears=EarStates(left=delivery.ears.get("left", UNSET), right=delivery.ears.get("right", UNSET)),
+            code=UNSET if delivery.code is None else delivery.code,
         )
 
     @hub_method("AttachDevice")

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from signaling.connection import HubSession
 
-from .posts import PostedTransport
+from .posts import PostedTransport, has_gone
 
 __all__ = ["EventStreamTransport", "event"]
 
@@ -82,8 +82,7 @@ class EventStreamTransport(PostedTransport):
 
     def tick(self, now: float) -> None:
         """A client that has gone is noticed here when nothing is being sent to it."""
-        transport = self._request.transport if self._request is not None else None
-        if transport is None or transport.is_closing():
+        if self._request is None or has_gone(self._request):
             self.close()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
@@ -11,7 +12,9 @@ from signaling.bearer import authenticate
 from signaling.health import Readiness
 from signaling.hub_server import HubServer
 
-__all__ = ["Guard", "Guarded", "refuse"]
+__all__ = ["UNKNOWN", "Guard", "Guarded", "refuse"]
+
+UNKNOWN: Final = "No Connection with that ID"
 
 Guarded = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
 
@@ -28,16 +31,23 @@ class Guard:
         """The handler, called with the principal of the request."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if not self._origin_is_allowed(request):
-                return refuse(HTTPStatus.FORBIDDEN, "Origin not allowed")
-            try:
-                principal = authenticate(request, self._verifier)
-            except Unauthenticated:
-                self._server.metrics.unauthenticated.inc()
-                return refuse(HTTPStatus.UNAUTHORIZED, "A valid token is required", {"WWW-Authenticate": "Bearer"})
-            return await handler(request, principal)
+            answer = await self._answer(request, handler)
+            if "Upgrade" in request.headers:
+                # What follows a request to upgrade is not HTTP for sure, so nothing may follow one that was refused.
+                answer.force_close()
+            return answer
 
         return guarded
+
+    async def _answer(self, request: web.Request, handler: Guarded) -> web.StreamResponse:
+        if not self._origin_is_allowed(request):
+            return refuse(HTTPStatus.FORBIDDEN, "Origin not allowed")
+        try:
+            principal = authenticate(request, self._verifier)
+        except Unauthenticated:
+            self._server.metrics.unauthenticated.inc()
+            return refuse(HTTPStatus.UNAUTHORIZED, "A valid token is required", {"WWW-Authenticate": "Bearer"})
+        return await handler(request, principal)
 
     def no_room(self) -> web.Response | None:
         """The answer to a new connection that cannot be taken, None when it can."""

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from signaling.connection import HubSession
 
-from .posts import PostedTransport
+from .posts import PostedTransport, has_gone
 
 __all__ = ["LongPollingTransport"]
 
@@ -41,11 +41,13 @@ class LongPollingTransport(PostedTransport):
         self._polling = asyncio.Lock()
         self._polls = 0
         self._idle_since: float | None = None
+        self._request: web.Request | None = None
         self._session: HubSession | None = None
 
-    async def poll(self, session: HubSession) -> web.Response:
+    async def poll(self, request: web.Request, session: HubSession) -> web.Response:
         """One GET. A newer poll sends an older one home with 204 and waits for it to finish."""
         self._session = session
+        self._request = request
         self._polls += 1
         number = self._polls
         self._idle_since = None
@@ -55,10 +57,10 @@ class LongPollingTransport(PostedTransport):
                 self._begun = True
                 return _answer(b"")
             try:
-                await self._wait(number)
+                await self._wait(request, number)
             finally:
                 self._idle_since = None
-            return self._take(session, number)
+            return self._take(request, session, number)
 
     @property
     def waiting_bytes(self) -> int:
@@ -76,8 +78,10 @@ class LongPollingTransport(PostedTransport):
             self._wake.set()
 
     def tick(self, now: float) -> None:
-        """No poll for too long: the client is gone."""
+        """No poll for too long: the client is gone. A poll whose own connection was lost is none."""
         if self._polling.locked():
+            if self._request is not None and has_gone(self._request):
+                self._wake.set()
             return
         if self._idle_since is None:
             self._idle_since = now
@@ -102,15 +106,16 @@ class LongPollingTransport(PostedTransport):
         if self._session is not None:
             self._session.lost(self, graceful=True)
 
-    async def _wait(self, number: int) -> None:
+    async def _wait(self, request: web.Request, number: int) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_timeout_s):
-                while not self._frames and not self._closed and self._polls == number:
+                while not (self._frames or self._closed or self._polls != number or has_gone(request)):
                     self._wake.clear()
                     await self._wake.wait()
 
-    def _take(self, session: HubSession, number: int) -> web.Response:
-        if self._polls != number:
+    def _take(self, request: web.Request, session: HubSession, number: int) -> web.Response:
+        if self._polls != number or has_gone(request):
+            # What waits is for the poll that comes, not for one that nobody hears.
             return _answer(None)
         if self._frames:
             body = b"".join(self._frames)

@@ -7,25 +7,44 @@ from aiohttp import web
 
 from signaling.connection import HubSession
 
-__all__ = ["PostedTransport"]
+from .guard import UNKNOWN, refuse
+
+__all__ = ["PostedTransport", "has_gone"]
 
 
 class PostedTransport:
-    """Takes one POST after the other; while reading is paused a POST waits with its body unread."""
+    """Takes one POST after the other; while reading is paused a POST waits with its body unread.
+
+    ``posts``: how many are being taken or wait.
+    """
 
     def __init__(self) -> None:
+        self.posts = 0
         self._readable = asyncio.Event()
         self._readable.set()
         self._turn = asyncio.Lock()
 
     async def post(self, request: web.Request, session: HubSession, *, max_body_bytes: int) -> web.Response:
         """Hand the body on; answered once it is taken in, before its calls have run."""
+        self.posts += 1
+        try:
+            return await self._in_turn(request, session, max_body_bytes)
+        finally:
+            self.posts -= 1
+
+    async def _in_turn(self, request: web.Request, session: HubSession, max_body_bytes: int) -> web.Response:
         async with self._turn:
             await self._readable.wait()
-            body = await _body(request, max_body_bytes)
+            try:
+                body = await _body(request, max_body_bytes)
+            except (ConnectionError, web.RequestPayloadError):
+                # The client went away within it, or it is not coded as it says.
+                return refuse(HTTPStatus.BAD_REQUEST, "The body is broken")
             if body is None:
-                status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-                return web.Response(status=status, text="The body is too large")
+                return refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
+            if session.is_ending:
+                # Nobody will look at it, so it must not look as if it had arrived.
+                return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
             session.receive(body)
         return web.Response(text="")
 
@@ -36,6 +55,12 @@ class PostedTransport:
     def resume_reading(self) -> None:
         """See ``SessionTransport``."""
         self._readable.set()
+
+
+def has_gone(request: web.Request) -> bool:
+    """Whether the client of a request that is being answered has left."""
+    transport = request.transport
+    return transport is None or transport.is_closing()
 
 
 async def _body(request: web.Request, max_body_bytes: int) -> bytes | None:

@@ -17,18 +17,17 @@ from signaling.connection import HubSession
 from signaling.connection_token import ConnectionTicket, ConnectionTokens, new_connection_id
 from signaling.health import Readiness
 from signaling.hub_server import HubServer
+from signaling.outbox import congestion_bytes
 
 from .aiohttp_seam import LeftAiohttp, take_over
 from .event_stream import EventStreamTransport
-from .guard import Guard, refuse
+from .guard import UNKNOWN, Guard, refuse
 from .long_polling import LongPollingTransport
 from .negotiate import negotiate_response, negotiate_version
 from .posts import PostedTransport
 from .websocket import WebSocketTransport
 
 __all__ = ["HubRoutes"]
-
-UNKNOWN = "No Connection with that ID"
 
 
 class HubRoutes:
@@ -104,12 +103,14 @@ class HubRoutes:
             return self._websocket(request, principal, ticket, session)
         if "text/event-stream" in request.headers.get("Accept", ""):
             return await self._event_stream(request, principal, ticket, session)
-        return await self._poll(principal, ticket, session)
+        return await self._poll(request, principal, ticket, session)
 
     def _websocket(
         self, request: web.Request, principal: Principal, ticket: ConnectionTicket, session: HubSession | None
     ) -> web.StreamResponse:
         if session is not None and not session.resumable:
+            if session.is_ending:
+                return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
             if isinstance(session.transport, PostedTransport):
                 return refuse(HTTPStatus.BAD_REQUEST, "Cannot change transports mid-connection")
             return refuse(HTTPStatus.CONFLICT, "The connection is open already")
@@ -117,7 +118,11 @@ class HubRoutes:
         if isinstance(answer, UpgradeRefused):
             return refuse(HTTPStatus(answer.status), answer.reason, dict(answer.headers))
         config = self._server.config
-        transport = WebSocketTransport(max_frame_bytes=config.max_frame_bytes, close_timeout_s=config.close_timeout_s)
+        transport = WebSocketTransport(
+            max_frame_bytes=config.max_frame_bytes,
+            close_timeout_s=config.close_timeout_s,
+            congestion_bytes=congestion_bytes(config.max_send_queue_bytes),
+        )
         try:
             raw, behind = take_over(request, transport)
         except ConnectionResetError:
@@ -147,7 +152,7 @@ class HubRoutes:
         return await transport.run(request, opened)
 
     async def _poll(
-        self, principal: Principal, ticket: ConnectionTicket, session: HubSession | None
+        self, request: web.Request, principal: Principal, ticket: ConnectionTicket, session: HubSession | None
     ) -> web.StreamResponse:
         config = self._server.config
         if session is None:
@@ -160,7 +165,9 @@ class HubRoutes:
             return refuse(HTTPStatus.BAD_REQUEST, "Cannot change transports mid-connection")
         else:
             transport = session.transport
-        return await transport.poll(session)
+            if principal.expires_at_s > session.principal.expires_at_s:
+                session.renew(principal)
+        return await transport.poll(request, session)
 
     async def _post(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         found = self._find(request, principal)
@@ -169,7 +176,11 @@ class HubRoutes:
         transport = found.transport
         if not isinstance(transport, PostedTransport):
             return refuse(HTTPStatus.METHOD_NOT_ALLOWED, "Not for this transport")
-        return await transport.post(request, found, max_body_bytes=self._server.config.max_frame_bytes)
+        config = self._server.config
+        if transport.posts > config.max_pending_calls:
+            self._server.metrics.bounds.labels("max_pending_calls").inc()
+            return refuse(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests wait already")
+        return await transport.post(request, found, max_body_bytes=config.max_frame_bytes)
 
     async def _delete(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         found = self._find(request, principal)

@@ -30,12 +30,14 @@ class WebSocketTransport(asyncio.Protocol):
     """A ``SessionTransport`` over an upgraded connection.
 
     ``close_timeout_s``: how long a close of ours waits for the client's close frame, looked at by ``tick``.
+    ``congestion_bytes``: above so many unsent bytes the session's streams wait, until ``drained`` is called.
     """
 
     __slots__ = (
         "_binary",
         "_close_sent",
         "_close_timeout_s",
+        "_congestion_bytes",
         "_ends_at",
         "_graceful",
         "_reader",
@@ -46,9 +48,10 @@ class WebSocketTransport(asyncio.Protocol):
     name: Final = "web_sockets"
     inherent_keep_alive: Final = False
 
-    def __init__(self, *, max_frame_bytes: int, close_timeout_s: float) -> None:
+    def __init__(self, *, max_frame_bytes: int, close_timeout_s: float, congestion_bytes: int) -> None:
         self._reader = FrameReader(max_frame_bytes)
         self._close_timeout_s = close_timeout_s
+        self._congestion_bytes = congestion_bytes
         self._binary = False
         self._close_sent = False
         self._graceful = False
@@ -58,16 +61,22 @@ class WebSocketTransport(asyncio.Protocol):
         """From now on what comes is the session's."""
         self._transport = transport
         self._session = session
+        # ``resume_writing`` comes only after this many bytes have been waiting.
+        transport.set_write_buffer_limits(high=self._congestion_bytes)
 
     # asyncio tells
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
+        # Hub messages are a stream of bytes: what the frames of one chunk bring about leaves in one write.
+        payloads: list[bytes] = []
         for event in self._reader.feed(data):
             if isinstance(event, Data):
-                self._session.receive(event.payload)
+                payloads.append(event.payload)
             else:
+                self._hand_on(payloads)
                 self._control(event)
+        self._hand_on(payloads)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended; without a close frame a stateful connection may come back."""
@@ -124,6 +133,11 @@ class WebSocketTransport(asyncio.Protocol):
     def abort(self) -> None:
         """See ``SessionTransport``."""
         self._transport.abort()
+
+    def _hand_on(self, payloads: list[bytes]) -> None:
+        if payloads:
+            self._session.receive(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+            payloads.clear()
 
     def _control(self, event: Event) -> None:
         if isinstance(event, PingFrame):

@@ -2,23 +2,26 @@
 
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from clients.hub_client import HubClient
-from signaling.app import PARTS, create_app
+from signaling.app import PARTS, Parts, create_app
 from signaling.auth import DevTokens
 from signaling.config import Config
+from signaling.connection import HubSession
+from signaling.hub import Hub
 from signaling.log import LogBook
+from signaling.transports.aiohttp_seam import StrictRunner
 from tests.signaling.care import Connect, Heard
+from tests.signaling.own_hub import app_around
 
 KEY = b"k" * 32
-AiohttpServer = Callable[..., Awaitable[TestServer]]
 
 
 @dataclass
@@ -36,6 +39,7 @@ class House:
     """A running server and everything that a test looks at."""
 
     app: web.Application
+    runner: web.AppRunner
     url: str
     http: aiohttp.ClientSession
     wall: Clock
@@ -43,6 +47,7 @@ class House:
     log: io.StringIO
     tokens: DevTokens = field(init=False)
     sockets: list[aiohttp.ClientWebSocketResponse] = field(default_factory=list)
+    drops: list[Callable[[], None]] = field(default_factory=list)
 
     async def socket(self, url: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
         """Connect a WebSocket that is closed when the test ends."""
@@ -60,42 +65,73 @@ class House:
     def bearer(self, *who: str, **options: Any) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(*who, **options)}"}
 
+    @property
+    def parts(self) -> Parts:
+        return self.app[PARTS]
+
+    def session(self, connection_id: str) -> HubSession:
+        """An open connection by its public id."""
+        return next(s.sessions[connection_id] for s in self.parts.hubs if connection_id in s.sessions)
+
+    def http_connections(self) -> int:
+        """How many living connections the HTTP server holds; WebSockets have left it."""
+        assert self.runner.server is not None
+        return sum(handler.transport is not None for handler in self.runner.server.connections)
+
     def sweep(self) -> None:
         """Look at all timers now."""
-        for server in self.app[PARTS].hubs:
+        for server in self.parts.hubs:
             server.sweep()
 
     def app_sessions(self) -> int:
         """How many connections the server holds."""
-        return sum(len(server.sessions) for server in self.app[PARTS].hubs)
+        return sum(len(server.sessions) for server in self.parts.hubs)
 
     def metric(self, name: str, **labels: str) -> float:
-        value = self.app[PARTS].hubs[0].metrics.registry.get_sample_value(name, labels)
+        value = self.parts.hubs[0].metrics.registry.get_sample_value(name, labels)
         return value or 0.0
 
 
 OpenHouse = Callable[..., Awaitable[House]]
 
 
+@asynccontextmanager
+async def running_house(config: Config, hub: Hub | None) -> AsyncIterator[House]:
+    """The server as ``signaling.server`` runs it; aiohttp's own test server would cancel handlers when clients go."""
+    log, wall, monotonic = io.StringIO(), Clock(), Clock(1_000.0)
+    create: Callable[..., web.Application] = create_app if hub is None else lambda *a, **k: app_around(hub, *a, **k)
+    app = create(config, signing_key=KEY, log=LogBook(log), clock=wall, monotonic=monotonic)
+    runner = StrictRunner(app, request_timeout_s=config.request_timeout_s, shutdown_timeout=0.01)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        house = House(app, runner, url, aiohttp.ClientSession(), wall, monotonic, log)
+        try:
+            yield house
+        finally:
+            for drop in house.drops:
+                drop()
+            for socket in house.sockets:
+                await socket.close()
+            await house.http.close()
+    finally:
+        await runner.cleanup()
+
+
 @pytest.fixture
-async def open_house(aiohttp_server: AiohttpServer) -> AsyncIterator[OpenHouse]:
-    """Start a server; keyword arguments change its configuration. Its sweep runs only when a test says so."""
-    houses: list[House] = []
+async def open_house() -> AsyncIterator[OpenHouse]:
+    """Start a server; keyword arguments change its configuration. Its sweep runs only when a test says so.
 
-    async def start(**changes: Any) -> House:
-        config = replace(Config(conformance=True, dev=True, sweep_s=3_600), **changes)
-        log, wall, monotonic = io.StringIO(), Clock(), Clock(1_000.0)
-        app = create_app(config, signing_key=KEY, log=LogBook(log), clock=wall, monotonic=monotonic)
-        server = await aiohttp_server(app)
-        house = House(app, str(server.make_url("")).rstrip("/"), aiohttp.ClientSession(), wall, monotonic, log)
-        houses.append(house)
-        return house
+    ``hub`` is a hub of the test's own in place of the usual ones.
+    """
+    async with AsyncExitStack() as houses:
 
-    yield start
-    for house in houses:
-        for socket in house.sockets:
-            await socket.close()
-        await house.http.close()
+        async def start(*, hub: Hub | None = None, **changes: Any) -> House:
+            config = replace(Config(conformance=True, dev=True, sweep_s=3_600), **changes)
+            return await houses.enter_async_context(running_house(config, hub))
+
+        yield start
 
 
 @pytest.fixture

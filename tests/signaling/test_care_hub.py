@@ -13,8 +13,11 @@ from protocol.contract.base import Failure
 from protocol.contract.devices import (
     AcquireLease,
     AttachAnswer,
+    DeliveryAnswer,
+    DeliveryQuery,
     DeviceAnswer,
     DeviceQuery,
+    EarStates,
     LeaseAnswer,
     ReportAnswer,
 )
@@ -184,3 +187,28 @@ async def test_a_lie_about_the_read_back_is_recorded_as_a_failure(connect: Conne
     await phone.ask("Report", lie, answer=ReportAnswer)
     await eventually(lambda: [d for d in fitter_heard.deliveries if d.state == "failed"])
     assert not [d for d in fitter_heard.deliveries if d.state == "confirmed"]
+
+
+async def test_a_delivery_can_be_asked_for_from_acceptance_to_its_end(connect: Connect) -> None:
+    heard = Heard()
+    ann = await connect("ann", "clinician")
+    phone = await connect("pat", "device", heard=heard)
+    await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
+    accepted = await submit(ann, change(await lease(ann)))
+    assert isinstance(accepted, SubmitAnswer)
+    query = DeliveryQuery(device="d1", epoch=accepted.epoch, seq=accepted.seq)
+    await eventually(lambda: heard.offers)
+    answer = await ann.ask("GetDelivery", query, answer=DeliveryAnswer)
+    offered = DeliveryAnswer(
+        device="d1", epoch=accepted.epoch, seq=accepted.seq, state="offered", ears=EarStates(right="offered")
+    )
+    assert answer == offered
+    refusal = report(heard.offers[0], 1, "rejected", code="E_BASE")
+    await phone.ask("Report", refusal, answer=ReportAnswer)
+    ended = await phone.ask("GetDelivery", query, answer=DeliveryAnswer)
+    ears = EarStates(right="rejected")
+    assert ended == msgspec.structs.replace(offered, state="rejected", ears=ears, code="E_BASE")
+    for unknown in ({"seq": 2}, {"epoch": "another-log"}):
+        refused = await ann.ask("GetDelivery", msgspec.structs.replace(query, **unknown), answer=DeliveryAnswer)
+        assert isinstance(refused, Failure)
+        assert refused.error.code == "unknown_delivery"

@@ -13,14 +13,19 @@ from protocol.contract.devices import (
     DeviceAnswer,
     DeviceQuery,
     Report,
+    ReportAnswer,
 )
 from protocol.contract.fitting import (
     Base,
     CheckAnswer,
+    Content,
+    EarProgram,
     Patch,
+    Program,
     SubmitAnswer,
 )
-from tests.signaling.care import CLAIM, CONTENT, Connect, Heard, change, lease, louder, submit
+from tests.eventually import eventually
+from tests.signaling.care import BANDS_HZ, CLAIM, CONTENT, Connect, Heard, change, lease, louder, report, submit
 from tests.signaling.conftest import House
 
 
@@ -53,6 +58,37 @@ async def test_every_refusal_is_a_result_with_a_code(
     device = await ann.invoke("GetDevice", DeviceQuery(device="d1"), result=DeviceAnswer)
     assert device.last_seq == 0
     assert heard.offers == []
+
+
+async def test_the_lease_of_another_lets_nobody_else_write(connect: Connect) -> None:
+    ann, abe = await connect("ann", "clinician"), await connect("abe", "clinician")
+    phone = await connect("pat", "device")
+    await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
+    request = change(await lease(ann))
+    for refused in (await submit(abe, request), await abe.ask("Check", request, answer=CheckAnswer)):
+        assert isinstance(refused, Failure)
+        assert refused.error.code == "lease_lost"
+    stale = await ann.ask("Check", msgspec.structs.replace(request, fence=99), answer=CheckAnswer)
+    assert isinstance(stale, Failure)
+    assert stale.error.code == "fence_stale"
+
+
+async def test_a_first_fit_is_only_the_first_change_ever(connect: Connect) -> None:
+    """Also after a change that came to nothing, when what was read back is the head again."""
+    heard = Heard()
+    ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=heard)
+    await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
+    await submit(ann, change(await lease(ann)))
+    await eventually(lambda: heard.offers)
+    rejected = report(heard.offers[0], 1, "rejected", ear="right", code="E_BASE")
+    await phone.ask("Report", rejected, answer=ReportAnswer)
+    leased = await lease(ann)
+    loud = (500,) * 10
+    louder_by_40 = EarProgram(g50_ddb=loud, g65_ddb=loud, g80_ddb=loud, mpo_ddb=(1_000,) * 10)
+    content = Content(bands_hz=BANDS_HZ, programs=(Program(slot=1, name="Universal", right=louder_by_40),))
+    again = await submit(ann, change(leased, key="k2", origin="first_fit", content=content, patch=msgspec.UNSET))
+    assert isinstance(again, Failure)
+    assert again.error.code == "not_first_fit"
 
 
 async def test_check_says_what_submit_would_and_changes_nothing(connect: Connect) -> None:

@@ -68,6 +68,12 @@ ALLOWED: Mapping[str, Mapping[str, Relation]] = {
         "patient": Relation.OWN,
         "device": Relation.OWN,
     },
+    "GetDelivery": {
+        "clinician": Relation.ASSIGNED,
+        "assistant": Relation.ASSIGNED,
+        "patient": Relation.OWN,
+        "device": Relation.OWN,
+    },
     "AttachDevice": {"device": Relation.OWN},
     "Report": {"device": Relation.OWN},
     "Hello": dict.fromkeys(ROLES, Relation.ANY),

@@ -1,0 +1,176 @@
+"""A hub that streams, waits and fails as a test wants, and notes how its methods end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import ClassVar
+
+import msgspec
+from msgspec import Raw
+
+from protocol.errors import HubException
+from signaling.hub import Caller, Hub, hub_method
+from signaling.policy import ANYONE, Relation, Rule
+
+METHODS = (
+    "Echo Tell Wait Ask Join Shout Count Chunks Endless Fails Crashes Sum First Gather Double Swell Pair Abort "
+    "GivesUp GivesUpUpload GivesUpItems"
+)
+
+
+class Thing(msgspec.Struct):
+    """Something that belongs to the user whose name it bears."""
+
+    owner: str
+
+
+class Rehearsal(Hub):
+    """``gate`` holds methods that wait; ``produced`` counts the items that generators have made."""
+
+    path: ClassVar[str] = "/rehearsal"
+    name: ClassVar[str] = "rehearsal"
+    policy: ClassVar[Mapping[str, Rule]] = {
+        **dict.fromkeys(METHODS.split(), ANYONE),
+        "ForPatients": Rule({"patient": Relation.ANY}),
+        "Mine": Rule({"clinician": Relation.OWN, "patient": Relation.OWN}, "owner"),
+        "MinePlus": Rule({"clinician": Relation.OWN}, "owner"),
+    }
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.notes: list[str] = []
+        self.produced = 0
+
+    def on_expiring(self, caller: Caller, left_s: float) -> None:
+        self.notes.append(f"{left_s:g} s left")
+
+    async def on_disconnected(self, caller: Caller) -> None:
+        self.notes.append("disconnected")
+
+    @hub_method("Echo")
+    def echo(self, _: Caller, value: Raw) -> Raw:
+        return value
+
+    @hub_method("Tell")
+    def tell(self, _: Caller, note: str) -> None:
+        self.notes.append(note)
+
+    @hub_method("Wait")
+    async def wait(self, _: Caller, number: int) -> int:
+        self.notes.append(f"wait {number}")
+        await self.gate.wait()
+        return number
+
+    @hub_method("Ask")
+    async def ask(self, caller: Caller, target: str) -> Raw:
+        return await caller.ask(target)
+
+    @hub_method("Join")
+    def join(self, caller: Caller, group: str) -> None:
+        caller.lifetime.add_to_group(caller.connection_id, group)
+
+    @hub_method("Shout")
+    def shout(self, caller: Caller, group: str, word: str, times: int) -> None:
+        for _ in range(times):
+            caller.lifetime.send_group(group, caller.outbound("heard", word))
+
+    @hub_method("Count")
+    async def count(self, _: Caller, n: int) -> AsyncIterator[int]:
+        for number in range(n):
+            self.produced += 1
+            yield number
+
+    @hub_method("Chunks")
+    async def chunks(self, _: Caller, n: int, size: int) -> AsyncIterator[str]:
+        for _number in range(n):
+            self.produced += 1
+            yield "x" * size
+
+    @hub_method("Endless")
+    async def endless(self, _: Caller, name: str) -> AsyncIterator[str]:
+        self.notes.append(f"{name} began")
+        try:
+            yield name
+            await asyncio.Event().wait()
+        finally:
+            # A clean-up that waits must be waited for.
+            await asyncio.sleep(0)
+            self.notes.append(f"{name} ended")
+
+    @hub_method("Fails")
+    async def fails(self, _: Caller, n: int, words: str) -> AsyncIterator[int]:
+        for number in range(n):
+            yield number
+        raise HubException(words)
+
+    @hub_method("Crashes")
+    async def crashes(self, _: Caller, n: int) -> AsyncIterator[int]:
+        for number in range(n):
+            yield number
+        raise RuntimeError("secret-crash-detail")
+
+    @hub_method("Sum")
+    async def sum(self, _: Caller, numbers: AsyncIterator[int]) -> int:
+        try:
+            return sum([number async for number in numbers])
+        except HubException as error:
+            self.notes.append(f"sum: {error.public_message}")
+            raise
+
+    @hub_method("First")
+    async def first(self, _: Caller, n: int, numbers: AsyncIterator[int]) -> list[int]:
+        found: list[int] = []
+        while len(found) < n:
+            found.append(await anext(numbers))
+        return found
+
+    @hub_method("Gather")
+    async def gather(self, _: Caller, numbers: AsyncIterator[int]) -> list[int]:
+        self.notes.append("gather waits")
+        await self.gate.wait()
+        return [number async for number in numbers]
+
+    @hub_method("Double")
+    async def double(self, _: Caller, numbers: AsyncIterator[int]) -> AsyncIterator[int]:
+        async for number in numbers:
+            yield 2 * number
+
+    @hub_method("Swell")
+    async def swell(self, _: Caller, sizes: AsyncIterator[int]) -> AsyncIterator[str]:
+        async for size in sizes:
+            yield "x" * size
+
+    @hub_method("Pair")
+    async def pair(self, _: Caller, left: AsyncIterator[int], word: str, right: AsyncIterator[str]) -> list[object]:
+        return [word, [item async for item in left], [item async for item in right]]
+
+    @hub_method("Abort")
+    def abort(self, caller: Caller) -> None:
+        caller.abort()
+
+    @hub_method("GivesUp")
+    async def gives_up(self, _: Caller) -> None:
+        raise asyncio.CancelledError
+
+    @hub_method("GivesUpUpload")
+    async def gives_up_upload(self, _: Caller, numbers: AsyncIterator[int]) -> None:
+        raise asyncio.CancelledError
+
+    @hub_method("GivesUpItems")
+    async def gives_up_items(self, _: Caller) -> AsyncIterator[int]:
+        yield 1
+        raise asyncio.CancelledError
+
+    @hub_method("ForPatients")
+    async def for_patients(self, _: Caller) -> AsyncIterator[int]:
+        self.notes.append("for patients")
+        yield 1
+
+    @hub_method("Mine")
+    async def mine(self, _: Caller, thing: Thing) -> AsyncIterator[str]:
+        self.notes.append(f"mine {thing.owner}")
+        yield thing.owner
+
+    @hub_method("MinePlus")
+    async def mine_plus(self, _: Caller, thing: Thing, numbers: AsyncIterator[int]) -> int:
+        self.notes.append(f"plus {thing.owner}")
+        return sum([number async for number in numbers])
