@@ -83,15 +83,41 @@ class NodeDriver:
         return await self.call("invoke", connection=connection, target=target, args=args)
 
     async def on(self, connection: str, method: str, **answer: Any) -> None:
-        """Listen to a client method; ``answer=...`` is its client result."""
+        """Listen to a client method; ``answer=...`` is its client result, with ``hold=True`` not before ``release``."""
         await self.call("on", connection=connection, method=method, **answer)
 
-    async def event(self, event: str, connection: str, method: str | None = None) -> dict[str, Any]:
+    async def subscribe(self, connection: str, call: str, target: str, *args: Any) -> None:
+        """Start a stream whose items are events; ``call`` is its name."""
+        await self.call("subscribe", connection=connection, call=call, target=target, args=args)
+
+    async def items(self, connection: str, call: str, count: int) -> list[Any]:
+        """The next items of a stream."""
+        return [(await self.event("item", connection, call=call))["item"] for _ in range(count)]
+
+    async def completed(self, connection: str, call: str) -> str | None:
+        """Wait for the end of a stream; the error that it ended with."""
+        error: str | None = (await self.event("completed", connection, call=call))["error"]
+        return error
+
+    async def upload(self, connection: str, call: str, target: str, *items: Any) -> None:
+        """Invoke a method with a stream of these items, which stays open until ``end``."""
+        await self.call("upload", connection=connection, call=call, target=target)
+        await self.next(connection, call, *items)
+
+    async def next(self, connection: str, call: str, *items: Any) -> None:
+        """Send more items of an upload."""
+        await self.call("next", connection=connection, call=call, items=items)
+
+    async def end(self, connection: str, call: str, error: str | None = None) -> Any:
+        """End an upload and wait for the result of its call."""
+        return await self.call("end", connection=connection, call=call, error=error)
+
+    async def event(self, event: str, connection: str, **fields: str) -> dict[str, Any]:
         """The next event of a kind, waiting for it; each is given out once."""
+        wanted = {"event": event, "connection": self.scope + connection} | fields
 
         def fits(line: dict[str, Any]) -> bool:
-            named = line["event"] == event and line["connection"] == self.scope + connection
-            return named and (method is None or line["method"] == method)
+            return wanted.items() <= line.items()
 
         async with self._came:
             await asyncio.wait_for(self._came.wait_for(lambda: any(map(fits, self._events))), ANSWER_TIMEOUT_S)
@@ -101,13 +127,13 @@ class NodeDriver:
 
     async def push(self, connection: str, method: str) -> list[Any]:
         """The arguments of the next push of a client method."""
-        arguments: list[Any] = (await self.event("push", connection, method))["args"]
+        arguments: list[Any] = (await self.event("push", connection, method=method))["args"]
         return arguments
 
-    def seen(self, connection: str, method: str) -> int:
-        """How many pushes of a method wait to be taken."""
-        name = self.scope + connection
-        return sum(line.get("method") == method and line["connection"] == name for line in self._events)
+    def seen(self, event: str, connection: str, **fields: str) -> int:
+        """How many events of a kind wait to be taken."""
+        wanted = {"event": event, "connection": self.scope + connection} | fields
+        return sum(wanted.items() <= line.items() for line in self._events)
 
     async def read(self) -> None:
         """Take the driver's lines until it ends."""

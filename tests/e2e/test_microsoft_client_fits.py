@@ -16,6 +16,7 @@ from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from protocol.contract.base import EARS
+from tests.e2e.client import Client, Combination
 from tests.e2e.node_client import NodeDriver
 from tests.running import Server
 
@@ -32,9 +33,11 @@ class Patient:
     token: str
 
 
-@pytest.fixture(params=["json", "messagepack"])
-async def patient(request: pytest.FixtureRequest, shared_server: Server) -> AsyncIterator[Patient]:
-    name = f"{request.node.originalname}-{request.param}"
+@pytest.fixture
+async def patient(
+    request: pytest.FixtureRequest, combination: Combination, shared_server: Server
+) -> AsyncIterator[Patient]:
+    name = f"{request.node.originalname}-{combination}"
     clinician = await shared_server.token("ann", "clinician")
     aids: dict[str, object] = {ear: {"serial": f"{ear}-1", "model": "ref10", "firmware": "2.3.1"} for ear in EARS}
     body = {"device": name, "patient": "pat", "assignments": ["ann"]} | aids
@@ -42,7 +45,7 @@ async def patient(request: pytest.FixtureRequest, shared_server: Server) -> Asyn
     pair = VirtualPair(*(VirtualAid(ear, f"{ear}-1", "ref10", "2.3.1", faults=FAST) for ear in EARS))
     token = await shared_server.token("pat", "patient", "device")
     # The phone speaks the other format, so that every value crosses from one to the other.
-    other = "messagepack" if request.param == "json" else "json"
+    other = "messagepack" if combination.protocol == "json" else "json"
     hub = HubClient(f"{shared_server.url}/hub", token=token, protocol=other)  # type: ignore[arg-type]  # one of two literals
     phone = Phone(hub, OfferRunner(pair, MemoryJournal(), device=name))
     async with hub, asyncio.TaskGroup() as tasks:
@@ -85,11 +88,9 @@ def gain_db(patient: Patient, ear: str) -> float:
 
 
 async def test_a_gain_change_reaches_both_aids_and_can_be_heard(
-    shared_server: Server, node: NodeDriver, patient: Patient, request: pytest.FixtureRequest
+    client: Client, node: NodeDriver, patient: Patient
 ) -> None:
-    protocol = request.node.callspec.params["patient"]
-    url = f"{shared_server.url}/hub"
-    await node.call("connect", connection="fitter", url=url, token=patient.token, protocol=protocol)
+    await client.connect("fitter", token=patient.token, url=f"{client.server.url}/hub")
     for method in ("DeliveryChanged", "InAidChanged"):
         await node.on("fitter", method)
     assert (await node.invoke("fitter", "Hello", {"contract": 1, "app": "e2e"}))["contract"] == 1
@@ -120,9 +121,8 @@ async def test_a_gain_change_reaches_both_aids_and_can_be_heard(
     assert device["inAid"]["right"]["nvm"] == lease["head"]["digests"]["right"]
 
 
-async def test_errors_of_the_call_carry_a_code(shared_server: Server, node: NodeDriver, patient: Patient) -> None:
-    url = f"{shared_server.url}/hub"
-    await node.call("connect", connection="fitter", url=url, token=patient.token, protocol="json")
+async def test_errors_of_the_call_carry_a_code(client: Client, node: NodeDriver, patient: Patient) -> None:
+    await client.connect("fitter", token=patient.token, url=f"{client.server.url}/hub")
     lease = await acquire(node, patient)
     wrong = louder(lease, patient, 20, "k1") | {"fence": "seventeen"}
     for method, payload, code in (
