@@ -13,10 +13,10 @@ import secrets
 import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from clients.hub_client import HubClient
@@ -26,16 +26,15 @@ from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure
 from protocol.contract.devices import (
     AcquireLease,
+    DeliveryAnswer,
     DeliveryChanged,
+    DeliveryQuery,
     DeliveryState,
     DeviceAnswer,
     DeviceQuery,
-    EarTruth,
-    InAid,
-    InAidChanged,
     LeaseAnswer,
 )
-from protocol.contract.fitting import Base, CheckAnswer, Content, Digests, Patch, Submit, SubmitAnswer
+from protocol.contract.fitting import Base, CheckAnswer, Content, Patch, Submit, SubmitAnswer
 from protocol.contract.session import Hello, HelloAnswer
 
 __all__ = ["VOLATILE_ENDS", "Change", "Fitter", "FitterOptions"]
@@ -61,7 +60,8 @@ _UNSETTLED_CODES: Final = frozenset({"unknown_outcome", "unavailable"})
 @dataclass(frozen=True, slots=True)
 class FitterOptions:
     """``retry``: how a submit of unknown fate is repeated. ``submit_timeout_s``: for all its tries together.
-    ``max_tracked``: deliveries whose last state is remembered, oldest forgotten first.
+    ``max_tracked``: deliveries whose last state is remembered, oldest forgotten first; of those, the ones
+    without an end are asked for after a reconnect.
     """
 
     retry: ReconnectPolicy = _RETRY
@@ -115,12 +115,9 @@ class Fitter:
         self._new_key, self._uniform, self._sleep = new_key, uniform, sleep
         self._on_delivery = on_delivery
         self._sessions: dict[str, str] = {}
-        self._in_aid: dict[str, InAid] = {}
         self._states: OrderedDict[_Key, DeliveryState] = OrderedDict()
-        self._wanted: dict[_Key, Digests] = {}
         self._news = asyncio.Event()
         hub.on("DeliveryChanged", self._delivery_changed, DeliveryChanged)
-        hub.on("InAidChanged", self._in_aid_changed, InAidChanged)
         hub.on_reconnected(self._restore)
 
     @property
@@ -137,14 +134,11 @@ class Fitter:
         lease = await self._hub.ask("AcquireLease", AcquireLease(device=device, session=session), answer=LeaseAnswer)
         if isinstance(lease, LeaseAnswer):
             self._sessions[device] = session
-            self._in_aid[device] = lease.in_aid
         return lease
 
     async def get_device(self, device: str) -> DeviceAnswer:
         """What is worn, what was wanted, what is in the aids. Raises HubCallError ``not_found``."""
-        answer = await self._hub.invoke("GetDevice", DeviceQuery(device=device), result=DeviceAnswer)
-        self._in_aid[device] = answer.in_aid
-        return answer
+        return await self._hub.invoke("GetDevice", DeviceQuery(device=device), result=DeviceAnswer)
 
     async def check(self, change: Change) -> CheckAnswer | Failure:
         """What ``submit`` would answer now; changes nothing."""
@@ -164,7 +158,7 @@ class Fitter:
                 last = self._options.retry.gives_up(attempt + 1)
                 answer = await self._submit_once(request, last=last)
                 if isinstance(answer, SubmitAnswer):
-                    self._track((request.device, answer.epoch, answer.seq), answer.digests)
+                    self._track((request.device, answer.epoch, answer.seq))
                 if answer is not None:
                     return answer
                 await self._sleep(self._options.retry.delay_s(attempt, self._uniform))
@@ -181,14 +175,21 @@ class Fitter:
     ) -> DeliveryState:
         """Wait until a delivery is in one of ``states``, and return it.
 
-        News that was lost with a link is made up for: when the aids turn out to hold what was accepted, the
-        delivery counts as ``confirmed``. Raises TimeoutError.
+        News that was lost with a link is made up for: the server is asked here, and after every reconnect.
+
+        Raises:
+            HubCallError: the server did not say, for one because the device is not this fitter's to see.
+            TimeoutError: it did not come to that, or the server's log does not hold the delivery any more.
         """
         key = (device, accepted.epoch, accepted.seq)
+        self._track(key)
         async with asyncio.timeout(timeout_s):
-            while self._states.get(key, "accepted") not in states:
+            if self._state(key) not in states:
+                with suppress(ConnectionError, TimeoutError):  # it is asked again after the reconnect
+                    await self._catch_up(key)
+            while (state := self._state(key)) not in states:
                 await self._news.wait()
-        return self._states[key]
+        return state
 
     async def _submit_once(self, request: Submit, *, last: bool) -> SubmitAnswer | Failure | None:
         try:
@@ -206,22 +207,36 @@ class Fitter:
 
     async def _restore(self) -> None:
         await self.hello()
+        # A lease makes the server tell of a device, so it comes before the question what was missed. A device that
+        # is refused now keeps no other from its turn.
         for device, session in tuple(self._sessions.items()):
-            await self.acquire_lease(device, session)
-        for key, digests in tuple(self._wanted.items()):
-            if _holds(self._in_aid.get(key[0], InAid()), digests):
-                self._settle(key, "confirmed")
+            with suppress(HubCallError):
+                await self.acquire_lease(device, session)
+        for key in [key for key, state in self._states.items() if state not in VOLATILE_ENDS]:
+            with suppress(HubCallError):
+                await self._catch_up(key)
 
-    def _track(self, key: _Key, digests: Digests) -> None:
+    async def _catch_up(self, key: _Key) -> None:
+        """Ask the server where a delivery is; one that it does not know stays as it is."""
+        device, epoch, seq = key
+        known = self._state(key)
+        query = DeliveryQuery(device=device, epoch=epoch, seq=seq)
+        answer = await self._hub.ask("GetDelivery", query, answer=DeliveryAnswer)
+        # News that came meanwhile may be newer than the answer, and what is newer than the news will be told.
+        if isinstance(answer, DeliveryAnswer) and self._state(key) == known:
+            self._settle(key, answer.state)
+
+    def _state(self, key: _Key) -> DeliveryState:
+        return self._states.get(key, "accepted")
+
+    def _track(self, key: _Key) -> None:
         # The news of a delivery may overtake the answer that names it.
-        if self._states.setdefault(key, "accepted") not in VOLATILE_ENDS:
-            self._wanted[key] = digests
+        self._states.setdefault(key, "accepted")
         self._forget_oldest()
 
     def _forget_oldest(self) -> None:
         if len(self._states) > self._options.max_tracked:
-            oldest, _ = self._states.popitem(last=False)
-            self._wanted.pop(oldest, None)
+            self._states.popitem(last=False)
 
     def _delivery_changed(self, change: DeliveryChanged) -> None:
         if change.ear is UNSET:
@@ -233,20 +248,8 @@ class Fitter:
         self._states[key] = state
         self._states.move_to_end(key)
         self._forget_oldest()
-        if state in VOLATILE_ENDS:
-            self._wanted.pop(key, None)
         self._news.set()
         self._news.clear()
-
-    def _in_aid_changed(self, change: InAidChanged) -> None:
-        truth = EarTruth(ram=change.ram, nvm=change.nvm, cause=change.cause, at=change.at)
-        known = self._in_aid.get(change.device, InAid())
-        self._in_aid[change.device] = msgspec.structs.replace(known, **{change.ear: truth})
-
-
-def _holds(in_aid: InAid, digests: Digests) -> bool:
-    pairs = ((digests.left, in_aid.left), (digests.right, in_aid.right))
-    return all(truth is not UNSET and truth.ram == digest for digest, truth in pairs if digest is not UNSET)
 
 
 if __name__ == "__main__":

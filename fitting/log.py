@@ -26,6 +26,7 @@ __all__ = [
     "DeliveryEvent",
     "DeviceHead",
     "DeviceLog",
+    "Expired",
     "LeaseGranted",
     "LeaseState",
     "LogLimits",
@@ -210,6 +211,14 @@ class Recorded:
     in_aid: InAid = field(default_factory=InAid)
 
 
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A delivery whose time was over before it was ever offered, and the events of that end."""
+
+    delivery: Delivery
+    events: tuple[DeliveryEvent, ...]
+
+
 class DeviceLog(Protocol):
     """Atomic operations on the logs of all devices. Codes of refusals are stable and listed per call.
 
@@ -258,9 +267,13 @@ class DeviceLog(Protocol):
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         """The delivery to offer now: the oldest without an end, marked offered, attempt + 1.
 
-        None when there is none, when the generation is old, or when the oldest is already offered
-        to this generation (see ``reoffer``) or further along with it. Expired ones end on the way.
+        None when there is none, when the generation is old, when the oldest is already offered
+        to this generation (see ``reoffer``) or further along with it, or when its time is over (see ``expire``).
         """
+        ...
+
+    async def expire(self) -> tuple[Expired, ...]:
+        """End what waits first in line on any device and was never offered in its time."""
         ...
 
     async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:

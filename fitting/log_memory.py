@@ -21,6 +21,7 @@ from .log import (
     Delivery,
     DeliveryEvent,
     DeviceHead,
+    Expired,
     LeaseGranted,
     LogLimits,
     Proposal,
@@ -140,15 +141,21 @@ class MemoryDeviceLog:
         if rows is None:
             return None
         now_s = self._clock()
-        while (entry := rows.oldest()) is not None:
-            if entry.offered_to == generation:
-                return None
-            # Once offered, only the phone can tell whether it is too late.
-            if entry.delivery.state != "accepted" or now_s < entry.delivery.expires_at_s:
-                return rows.offer(entry, now_s)
-            rows.record(entry, move(entry.delivery, "expired"), now_s)
-            self._close(rows, entry, now_s)
-        return None
+        entry = rows.oldest()
+        if entry is None or entry.offered_to == generation or _is_too_late(entry, now_s):
+            return None
+        return rows.offer(entry, now_s)
+
+    async def expire(self) -> tuple[Expired, ...]:
+        now_s = self._clock()
+        ended: list[Expired] = []
+        for rows in self._devices.values():
+            # The oldest only, again and again: ends come in the order of the numbers.
+            while (entry := rows.oldest()) is not None and _is_too_late(entry, now_s):
+                events = rows.record(entry, move(entry.delivery, "expired"), now_s)
+                self._close(rows, entry, now_s)
+                ended.append(Expired(entry.delivery, events))
+        return tuple(ended)
 
     async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:
         rows = self._attached(device, generation)
@@ -212,6 +219,11 @@ class MemoryDeviceLog:
         rows.close(entry)
         if not rows.pending:
             rows.follow_truth(entry.delivery.revision, self._new_id, now_s)
+
+
+def _is_too_late(entry: Entry, now_s: float) -> bool:
+    """Once offered, only the phone can tell whether it is too late."""
+    return entry.delivery.state == "accepted" and now_s >= entry.delivery.expires_at_s
 
 
 def _not_found() -> Refusal:

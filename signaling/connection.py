@@ -284,10 +284,10 @@ class HubSession:
     # Within
 
     def _look_at_token(self, wall: float) -> None:
-        state = self._token.look(wall)
+        state = self._token.look(wall, can_tell=self._joined)
         if state is TokenState.OVER:
             self.close("token_expired", "The token has expired.", allow_reconnect=True)
-        elif state is TokenState.SOON and self._joined:
+        elif state is TokenState.SOON:
             self._server.hub.on_expiring(self.caller, self.principal.expires_at_s - wall)
 
     @property

@@ -31,12 +31,12 @@ class TokenWatch:
         self._told = False
         self.quiet_until = principal.expires_at_s - self._notice_s
 
-    def look(self, wall: float) -> TokenState:
-        """What there is to do at ``wall``."""
+    def look(self, wall: float, *, can_tell: bool) -> TokenState:
+        """What there is to do at ``wall``. ``can_tell``: the client would understand a message."""
         expires_at_s = self.principal.expires_at_s
         if wall >= expires_at_s:
             return TokenState.OVER
-        if wall < self.quiet_until or self._told:
+        if wall < self.quiet_until or self._told or not can_tell:
             return TokenState.FINE
         self._told = True
         self.quiet_until = expires_at_s

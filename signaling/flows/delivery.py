@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from msgspec import UNSET, UnsetType
 
 from fitting.digest import body_hash
-from fitting.log import Delivery, DeliveryEvent, DeviceLog, Recorded
+from fitting.log import Delivery, DeliveryEvent, DeviceLog
 from fitting.model import offer_body
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.devices import (
@@ -129,7 +129,7 @@ class DeliveryFlow:
         recorded = await self._log.report(report, generation=generation)
         if isinstance(recorded, Refusal):
             return Failure(error=recorded, errors=(recorded,))
-        self._tell_delivery(recorded)
+        self._tell_events(recorded.delivery, recorded.events)
         self._tell_in_aid(report.device, recorded.changed, recorded.in_aid)
         delivery = recorded.delivery
         if recorded.ended:
@@ -138,7 +138,9 @@ class DeliveryFlow:
         return ReportAnswer(state=delivery.state)
 
     async def sweep(self) -> None:
-        """Offer again what was not acknowledged in time, and what no wake-up told of."""
+        """End what has expired; offer again what was not acknowledged in time, and what no wake-up told of."""
+        for expired in await self._log.expire():
+            self._tell_events(expired.delivery, expired.events)
         for device, phone in tuple(self._phones.items()):
             late = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
             if late is not None:
@@ -172,9 +174,8 @@ class DeliveryFlow:
         phone.caller.send("Offer", _offer(delivery, targets, self._clock()))
         self._metrics.deliveries.labels(delivery.mode, "offered").inc()
 
-    def _tell_delivery(self, recorded: Recorded) -> None:
-        delivery = recorded.delivery
-        for event in recorded.events:
+    def _tell_events(self, delivery: Delivery, events: tuple[DeliveryEvent, ...]) -> None:
+        for event in events:
             self._metrics.deliveries.labels(delivery.mode, event.state).inc()
             self._tell(delivery.device, "DeliveryChanged", _delivery_changed(delivery, event))
 

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace as struct_replace
 
 from clients.fitter import Fitter, FitterOptions
 from clients.hub_client import HubCallError, HubClient, ReconnectPolicy
 from clients.hub_errors import LinkLost
 from clients.reconnect import Link
 from protocol.contract.base import Failure
-from protocol.contract.devices import LeaseAnswer
+from protocol.contract.devices import DELIVERY_STATES, DeliveryQuery, LeaseAnswer
 from protocol.contract.fitting import CheckAnswer, SubmitAnswer
 from protocol.signalr.codec import ProtocolName
 from tests.clients.care_bench import AT_ONCE, DEVICE, SOON_S, CareBench, care_bench, raise_of
@@ -140,6 +142,116 @@ async def test_an_end_that_was_told_while_the_link_was_away_is_made_up_for() -> 
             waiting = tasks.create_task(fitter.wait_until(DEVICE, answer, timeout_s=SOON_S))
             bench.fitter_cable.plug_in()
         assert waiting.result() == "confirmed"
+
+
+async def reconnect(bench: CareBench, hub: HubClient) -> None:
+    """Come back after a pull; returns when every listener that was there before has run."""
+    restored = asyncio.Event()
+    hub.on_reconnected(restored.set)
+    bench.fitter_cable.plug_in()
+    async with asyncio.timeout(SOON_S):
+        await restored.wait()
+
+
+async def submit(fitter: Fitter, by_ddb: int = 20) -> SubmitAnswer:
+    answer = await fitter.submit(raise_of(await lease(fitter), by_ddb))
+    assert isinstance(answer, SubmitAnswer)
+    return answer
+
+
+async def test_a_change_that_was_never_offered_is_not_confirmed_because_the_aids_hold_the_same(
+    bench: CareBench,
+) -> None:
+    hub = bench.fitter_hub()
+    async with bench.fitter(hub) as fitter:
+        async with bench.phone():
+            worn = (await lease(fitter)).in_aid
+        await submit(fitter, 20)
+        back = await submit(fitter, -20)
+        assert worn.left
+        assert back.digests.left == worn.left.ram
+        bench.fitter_cable.pull()
+        await reconnect(bench, hub)
+        assert await fitter.wait_until(DEVICE, back, DELIVERY_STATES, timeout_s=SOON_S) == "accepted"
+        async with bench.phone():
+            assert await fitter.wait_until(DEVICE, back, timeout_s=SOON_S) == "confirmed"
+    assert [bench.pair.aid(ear).writes_completed for ear in bench.pair.ears] == [2, 2]
+
+
+async def fail_unseen(bench: CareBench, fitter: Fitter) -> SubmitAnswer:
+    """A change that ends as failed while the cable of the fitter is pulled."""
+    async with bench.phone():
+        await lease(fitter)
+    answer = await submit(fitter)
+    bench.fitter_cable.pull()
+    right = bench.pair.aid("right")
+    right.faults = replace(right.faults, corrupt_digest=1_000)
+    async with bench.phone() as phone:
+        await until(lambda: phone.runner.record.last_settled == answer.seq)
+    return answer
+
+
+async def test_a_failure_while_the_link_was_away_is_learnt_after_the_reconnect(bench: CareBench) -> None:
+    hub = bench.fitter_hub()
+    async with bench.fitter(hub) as fitter:
+        answer = await fail_unseen(bench, fitter)
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(fitter.wait_until(DEVICE, answer, timeout_s=SOON_S))
+            await until(lambda: hub.state is Link.RECONNECTING)
+            await reconnect(bench, hub)
+        assert waiting.result() == "failed"
+
+
+async def test_a_fitter_that_starts_to_wait_after_the_end_is_told_of_it(bench: CareBench) -> None:
+    async with bench.fitter() as fitter:
+        answer = await fail_unseen(bench, fitter)
+        bench.fitter_cable.plug_in()
+        async with bench.fitter() as newcomer:
+            assert await newcomer.wait_until(DEVICE, answer, timeout_s=SOON_S) == "failed"
+
+
+class CountsQuestions(HubClient):
+    """Notes which deliveries the server was asked for."""
+
+    asked: list[int]
+
+    async def ask(self, target: str, payload: object, *, answer: type[T]) -> T | Failure:
+        if isinstance(payload, DeliveryQuery):
+            self.asked.append(payload.seq)
+        return await super().ask(target, payload, answer=answer)
+
+
+async def test_after_a_reconnect_only_what_is_tracked_and_has_no_end_is_asked_for() -> None:
+    async with care_bench() as bench:
+        url = f"http://127.0.0.1:{bench.fitter_cable.port}/hub"
+        hub = CountsQuestions(url, token=bench.token("ann", "clinician"), reconnect=AT_ONCE)
+        hub.asked = []
+        fitter = Fitter(hub, options=FitterOptions(max_tracked=3))
+        async with hub:
+            async with bench.phone():
+                ended = await submit(fitter)
+                await fitter.wait_until(DEVICE, ended, timeout_s=SOON_S)
+            for by_ddb in (-20, 20):
+                await submit(fitter, by_ddb)
+            hub.asked.clear()
+            bench.fitter_cable.pull()
+            await reconnect(bench, hub)
+            assert hub.asked == [2, 3]
+            for by_ddb in (-20, 20):
+                await submit(fitter, by_ddb)
+            hub.asked.clear()
+            bench.fitter_cable.pull()
+            await reconnect(bench, hub)
+            assert hub.asked == [3, 4, 5]
+
+
+async def test_a_delivery_that_the_log_does_not_hold_is_waited_for_no_longer_than_asked(bench: CareBench) -> None:
+    async with bench.phone(), bench.fitter() as fitter:
+        answer = await submit(fitter)
+        await fitter.wait_until(DEVICE, answer, timeout_s=SOON_S)
+        elsewhere = struct_replace(answer, epoch="another-log")
+        with pytest.raises(TimeoutError):
+            await fitter.wait_until(DEVICE, elsewhere, timeout_s=0.05)
 
 
 async def test_waiting_for_an_end_that_does_not_come_is_bounded(bench: CareBench) -> None:

@@ -99,7 +99,12 @@ class OfferContract:
         await bench.fitted()
         await bench.submit(expires_in_s=10.0)
         await bench.submit(expires_in_s=60.0)
+        assert await bench.log.expire() == ()
         bench.clock.pass_s(10)
+        assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        [expired] = await bench.log.expire()
+        assert (expired.delivery.seq, [event.state for event in expired.events]) == (1, ["expired"])
+        assert await bench.log.expire() == ()
         offered = await bench.offer()
         assert (offered.seq, offered.after) == (2, 1)
         assert (await delivery(bench, 1)).state == "expired"

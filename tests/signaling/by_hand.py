@@ -103,6 +103,11 @@ class Client:
     hub: str = HUB
     who: tuple[str, ...] = ()
     inbox: Messages = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The token of the first request is that of all, as with real clients."""
+        self.headers = self.headers or self.house.bearer(*self.who)
 
     @property
     def path(self) -> str:
@@ -139,7 +144,8 @@ class Posted(Client):
     """Those that send by POST."""
 
     async def ask(self, method: str, *who: str, **options: Any) -> Answer:
-        return await request(self.house, method, self.path, *(who or self.who), **options)
+        options.setdefault("headers", self.house.bearer(*who) if who else self.headers)
+        return await request(self.house, method, self.path, **options)
 
     async def post(self, *frames: bytes) -> int:
         return (await self.ask("POST", data=b"".join(frames))).status
@@ -211,7 +217,7 @@ class EventReader(Posted):
 async def event_reader(house: House, *who: str, hub: str = HUB, hello: bytes = HELLO) -> AsyncIterator[EventReader]:
     """A connection over Server-Sent Events, behind its first comment and its handshake."""
     client = EventReader(house, await negotiate(house, *who, hub=hub), hub, who)
-    headers = house.bearer(*who) | {"Accept": "text/event-stream"}
+    headers = client.headers | {"Accept": "text/event-stream"}
     async with house.http.get(house.url + client.path, headers=headers) as response:
         assert response.status == 200
         client.response = response
@@ -246,7 +252,7 @@ class Socket(Client):
 async def socket(house: House, *who: str, hub: str = HUB) -> Socket:
     """A WebSocket connection behind its handshake."""
     client = Socket(house, await negotiate(house, *who, hub=hub), hub, who)
-    client.frames = await house.socket(house.url + client.path, headers=house.bearer(*who))
+    client.frames = await house.socket(house.url + client.path, headers=client.headers)
     await client.send(HELLO)
     assert await client.messages(1) == [{}]
     return client

@@ -16,6 +16,7 @@ from signaling.auth import DevTokens
 from signaling.config import Config
 from signaling.connection import HubSession
 from signaling.hub import Hub
+from signaling.hubs.care_hub import CareHub
 from signaling.log import LogBook
 from signaling.transports.aiohttp_seam import StrictRunner
 from tests.signaling.care import Connect, Heard
@@ -77,6 +78,12 @@ class House:
         """How many living connections the HTTP server holds; WebSockets have left it."""
         assert self.runner.server is not None
         return sum(handler.transport is not None for handler in self.runner.server.connections)
+
+    async def sweep_deliveries(self) -> None:
+        """Look at what waits for phones now."""
+        care = self.app[PARTS].hubs[0].hub
+        assert isinstance(care, CareHub)
+        await care._delivery.sweep()
 
     def sweep(self) -> None:
         """Look at all timers now."""

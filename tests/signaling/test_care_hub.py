@@ -212,3 +212,20 @@ async def test_a_delivery_can_be_asked_for_from_acceptance_to_its_end(connect: C
         refused = await ann.ask("GetDelivery", msgspec.structs.replace(query, **unknown), answer=DeliveryAnswer)
         assert isinstance(refused, Failure)
         assert refused.error.code == "unknown_delivery"
+
+
+async def test_a_change_that_expires_is_told_and_the_next_one_flows(connect: Connect, house: House) -> None:
+    """Its phone is away: an end is a recorded outcome, never silence."""
+    heard = Heard()
+    ann = await connect("ann", "clinician", heard=heard)
+    phone = await connect("pat", "device")
+    await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
+    leased = await lease(ann)
+    await phone.stop()
+    await eventually_offline(ann)
+    accepted = await submit(ann, change(leased, expires_in_s=1))
+    assert isinstance(accepted, SubmitAnswer)
+    house.wall.now_s += 1
+    await house.sweep_deliveries()
+    await eventually(lambda: heard.deliveries)
+    assert [(told.seq, told.state, told.ear) for told in heard.deliveries] == [(accepted.seq, "expired", msgspec.UNSET)]

@@ -271,6 +271,9 @@ async def test_the_end_of_the_token_is_the_end_of_the_connection(house: House) -
     house.wall.now_s += 3_600
     house.sweep()
     assert parsed((await poll).body) == [{"type": 7, "error": "The token has expired.", "allowReconnect": True}]
+    # A poll shows its own token, and the old one is good for nothing any more.
+    assert (await client.poll()).status == 401
+    client.headers = house.bearer()
     assert (await client.poll()).status == 204
     assert house.app_sessions() == 0
 
