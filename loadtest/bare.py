@@ -1,13 +1,14 @@
 """Bare aiohttp, the yardstick: a WebSocket server by the public API with nothing around the messages.
 
-``/echo`` returns what comes; ``/relay/{own}/{to}`` joins one group and sends to another. No login, no limits, no
-keep-alives: what it costs bounds what anything built on aiohttp costs. ``python -m loadtest.bare`` prints the same
-kind of ready line as the server does. Read ``relay`` first.
+``/echo`` returns what comes; ``/relay/{own}/{to}`` joins one group and sends to another; ``/hold`` only holds, with
+keep-alives, which the others have not. No login, no limits: what it costs bounds what anything built on aiohttp costs.
+``python -m loadtest.bare`` prints the same kind of ready line as the server does. Read ``relay`` first.
 """
 
 import asyncio
 import contextlib
 import json
+import os
 import signal
 from typing import Final
 
@@ -15,6 +16,7 @@ from aiohttp import WSMsgType, web
 
 __all__ = ["bare_app", "loop_factory"]
 
+HEARTBEAT_S: Final = "BARE_HEARTBEAT_S"
 GROUPS: Final = web.AppKey("groups", dict[str, list[web.WebSocketResponse]])
 
 
@@ -50,11 +52,20 @@ async def relay(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
+async def hold(request: web.Request) -> web.WebSocketResponse:
+    """Nothing but the keep-alives that aiohttp itself sends."""
+    socket = web.WebSocketResponse(compress=False, heartbeat=float(os.environ.get(HEARTBEAT_S, "15")))
+    await socket.prepare(request)
+    async for _ in socket:
+        pass
+    return socket
+
+
 def bare_app() -> web.Application:
     """The yardstick as an application."""
     app = web.Application()
     app[GROUPS] = {}
-    app.add_routes([web.get("/echo", echo), web.get("/relay/{own}/{to}", relay)])
+    app.add_routes([web.get("/echo", echo), web.get("/relay/{own}/{to}", relay), web.get("/hold", hold)])
     return app
 
 

@@ -24,7 +24,8 @@ import msgspec
 
 from .bare import loop_factory
 from .dialects import BareText, SignalRJson, SignalRMessagePack
-from .report import Machine, Report, Sample, Settings, summarise, table
+from .idle import BARE, HUB, Idle, Idler, measure_idle, require_files
+from .report import IdleSample, Machine, Report, Sample, Settings, summarise, table
 from .servers import ServerProcess, auricle_server, auricle_token, bare_server
 from .traffic import Load, Tally, Target, open_crowd
 from .websocket import BenchFailed
@@ -56,8 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warm_up_s=min(0.5, options.seconds / 4),
         text_chars=options.chars,
         fanout=options.fanout,
+        idle=options.idle,
     )
     try:
+        require_files(max(options.connections, options.fanout, options.idle))
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             report = runner.run(_bounded(settings, options.time_limit))
     except BenchFailed as error:
@@ -73,16 +76,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def run(settings: Settings, progress: Progress) -> Report:
     """Start the servers, measure every round, end the servers. Raises BenchFailed."""
     samples = []
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="auricle-bench-")))
-        measured = await _start_servers(stack, folder)
-        for number in range(settings.rounds):
-            progress(f"round {number + 1} of {settings.rounds}")
-            for load in _loads(settings):
-                # Forwards, then backwards: a drift within a round favours nobody.
-                for one in measured if number % 2 == 0 else reversed(measured):
-                    samples.append(await _measure(one, load, settings, number))
-    return Report(settings, _machine(), summarise(samples), samples)
+    with tempfile.TemporaryDirectory(prefix="auricle-bench-") as name:
+        folder = Path(name)
+        async with AsyncExitStack() as stack:
+            measured = await _start_servers(stack, folder)
+            for number in range(settings.rounds):
+                progress(f"round {number + 1} of {settings.rounds}")
+                for load in _loads(settings):
+                    # Forwards, then backwards: a drift within a round favours nobody.
+                    for one in measured if number % 2 == 0 else reversed(measured):
+                        samples.append(await _measure(one, load, settings, number))
+        idle = await _idle(folder, settings, progress) if settings.idle else []
+    return Report(settings, _machine(), summarise(samples), samples, idle)
+
+
+async def _idle(folder: Path, settings: Settings, progress: Progress) -> list[IdleSample]:
+    """New servers for each round: memory that a load has left behind would hide what a connection takes."""
+    samples = []
+    for number in range(settings.rounds):
+        progress(f"round {number + 1} of {settings.rounds}, {settings.idle} idle connections")
+        async with auricle_server(folder) as auricle, bare_server(folder) as bare:
+            headers = {"Authorization": f"Bearer {await auricle_token(folder)}"}
+            idlers = [Idler("auricle-json", auricle, HUB, headers), Idler("aiohttp", bare, BARE)]
+            for one in idlers if number % 2 == 0 else reversed(idlers):
+                samples.append(await measure_idle(one, Idle(settings.idle), number))
+    return samples
 
 
 async def _bounded(settings: Settings, time_limit_s: float) -> Report:
@@ -195,10 +213,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=_within(float, 0.05, 20), default=2.0, help="of each window (default 2)")
     parser.add_argument("--chars", type=_within(int, 24, 16_384), default=100, help="of each text (default 100)")
     parser.add_argument(
-        "--fanout", type=_within(int, 0, 2_000), default=200, metavar="N", help="receivers, 0 is off (default 200)"
+        "--fanout", type=_within(int, 0, 2_000), default=1_000, metavar="N", help="receivers, 0 is off (default 1000)"
     )
     parser.add_argument(
-        "--time-limit", type=_within(float, 1, 7_200), default=900.0, metavar="S", help="of the whole run (default 900)"
+        "--idle", type=_within(int, 0, 19_000), default=0, metavar="N", help="idle connections, 0 is off (default 0)"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=_within(float, 1, 7_200),
+        default=1_800.0,
+        metavar="S",
+        help="of the whole run (default 1800)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object with every round")
     return parser.parse_args(arguments)

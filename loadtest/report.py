@@ -9,13 +9,16 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-__all__ = ["Machine", "Report", "Row", "Sample", "Settings", "Spread", "summarise", "table"]
+__all__ = ["IdleSample", "Machine", "Report", "Row", "Sample", "Settings", "Spread", "summarise", "table"]
 
 YARDSTICK = "aiohttp"
 
 
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
-    """What was asked for. ``seconds`` and ``warm_up_s`` are of each window; ``fanout`` counts receivers."""
+    """What was asked for. ``seconds`` and ``warm_up_s`` are of each window; ``fanout`` counts receivers.
+
+    ``idle`` counts connections that only keep alive.
+    """
 
     rounds: int
     connections: int
@@ -23,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, rename="camel"):
     warm_up_s: float
     text_chars: int
     fanout: int
+    idle: int = 0
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -54,6 +58,17 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     server_us: float
     generator_us: float
     server_busy: float
+
+
+class IdleSample(msgspec.Struct, frozen=True, rename="camel"):
+    """Connections that only keep alive: resident memory of each, and the share of a core that all of them use."""
+
+    round: int
+    server: str
+    connections: int
+    kib_per_connection: float
+    busy: float
+    wall_s: float
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -90,6 +105,7 @@ class Report(msgspec.Struct, frozen=True):
     machine: Machine
     rows: list[Row]
     samples: list[Sample]
+    idle: list[IdleSample] = []
 
 
 def summarise(samples: Sequence[Sample]) -> list[Row]:
@@ -136,8 +152,23 @@ def table(report: Report) -> str:
             f"{f'{ratio.median:.2f} ({ratio.min:.2f}-{ratio.max:.2f})':>18} "
             f"{row.messages_per_s.median:>8.0f} {row.server_busy.median:>5.2f} {row.generator_us.median:>7.1f}"
         )
+    lines += _idle_lines(report)
     lines += [
         "",
         "busy: share of one core that the server used; below 1 the generator (gen us) or a neighbour was the limit.",
     ]
     return "\n".join(lines)
+
+
+def _idle_lines(report: Report) -> list[str]:
+    lines = []
+    for server in dict.fromkeys(sample.server for sample in report.idle):
+        same = [sample for sample in report.idle if sample.server == server]
+        memory = Spread.of(sample.kib_per_connection for sample in same)
+        busy = Spread.of(100 * sample.busy for sample in same)
+        lines.append(
+            f"idle {same[0].connections:<7} {server:<20} "
+            f"{f'{memory.median:.1f} ({memory.min:.1f}-{memory.max:.1f})':>20} KiB each, "
+            f"{busy.median:.2f} ({busy.min:.2f}-{busy.max:.2f}) % of a core"
+        )
+    return ["", *lines] if lines else []

@@ -6,10 +6,10 @@ first.
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 import psutil  # type: ignore[import-untyped]  # the library ships no types
@@ -43,13 +43,21 @@ class ServerProcess:
     @property
     def cpu_s(self) -> float:
         """User and system time of the process so far, in seconds, to 1/100 s. Raises BenchFailed if it ended."""
+        times = self._asked(lambda usage: usage.cpu_times())
+        return float(times.user + times.system)
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory of the process. Raises BenchFailed if it ended."""
+        return int(self._asked(lambda usage: usage.memory_info()).rss)
+
+    def _asked(self, question: Callable[[psutil.Process], Any]) -> Any:
         try:
             if self._usage is None:
                 raise BenchFailed(f"{self._name} is not running")
-            times = self._usage.cpu_times()
+            return question(self._usage)
         except psutil.Error:
             raise BenchFailed(f"{self._name} ended: {self._log_tail()}") from None
-        return float(times.user + times.system)
 
     async def __aenter__(self) -> Self:
         try:

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-__all__ = ["BenchFailed", "Opcode", "WebSocket", "client_frame", "connect"]
+__all__ = ["BenchFailed", "Opcode", "WebSocket", "client_frame", "connect", "upgrade_request"]
 
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
@@ -176,8 +176,8 @@ def _ignore(_: object) -> None:
     """What nobody wants to know any more."""
 
 
-async def connect(url: str, headers: dict[str, str]) -> WebSocket:
-    """An open connection to ``url`` (http, on loopback). Raises BenchFailed when the server refuses."""
+def upgrade_request(url: str, headers: dict[str, str]) -> tuple[str, int, bytes]:
+    """Host, port, and the bytes that ask there for a WebSocket at ``url`` (http, on loopback)."""
     parts = urlsplit(url)
     lines = [
         f"GET {parts.path} HTTP/1.1",
@@ -188,10 +188,15 @@ async def connect(url: str, headers: dict[str, str]) -> WebSocket:
         f"Sec-WebSocket-Key: {_KEY}",
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
-    request = "\r\n".join((*lines, "", "")).encode()
+    return parts.hostname or "", parts.port or 80, "\r\n".join((*lines, "", "")).encode()
+
+
+async def connect(url: str, headers: dict[str, str]) -> WebSocket:
+    """An open connection to ``url`` (http, on loopback). Raises BenchFailed when the server refuses."""
+    host, port, request = upgrade_request(url, headers)
     loop = asyncio.get_running_loop()
     try:
-        _, socket = await loop.create_connection(lambda: WebSocket(request), parts.hostname or "", parts.port or 80)
+        _, socket = await loop.create_connection(lambda: WebSocket(request), host, port)
     except OSError as error:
         raise BenchFailed(f"cannot connect: {error.strerror}") from None
     try:

@@ -33,7 +33,7 @@ from .lanes import Lanes
 from .life import Life
 from .outbound import Outbound
 from .outbox import Outbox
-from .streams import RunningStream, Uploads
+from .streams import RunningStream, Uploads, end_all
 from .tasks import TaskSet
 from .token_watch import TokenState, TokenWatch
 from .transport import NOWHERE, SessionTransport
@@ -382,8 +382,7 @@ class HubSession:
         text = f"Connection '{self.connection_id}' disconnected."
         self._results.fail_all(text)
         self.uploads.fail_all(text)
-        for stream in tuple(self.streams.values()):
-            stream.cancel()
+        end_all(self.streams)
         if self._drained is not None:
             self._drained.set()
 

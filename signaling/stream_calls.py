@@ -51,7 +51,7 @@ class StreamCalls:
             return
         # A call without an id has no name to be cancelled by, but it counts like any other.
         name = call_id or f"\0{id(message)}"
-        session.streams[name] = RunningStream()
+        session.streams[name] = RunningStream(sends=endpoint.is_stream)
         session.tasks.spawn(self._run(session, endpoint, message, uploads, name))
 
     def cancel(self, session: DispatchSession, invocation_id: str) -> None:

@@ -6,7 +6,7 @@ the client's own buffers fill up, not ours. Knows neither sockets nor hubs.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Raw
@@ -16,15 +16,19 @@ from protocol.signalr.messages import Completion, StreamItem
 
 from .flow import Flow
 
-__all__ = ["RunningStream", "Upload", "Uploads"]
+__all__ = ["RunningStream", "Upload", "Uploads", "end_all"]
 
 
 class RunningStream:
-    """A streaming call that runs; it may be cancelled before its task has taken its first step."""
+    """A streaming call that runs; it may be cancelled before its task has taken its first step.
 
-    __slots__ = ("_task", "cancelled")
+    ``sends``: to the client; otherwise it only reads what the client uploads.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_task", "cancelled", "sends")
+
+    def __init__(self, *, sends: bool) -> None:
+        self.sends = sends
         self.cancelled = False
         self._task: asyncio.Task[None] | None = None
 
@@ -39,6 +43,13 @@ class RunningStream:
         self.cancelled = True
         if self._task is not None:
             self._task.cancel()
+
+
+def end_all(streams: Mapping[str, RunningStream]) -> None:
+    """The connection has ended: nobody hears them. Those that only read carry out what was received."""
+    for stream in tuple(streams.values()):
+        if stream.sends:
+            stream.cancel()
 
 
 class Upload:

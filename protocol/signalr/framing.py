@@ -80,10 +80,10 @@ class JsonSplitter:
         if ended and self._held:
             ended[0] = bytes(self._held) + ended[0]
             self._held.clear()
-        bodies = list(takewhile(lambda body: len(body) < self._max, ended))
-        if len(bodies) == len(ended) and len(self._held) + len(rest) < self._max:
+        if max(map(len, ended), default=0) < self._max and len(self._held) + len(rest) < self._max:
             self._held += rest
-            return bodies
+            return ended
+        bodies = list(takewhile(lambda body: len(body) < self._max, ended))
         self._held.clear()
         self.failure = too_large(self._max)
         if not bodies:

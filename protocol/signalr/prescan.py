@@ -42,11 +42,12 @@ def scan_json(body: bytes, limits: ScanLimits) -> None:
         text = body.decode()
     except UnicodeDecodeError:
         raise _not_utf8() from None
-    if body.count(b"[") + body.count(b"{") > limits.depth:
-        _require_json_depth(body, limits)
-    digits = len(body) - len(body.translate(None, b"0123456789"))
-    suspicious = body.count(b":") > limits.keys or digits > limits.number_chars - _OTHER_NUMBER_CHARS
-    decoder = _exact_decoder(limits) if suspicious else _UNIQUE_KEYS
+    marks = body.translate(None, _NOT_MARKS)
+    number = len(marks)
+    decoder = _UNIQUE_KEYS
+    # So few cannot be too much of anything, and that is what clients send nearly always.
+    if number > limits.depth or number > limits.keys or number > limits.number_chars - _OTHER_NUMBER_CHARS:
+        decoder = _decoder_for(body, marks, limits)
     try:
         decoder.raw_decode(text.lstrip(" \t\r\n"))
     except ValueError:
@@ -55,6 +56,8 @@ def scan_json(body: bytes, limits: ScanLimits) -> None:
 
 # A number has at most a sign, a dot, an "e" and one more sign beside its digits.
 _OTHER_NUMBER_CHARS: Final = 4
+# What opens something, separates a key from its value, or may be part of a number.
+_NOT_MARKS: Final = bytes(set(range(256)) - set(b"[{:0123456789"))
 _JSON_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BRACES_AS_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -74,6 +77,15 @@ def _finite(number: str) -> None:
 
 # The standard library's decoder shows duplicates to a hook, and runs in C all the same.
 _UNIQUE_KEYS: Final = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_float=_finite)
+
+
+def _decoder_for(body: bytes, marks: bytes, limits: ScanLimits) -> json.JSONDecoder:
+    opening, colons = marks.count(b"[") + marks.count(b"{"), marks.count(b":")
+    if opening > limits.depth:
+        _require_json_depth(body, limits)
+    digits = len(marks) - opening - colons
+    suspicious = colons > limits.keys or digits > limits.number_chars - _OTHER_NUMBER_CHARS
+    return _exact_decoder(limits) if suspicious else _UNIQUE_KEYS
 
 
 def _exact_decoder(limits: ScanLimits) -> json.JSONDecoder:

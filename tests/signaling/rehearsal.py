@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 from msgspec import Raw
 
-from protocol.errors import HubException
+from protocol.errors import HubException, Unavailable
 from signaling.hub import Caller, Hub, hub_method
 from signaling.policy import ANYONE, Relation, Rule
 
@@ -62,7 +62,11 @@ class Rehearsal(Hub):
 
     @hub_method("Ask")
     async def ask(self, caller: Caller, target: str) -> Raw:
-        return await caller.ask(target)
+        try:
+            return await caller.ask(target)
+        except Unavailable as error:
+            self.notes.append(f"ask: {error.public_message}")
+            raise
 
     @hub_method("Join")
     def join(self, caller: Caller, group: str) -> None:
@@ -81,9 +85,12 @@ class Rehearsal(Hub):
 
     @hub_method("Chunks")
     async def chunks(self, _: Caller, n: int, size: int) -> AsyncIterator[str]:
-        for _number in range(n):
-            self.produced += 1
-            yield "x" * size
+        try:
+            for _number in range(n):
+                self.produced += 1
+                yield "x" * size
+        finally:
+            self.notes.append("chunks ended")
 
     @hub_method("Endless")
     async def endless(self, _: Caller, name: str) -> AsyncIterator[str]:
@@ -127,7 +134,9 @@ class Rehearsal(Hub):
     async def gather(self, _: Caller, numbers: AsyncIterator[int]) -> list[int]:
         self.notes.append("gather waits")
         await self.gate.wait()
-        return [number async for number in numbers]
+        found = [number async for number in numbers]
+        self.notes.append(f"gathered {len(found)}")
+        return found
 
     @hub_method("Double")
     async def double(self, _: Caller, numbers: AsyncIterator[int]) -> AsyncIterator[int]:

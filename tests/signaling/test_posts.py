@@ -2,17 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import aiohttp
+import pytest
 
 from protocol.signalr.codec import MESSAGEPACK
 from protocol.signalr.messages import Completion, Invocation
+from signaling.transports.posts import PostedTransport
 from tests.eventually import eventually
 from tests.signaling.by_hand import (
     HELLO,
     HUB,
     Poller,
+    Posted,
     call,
+    event_reader,
+    items,
     negotiate,
     poller,
     request,
@@ -116,6 +122,24 @@ async def test_posts_wait_while_the_calls_before_them_do_and_none_is_lost(open_h
     hub.gate.set()
     assert [await post for post in posts] == [200] * 4
     assert sorted(message["result"] for message in await client.messages(8)) == list(range(8))
+
+
+@pytest.mark.parametrize("transport", ["events", "polls"])
+async def test_a_post_that_waits_is_told_when_the_connection_ends(open_house: OpenHouse, transport: str) -> None:
+    hub = Rehearsal()
+    house = await open_house(hub=hub)
+    async with AsyncExitStack() as streams:
+        opened = event_reader(house, hub=hub.path)
+        client: Posted = await (
+            streams.enter_async_context(opened) if transport == "events" else poller(house, hub=hub.path)
+        )
+        await client.send(call("Gather", id_="a", streams=("s",)), items("s", *range(10)))
+        carrier = client.session.transport
+        assert isinstance(carrier, PostedTransport)
+        post = asyncio.create_task(client.post(items("s", 10)))
+        await eventually(lambda: carrier.posts == 1)
+        client.session.abort()
+        assert await asyncio.wait_for(post, 5) == 404
 
 
 async def test_messagepack_travels_in_polls_and_posts(house: House) -> None:

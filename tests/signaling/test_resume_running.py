@@ -1,12 +1,15 @@
 """What runs on a connection goes on over the loss of its socket, and full buffers hold it back without an end."""
 
 import asyncio
+import contextlib
+import json
 
 import pytest
 
 from protocol.signalr.codec import ProtocolName
 from protocol.signalr.messages import CancelInvocation, Completion, Invocation
 from tests.eventually import eventually
+from tests.protocol.websocket.client import TEXT, frame
 from tests.signaling.by_hand import call, socket
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rehearsal import Rehearsal
@@ -89,6 +92,28 @@ async def test_a_full_upload_stays_full_over_the_loss_and_nothing_is_lost(stage:
     assert await client.result("a") == list(range(40))
 
 
+async def test_nothing_is_acknowledged_while_an_upload_is_full(stage: House, hub: Rehearsal) -> None:
+    client = await client_of(stage)
+    await client.call("Gather", id_="a", streams=("s",))
+    await client.upload("s", *range(15))
+    bound = {"bound": "upload_buffer_items"}
+    await eventually(lambda: stage.metric("auricle_bound_reached_total", **bound) == 1)
+    for _ in range(3):
+        stage.monotonic.now_s += 1.1
+        stage.sweep()
+    await client.send(Completion("s"))
+    hub.gate.set()
+    # An Ack, had there been one, would have come first.
+    assert await client.wire.frame() == (TEXT, b'{"type":3,"invocationId":"a","result":%s}\x1e' % b_list(15))
+    stage.monotonic.now_s += 1.1
+    stage.sweep()
+    assert await client.wire.frame() == (TEXT, b'{"type":8,"sequenceId":17}\x1e')
+
+
+def b_list(n: int) -> bytes:
+    return json.dumps(list(range(n)), separators=(",", ":")).encode()
+
+
 async def test_a_question_is_answered_after_the_socket_was_lost(stage: House) -> None:
     client = await client_of(stage)
     await client.call("Ask", "how loud", id_="1")
@@ -169,3 +194,25 @@ async def test_what_is_sent_to_one_who_is_away_or_never_acknowledges_is_bounded(
     assert await answer_to(client) == 404
     await eventually(lambda: house.app_sessions() == 1)
     assert '"cause": "slow_consumer"' in house.log.getvalue()
+
+
+async def test_a_client_that_sends_on_without_acks_is_read_up_to_a_bound(open_house: OpenHouse, hub: Rehearsal) -> None:
+    house = await open_house(hub=hub, max_frame_bytes=20_000)
+    client = await client_of(house)
+    await client.call("Gather", id_="a", streams=("s",))
+    item = b'{"type":2,"invocationId":"s","item":1,"headers":{"x":"' + b"y" * 10_000 + b'"}}\x1e'
+    session = house.session(client.ticket.connection_id)
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        while sent < 2_000:
+            client.wire.send(frame(TEXT, item))
+            sent += 1
+            async with asyncio.timeout(0.2):
+                await client.wire.writer.drain()
+    assert sent < 2_000
+    assert session._parked is not None
+    # What asyncio reads at a time comes on top.
+    assert 20_000 < session._parked.size_bytes <= 20_000 + 2**18 + len(item)
+    hub.gate.set()
+    client.wire.send(frame(TEXT, b'{"type":3,"invocationId":"s"}\x1e'))
+    assert await client.result("a") == [1] * sent

@@ -235,6 +235,26 @@ async def test_a_client_that_does_not_read_holds_its_streams_back_and_then_gets_
     assert house.app_sessions() == 1
 
 
+async def test_a_stream_that_is_held_back_can_be_cancelled_and_cleans_up_first(stage: House, hub: Rehearsal) -> None:
+    client = await raw_socket(stage)
+    await client.send(stream("Chunks", 1_000, 10_000, id_="a"))
+    session = client.session
+    await eventually(lambda: session._outbox.congested)
+    await client.send(cancel("a"))
+    await eventually(lambda: session.streams == {})
+    assert hub.notes == ["chunks ended"]
+    assert (await client.until("a"))[-1] == {"type": 3, "invocationId": "a"}
+
+
+async def test_a_question_to_a_client_that_leaves_is_an_error_at_once(stage: House, hub: Rehearsal) -> None:
+    client = await raw_socket(stage)
+    await client.send(call("Ask", "how loud", id_="a"))
+    await client.messages(1)
+    client.wire.drop()
+    gone = f"ask: Connection '{client.ticket.connection_id}' disconnected."
+    await eventually(lambda: hub.notes == [gone, "disconnected"])
+
+
 async def test_a_client_that_does_not_poll_holds_its_streams_back_too(stage: House, hub: Rehearsal) -> None:
     client = await poller(stage, hub=hub.path)
     await client.send(stream("Chunks", 500, 10_000, id_="a"))

@@ -96,6 +96,7 @@ async def test_who_is_told_before_the_handshake_is_told_again_behind_it(stage: H
     client.headers = stage.bearer(expires_in_s=30)
     client.frames = await stage.socket(stage.url + client.path, headers=client.headers)
     stage.sweep()
+    assert hub.notes == []
     await client.send(HELLO)
     assert await client.messages(1) == [{}]
     stage.sweep()

@@ -117,3 +117,43 @@ async def test_tasks_that_do_not_end_are_cancelled_and_errors_are_logged() -> No
     assert len(tasks) == 0
     assert "task_failed" in stream.getvalue()
     assert "secret" not in stream.getvalue()
+
+
+async def test_closing_waits_for_tasks_that_the_end_of_others_has_started() -> None:
+    tasks = TaskSet("owner", LogBook(io.StringIO()))
+    ended: list[str] = []
+
+    async def last() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("last")
+
+    async def first() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tasks.spawn(last())
+            # Let it begin, or its end could not be seen.
+            await asyncio.sleep(0)
+            ended.append("first")
+
+    tasks.spawn(first())
+    await asyncio.sleep(0)  # it begins
+    await tasks.close()
+    assert ended == ["first", "last"]
+    assert len(tasks) == 0
+
+
+async def test_a_call_whose_time_is_up_takes_those_that_have_not_begun_along(tasks: TaskSet) -> None:
+    queue, seen = TurnQueue(tasks, Flow(lambda: None), limit=10), list[str]()
+
+    async def never_ends(_: Turn) -> None:
+        seen.append("began")
+        await asyncio.Event().wait()
+
+    for _ in range(3):
+        queue.submit(never_ends)
+    await tasks.finish(0.01)
+    assert seen == ["began"]
+    assert queue.idle

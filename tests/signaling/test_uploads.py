@@ -101,7 +101,7 @@ async def test_a_full_upload_stops_the_reading_of_the_connection_and_then_it_goe
     assert "ten" not in hub.notes
     hub.gate.set()
     assert (await client.messages(1))[0]["result"] == list(range(1_000))
-    assert hub.notes[2:] == ["ten", "end"]
+    assert hub.notes[2:] == ["ten", "end", "gathered 1000"]
     await client.send(call("Echo", 1, id_="e"))
     assert (await client.messages(1))[0]["result"] == 1
 
@@ -184,15 +184,28 @@ async def test_a_stream_may_be_made_of_a_stream(stage: House) -> None:
     assert [message.get("item") for message in await client.until("c")] == [*range(0, 1_000, 2), None]
 
 
-async def test_a_lost_connection_ends_uploads_and_the_method_may_see_it(stage: House, hub: Rehearsal) -> None:
+async def test_a_lost_connection_ends_its_uploads_with_an_error(stage: House, hub: Rehearsal) -> None:
     client = await socket(stage, hub=hub.path)
     await client.send(call("Sum", id_="a", streams=("s",)), items("s", 1), call("Tell", "here"))
     await eventually(lambda: "here" in hub.notes)
     session = client.session
     await client.frames.close()
     await eventually(lambda: hub.notes[-1] == "disconnected")
+    assert hub.notes[-2] == f"sum: Connection '{client.ticket.connection_id}' disconnected."
     assert len(session.tasks) == 0
     assert session.streams == {}
+
+
+async def test_an_upload_that_was_complete_is_carried_out_when_its_sender_has_gone(
+    stage: House, hub: Rehearsal
+) -> None:
+    client = await socket(stage, hub=hub.path)
+    await client.send(call("Gather", id_="a", streams=("s",)), items("s", 1, 2, 3), done("s"))
+    await eventually(lambda: hub.notes == ["gather waits"])
+    await client.frames.close()
+    await eventually(lambda: stage.app_sessions() == 0)
+    hub.gate.set()
+    await eventually(lambda: hub.notes == ["gather waits", "gathered 3", "disconnected"])
 
 
 async def test_a_lost_connection_ends_a_full_upload_too(stage: House, hub: Rehearsal) -> None:

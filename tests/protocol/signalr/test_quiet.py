@@ -1,0 +1,51 @@
+"""``quiet_until`` spares an owner of thousands of connections from asking each of them all the time."""
+
+import random
+
+import pytest
+
+from protocol.signalr.connection import HubConnection, HubLimits, State
+from protocol.signalr.endpoint import Endpoint
+
+from .plain import BOTH, opened
+
+PING = {"json": b'{"type":6}\x1e', "messagepack": b"\x02\x91\x06"}
+LIMITS = HubLimits(keep_alive_s=15.0, client_timeout_s=30.0)
+
+
+def first_word(connection: Endpoint, now: float, step_s: float = 0.25) -> float:
+    """When ``tick``, asked all the time, has something to say."""
+    while not connection.tick(now):
+        now += step_s
+    return now
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize("limits", [LIMITS, HubLimits(keep_alive_s=20.0, client_timeout_s=5.0)], ids=["usual", "hasty"])
+def test_a_tick_has_nothing_to_say_before_it_and_something_at_it(protocol: str, limits: HubLimits) -> None:
+    rng = random.Random(protocol)
+    for _ in range(50):
+        connection = opened(protocol, limits)
+        now = 0.0
+        for _ in range(rng.randrange(4)):
+            now += rng.choice((0.25, 1.0, 4.0))
+            if rng.random() < 0.5:
+                connection.receive_data(PING[protocol], now)
+            else:
+                connection.sent(now)
+        quiet_until = connection.quiet_until(now)
+        says_at = first_word(connection, now)
+        # A client that has never pinged may be silent: then it is asked once more often than needed.
+        assert quiet_until <= says_at
+        if connection.state is State.CLOSED or limits is LIMITS:
+            assert quiet_until == says_at
+
+
+def test_what_may_have_other_deadlines_is_never_quiet() -> None:
+    stateful = opened("json", LIMITS, version=2, stateful=True)
+    assert stateful.quiet_until(3.0) == 3.0
+    silent = HubConnection(LIMITS, now=0.0)
+    assert silent.quiet_until(3.0) == 3.0
+    closed = opened("json", LIMITS)
+    closed.close()
+    assert closed.quiet_until(3.0) == 3.0
