@@ -130,12 +130,13 @@ class HubSession:
 
     def receive(self, data: bytes) -> None:
         """Bytes of the client, in any portion; never raises, whatever they are."""
-        self._quiet_until = 0.0
         events = self._core.receive_data(data, self._server.monotonic())
         if self._parked is not None:
             self._parked.add(events, len(data))
             self._stop_reading(self._parked)
-        else:
+        elif events:
+            # Now a call may run, whose client is excused. A Ping only makes deadlines later.
+            self._quiet_until = 0.0
             self._take(events, len(data))
         if self._outbox.numbered:
             # An acknowledgement may have made room for what waits.

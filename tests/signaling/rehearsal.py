@@ -12,8 +12,8 @@ from signaling.hub import Caller, Hub, hub_method
 from signaling.policy import ANYONE, Relation, Rule
 
 METHODS = (
-    "Echo Tell Wait Ask Join Shout Count Chunks Endless Fails Crashes Sum First Gather Double Swell Pair Abort "
-    "GivesUp GivesUpUpload GivesUpItems"
+    "Echo Tell Wait Ask AskLater Join Shout Count Chunks Endless Fails Crashes Sum First Gather Double Swell Pair "
+    "Abort GivesUp GivesUpUpload GivesUpItems"
 )
 
 
@@ -68,6 +68,11 @@ class Rehearsal(Hub):
             self.notes.append(f"ask: {error.public_message}")
             raise
 
+    @hub_method("AskLater")
+    async def ask_later(self, caller: Caller, target: str) -> Raw:
+        await self.gate.wait()
+        return await self.ask(caller, target)
+
     @hub_method("Join")
     def join(self, caller: Caller, group: str) -> None:
         caller.lifetime.add_to_group(caller.connection_id, group)
@@ -90,6 +95,7 @@ class Rehearsal(Hub):
                 self.produced += 1
                 yield "x" * size
         finally:
+            await asyncio.sleep(0.02)  # a clean-up that takes its time
             self.notes.append("chunks ended")
 
     @hub_method("Endless")

@@ -12,7 +12,7 @@ from protocol.signalr.events import AckDue, Event, KeepAliveDue, Opened
 from protocol.signalr.messages import Completion, Invocation, Message, StreamInvocation, StreamItem
 from signaling.transport import NOWHERE
 from tests.eventually import eventually
-from tests.protocol.websocket.client import BINARY, CLOSE, TEXT, frame
+from tests.protocol.websocket.client import BINARY, TEXT, frame
 from tests.signaling.by_hand import HUB, Ticket, negotiate
 from tests.signaling.conftest import House
 from tests.signaling.raw_websocket import Wire, dial, open_wire, upgrade
@@ -27,7 +27,7 @@ class Returning:
     wire: Wire
 
     def __init__(self, house: House, ticket: Ticket, protocol: ProtocolName, hub: str, *who: str) -> None:
-        self.house, self.ticket, self.who = house, ticket, who
+        self.house, self.ticket, self.who, self.protocol = house, ticket, who, protocol
         self.path = f"{hub}?id={ticket.token}"
         self.now_s = 0.0
         self.core = HubClientConnection(protocol, LIMITS, now=0.0, stateful=True)
@@ -58,7 +58,7 @@ class Returning:
         """The next event, over whatever socket there is."""
         while not self.inbox:
             opcode, payload = await self.wire.frame()
-            assert opcode != CLOSE, payload
+            assert opcode == (BINARY if self.protocol == "messagepack" else TEXT), (opcode, payload)
             self.inbox += self.core.receive_data(payload, self.now_s)
         return self.inbox.pop(0)
 

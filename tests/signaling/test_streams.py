@@ -250,9 +250,12 @@ async def test_a_question_to_a_client_that_leaves_is_an_error_at_once(stage: Hou
     client = await raw_socket(stage)
     await client.send(call("Ask", "how loud", id_="a"))
     await client.messages(1)
+    await client.send(call("AskLater", "how loud", id_="b"))
     client.wire.drop()
     gone = f"ask: Connection '{client.ticket.connection_id}' disconnected."
-    await eventually(lambda: hub.notes == [gone, "disconnected"])
+    await eventually(lambda: hub.notes == [gone])
+    hub.gate.set()
+    await eventually(lambda: hub.notes == [gone, gone, "disconnected"])
 
 
 async def test_a_client_that_does_not_poll_holds_its_streams_back_too(stage: House, hub: Rehearsal) -> None:

@@ -135,6 +135,7 @@ async def test_a_client_that_leaves_while_it_is_not_read_is_noticed_by_our_pings
             stage.monotonic.now_s += 15
             stage.sweep()
             await asyncio.sleep(0.001)  # sleep: the kernel tells of the other end when it has something to send
+    hub.gate.set()
     await eventually(lambda: hub.notes[-1] == "disconnected")
 
 
@@ -218,6 +219,7 @@ async def test_a_lost_connection_ends_a_full_upload_too(stage: House, hub: Rehea
     found, code = await client.rest()
     assert (found, code) == ([{"type": 7}], 1000)
     await eventually(lambda: stage.app_sessions() == 0)
+    hub.gate.set()
     await eventually(lambda: hub.notes[-1] == "disconnected")
     assert len(session.tasks) == 0
     await asyncio.sleep(0)  # what the end of the flow may have scheduled

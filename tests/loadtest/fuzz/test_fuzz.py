@@ -133,7 +133,7 @@ def test_chunks_are_the_stream_in_order() -> None:
 
 
 def test_a_server_process_stands_it_and_serves_others_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seconds", "4", "--seed", KNOWN_SEED, "--server"]) == 0
+    assert main(["--seconds", "3", "--seed", KNOWN_SEED, "--server"]) == 0
     assert "probes answered" in capsys.readouterr().out
 
 

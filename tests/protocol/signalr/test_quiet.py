@@ -41,6 +41,18 @@ def test_a_tick_has_nothing_to_say_before_it_and_something_at_it(protocol: str, 
             assert quiet_until == says_at
 
 
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize("limits", [LIMITS, HubLimits(keep_alive_s=20.0, client_timeout_s=5.0)], ids=["usual", "hasty"])
+def test_a_ping_makes_no_deadline_earlier(protocol: str, limits: HubLimits) -> None:
+    for pings_before in (0, 1):
+        for pinged_at in (0.25, 2.0, 4.75):
+            connection = opened(protocol, limits)
+            connection.receive_data(PING[protocol] * pings_before, 0.0)
+            quiet_until = connection.quiet_until(0.0)
+            connection.receive_data(PING[protocol], pinged_at)
+            assert first_word(connection, pinged_at) >= quiet_until
+
+
 def test_what_may_have_other_deadlines_is_never_quiet() -> None:
     stateful = opened("json", LIMITS, version=2, stateful=True)
     assert stateful.quiet_until(3.0) == 3.0
