@@ -204,4 +204,5 @@ def offer_body(before: Content, after: Content, digests: Digests) -> OfferBody:
     for ear in changed_ears(before, after):
         old = ear_image(before, ear).slots if ear in ears_of(before) else ()
         changed[ear] = tuple(slot for slot in ear_image(after, ear).slots if slot not in old)
-    return OfferBody(bands_hz=after.bands_hz, refs=after.refs, expect=digests, **changed)
+    left, right = changed.get("left", ()), changed.get("right", ())
+    return OfferBody(bands_hz=after.bands_hz, refs=after.refs, expect=digests, left=left, right=right)

@@ -15,6 +15,7 @@ from .fitting import (
     Mode,
     References,
     Slot,
+    VendorPayload,
 )
 
 __all__ = [
@@ -70,7 +71,22 @@ DeliveryState = Literal[
     "indeterminate",
 ]
 DELIVERY_STATES: Final[tuple[DeliveryState, ...]] = DeliveryState.__args__  # type: ignore[attr-defined]  # typing.Literal keeps its values there; mypy does not model it
-ReportedState = Literal["received", "writing", "confirmed", "rejected", "rolled_back", "failed", "indeterminate"]
+ReportedState = Literal[
+    "received",
+    "awaiting_install",
+    "writing",
+    "confirmed",
+    "committing",
+    "active",
+    "rejected",
+    "declined",
+    "superseded",
+    "expired",
+    "cancelled",
+    "rolled_back",
+    "failed",
+    "indeterminate",
+]
 Serial = Annotated[str, Meta(min_length=1, max_length=40)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Code = Annotated[str, Meta(pattern=r"^E_[A-Z_]{1,30}$")]
@@ -236,7 +252,10 @@ class InFlight(Wire, frozen=True, kw_only=True):
 
 
 class AttachDevice(Wire, frozen=True, kw_only=True):
-    """The phone says hello for its aids. ``last_terminal`` 0 and ``epoch`` "" mean that it knows of no log yet."""
+    """The phone says hello for its aids. ``last_terminal`` 0 and ``epoch`` "" mean that it knows of no log yet.
+
+    ``trial``: the aids hold what was tried in a session and not saved.
+    """
 
     device: Id
     epoch: str
@@ -245,19 +264,23 @@ class AttachDevice(Wire, frozen=True, kw_only=True):
     left: Images | UnsetType = UNSET
     right: Images | UnsetType = UNSET
     in_flight: InFlight | UnsetType = UNSET
+    trial: bool = False
 
 
 class AttachAnswer(Answer, frozen=True, kw_only=True):
     """Where the phone and the log stand.
 
     ``ok``: go on at ``from_seq``. ``reset``: another log, its numbers start anew for the phone. ``ahead``: the phone
-    knows deliveries that the log does not, so the log has lost a tail.
+    knows deliveries that the log does not, so the log has lost a tail. ``publicKey`` is what offers are signed with,
+    the 32 bytes of an Ed25519 key in base64url; a phone keeps the first one that it is given for a device.
     """
 
     epoch: str
     from_seq: int
     generation: int
     resume: Literal["ok", "reset", "ahead"]
+    key_id: str | UnsetType = UNSET
+    public_key: str | UnsetType = UNSET
 
 
 class Target(Wire, frozen=True, kw_only=True):
@@ -282,10 +305,14 @@ class OfferBody(StrictWire, frozen=True, kw_only=True):
     expect: Digests
     left: tuple[SlotImage, ...] = ()
     right: tuple[SlotImage, ...] = ()
+    vendor: VendorPayload | UnsetType = UNSET
 
 
 class Offer(Wire, frozen=True, kw_only=True):
-    """One delivery, offered to the phone. ``after`` is the last seq that the server holds an end for."""
+    """One delivery, offered to the phone. ``after`` is the last seq that the server holds an end for.
+
+    ``sig`` is an Ed25519 signature in base64url over ``fitting.signing.signed_bytes``; ``keyId`` names the key.
+    """
 
     device: str
     epoch: str
@@ -301,12 +328,15 @@ class Offer(Wire, frozen=True, kw_only=True):
     body: OfferBody
     body_hash: Digest
     expires_in_s: int
+    key_id: str = ""
+    sig: str = ""
 
 
 class Report(Wire, frozen=True, kw_only=True):
     """What the phone did with an offer; ``n`` counts its reports per delivery, so that a repeat is known as one.
 
-    ``ear`` is absent only for ``received`` and for refusals of the whole offer.
+    ``ear`` is absent only for ``received`` and for refusals of the whole offer. ``loudness`` is the wearer's answer
+    after the maximum output was raised, 1 (very soft) to 7 (uncomfortably loud).
     """
 
     device: Id
@@ -321,6 +351,7 @@ class Report(Wire, frozen=True, kw_only=True):
     nvm: Digest | UnsetType = UNSET
     code: Code | UnsetType = UNSET
     battery: Percent | UnsetType = UNSET
+    loudness: Annotated[int, Meta(ge=1, le=7)] | UnsetType = UNSET
 
 
 class ReportAnswer(Answer, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ __all__ = [
     "Slot",
     "Submit",
     "SubmitAnswer",
+    "VendorPayload",
 ]
 
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -142,8 +143,22 @@ class SafetySummary(Wire, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
+class VendorPayload(StrictWire, frozen=True, kw_only=True):
+    """A maker's own form of a change, opaque to the server: ``data`` is base64, ``digest`` that of the decoded bytes.
+
+    What it makes of the aid is said by the open tables beside it, its projection; only those are checked and read back.
+    """
+
+    format: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._/\-]*$")]
+    digest: Digest
+    data: Annotated[str, Meta(max_length=16_384)]
+
+
 class Submit(Wire, frozen=True, kw_only=True):
-    """Ask for a change. Exactly one of ``patch`` and ``content``; ``Check`` takes the same and changes nothing."""
+    """Ask for a change. ``Check`` takes the same and changes nothing.
+
+    Exactly one of ``patch``, ``content`` and ``revision``, an earlier revision of the device to go back to.
+    """
 
     device: Id
     kind: DeliveryKind
@@ -154,6 +169,8 @@ class Submit(Wire, frozen=True, kw_only=True):
     fence: Ordinal | UnsetType = UNSET
     patch: Patch | UnsetType = UNSET
     content: Content | UnsetType = UNSET
+    revision: Id | UnsetType = UNSET
+    vendor: VendorPayload | UnsetType = UNSET
     origin: Origin = "fitting"
     expires_in_s: Annotated[int, Meta(ge=1, le=30 * 24 * 3600)] | UnsetType = UNSET
 

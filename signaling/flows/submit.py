@@ -86,7 +86,8 @@ class SubmitFlow:
         return self._answer(await self._log.append(_proposal(author, request, candidate)))
 
     async def _head(self, request: Submit) -> DeviceHead | Refusal:
-        if request.kind != "volatile" or request.mode != "advanced":
+        supported = request.vendor is UNSET and request.revision is UNSET
+        if request.kind != "volatile" or request.mode != "advanced" or not supported:
             return Refusal(
                 code="kind_unsupported",
                 message="this version delivers volatile changes in advanced mode only",
