@@ -17,7 +17,7 @@ from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import DeliveryState, Report
 from protocol.contract.fitting import DeliveryKind, Digests
 
-from .log import Delivery
+from .log_values import Delivery
 
 __all__ = [
     "ENDS",

@@ -7,7 +7,7 @@ time it is. Read ``request`` first.
 
 from dataclasses import dataclass
 
-from .log import LeaseState
+from .log_values import LeaseState
 
 __all__ = ["Granted", "Held", "live", "request"]
 

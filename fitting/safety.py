@@ -29,7 +29,7 @@ from .limits import (
     mpo_ceiling_ddb,
     path_range,
 )
-from .log import RevisionOrigin
+from .log_values import RevisionOrigin
 from .model import band_values, ear_program, ears_of, validate_shape
 from .slopes import Breach, breaches, steep_ratios
 

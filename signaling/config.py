@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fitting.log import LogLimits
+from fitting.log_values import LogLimits
 from protocol.errors import AuricleError
 from protocol.signalr.connection import HubLimits
 

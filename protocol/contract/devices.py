@@ -369,14 +369,17 @@ class Settled(Wire, frozen=True, kw_only=True):
 
 
 class DeliveryChanged(Wire, frozen=True, kw_only=True):
-    """To the fitter: a delivery moved. ``ear`` is absent when the whole delivery moved."""
+    """To the fitter: a delivery moved. ``ear`` is absent when the whole delivery moved.
+
+    ``n`` numbers the device's recorded events; it is absent on the way to an end, which is recorded later.
+    """
 
     device: str
     epoch: str
     seq: int
-    n: int
     state: DeliveryState
     at: str
+    n: int | UnsetType = UNSET
     ear: Ear | UnsetType = UNSET
     code: str | UnsetType = UNSET
     digest: Digest | UnsetType = UNSET

@@ -6,17 +6,20 @@ at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from msgspec import UNSET, UnsetType
 
 from fitting.digest import body_hash
-from fitting.log import Delivery, DeliveryEvent, DeviceLog
+from fitting.log import DeviceLog
+from fitting.log_values import Delivery, LogEvent
 from fitting.model import offer_body
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.devices import (
     AttachAnswer,
     AttachDevice,
     DeliveryChanged,
+    DeliveryState,
     InAid,
     InAidChanged,
     Offer,
@@ -174,7 +177,7 @@ class DeliveryFlow:
         phone.caller.send("Offer", _offer(delivery, targets, self._clock()))
         self._metrics.deliveries.labels(delivery.mode, "offered").inc()
 
-    def _tell_events(self, delivery: Delivery, events: tuple[DeliveryEvent, ...]) -> None:
+    def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
         for event in events:
             self._metrics.deliveries.labels(delivery.mode, event.state).inc()
             self._tell(delivery.device, "DeliveryChanged", _delivery_changed(delivery, event))
@@ -224,13 +227,13 @@ def _offer(delivery: Delivery, targets: Targets, now_s: float) -> Offer:
     )
 
 
-def _delivery_changed(delivery: Delivery, event: DeliveryEvent) -> DeliveryChanged:
+def _delivery_changed(delivery: Delivery, event: LogEvent) -> DeliveryChanged:
     return DeliveryChanged(
         device=delivery.device,
         epoch=delivery.epoch,
-        seq=event.seq,
-        n=event.n,
-        state=event.state,
+        seq=delivery.seq,
+        n=event.n or UNSET,
+        state=cast("DeliveryState", event.state),
         at=iso_ms(event.at_s),
         ear=UNSET if event.ear is None else event.ear,
         code=UNSET if event.code is None else event.code,

@@ -10,7 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from fitting.capability import sheet
 from fitting.digest import content_digests, request_hash
-from fitting.log import Accepted, DeviceHead, DeviceLog, Proposal, Revision
+from fitting.log import DeviceLog
+from fitting.log_values import Accepted, DeviceHead, Proposal, Revision
 from fitting.model import apply_patch, changed_ears, validate_shape
 from fitting.safety import Change, SafetyKernel
 from protocol.contract.base import EARS, Ear, Failure, Refusal

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from msgspec import UNSET, UnsetType
 
-from fitting.log import DeviceHead, DeviceLog, Revision
+from fitting.log import DeviceLog
+from fitting.log_values import DeviceHead, Revision
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import EARS, Failure, Refusal
 from protocol.contract.devices import (

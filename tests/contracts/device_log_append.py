@@ -7,7 +7,7 @@ import pytest
 from msgspec import UNSET
 
 from fitting.digest import content_digests
-from fitting.log import Accepted, DeviceHead, LeaseGranted
+from fitting.log_values import Accepted, DeviceHead, LeaseGranted
 from protocol.contract.base import Refusal
 from protocol.errors import BadArgument
 from tests.contracts.device_log_bench import DEVICE, FRESH, LIMITS, Bench, louder, refused

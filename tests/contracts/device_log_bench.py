@@ -7,12 +7,12 @@ import msgspec
 from msgspec import UNSET
 
 from fitting.digest import content_digests, ear_digest
-from fitting.log import (
+from fitting.log import DeviceLog
+from fitting.log_values import (
     Accepted,
     Attached,
     Delivery,
     DeviceHead,
-    DeviceLog,
     LeaseGranted,
     LogLimits,
     Proposal,

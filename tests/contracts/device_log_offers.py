@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from fitting.log import Delivery
+from fitting.log_values import Delivery
 from protocol.contract.devices import EarTruth, InFlight
 from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, LIMITS, Bench, digest, refused
 
@@ -191,7 +191,8 @@ class ReportContract:
         await bench.fitted()
         await bench.apply()
         assert refused(await bench.try_report(1, "writing", "left")).code == "wrong_ear"
-        assert refused(await bench.try_report(1, "writing", "right")).code == "illegal_report"
+        assert refused(await bench.try_report(1, "rolled_back", "right")).code == "illegal_report"
+        assert (await bench.report(1, "writing", "right")).repeated
         assert (await delivery(bench, 1)).state == "confirmed"
 
     async def test_a_confirmation_without_the_expected_digest_is_a_failure(self, bench: Bench) -> None:
@@ -230,7 +231,12 @@ class ReportContract:
         await bench.apply()
         events = await bench.log.changed_since(DEVICE, 0)
         assert [event.n for event in events] == list(range(1, len(events) + 1))
-        assert [(e.state, e.ear) for e in events] == [
+        assert [(e.kind, e.state, e.actor) for e in events[:3]] == [
+            ("device", "attached", "phone"),
+            ("lease", "granted", "ann"),
+            ("delivery", "accepted", "ann"),
+        ]
+        assert [(e.state, e.ear) for e in events[2:]] == [
             ("accepted", None),
             ("offered", None),
             ("received", None),
@@ -239,7 +245,7 @@ class ReportContract:
         ]
         assert await bench.log.changed_since(DEVICE, 3) == events[3:]
         assert await bench.log.changed_since(DEVICE, 1, limit=2) == events[1:3]
-        assert await bench.log.changed_since(DEVICE, 5) == ()
+        assert await bench.log.changed_since(DEVICE, len(events)) == ()
 
     async def test_only_so_many_reports_move_a_delivery_and_an_end_is_always_taken(self, bench: Bench) -> None:
         await bench.fitted()

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from fitting.delivery import ENDS, TRANSITIONS, Judged, is_end, judge, move, pair_state, step
 from fitting.digest import content_digests
-from fitting.log import Delivery, Revision
+from fitting.log_values import Delivery, Revision
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import DELIVERY_STATES, DeliveryState, Report
 from protocol.contract.fitting import DeliveryKind, SafetySummary

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.lease import Granted, Held, live, request
-from fitting.log import LeaseState
+from fitting.log_values import LeaseState
 
 
 def ask(

@@ -10,7 +10,7 @@ import pytest
 
 from fitting.capability import CapabilitySheet
 from fitting.limits import decibel
-from fitting.log import RevisionOrigin
+from fitting.log_values import RevisionOrigin
 from fitting.safety import Change, Kernel, SafetyReport, k1, k2, k4, k7
 from protocol.contract.base import Ear
 from protocol.contract.fitting import (

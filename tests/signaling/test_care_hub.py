@@ -79,7 +79,8 @@ async def test_one_change_from_lease_to_settled(connect: Connect, house: House) 
     await apply(phone, offer)
     await eventually(lambda: heard.settled)
     await eventually(lambda: [d for d in fitter_heard.deliveries if d.state == "confirmed" and d.ear is msgspec.UNSET])
-    assert [d.n for d in fitter_heard.deliveries] == sorted({d.n for d in fitter_heard.deliveries})
+    numbers = [d.n for d in fitter_heard.deliveries if isinstance(d.n, int)]
+    assert numbers == sorted(set(numbers))
     assert [(change.ear, change.ram) for change in fitter_heard.in_aid] == [("right", answer.digests.right)]
     device = await ann.invoke("GetDevice", DeviceQuery(device="d1"), result=DeviceAnswer)
     assert isinstance(device.in_aid.right, msgspec.Struct)

@@ -1,0 +1,184 @@
+"""The device log over any store of rows: each call is a step on one device, run by the store as a whole or not.
+
+The steps are ``log_commands``; what a store must do is ``LogStore``, which is all that differs between a log in memory
+and one in SQL. This module must not know how rows are kept. Read ``LogStore`` first.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+from protocol.contract.base import Ear, Refusal
+from protocol.contract.devices import AttachDevice, RegisteredAid, Report
+
+from . import log_commands
+from .log_rows import DeviceRows
+from .log_values import (
+    Accepted,
+    Attached,
+    Delivery,
+    DeviceHead,
+    Expired,
+    LeaseGranted,
+    LogEvent,
+    Proposal,
+    Recorded,
+    Revision,
+)
+
+__all__ = ["LogStore", "Step", "StoredDeviceLog"]
+
+T = TypeVar("T")
+Step = Callable[[DeviceRows, float], T]
+
+
+class LogStore(Protocol):
+    """Keeps the rows of all devices and runs steps on them, one at a time per device.
+
+    A step is pure and may be run again: on rows that turn out to be old it is run anew on the current ones. What a
+    refusal says is always true of current rows. Once ``run`` has returned, whatever the step made hard (``Fresh``)
+    survives the end of the process. Errors of the storage raise ``protocol.errors.Unavailable``; the step may or may
+    not have happened then, and its idempotency key tells.
+    """
+
+    async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> bool:
+        """Rows of a new device; False when there are some."""
+        ...
+
+    async def run(self, device: str, step: Step[T], *, key: str | None = None) -> T | Refusal:
+        """Take one step at the store's own time. Refused: ``not_found``.
+
+        ``key`` is the idempotency key that the step is about: when the store knows it, the rows do so too.
+        """
+        ...
+
+    async def due(self) -> tuple[str, ...]:
+        """Devices on which time alone may bring something about now, a bounded number of them."""
+        ...
+
+    async def delivery(self, device: str, seq: int) -> Delivery | None:
+        """A delivery that has an end."""
+        ...
+
+    async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
+        """Recorded events after a number, oldest first."""
+        ...
+
+    async def revision(self, device: str, revision_id: str) -> Revision | None:
+        """One revision."""
+        ...
+
+    async def revisions(self, device: str, before: str | None, limit: int) -> tuple[Revision, ...]:
+        """Revisions, newest first, those older than ``before``."""
+        ...
+
+    async def close(self) -> None:
+        """Write down what was only told, and let go of everything."""
+        ...
+
+
+class StoredDeviceLog:
+    """``fitting.log.DeviceLog`` over a store. ``new_id`` gives opaque ids that never repeat."""
+
+    def __init__(self, store: LogStore, new_id: Callable[[], str]) -> None:
+        self._store = store
+        self._new_id = new_id
+
+    async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> Refusal | None:
+        if await self._store.create(device, aids):
+            return None
+        return Refusal(code="already_exists", message="the device has a log already")
+
+    async def head(
+        self, device: str, *, key: str | None = None, request_hash: str | None = None
+    ) -> DeviceHead | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> DeviceHead:
+            return log_commands.head(rows, now_s, key=key, request_hash=request_hash)
+
+        return await self._store.run(device, step, key=key)
+
+    async def acquire(self, device: str, *, session: str, holder: str) -> LeaseGranted | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> LeaseGranted | Refusal:
+            return log_commands.acquire(rows, now_s, session=session, holder=holder)
+
+        return await self._store.run(device, step)
+
+    async def append(self, proposal: Proposal) -> Accepted | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> Accepted | Refusal:
+            return log_commands.append(rows, now_s, proposal, self._new_id)
+
+        return await self._store.run(proposal.device, step, key=proposal.key)
+
+    async def attach(self, claim: AttachDevice) -> Attached | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> Attached | Refusal:
+            return log_commands.attach(rows, now_s, claim, self._new_id)
+
+        return await self._store.run(claim.device, step)
+
+    async def detach(self, device: str, generation: int) -> None:
+        await self._store.run(device, lambda rows, _: log_commands.detach(rows, generation))
+
+    async def next_offer(self, device: str, generation: int) -> Delivery | None:
+        offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))
+        return None if isinstance(offered, Refusal) else offered
+
+    async def expire(self) -> tuple[Expired, ...]:
+        ended: list[Expired] = []
+        for device in await self._store.due():
+            outcome = await self._store.run(device, lambda rows, now_s: log_commands.expire(rows, now_s, self._new_id))
+            ended += () if isinstance(outcome, Refusal) else outcome
+        return tuple(ended)
+
+    async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:
+        def step(rows: DeviceRows, now_s: float) -> Delivery | None:
+            return log_commands.reoffer(rows, now_s, generation, older_than_s)
+
+        offered = await self._store.run(device, step)
+        return None if isinstance(offered, Refusal) else offered
+
+    async def report(self, report: Report, *, generation: int) -> Recorded | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> Recorded | Refusal | None:
+            if report.seq not in rows.entries and report.seq <= rows.last_seq and not looked_up:
+                return None
+            return log_commands.report(
+                rows, now_s, report, generation=generation, new_id=self._new_id, ended=next(iter(looked_up), None)
+            )
+
+        looked_up: list[Delivery | None] = []
+        outcome = await self._store.run(report.device, step)
+        if outcome is None:
+            # It has an end: that is written down, and will not change any more.
+            looked_up.append(await self._store.delivery(report.device, report.seq))
+            outcome = await self._store.run(report.device, step)
+        # The second time there is an answer.
+        return outcome if outcome is not None else _not_found()
+
+    async def delivery(self, device: str, seq: int) -> Delivery | None:
+        entry = await self._store.run(device, lambda rows, _: rows.entries.get(seq))
+        if isinstance(entry, Refusal):
+            return None
+        return entry.delivery if entry is not None else await self._store.delivery(device, seq)
+
+    async def pending(self, device: str) -> tuple[Delivery, ...]:
+        def step(rows: DeviceRows, _: float) -> tuple[Delivery, ...]:
+            return tuple(rows.entries[seq].delivery for seq in rows.pending)
+
+        waiting = await self._store.run(device, step)
+        return () if isinstance(waiting, Refusal) else waiting
+
+    async def changed_since(self, device: str, n: int, *, limit: int = 100) -> tuple[LogEvent, ...]:
+        if isinstance(await self._store.run(device, lambda rows, _: rows.harden()), Refusal):
+            return ()
+        return await self._store.events(device, max(0, n), max(0, limit))
+
+    async def revision(self, device: str, revision_id: str) -> Revision | None:
+        return await self._store.revision(device, revision_id)
+
+    async def revisions(self, device: str, *, before: str | None = None, limit: int = 20) -> tuple[Revision, ...]:
+        return await self._store.revisions(device, before, limit)
+
+    async def close(self) -> None:
+        await self._store.close()
+
+
+def _not_found() -> Refusal:
+    return Refusal(code="not_found", message="there is no such device")

@@ -1,0 +1,237 @@
+"""What a device log speaks in: revisions, deliveries, events, leases, and the answers of its calls.
+
+Every value is immutable; a log that keeps a new one keeps a new object. This module must not know how a log is kept
+nor what may follow what. Read ``Revision``, ``Delivery`` and ``LogEvent`` first.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import msgspec
+
+from protocol.contract.base import Ear, Refusal
+from protocol.contract.devices import DeliveryState, InAid, RegisteredAid
+from protocol.contract.fitting import Content, DeliveryKind, Digests, Mode, SafetySummary
+from protocol.contract.history import RevisionOrigin
+
+__all__ = [
+    "Accepted",
+    "Attached",
+    "Delivery",
+    "DeviceHead",
+    "EventKind",
+    "Expired",
+    "LeaseGranted",
+    "LeaseState",
+    "LogEvent",
+    "LogLimits",
+    "Proposal",
+    "Recorded",
+    "Revision",
+    "RevisionOrigin",
+    "first_hash",
+]
+
+EventKind = Literal["delivery", "lease", "session", "device", "alarm"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """Bounds of one device's log; reaching one refuses with ``overloaded``.
+
+    ``lease_ttl_s``: a lease that is not renewed ends. ``max_pending``: deliveries without an end.
+    ``max_reports``: reports that move one delivery without ending an ear. ``max_keys``: idempotency
+    keys remembered, oldest forgotten first.
+    ``max_history``: ended deliveries, their revisions and events kept in memory implementations.
+    """
+
+    lease_ttl_s: float = 15.0
+    max_pending: int = 64
+    max_reports: int = 64
+    max_keys: int = 1_024
+    max_history: int = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One immutable configuration. ``parent`` is "" only for the first, which is a read-back."""
+
+    revision_id: str
+    parent: str
+    origin: RevisionOrigin
+    author: str
+    reason: str
+    content: Content
+    digests: Digests
+    safety: SafetySummary
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """The live lease of a device; ``until_s`` is on the log's clock."""
+
+    holder: str
+    session: str
+    fence: int
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One change on its way to the aids. ``ears`` are the ears that it changes, each with its own state.
+
+    ``after`` is the last seq that had ended when this was offered last.
+    """
+
+    device: str
+    epoch: str
+    seq: int
+    revision: Revision
+    base: Revision
+    kind: DeliveryKind
+    mode: Mode
+    fence: int
+    state: DeliveryState
+    ears: Mapping[Ear, DeliveryState]
+    attempt: int
+    after: int
+    offered_at_s: float | None
+    expires_at_s: float
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One recorded step, numbered per device from 1 and chained by hashes.
+
+    ``n`` is 0 while the step is not yet recorded for good: what a phone says on the way to an end is told at once, and
+    recorded with the next step that must not be lost. ``ear`` is None for the whole delivery. ``state`` is a delivery's
+    state, or what happened to a lease, a session, a device. ``actor`` is a user, "phone" or "server".
+    """
+
+    n: int
+    kind: EventKind
+    state: str
+    at_s: float
+    seq: int | None = None
+    ear: Ear | None = None
+    code: str | None = None
+    digest: str | None = None
+    actor: str = ""
+    hash: str = ""
+
+    def chained(self, n: int, before: str) -> "LogEvent":
+        """The same step with its number and its hash, which covers all that came before it."""
+        at_ms = round(self.at_s * 1_000)
+        told = [before, n, self.kind, self.state, at_ms, self.seq, self.ear, self.code, self.digest, self.actor]
+        digest = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
+        return replace(self, n=n, hash=digest)
+
+
+def first_hash(device: str) -> str:
+    """What the first event of a device is chained to."""
+    return hashlib.sha256(device.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceHead:
+    """A snapshot of a device. ``revision`` is the newest *accepted* one; None before the first read-back.
+
+    ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one.
+    """
+
+    device: str
+    epoch: str
+    aids: Mapping[Ear, RegisteredAid]
+    revision: Revision | None
+    in_aid: InAid
+    lease: LeaseState | None
+    fence: int
+    generation: int
+    last_seq: int
+    last_terminal: int
+    battery: int | None = None
+    answered: "Accepted | Refusal | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change that the safety kernel has passed, on the head that it saw.
+
+    ``request_hash`` is the digest of the whole request: one key can stand for one request only.
+    ``fence`` is that of the lease, whose holder must be ``author``.
+    """
+
+    device: str
+    key: str
+    request_hash: str
+    expected_head: str
+    kind: DeliveryKind
+    mode: Mode
+    fence: int
+    author: str
+    reason: str
+    origin: RevisionOrigin
+    content: Content
+    digests: Digests
+    ears: tuple[Ear, ...]
+    safety: SafetySummary
+    expires_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The proposal is in the log. ``replayed``: the key was known, this is the first answer again."""
+
+    epoch: str
+    seq: int
+    revision_id: str
+    digests: Digests
+    safety: SafetySummary
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGranted:
+    """The caller holds the device; ``renewed`` when the same session already did."""
+
+    fence: int
+    lease_for_s: float
+    renewed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved."""
+
+    epoch: str
+    from_seq: int
+    generation: int
+    resume: Literal["ok", "reset", "ahead"]
+    changed: tuple[Ear, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A report is in the log. ``repeated``: it was there already, nothing moved.
+
+    ``ended``: the delivery has an end, by this report or before it.
+    """
+
+    delivery: Delivery
+    events: tuple[LogEvent, ...]
+    changed: tuple[Ear, ...] = ()
+    ended: bool = False
+    repeated: bool = False
+    in_aid: InAid = field(default_factory=InAid)
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A delivery whose time was over before it was ever offered, and the events of that end."""
+
+    delivery: Delivery
+    events: tuple[LogEvent, ...]
