@@ -102,6 +102,9 @@ async def _change(fitter: Fitter, given: argparse.Namespace, device: DeviceAnswe
     lease = await fitter.acquire_lease(given.device, "by-hand")
     if isinstance(lease, Failure):
         return _refused(lease)
+    live = await fitter.go_live(given.device, lease.fence, "by hand")
+    if isinstance(live, Failure):
+        return _refused(live)
     if device.head is UNSET:
         sys.stderr.write("the aids were never read back: is the phone connected?\n")
         return 1

@@ -36,6 +36,7 @@ from protocol.contract.devices import (
 )
 from protocol.contract.fitting import Base, CheckAnswer, Content, Patch, Submit, SubmitAnswer
 from protocol.contract.session import Hello, HelloAnswer
+from protocol.contract.sessions import ModeAnswer, SetMode
 
 __all__ = ["VOLATILE_ENDS", "Change", "Fitter", "FitterOptions"]
 
@@ -135,6 +136,11 @@ class Fitter:
         if isinstance(lease, LeaseAnswer):
             self._sessions[device] = session
         return lease
+
+    async def go_live(self, device: str, fence: int, reason: str = "live fitting") -> ModeAnswer | Failure:
+        """Begin live work under a lease: the patient is asked on the phone, which may take a while."""
+        request = SetMode(device=device, mode="advanced", reason=reason, fence=fence)
+        return await self._hub.ask("SetMode", request, answer=ModeAnswer)
 
     async def get_device(self, device: str) -> DeviceAnswer:
         """What is worn, what was wanted, what is in the aids. Raises HubCallError ``not_found``."""

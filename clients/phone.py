@@ -23,6 +23,7 @@ from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer, Offer, Report, ReportAnswer, Settled
 from protocol.contract.session import Hello, HelloAnswer
+from protocol.contract.sessions import ConsentAnswer, ConsentAsked
 from protocol.errors import HubError, Unavailable
 
 __all__ = ["AttachRefused", "Phone", "PhoneOptions"]
@@ -74,6 +75,7 @@ class Phone:
         self.attached = asyncio.Event()
         hub.on("Offer", self._offered, Offer)
         hub.on("Settled", self._settled, Settled)
+        hub.on("ConsentAsked", self._asked, ConsentAsked)
         hub.on_reconnected(self._reconnected)
         hub.on_closed(lambda: self._turns.put_nowait(_Turn.END))
 
@@ -135,6 +137,10 @@ class Phone:
         if self._turns.qsize() >= self._options.max_offers:
             raise HubOverloaded(f"{self._options.max_offers} offers wait for their turn already")
         self._turns.put_nowait(offer)
+
+    def _asked(self, _: ConsentAsked) -> ConsentAnswer:
+        """This phone's patient always agrees."""
+        return ConsentAnswer(accepted=True)
 
     def _settled(self, message: Settled) -> None:
         self.runner.settled(message)

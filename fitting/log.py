@@ -11,18 +11,25 @@ from typing import Protocol
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
+from protocol.contract.sessions import ReportDevice
 
 from .log_values import (
     Accepted,
     Attached,
     Delivery,
     DeviceHead,
-    Expired,
+    EventKind,
+    Learned,
     LeaseGranted,
+    LiveSession,
     LogEvent,
     Proposal,
     Recorded,
+    Released,
     Revision,
+    SessionEnded,
+    Stolen,
+    Withdrawn,
 )
 
 __all__ = ["DeviceLog"]
@@ -51,12 +58,55 @@ class DeviceLog(Protocol):
         """Take or renew the lease. Refused: ``lease_held`` (retryable, with retry_after_ms)."""
         ...
 
+    async def renew(self, device: str, *, session: str, holder: str, fence: int) -> LeaseGranted | Refusal:
+        """The holder is still there. Refused: ``fence_stale``, ``lease_lost``."""
+        ...
+
+    async def release(
+        self, device: str, *, session: str, holder: str, fence: int, discard: bool = False
+    ) -> Released | Refusal:
+        """Give the lease back; a live session ends with it.
+
+        Refused: as ``renew``, and ``unsaved`` when what was tried is not saved and not to be discarded.
+        """
+        ...
+
+    async def steal(self, device: str, *, session: str, holder: str, reason: str) -> Stolen | Refusal:
+        """Take the lease from whoever holds it, under a new fence. The same session of the same holder renews."""
+        ...
+
+    async def open_session(self, device: str, *, fence: int, holder: str) -> LiveSession | Refusal:
+        """Begin live work on what the aids hold now; the same fence gets the same session.
+
+        Refused: ``lease_lost``, ``not_read_back`` (retryable: what the aids hold is not known, or something is on its
+        way).
+        """
+        ...
+
+    async def end_session(
+        self, device: str, *, cause: str, actor: str, fence: int | None = None, discard: bool = True
+    ) -> SessionEnded | Refusal | None:
+        """End live work; None when there is none. What was never offered falls away, what was is asked back.
+
+        Refused: ``fence_stale`` when ``fence`` is given and not the session's, ``unsaved`` as ``release``.
+        """
+        ...
+
+    async def lapsed(self) -> tuple[tuple[str, SessionEnded], ...]:
+        """End the live sessions whose lease was not renewed in time, by device."""
+        ...
+
+    async def alive(self, device: str) -> tuple[LiveSession, float] | None:
+        """The live session whose lease is live, and the seconds that it still has."""
+        ...
+
     async def append(self, proposal: Proposal) -> Accepted | Refusal:
         """Write a change: one more seq, one more head.
 
         Checked in this order, in one step with the write: the idempotency key (a known one returns its
-        first answer, or ``idempotency_conflict``), the fence (``fence_stale``), the lease
-        (``lease_lost``), the head (``base_mismatch``), the bound (``overloaded``, retryable).
+        first answer, or ``idempotency_conflict``), the fence (``fence_stale``), the lease (``lease_lost``), the live
+        session (``not_live``), the aids (``locked``, ``split``), what they are expected to hold (``not_confirmed``,
+        retryable, or ``base_mismatch``), the head (``base_mismatch``), the bound (``overloaded``, retryable).
         """
         ...
 
@@ -81,8 +131,26 @@ class DeviceLog(Protocol):
         """
         ...
 
-    async def expire(self) -> tuple[Expired, ...]:
-        """End what waits first in line on any device and was never offered in its time."""
+    async def expire(self) -> tuple[Withdrawn, ...]:
+        """Withdraw what has not begun in its time: it ends, or the phone that has it is to be asked."""
+        ...
+
+    async def cancel(self, device: str, seq: int, *, actor: str) -> tuple[Withdrawn, ...] | Refusal:
+        """Take a change back, and with it what was thought of on it.
+
+        Refused: ``unknown_delivery`` (also one that has ended), ``too_late`` when it has begun.
+        """
+        ...
+
+    async def report_device(self, told: ReportDevice) -> Learned | Refusal:
+        """Record what the aids were found to hold, whatever the cause; when nothing is on its way that is the head.
+
+        A cause that restored the session's base makes what was never offered fall away. Refused: as ``attach``.
+        """
+        ...
+
+    async def note(self, device: str, kind: EventKind, state: str, *, actor: str, text: str | None = None) -> None:
+        """Record something that happened without the log: a stop, an undo, a consent."""
         ...
 
     async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:

@@ -4,47 +4,61 @@ What may follow what is decided in ``delivery`` and ``lease``; here the decision
 are given, never taken; no store is known. Read ``append`` first, then ``report``.
 """
 
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final, get_args
 
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import AttachDevice, Images, Report
+from protocol.contract.sessions import ReportDevice, RestoreCause
 from protocol.errors import BadArgument
 
-from .delivery import Judged, is_end, judge, move
+from .delivery import Judged, is_end, judge
 from .digest import ear_digest
-from .lease import Held, live, request
-from .log_rows import DeviceRows, Entry
-from .log_values import Accepted, Attached, Delivery, DeviceHead, Expired, LeaseGranted, Proposal, Recorded
+from .lease import live
+from .log_parts import Entry
+from .log_rows import DeviceRows
+from .log_values import (
+    Accepted,
+    Attached,
+    Delivery,
+    DeviceHead,
+    Ended,
+    Learned,
+    Proposal,
+    Recorded,
+    WithdrawCause,
+    Withdrawn,
+)
 
-__all__ = ["acquire", "append", "attach", "detach", "expire", "head", "next_offer", "reoffer", "report"]
+__all__ = [
+    "append",
+    "ask_back",
+    "attach",
+    "cancel",
+    "detach",
+    "expire",
+    "fall_away",
+    "head",
+    "next_offer",
+    "reoffer",
+    "report",
+    "report_device",
+]
 
 NewId = Callable[[], str]
+# What brings both ears to one revision again.
+_RECONCILES: Final = frozenset({"save", "rollback"})
+_NOT_BEGUN: Final = frozenset({"accepted", "offered", "received", "awaiting_install"})
+_SUCCESS: Final = frozenset({"confirmed", "active"})
+# After these the aids hold the session's base again.
+_RESTORES: Final = frozenset(get_args(RestoreCause))
 
 
 def head(rows: DeviceRows, now_s: float, *, key: str | None, request_hash: str | None) -> DeviceHead:
     """See ``DeviceLog.head``."""
     answered = None if key is None else rows.answer_to(key, request_hash)
     return rows.snapshot(live(rows.lease, now_s), answered)
-
-
-def acquire(rows: DeviceRows, now_s: float, *, session: str, holder: str) -> LeaseGranted | Refusal:
-    """See ``DeviceLog.acquire``."""
-    ttl_s = rows.limits.lease_ttl_s
-    outcome = request(rows.lease, fence=rows.fence, session=session, holder=holder, now_s=now_s, ttl_s=ttl_s)
-    if isinstance(outcome, Held):
-        return Refusal(
-            code="lease_held",
-            message="another session is fitting this device",
-            retryable=True,
-            retry_after_ms=math.ceil(outcome.remaining_s * 1_000),
-        )
-    rows.lease, rows.fence = outcome.lease, outcome.lease.fence
-    if outcome.renewed:
-        rows.touch()
-    else:
-        rows.note("lease", "granted", now_s, actor=holder)
-    return LeaseGranted(rows.fence, ttl_s, outcome.renewed)
 
 
 def append(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: NewId) -> Accepted | Refusal:
@@ -59,7 +73,25 @@ def append(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: NewId) ->
     lease = live(rows.lease, now_s)
     if lease is None or lease.holder != proposal.author:
         return Refusal(code="lease_lost", message="the lease has ended or is another's, acquire it anew")
-    return rows.append(proposal, new_id, now_s)
+    return _impediment(rows, proposal) or rows.append(proposal, new_id, now_s)
+
+
+def _impediment(rows: DeviceRows, proposal: Proposal) -> Refusal | None:
+    """What the state of the device forbids, whoever asks."""
+    if proposal.mode == "advanced" and (rows.live is None or rows.live.fence != proposal.fence):
+        return Refusal(code="not_live", message="there is no live session: begin one with SetMode")
+    if "locked" in rows.alarms:
+        return Refusal(code="locked", message="the aids are not those that were signed for: attach them anew")
+    if "split" in rows.alarms and proposal.origin not in _RECONCILES:
+        return Refusal(code="split", message="the two ears hold different revisions: save or restore one on both")
+    if proposal.expect is None:
+        return None
+    if rows.pending:
+        return Refusal(code="not_confirmed", message="changes are still on their way", retryable=True)
+    held = {ear: truth.ram for ear, truth in rows.truth.ears.items()}
+    if rows.head is None or not rows.truth.holds(rows.head) or dict(proposal.expect) != held:
+        return Refusal(code="base_mismatch", message="the aids hold something else: read them back")
+    return None
 
 
 def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -> Attached | Refusal:
@@ -80,9 +112,53 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
     if resume == "ahead":
         # The phone has seen numbers that this log never gave: they must not be given again.
         rows.epoch = new_id()
+    rows.alarm("history_lost", now_s, on=resume == "ahead")
     rows.raise_fence(claim.fence_max)
     rows.note("device", "attached", now_s, actor="phone", code=None if resume == "ok" else resume)
-    return Attached(rows.epoch, rows.last_terminal + 1, rows.generation, resume, changed)
+    if read:
+        rows.alarm("locked", now_s, on=False)
+        _settle_truth(rows, now_s, new_id)
+    return Attached(
+        rows.epoch, rows.last_terminal + 1, rows.generation, resume, changed, rows.truth.in_aid(), rows.live
+    )
+
+
+def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: NewId) -> Learned | Refusal:
+    """See ``DeviceLog.report_device``."""
+    read = {ear: images for ear in EARS if isinstance(images := getattr(told, ear), Images)}
+    refusal = _misread(rows, read)
+    if refusal is not None:
+        return refusal
+    if isinstance(told.battery, int):
+        rows.truth.battery = told.battery
+    changed = tuple(ear for ear, images in read.items() if rows.truth.read_back(ear, images, now_s, told.cause))
+    ended: tuple[Ended, ...] = ()
+    if told.cause in _RESTORES:
+        ended = fall_away(rows, now_s, code="E_USER_STOP")
+    if changed or told.cause not in {"read_back", "user_state"}:
+        rows.note("device", told.cause, now_s, actor="phone")
+    if read:
+        _settle_truth(rows, now_s, new_id)
+    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms), rows.last_terminal)
+
+
+def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server") -> tuple[Ended, ...]:
+    """End every change that was never offered: what it was thought of on is not there any more."""
+    waiting = [rows.entries[seq] for seq in rows.pending if rows.entries[seq].delivery.attempt == 0]
+    return tuple(rows.end(entry, "cancelled", now_s, actor=actor, code=code) for entry in waiting)
+
+
+def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId) -> None:
+    """What was read becomes what the log goes by, when nothing is on its way."""
+    if all(ear in rows.truth.ears for ear in rows.aids):
+        rows.read_due = False
+    if rows.pending or rows.head is None:
+        return
+    rows.follow_truth(rows.head, new_id, now_s)
+    if rows.truth.is_saved(rows.aids) and rows.truth.holds(rows.head):
+        rows.alarm("split", now_s, on=False)
+        if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
+            rows.became_active(rows.head, now_s, begins=not rows.active)
 
 
 def detach(rows: DeviceRows, generation: int) -> None:
@@ -95,31 +171,71 @@ def detach(rows: DeviceRows, generation: int) -> None:
 def next_offer(rows: DeviceRows, now_s: float, generation: int) -> Delivery | None:
     """See ``DeviceLog.next_offer``."""
     entry = rows.oldest()
-    if not _carries(rows, generation) or entry is None or entry.offered_to == generation or _is_too_late(entry, now_s):
+    if not _carries(rows, generation) or entry is None:
+        return None
+    if entry.delivery.withdrawn is not None:
+        return rows.ask(entry, now_s) if entry.asked_of != generation else None
+    if entry.offered_to == generation or _is_too_late(entry, now_s):
         return None
     return rows.offer(entry, now_s)
 
 
-def expire(rows: DeviceRows, now_s: float, new_id: NewId) -> tuple[Expired, ...]:
+def expire(rows: DeviceRows, now_s: float, new_id: NewId) -> tuple[Withdrawn, ...]:
     """See ``DeviceLog.expire``."""
-    ended: list[Expired] = []
-    # The oldest only, again and again: ends come in the order of the numbers.
-    while (entry := rows.oldest()) is not None and _is_too_late(entry, now_s):
-        events = rows.record(entry, move(entry.delivery, "expired"), now_s)
-        _close(rows, entry, now_s, new_id)
-        ended.append(Expired(entry.delivery, events))
-    return tuple(ended)
+    late: list[Withdrawn] = []
+    for seq in tuple(rows.pending):
+        entry = rows.entries.get(seq)
+        if entry is None or now_s < entry.delivery.expires_at_s or entry.delivery.withdrawn is not None:
+            continue
+        withdrawn = withdraw(rows, now_s, entry, "expired", new_id)
+        late += () if withdrawn is None else withdrawn
+    return tuple(late)
+
+
+def cancel(rows: DeviceRows, now_s: float, seq: int, actor: str, new_id: NewId) -> tuple[Withdrawn, ...] | Refusal:
+    """See ``DeviceLog.cancel``."""
+    entry = rows.entries.get(seq)
+    if entry is None:
+        return Refusal(code="unknown_delivery", message="no such change is on its way")
+    withdrawn = withdraw(rows, now_s, entry, "cancelled", new_id, actor=actor)
+    if withdrawn is None:
+        return Refusal(code="too_late", message="the change has begun: revert it instead")
+    return withdrawn
+
+
+def withdraw(
+    rows: DeviceRows, now_s: float, entry: Entry, cause: WithdrawCause, new_id: NewId, *, actor: str = "server"
+) -> tuple[Withdrawn, ...] | None:
+    """End what was never offered, with all that was thought of on it; else the phone is asked. None: it has begun."""
+    if entry.delivery.attempt == 0:
+        ended = rows.end(entry, cause, now_s, actor=actor)
+        others = _after_end(rows, entry, now_s, new_id)
+        return tuple(Withdrawn(one.delivery, one) for one in (ended, *others))
+    return (Withdrawn(entry.delivery),) if ask_back(rows, entry, cause) else None
+
+
+def ask_back(rows: DeviceRows, entry: Entry, cause: WithdrawCause) -> bool:
+    """Remember that the phone is to be asked not to begin; False when it has begun already."""
+    delivery = entry.delivery
+    if any(state not in _NOT_BEGUN for state in delivery.ears.values()):
+        return False
+    entry.delivery = replace(delivery, withdrawn=delivery.withdrawn or cause)
+    rows.touch()
+    return True
 
 
 def reoffer(rows: DeviceRows, now_s: float, generation: int, older_than_s: float) -> Delivery | None:
     """See ``DeviceLog.reoffer``."""
     entry = rows.oldest()
-    if not _carries(rows, generation) or entry is None or entry.offered_to != generation or entry.answered:
+    if not _carries(rows, generation) or entry is None:
+        return None
+    is_asked = entry.delivery.withdrawn is not None
+    if (entry.asked_of if is_asked else entry.offered_to) != generation or (entry.answered and not is_asked):
         return None
     offered_at_s = entry.delivery.offered_at_s
     if offered_at_s is None or now_s - offered_at_s < older_than_s:
         return None
-    return rows.offer(entry, now_s)
+    return rows.ask(entry, now_s) if is_asked else rows.offer(entry, now_s)
 
 
 def report(
@@ -160,16 +276,39 @@ def _take(
     entry.seen.add((told.ear, told.n, told.state, told.digest))
     events = rows.record(entry, judged.delivery, now_s, report=told, judged=judged)
     changed = rows.truth.learn(entry.delivery, told, now_s)
+    others: tuple[Ended, ...] = ()
     if is_end(entry.delivery.kind, entry.delivery.state):
-        _close(rows, entry, now_s, new_id)
-    return rows.recorded(entry.delivery, events=events, changed=changed)
+        rows.close(entry)
+        others = _after_end(rows, entry, now_s, new_id)
+    unproven = any("indeterminate" in other.delivery.ears.values() for other in rows.entries.values())
+    rows.alarm("indeterminate", now_s, on=unproven)
+    return replace(rows.recorded(entry.delivery, events=events, changed=changed), others=others)
 
 
-def _close(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:
-    """Take an ended delivery out of the queue; a head that came to nothing gives way to the truth."""
-    rows.close(entry)
+def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> tuple[Ended, ...]:
+    """What an end brings about: what was thought of on something that did not come falls away with it."""
+    delivery = entry.delivery
+    others: tuple[Ended, ...] = ()
+    if delivery.state not in _SUCCESS:
+        others = fall_away(rows, now_s, code="E_BASE")
+    if delivery.kind == "persist":
+        _after_commit(rows, delivery, now_s)
+    elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
+        rows.counts_from(delivery.revision, now_s, begins=True)
+    if delivery.code == "E_DEVICE":
+        rows.alarm("locked", now_s, on=True)
     if not rows.pending:
-        rows.follow_truth(entry.delivery.revision, new_id, now_s)
+        rows.follow_truth(delivery.revision, new_id, now_s)
+    return others
+
+
+def _after_commit(rows: DeviceRows, delivery: Delivery, now_s: float) -> None:
+    if delivery.state == "active":
+        rows.alarm("split", now_s, on=False)
+        begins = delivery.revision.origin == "first_fit" or (rows.live is not None and rows.live.is_first_fit)
+        rows.became_active(delivery.revision, now_s, begins=begins)
+    elif "active" in delivery.ears.values():
+        rows.alarm("split", now_s, on=True)
 
 
 def _carries(rows: DeviceRows, generation: int) -> bool:
@@ -178,7 +317,7 @@ def _carries(rows: DeviceRows, generation: int) -> bool:
 
 def _is_too_late(entry: Entry, now_s: float) -> bool:
     """Once offered, only the phone can tell whether it is too late."""
-    return entry.delivery.state == "accepted" and now_s >= entry.delivery.expires_at_s
+    return entry.delivery.attempt == 0 and now_s >= entry.delivery.expires_at_s
 
 
 def _unknown_delivery() -> Refusal:

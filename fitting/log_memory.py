@@ -62,7 +62,7 @@ class MemoryLogStore:
         return outcome
 
     async def due(self) -> tuple[str, ...]:
-        return tuple(device for device, rows in self._devices.items() if rows.pending)
+        return tuple(device for device, rows in self._devices.items() if rows.pending or rows.live is not None)
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         history = self._histories.get(device)

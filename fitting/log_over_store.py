@@ -9,20 +9,27 @@ from typing import Protocol, TypeVar
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
+from protocol.contract.sessions import ReportDevice
 
-from . import log_commands
+from . import log_commands, log_sessions
 from .log_rows import DeviceRows
 from .log_values import (
     Accepted,
     Attached,
     Delivery,
     DeviceHead,
-    Expired,
+    EventKind,
+    Learned,
     LeaseGranted,
+    LiveSession,
     LogEvent,
     Proposal,
     Recorded,
+    Released,
     Revision,
+    SessionEnded,
+    Stolen,
+    Withdrawn,
 )
 
 __all__ = ["LogStore", "Step", "StoredDeviceLog"]
@@ -98,9 +105,55 @@ class StoredDeviceLog:
 
     async def acquire(self, device: str, *, session: str, holder: str) -> LeaseGranted | Refusal:
         def step(rows: DeviceRows, now_s: float) -> LeaseGranted | Refusal:
-            return log_commands.acquire(rows, now_s, session=session, holder=holder)
+            return log_sessions.acquire(rows, now_s, session=session, holder=holder)
 
         return await self._store.run(device, step)
+
+    async def renew(self, device: str, *, session: str, holder: str, fence: int) -> LeaseGranted | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> LeaseGranted | Refusal:
+            return log_sessions.renew(rows, now_s, session=session, holder=holder, fence=fence)
+
+        return await self._store.run(device, step)
+
+    async def release(
+        self, device: str, *, session: str, holder: str, fence: int, discard: bool = False
+    ) -> Released | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> Released | Refusal:
+            return log_sessions.release(rows, now_s, session=session, holder=holder, fence=fence, discard=discard)
+
+        return await self._store.run(device, step)
+
+    async def steal(self, device: str, *, session: str, holder: str, reason: str) -> Stolen | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> Stolen:
+            return log_sessions.steal(rows, now_s, session=session, holder=holder, reason=reason)
+
+        return await self._store.run(device, step)
+
+    async def open_session(self, device: str, *, fence: int, holder: str) -> LiveSession | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> LiveSession | Refusal:
+            return log_sessions.open_session(rows, now_s, fence=fence, holder=holder)
+
+        return await self._store.run(device, step)
+
+    async def end_session(
+        self, device: str, *, cause: str, actor: str, fence: int | None = None, discard: bool = True
+    ) -> SessionEnded | Refusal | None:
+        def step(rows: DeviceRows, now_s: float) -> SessionEnded | Refusal | None:
+            return log_sessions.leave(rows, now_s, cause=cause, actor=actor, fence=fence, discard=discard)
+
+        return await self._store.run(device, step)
+
+    async def lapsed(self) -> tuple[tuple[str, SessionEnded], ...]:
+        ended = []
+        for device in await self._store.due():
+            outcome = await self._store.run(device, log_sessions.lapse)
+            if isinstance(outcome, SessionEnded):
+                ended.append((device, outcome))
+        return tuple(ended)
+
+    async def alive(self, device: str) -> tuple[LiveSession, float] | None:
+        outcome = await self._store.run(device, log_sessions.alive)
+        return None if isinstance(outcome, Refusal) else outcome
 
     async def append(self, proposal: Proposal) -> Accepted | Refusal:
         def step(rows: DeviceRows, now_s: float) -> Accepted | Refusal:
@@ -121,12 +174,30 @@ class StoredDeviceLog:
         offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))
         return None if isinstance(offered, Refusal) else offered
 
-    async def expire(self) -> tuple[Expired, ...]:
-        ended: list[Expired] = []
+    async def expire(self) -> tuple[Withdrawn, ...]:
+        late: list[Withdrawn] = []
         for device in await self._store.due():
             outcome = await self._store.run(device, lambda rows, now_s: log_commands.expire(rows, now_s, self._new_id))
-            ended += () if isinstance(outcome, Refusal) else outcome
-        return tuple(ended)
+            late += () if isinstance(outcome, Refusal) else outcome
+        return tuple(late)
+
+    async def cancel(self, device: str, seq: int, *, actor: str) -> tuple[Withdrawn, ...] | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...] | Refusal:
+            return log_commands.cancel(rows, now_s, seq, actor, self._new_id)
+
+        return await self._store.run(device, step)
+
+    async def report_device(self, told: ReportDevice) -> Learned | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> Learned | Refusal:
+            return log_commands.report_device(rows, now_s, told, self._new_id)
+
+        return await self._store.run(told.device, step)
+
+    async def note(self, device: str, kind: EventKind, state: str, *, actor: str, text: str | None = None) -> None:
+        def step(rows: DeviceRows, now_s: float) -> None:
+            rows.note(kind, state, now_s, actor=actor, text=text)
+
+        await self._store.run(device, step)
 
     async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:
         def step(rows: DeviceRows, now_s: float) -> Delivery | None:

@@ -7,84 +7,56 @@ collected in ``fresh``, which a store takes and writes down. This module must no
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from protocol.contract.base import Ear, Refusal
+from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import DeliveryState, EarImage, RegisteredAid, Report
-from protocol.contract.fitting import Content, SafetySummary
+from protocol.contract.sessions import Alarm
+from protocol.errors import LocalProtocolError
 
 from .delivery import Judged, is_end, move
-from .digest import content_digests
+from .log_parts import Entry, Fresh, KnownKey, held_since, read_revision, revision_of
 from .log_truth import AidTruth
 from .log_values import (
     Accepted,
     Delivery,
     DeviceHead,
+    Ended,
     EventKind,
     LeaseState,
+    LiveSession,
     LogEvent,
     LogLimits,
+    Moment,
     Proposal,
     Recorded,
     Revision,
+    WithdrawCause,
     first_hash,
 )
 from .model import content_from_images, ears_of
 
-__all__ = ["DeviceRows", "Entry", "Fresh", "KnownKey"]
+__all__ = ["DeviceRows"]
 
 _RETRY_AFTER_MS = 1_000
 
 
 MAX_FENCE_JUMP: Final = 2**32
-
-
-@dataclass(slots=True)
-class Entry:
-    """One delivery with what the log remembers beside it.
-
-    ``offered_to``: the generation of the last offer. ``answered``: that phone has said something since.
-    ``seen``: the reports that counted. A phone that has lost its journal numbers them anew, so a number alone tells
-    nothing.
-    """
-
-    delivery: Delivery
-    offered_to: int = 0
-    answered: bool = False
-    seen: set[tuple[Ear | UnsetType, int, DeliveryState, str | UnsetType]] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownKey:
-    """What an idempotency key stands for: one request, and the answer that it got."""
-
-    request_hash: str
-    answer: Accepted
-
-
-@dataclass(slots=True)
-class Fresh:
-    """What steps have added since a store last took it. ``events`` are numbered and chained.
-
-    ``deliveries`` are those that are new or have ended. ``is_hard``: it must be written down before anybody is told.
-    """
-
-    revisions: list[Revision] = field(default_factory=list)
-    deliveries: list[Delivery] = field(default_factory=list)
-    events: list[LogEvent] = field(default_factory=list)
-    keys: dict[str, KnownKey] = field(default_factory=dict)
-    is_hard: bool = False
+# How far back the budgets of the safety kernel look, K8 and K9 (``fitting.budgets``).
+RISE_WINDOW_S: Final = 10.0
+ACTIVE_WINDOW_S: Final = 7 * 24 * 3_600.0
 
 
 class DeviceRows:
     """The log of one device. ``pending`` are the seqs without an end; they end in order.
 
-    ``entries`` are the deliveries without an end. ``keys`` are idempotency keys that are known
-    without asking the store. ``soft`` are steps that were told and are not recorded yet, in order.
+    ``entries`` are the deliveries without an end. ``keys`` are idempotency keys known without asking the store.
+    ``soft`` are steps that were told and are not recorded yet, in order. ``read_due``: the aids may hold what a session
+    has left in them, so that nothing begins before they were read again.
     """
 
     def __init__(self, device: str, epoch: str, aids: Mapping[Ear, RegisteredAid], limits: LogLimits) -> None:
@@ -103,6 +75,10 @@ class DeviceRows:
         self.last_n = 0
         self.last_hash = first_hash(device)
         self.truth = AidTruth()
+        self.live: LiveSession | None = None
+        self.active: tuple[Moment, ...] = ()
+        self.alarms: set[Alarm] = set()
+        self.read_due = False
         self.keys: OrderedDict[str, KnownKey] = OrderedDict()
         self.soft: list[LogEvent] = []
         self.fresh = Fresh()
@@ -152,6 +128,10 @@ class DeviceRows:
             last_terminal=self.last_terminal,
             battery=self.truth.battery,
             answered=answered,
+            live=self.live,
+            active=self.active,
+            waiting=self._waiting(),
+            alarms=frozenset(self.alarms),
         )
 
     def append(self, proposal: Proposal, new_id: Callable[[], str], now_s: float) -> Accepted | Refusal:
@@ -159,16 +139,17 @@ class DeviceRows:
         base = self.head
         if base is None or base.revision_id != proposal.expected_head:
             return Refusal(code="base_mismatch", message="the device has moved on, read its head again")
-        if len(self.pending) >= self.limits.max_pending:
-            return Refusal(
-                code="overloaded",
-                message="too many changes wait for the phone",
-                retryable=True,
-                retry_after_ms=_RETRY_AFTER_MS,
-            )
-        revision = _revision(proposal, base, new_id(), now_s)
+        superseded = self._waiting()
+        if superseded is not None and superseded.seq != proposal.supersedes:
+            superseded = None
+        if len(self.pending) - (superseded is not None) >= self.limits.max_pending:
+            return _overloaded("too many changes wait for the phone")
+        revision = revision_of(proposal, base, new_id(), now_s)
+        if not self._counts(proposal, revision):
+            return _overloaded("too many changes within the time that budgets are counted over")
+        ended = () if superseded is None else (self.end(self.entries[superseded.seq], "superseded", now_s),)
         self.last_seq += 1
-        delivery = self._delivery(proposal, base, revision, now_s)
+        delivery = self._delivery(proposal, revision, base, superseded)
         self.head = revision
         self.entries[delivery.seq] = Entry(delivery)
         self.pending.append(delivery.seq)
@@ -178,7 +159,54 @@ class DeviceRows:
         accepted = Accepted(self.epoch, delivery.seq, revision.revision_id, proposal.digests, proposal.safety)
         self.fresh.keys[proposal.key] = known = KnownKey(proposal.request_hash, accepted)
         self.remember(proposal.key, known)
-        return accepted
+        return replace(accepted, ended=ended)
+
+    def _delivery(
+        self, proposal: Proposal, revision: Revision, base: Revision, superseded: Delivery | None
+    ) -> Delivery:
+        # What an older one was to change, this one has to bring about or take back.
+        ears = (*proposal.ears, *(() if superseded is None else superseded.ears))
+        return Delivery(
+            device=self.device,
+            epoch=self.epoch,
+            seq=self.last_seq,
+            revision=revision,
+            base=base if superseded is None else superseded.base,
+            kind=proposal.kind,
+            mode=proposal.mode,
+            fence=proposal.fence,
+            state="accepted",
+            ears=dict.fromkeys((ear for ear in EARS if ear in ears), "accepted"),
+            attempt=0,
+            after=self.last_terminal,
+            offered_at_s=None,
+            expires_at_s=revision.at_s + proposal.expires_in_s,
+        )
+
+    def _counts(self, proposal: Proposal, revision: Revision) -> bool:
+        """Remember what budgets are counted from; False when that is more than can be remembered."""
+        if proposal.kind == "persist":
+            return len(self.active) < self.limits.max_moments
+        if self.live is None:
+            return True
+        newest = Moment(revision.at_s, revision, proposal.origin == "first_fit")
+        held = held_since(self.live.held, newest, RISE_WINDOW_S)
+        # The very first base stays: a session is counted from there too.
+        held = held if held[0] is self.live.held[0] else (self.live.held[0], *held)
+        if len(held) > self.limits.max_moments:
+            return False
+        self.live = replace(self.live, held=held, is_first_fit=self.live.is_first_fit or newest.begins)
+        return True
+
+    def _waiting(self) -> Delivery | None:
+        """The newest change, if it may still fall away without anybody noticing: volatile and behind another.
+
+        The first in line may be on its way already, told by a server that has not recorded it yet.
+        """
+        entry = self.entries[self.pending[-1]] if len(self.pending) > 1 else None
+        if entry is None or entry.delivery.kind != "volatile" or entry.delivery.attempt:
+            return None
+        return entry.delivery
 
     def oldest(self) -> Entry | None:
         """The one delivery that may be on its way; the others wait behind it."""
@@ -195,6 +223,12 @@ class DeviceRows:
         self.record(entry, offered, now_s)
         entry.offered_to, entry.answered = self.generation, False
         return offered
+
+    def ask(self, entry: Entry, now_s: float) -> Delivery:
+        """The phone is asked, or asked again, not to begin."""
+        entry.delivery = replace(entry.delivery, offered_at_s=now_s)
+        entry.asked_of = self.generation
+        return entry.delivery
 
     def record(
         self,
@@ -234,32 +268,66 @@ class DeviceRows:
         repeated: bool = False,
     ) -> Recorded:
         ended = is_end(delivery.kind, delivery.state)
-        return Recorded(delivery, events, changed, ended, repeated, self.truth.in_aid())
+        return Recorded(delivery, events, changed, ended, repeated, self.truth.in_aid(), self.last_terminal)
+
+    def end(
+        self, entry: Entry, state: WithdrawCause, now_s: float, *, actor: str = "server", code: str | None = None
+    ) -> Ended:
+        """End a delivery that was never offered."""
+        moved = move(entry.delivery, state)
+        if entry.delivery.attempt:
+            raise LocalProtocolError("once it was offered, only the phone ends a delivery")
+        entry.delivery = replace(moved, code=code or moved.code)
+        event = self._event(moved.seq, state, now_s, code=code, actor=actor)
+        self.close(entry)
+        return Ended(entry.delivery, (event,), self.last_terminal)
 
     def close(self, entry: Entry) -> None:
         """The delivery has an end: it leaves the line, and is written down as it is."""
         seq = entry.delivery.seq
         self.pending.remove(seq)
         del self.entries[seq]
-        self.last_terminal = seq
+        # The phone goes by it: nothing below may be under way any more.
+        self.last_terminal = self.pending[0] - 1 if self.pending else self.last_seq
         self.fresh.deliveries.append(entry.delivery)
+
+    def alarm(self, alarm: Alarm, now_s: float, *, on: bool) -> None:
+        """Raise or clear an alarm; it is recorded once."""
+        if on == (alarm in self.alarms):
+            return
+        if on:
+            self.alarms.add(alarm)
+        else:
+            self.alarms.discard(alarm)
+        self.note("alarm", alarm, now_s, actor="server", code=None if on else "cleared")
+
+    def became_active(self, revision: Revision, now_s: float, *, begins: bool) -> None:
+        """NVM of every aid holds that revision now: what a session goes back to, and what packages are counted from."""
+        self.counts_from(revision, now_s, begins=begins)
+        if self.live is not None:
+            self.live = replace(self.live, base=revision, is_first_fit=False)
+        self.touch()
+
+    def counts_from(self, revision: Revision, now_s: float, *, begins: bool) -> None:
+        """Packages, and sessions too, are counted from this from now on."""
+        self.active = held_since(self.active, Moment(now_s, revision, begins), ACTIVE_WINDOW_S)
+        self.touch()
 
     def begin(self, images: Mapping[Ear, EarImage], revision_id: str, now_s: float) -> None:
         """The first read-backs become the first revision. Raises BadArgument when they do not fit."""
-        self._found(_read_revision(content_from_images(images), revision_id, "", "first read-back", now_s))
+        self.found(read_revision(content_from_images(images), revision_id, "", "first read-back", now_s))
 
     def follow_truth(self, head: Revision, new_id: Callable[[], str], now_s: float) -> None:
         """When the head is not in the aids and nothing waits, what they are known to hold becomes the head.
 
         Otherwise the next change would be judged, and written, over a base that was never there.
         """
-        if self.truth.holds(head) or any(ear not in self.truth.images for ear in ears_of(head.content)):
-            return
         content = self.truth.content()
-        if content is None:
+        known = all(ear in self.truth.images for ear in ears_of(head.content))
+        if content is None or not known or content == head.content:
             return
         reason = "read back after a change that did not come about"
-        self._found(_read_revision(content, new_id(), head.revision_id, reason, now_s))
+        self.found(read_revision(content, new_id(), head.revision_id, reason, now_s))
 
     def resume(self, epoch: str, last_terminal: int) -> Literal["ok", "reset", "ahead"]:
         """How the phone's memory of the log compares with the log."""
@@ -276,32 +344,24 @@ class DeviceRows:
             self.fence, self.lease = min(fence_max, self.fence + MAX_FENCE_JUMP), None
             self.touch()
 
-    def _found(self, revision: Revision) -> None:
+    def found(self, revision: Revision) -> None:
+        """The newest revision is now this one, which was read."""
         self.head = revision
         self.fresh.revisions.append(revision)
         self.touch()
 
-    def _delivery(self, proposal: Proposal, base: Revision, revision: Revision, now_s: float) -> Delivery:
-        return Delivery(
-            device=self.device,
-            epoch=self.epoch,
-            seq=self.last_seq,
-            revision=revision,
-            base=base,
-            kind=proposal.kind,
-            mode=proposal.mode,
-            fence=proposal.fence,
-            state="accepted",
-            ears=dict.fromkeys(proposal.ears, "accepted"),
-            attempt=0,
-            after=self.last_terminal,
-            offered_at_s=None,
-            expires_at_s=now_s + proposal.expires_in_s,
-        )
-
-    def note(self, kind: EventKind, state: str, now_s: float, *, actor: str, code: str | None = None) -> LogEvent:
-        """Record what happened to a lease, a session or a device."""
-        return self._record(LogEvent(0, kind, state, now_s, code=code, actor=actor))
+    def note(
+        self,
+        kind: EventKind,
+        state: str,
+        now_s: float,
+        *,
+        actor: str,
+        code: str | None = None,
+        text: str | None = None,
+    ) -> LogEvent:
+        """Record what happened to a lease, a session, a device or an alarm."""
+        return self._record(LogEvent(0, kind, state, now_s, code=code, actor=actor, text=text))
 
     def _event(
         self,
@@ -332,29 +392,5 @@ class DeviceRows:
         return recorded
 
 
-def _revision(proposal: Proposal, base: Revision, revision_id: str, now_s: float) -> Revision:
-    return Revision(
-        revision_id=revision_id,
-        parent=base.revision_id,
-        origin=proposal.origin,
-        author=proposal.author,
-        reason=proposal.reason,
-        content=proposal.content,
-        digests=proposal.digests,
-        safety=proposal.safety,
-        at_s=now_s,
-    )
-
-
-def _read_revision(content: Content, revision_id: str, parent: str, reason: str, now_s: float) -> Revision:
-    return Revision(
-        revision_id=revision_id,
-        parent=parent,
-        origin="readback",
-        author="",
-        reason=reason,
-        content=content,
-        digests=content_digests(content),
-        safety=SafetySummary(rules=()),
-        at_s=now_s,
-    )
+def _overloaded(message: str) -> Refusal:
+    return Refusal(code="overloaded", message=message, retryable=True, retry_after_ms=_RETRY_AFTER_MS)

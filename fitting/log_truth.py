@@ -4,6 +4,8 @@ Each step is plain bookkeeping. This module must not know the clock, nor what a 
 ``AidTruth`` from the top.
 """
 
+from collections.abc import Collection
+
 from msgspec import UNSET
 
 from protocol.contract.base import Ear
@@ -39,6 +41,10 @@ class AidTruth:
         """Whether every ear of a revision is known to hold it in RAM."""
         held = {ear: truth.ram for ear, truth in self.ears.items()}
         return all(held.get(ear) == digest_of(revision.digests, ear) for ear in ears_of(revision.content))
+
+    def is_saved(self, ears: Collection[Ear]) -> bool:
+        """Whether every one of these ears is known to hold the same in RAM and in NVM."""
+        return all(ear in self.ears and self.ears[ear].ram == self.ears[ear].nvm for ear in ears)
 
     def content(self) -> Content | None:
         """What the aids hold, as one configuration; None when that is not known or is none."""

@@ -12,29 +12,39 @@ from typing import Literal
 import msgspec
 
 from protocol.contract.base import Ear, Refusal
-from protocol.contract.devices import DeliveryState, InAid, RegisteredAid
-from protocol.contract.fitting import Content, DeliveryKind, Digests, Mode, SafetySummary
+from protocol.contract.devices import DeliveryState, EarTruth, InAid, RegisteredAid
+from protocol.contract.fitting import Content, DeliveryKind, Digests, Mode, SafetySummary, VendorPayload
 from protocol.contract.history import RevisionOrigin
+from protocol.contract.sessions import Alarm
 
 __all__ = [
     "Accepted",
     "Attached",
     "Delivery",
     "DeviceHead",
+    "Ended",
     "EventKind",
-    "Expired",
+    "Learned",
     "LeaseGranted",
     "LeaseState",
+    "LiveSession",
     "LogEvent",
     "LogLimits",
+    "Moment",
     "Proposal",
     "Recorded",
+    "Released",
     "Revision",
     "RevisionOrigin",
+    "SessionEnded",
+    "Stolen",
+    "WithdrawCause",
+    "Withdrawn",
     "first_hash",
 ]
 
 EventKind = Literal["delivery", "lease", "session", "device", "alarm"]
+WithdrawCause = Literal["superseded", "expired", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,8 @@ class LogLimits:
     ``lease_ttl_s``: a lease that is not renewed ends. ``max_pending``: deliveries without an end.
     ``max_reports``: reports that move one delivery without ending an ear. ``max_keys``: idempotency
     keys remembered, oldest forgotten first.
-    ``max_history``: ended deliveries, their revisions and events kept in memory implementations.
+    ``max_history``: ended deliveries, their revisions and events kept in memory implementations. ``max_moments``:
+    contents accepted in the 10 seconds, or active in the 7 days, that a budget is counted from.
     """
 
     lease_ttl_s: float = 15.0
@@ -52,6 +63,7 @@ class LogLimits:
     max_reports: int = 64
     max_keys: int = 1_024
     max_history: int = 4_096
+    max_moments: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,36 @@ class Revision:
     digests: Digests
     safety: SafetySummary
     at_s: float
+    vendor: VendorPayload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A revision that was accepted, or became active, at ``at_s``.
+
+    ``begins``: by a first fit, so that earlier and lower values no longer count.
+    """
+
+    at_s: float
+    revision: Revision
+    begins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """Live work that the patient has agreed to, under the lease of that fence.
+
+    ``base`` is what the aids go back to: what they held when it began, or what was saved last. ``held`` is what was
+    accepted since, as far as budgets look back, the very first base included. ``is_first_fit``: one was asked for.
+    """
+
+    fence: int
+    session: str
+    holder: str
+    base: Revision
+    at_s: float
+    held: tuple[Moment, ...]
+    is_first_fit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +125,8 @@ class LeaseState:
 class Delivery:
     """One change on its way to the aids. ``ears`` are the ears that it changes, each with its own state.
 
-    ``after`` is the last seq that had ended when this was offered last.
+    ``after`` is the last seq up to which all had ended when this was offered last. ``withdrawn``: the phone is asked
+    not to begin it, for that reason; its word is awaited.
     """
 
     device: str
@@ -101,6 +144,7 @@ class Delivery:
     offered_at_s: float | None
     expires_at_s: float
     code: str | None = None
+    withdrawn: WithdrawCause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +153,8 @@ class LogEvent:
 
     ``n`` is 0 while the step is not yet recorded for good: what a phone says on the way to an end is told at once, and
     recorded with the next step that must not be lost. ``ear`` is None for the whole delivery. ``state`` is a delivery's
-    state, or what happened to a lease, a session, a device. ``actor`` is a user, "phone" or "server".
+    state, or what happened to a lease, a session, a device. ``actor`` is a user, "phone" or "server", ``text`` a typed
+    reason.
     """
 
     n: int
@@ -121,12 +166,14 @@ class LogEvent:
     code: str | None = None
     digest: str | None = None
     actor: str = ""
+    text: str | None = None
     hash: str = ""
 
     def chained(self, n: int, before: str) -> "LogEvent":
         """The same step with its number and its hash, which covers all that came before it."""
         at_ms = round(self.at_s * 1_000)
-        told = [before, n, self.kind, self.state, at_ms, self.seq, self.ear, self.code, self.digest, self.actor]
+        what = (self.kind, self.state, self.seq, self.ear, self.code, self.digest)
+        told = (before, n, at_ms, *what, self.actor, self.text)
         digest = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
         return replace(self, n=n, hash=digest)
 
@@ -140,7 +187,8 @@ def first_hash(device: str) -> str:
 class DeviceHead:
     """A snapshot of a device. ``revision`` is the newest *accepted* one; None before the first read-back.
 
-    ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one.
+    ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one. ``active`` is what
+    NVM held as far as budgets look back, ``waiting`` the newest change if it is volatile and was never offered.
     """
 
     device: str
@@ -155,6 +203,16 @@ class DeviceHead:
     last_terminal: int
     battery: int | None = None
     answered: "Accepted | Refusal | None" = None
+    live: LiveSession | None = None
+    active: tuple[Moment, ...] = ()
+    waiting: Delivery | None = None
+    alarms: frozenset[Alarm] = frozenset()
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether every aid is known to hold the same in RAM and in NVM."""
+        ears = (getattr(self.in_aid, ear) for ear in self.aids)
+        return all(isinstance(truth, EarTruth) and truth.ram == truth.nvm for truth in ears)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +220,8 @@ class Proposal:
     """A change that the safety kernel has passed, on the head that it saw.
 
     ``request_hash`` is the digest of the whole request: one key can stand for one request only.
-    ``fence`` is that of the lease, whose holder must be ``author``.
+    ``fence`` is that of the lease, whose holder must be ``author``. ``supersedes`` is the change that waits and may
+    fall away, because this one was judged on its base too. ``expect``: the aids' RAM must be known to hold that.
     """
 
     device: str
@@ -180,11 +239,17 @@ class Proposal:
     ears: tuple[Ear, ...]
     safety: SafetySummary
     expires_in_s: float
+    supersedes: int | None = None
+    expect: Mapping[Ear, str] | None = None
+    vendor: VendorPayload | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The proposal is in the log. ``replayed``: the key was known, this is the first answer again."""
+    """The proposal is in the log. ``replayed``: the key was known, this is the first answer again.
+
+    ``ended`` are the changes that it made fall away.
+    """
 
     epoch: str
     seq: int
@@ -192,6 +257,7 @@ class Accepted:
     digests: Digests
     safety: SafetySummary
     replayed: bool = False
+    ended: "tuple[Ended, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +278,16 @@ class Attached:
     generation: int
     resume: Literal["ok", "reset", "ahead"]
     changed: tuple[Ear, ...] = ()
+    in_aid: InAid = field(default_factory=InAid)
+    live: LiveSession | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A report is in the log. ``repeated``: it was there already, nothing moved.
 
-    ``ended``: the delivery has an end, by this report or before it.
+    ``ended``: the delivery has an end, by this report or before it. ``others`` are changes that fell away with it. All
+    deliveries up to ``last_terminal`` have ended.
     """
 
     delivery: Delivery
@@ -227,11 +296,63 @@ class Recorded:
     ended: bool = False
     repeated: bool = False
     in_aid: InAid = field(default_factory=InAid)
+    last_terminal: int = 0
+    others: "tuple[Ended, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """A delivery whose time was over before it was ever offered, and the events of that end."""
+class Ended:
+    """A delivery that came to its end without the phone's word, and the events of that end."""
 
     delivery: Delivery
     events: tuple[LogEvent, ...]
+    last_terminal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A delivery that shall not begin: it has ended, or the phone is to be asked and ``ended`` is None."""
+
+    delivery: Delivery
+    ended: Ended | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A live session is over. ``restore``: the aids may hold what was tried, so the phone is to restore the base.
+
+    ``ended`` are the changes that were never offered and fell away, ``withdraw`` those that the phone is asked about.
+    """
+
+    live: LiveSession
+    cause: str
+    restore: bool
+    ended: tuple[Ended, ...] = ()
+    withdraw: tuple[Delivery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The lease is given back; ``session`` is the live session that ended with it."""
+
+    session: SessionEnded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stolen:
+    """The lease is another's now. ``loser`` held it until now, ``session`` is what of his ended."""
+
+    granted: LeaseGranted
+    loser: LeaseState | None = None
+    session: SessionEnded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a phone told of its aids, unasked: the ears whose truth moved, and the changes that fell away."""
+
+    in_aid: InAid
+    changed: tuple[Ear, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    alarms: frozenset[Alarm] = frozenset()
+    last_terminal: int = 0

@@ -5,9 +5,9 @@ never changes. This module must not know what is safe (``safety``) nor where a r
 (``log``). Read ``apply_patch`` first, then ``offer_body``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 from msgspec import UNSET
@@ -24,10 +24,12 @@ from protocol.contract.fitting import (
     Patch,
     PatchOp,
     Program,
+    VendorPayload,
 )
 from protocol.errors import BadArgument
 
 __all__ = [
+    "BAND_FIELDS",
     "apply_patch",
     "band_values",
     "changed_ears",
@@ -39,20 +41,18 @@ __all__ = [
     "validate_shape",
 ]
 
-_FIELDS: Mapping[str, str] = {
+BAND_FIELDS: Final[Mapping[BandPath, str]] = {
     "g50Ddb": "g50_ddb",
     "g65Ddb": "g65_ddb",
     "g80Ddb": "g80_ddb",
     "mpoDdb": "mpo_ddb",
-    "nrDdb": "nr_ddb",
-    "mic": "mic",
 }
 _MICS = msgspec.json.schema(MicMode)["enum"]
 
 
 def band_values(program: EarProgram, path: BandPath) -> tuple[int, ...]:
     """The values of one band path, in tenths of a decibel, one per band."""
-    return cast("tuple[int, ...]", getattr(program, _FIELDS[path]))
+    return cast("tuple[int, ...]", getattr(program, BAND_FIELDS[path]))
 
 
 def ear_program(program: Program, ear: Ear) -> EarProgram | None:
@@ -134,7 +134,7 @@ def _apply_op(part: EarProgram, op: PatchOp, where: str) -> EarProgram:
     if not 0 <= op.band < len(values):
         raise BadArgument(f"{where}: band {op.band} is not one of 0 to {len(values) - 1}")
     values[op.band] = op.value + (values[op.band] if op.op == "add" else 0)
-    return msgspec.structs.replace(part, **{_FIELDS[op.path]: tuple(values)})
+    return msgspec.structs.replace(part, **{BAND_FIELDS[op.path]: tuple(values)})
 
 
 def ear_image(content: Content, ear: Ear) -> EarImage:
@@ -191,18 +191,32 @@ def changed_ears(before: Content | None, after: Content) -> tuple[Ear, ...]:
     )
 
 
-def offer_body(before: Content, after: Content, digests: Digests) -> OfferBody:
-    """What the phone writes to get from ``before`` to ``after``: whole slots, absolute values.
+def offer_body(
+    before: Content,
+    after: Content,
+    digests: Digests,
+    ears: Collection[Ear] | None = None,
+    vendor: VendorPayload | None = None,
+) -> OfferBody:
+    """What the phone writes to get ``ears``, or those that change, from ``before`` to ``after``: whole slots.
 
-    ``digests`` are those of ``after``. Raises BadArgument when ``after`` lacks a slot or an ear of
-    ``before`` or has another grid: writing slots cannot express that.
+    Values are absolute; ``digests`` are those of ``after``. An ear that stays as it is has all its slots in it: it is
+    to be proven, or saved. Raises BadArgument when ``after`` lacks a slot or an ear of ``before`` or has another
+    grid: writing slots cannot express that.
     """
     gone = {p.slot for p in before.programs} - {p.slot for p in after.programs}
     if gone or set(ears_of(before)) - set(ears_of(after)) or before.bands_hz != after.bands_hz:
         raise BadArgument("a change cannot take away slots, ears or bands")
     changed: dict[Ear, tuple[SlotImage, ...]] = {}
-    for ear in changed_ears(before, after):
+    for ear in changed_ears(before, after) if ears is None else ears:
         old = ear_image(before, ear).slots if ear in ears_of(before) else ()
-        changed[ear] = tuple(slot for slot in ear_image(after, ear).slots if slot not in old)
-    left, right = changed.get("left", ()), changed.get("right", ())
-    return OfferBody(bands_hz=after.bands_hz, refs=after.refs, expect=digests, left=left, right=right)
+        new = ear_image(after, ear).slots
+        changed[ear] = tuple(slot for slot in new if slot not in old) or new
+    return OfferBody(
+        bands_hz=after.bands_hz,
+        refs=after.refs,
+        expect=digests,
+        left=changed.get("left", ()),
+        right=changed.get("right", ()),
+        vendor=UNSET if vendor is None else vendor,
+    )

@@ -12,17 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from protocol.contract.fitting import BandPath, EarProgram
 
-from .limits import (
-    GAIN_PATHS,
-    LEVEL_STEP_DDB,
-    LIMITER_MARGIN_DDB,
-    MAX_FALL_DDB,
-    MAX_NEIGHBOUR_DDB,
-    MAX_RATIO_FALL_DDB,
-    RATIO_LIMIT_TENTHS,
-    WARN_RATIO_FALL_DDB,
-    decibel,
-)
+from .limits import GAIN_PATHS, LEVEL_STEP_DDB, LIMITER_MARGIN_DDB, ClinicLimits, decibel
 from .model import band_values
 
 __all__ = ["Breach", "breaches", "has_ratio", "steep_ratios"]
@@ -34,6 +24,7 @@ _LEVELS_DB = {"g50Ddb": 50, "g65Ddb": 65, "g80Ddb": 80}
 class Breach:
     """One broken limit. ``excess`` is by how much, in tenths of a decibel, always positive.
 
+    ``limit_name`` is the field of ``ClinicLimits`` that was broken, "" for the order of the gains.
     ``path`` and ``low_band`` are set between neighbouring bands only: the level at which they differ, and
     the band with the smaller gain; ``band`` has the greater one.
     """
@@ -44,59 +35,66 @@ class Breach:
     value: int | UnsetType
     limit: int
     text: str
+    limit_name: str
     path: BandPath | None = None
     low_band: int | None = None
 
 
-def breaches(part: EarProgram) -> Iterator[Breach]:
+def breaches(part: EarProgram, limits: ClinicLimits) -> Iterator[Breach]:
     """Every breach of K4 in one ear's program."""
     for soft, loud in pairwise(GAIN_PATHS):
         for band in range(len(part.g50_ddb)):
-            yield from _between_levels(part, soft, loud, band)
+            yield from _between_levels(part, soft, loud, band, limits)
     for path in GAIN_PATHS:
-        values = band_values(part, path)
-        for left, (one, other) in enumerate(pairwise(values)):
-            difference = abs(one - other)
-            if difference > MAX_NEIGHBOUR_DDB:
-                high, low = (left, left + 1) if one > other else (left + 1, left)
-                yield Breach(
-                    key=("neighbours", path, left),
-                    band=high,
-                    excess=difference - MAX_NEIGHBOUR_DDB,
-                    value=difference,
-                    limit=MAX_NEIGHBOUR_DDB,
-                    text=(
-                        f"gain at {_LEVELS_DB[path]} dB SPL may differ from its neighbour's by at most "
-                        f"{decibel(MAX_NEIGHBOUR_DDB)} dB, here {decibel(difference)} dB"
-                    ),
-                    path=path,
-                    low_band=low,
-                )
+        yield from _between_neighbours(part, path, limits.max_neighbour_ddb)
 
 
-def _between_levels(part: EarProgram, soft: BandPath, loud: BandPath, band: int) -> Iterator[Breach]:
-    fall = _fall(part, soft, loud, band)
+def _between_neighbours(part: EarProgram, path: BandPath, limit: int) -> Iterator[Breach]:
+    for left, (one, other) in enumerate(pairwise(band_values(part, path))):
+        difference = abs(one - other)
+        if difference > limit:
+            high, low = (left, left + 1) if one > other else (left + 1, left)
+            yield Breach(
+                key=("neighbours", path, left),
+                band=high,
+                excess=difference - limit,
+                value=difference,
+                limit=limit,
+                text=(
+                    f"gain at {_LEVELS_DB[path]} dB SPL may differ from its neighbour's by at most "
+                    f"{decibel(limit)} dB, here {decibel(difference)} dB"
+                ),
+                limit_name="max_neighbour_ddb",
+                path=path,
+                low_band=low,
+            )
+
+
+def _between_levels(
+    part: EarProgram, soft: BandPath, loud: BandPath, band: int, limits: ClinicLimits
+) -> Iterator[Breach]:
+    fall, most = _fall(part, soft, loud, band), limits.max_fall_ddb
     span = f"from {_LEVELS_DB[soft]} to {_LEVELS_DB[loud]} dB SPL"
     if fall < 0:
         text = f"gain must not rise {span}, here by {decibel(-fall)} dB"
-        yield Breach(("order", soft, band), band, -fall, -fall, 0, text)
-    if fall > MAX_FALL_DDB:
-        text = f"gain may fall by at most {decibel(MAX_FALL_DDB)} dB {span}, here {decibel(fall)} dB"
-        yield Breach(("fall", soft, band), band, fall - MAX_FALL_DDB, fall, MAX_FALL_DDB, text)
-    if fall > MAX_RATIO_FALL_DDB and has_ratio(part, soft, band):
-        ratio = _ratio_tenths(fall)
+        yield Breach(("order", soft, band), band, -fall, -fall, 0, text, "")
+    if fall > most:
+        text = f"gain may fall by at most {decibel(most)} dB {span}, here {decibel(fall)} dB"
+        yield Breach(("fall", soft, band), band, fall - most, fall, most, text, "max_fall_ddb")
+    if fall > limits.max_ratio_fall_ddb and has_ratio(part, soft, band):
+        ratio, limit = _ratio_tenths(fall), limits.max_ratio_tenths
         shown = "without end" if ratio is UNSET else decibel(ratio)
-        limit = RATIO_LIMIT_TENTHS
         text = f"compression ratio {span} may be at most {decibel(limit)}, here {shown}"
-        yield Breach(("ratio", soft, band), band, fall - MAX_RATIO_FALL_DDB, ratio, limit, text)
+        excess = fall - limits.max_ratio_fall_ddb
+        yield Breach(("ratio", soft, band), band, excess, ratio, limit, text, "max_ratio_tenths")
 
 
-def steep_ratios(part: EarProgram) -> Iterator[tuple[int, int]]:
+def steep_ratios(part: EarProgram, limits: ClinicLimits) -> Iterator[tuple[int, int]]:
     """Bands whose compression ratio is allowed but high, with the ratio in tenths."""
     for soft, loud in pairwise(GAIN_PATHS):
         for band in range(len(part.g50_ddb)):
             fall = _fall(part, soft, loud, band)
-            if WARN_RATIO_FALL_DDB < fall <= MAX_RATIO_FALL_DDB and has_ratio(part, soft, band):
+            if limits.warn_ratio_fall_ddb < fall <= limits.max_ratio_fall_ddb and has_ratio(part, soft, band):
                 yield band, -(-10 * LEVEL_STEP_DDB // (LEVEL_STEP_DDB - fall))
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from fitting.log_memory import MemoryDeviceLog
 from fitting.safety import Kernel
+from fitting.signing import OfferSigner
 
 from .auth import DevTokens
 from .backplane import Backplane, MemoryBackplane, MemoryBus
@@ -20,6 +21,9 @@ from .config import Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
+from .flows.news import DeviceNews
+from .flows.phones import Phones
+from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
 from .health import Readiness, register_health
 from .hub import Hub
@@ -52,6 +56,19 @@ class Parts:
 PARTS: Final = web.AppKey("parts", Parts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Care:
+    """The care hub, and what of it is looked at as time passes."""
+
+    hub: CareHub
+    delivery: DeliveryFlow
+    session: SessionFlow
+
+    async def sweep(self) -> None:
+        await self.session.sweep()
+        await self.delivery.sweep()
+
+
 class _Assembly:
     """Builds one app; each method makes one part and nothing else."""
 
@@ -78,6 +95,7 @@ class _Assembly:
             ttl_s=config.connection_token_ttl_s,
             clock=clock,
         )
+        self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
         self.backplane: Backplane = MemoryBackplane(MemoryBus())
         self.devices: DeviceStore = MemoryDeviceStore(max_devices=config.max_devices)
         self.device_log = MemoryDeviceLog(clock=clock, new_id=lambda: secrets.token_hex(12), limits=config.log_limits)
@@ -86,18 +104,50 @@ class _Assembly:
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups)
 
-    def delivery(self, lifetime: LifetimeManager) -> DeliveryFlow:
-        return DeliveryFlow(
+    def care(self, lifetime: LifetimeManager) -> "_Care":
+        config = self.config
+        phones = Phones(lifetime=lifetime, backplane=self.backplane, monotonic=self.monotonic)
+        delivery = DeliveryFlow(
             log=self.device_log,
             devices=self.devices,
-            lifetime=lifetime,
-            backplane=self.backplane,
+            phones=phones,
+            signer=self.signer,
             tasks=self.flows,
             clock=self.clock,
             book=self.log,
             metrics=self.metrics,
-            offer_timeout_s=self.config.offer_timeout_s,
+            offer_timeout_s=config.offer_timeout_s,
         )
+        session = SessionFlow(
+            log=self.device_log,
+            phones=phones,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            limits=config.mode_limits,
+            times=config.session_times,
+            clock=self.clock,
+        )
+        submit = SubmitFlow(
+            self.device_log,
+            Kernel(),
+            self.metrics,
+            devices=self.devices,
+            delivery=delivery,
+            state_of=session.state_of,
+            clock=self.clock,
+        )
+        news = DeviceNews(log=self.device_log, phones=phones, delivery=delivery, tasks=self.flows)
+        hub = CareHub(
+            log=self.device_log,
+            submit=submit,
+            delivery=delivery,
+            session=session,
+            news=news,
+            phones=phones,
+            verifier=self.verifier,
+        )
+        return _Care(hub, delivery, session)
 
     def hub_server(self, hub: Hub, lifetime: LifetimeManager) -> HubServer:
         return HubServer(
@@ -138,10 +188,8 @@ def create_app(
     """
     parts = _Assembly(config, signing_key, log, clock, monotonic)
     lifetime = parts.lifetime(CareHub.name)
-    delivery = parts.delivery(lifetime)
-    submit = SubmitFlow(parts.device_log, Kernel(), parts.metrics)
-    care = CareHub(log=parts.device_log, submit=submit, delivery=delivery, verifier=parts.verifier)
-    servers = [parts.hub_server(care, lifetime)]
+    care = parts.care(lifetime)
+    servers = [parts.hub_server(care.hub, lifetime)]
     if config.conformance:
         log.conformance_on()
         servers.append(parts.hub_server(ConformanceHub(), parts.lifetime(ConformanceHub.name)))
@@ -153,12 +201,12 @@ def create_app(
         hub_routes.register(app)
     DeviceRoutes(parts.devices, parts.device_log, parts.verifier, parts.metrics).register(app)
     register_health(app, parts.readiness, parts.metrics)
-    app.cleanup_ctx.append(_running(parts, routes, servers, delivery))
+    app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app
 
 
 def _running(
-    parts: _Assembly, routes: list[HubRoutes], servers: list[HubServer], delivery: DeliveryFlow
+    parts: _Assembly, routes: list[HubRoutes], servers: list[HubServer], care: _Care
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def sweep() -> None:
         while True:
@@ -168,7 +216,7 @@ def _running(
                     server.sweep()
                 for hub_routes in routes:
                     hub_routes.sweep()
-                await delivery.sweep()
+                await care.sweep()
             except Exception as error:  # noqa: BLE001  # one bad turn must not end all time-outs of the server
                 parts.log.task_failed(owner="sweep", error=error)
 
@@ -181,6 +229,7 @@ def _running(
             for session in tuple(server.sessions.values()):
                 session.transport.abort()
         await parts.flows.close()
+        await parts.device_log.close()
         await parts.closing.close()
         await parts.backplane.close()
 

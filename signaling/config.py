@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fitting.log_values import LogLimits
+from fitting.mode import ModeLimits, SessionTimes
 from protocol.errors import AuricleError
 from protocol.signalr.connection import HubLimits
 
@@ -54,6 +55,11 @@ class Config:
     ``connection_token_ttl_s``: how long a negotiated connection may stay unopened.
     ``request_timeout_s``: how long a new connection may take to send the head of its first request.
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
+    ``alive_every_s``: how often the phone of a live session is told that it is live.
+    ``freeze_after_s``: silence of either end, or the app in the background, after which nothing may rise.
+    ``background_ends_after_s``: the app in the background that long ends live work.
+    ``dead_man_s``: what phones use: after that long without a live session they restore by themselves.
+    ``max_late_records``: stops and undos that were carried out while the log was away and must still be recorded.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
     """
 
@@ -90,6 +96,11 @@ class Config:
     request_timeout_s: float = 10.0
     lease_ttl_s: float = 15.0
     offer_timeout_s: float = 2.0
+    alive_every_s: float = 5.0
+    freeze_after_s: float = 10.0
+    background_ends_after_s: float = 30.0
+    dead_man_s: float = 30.0
+    max_late_records: int = 256
     sweep_s: float = 0.5
     drain_s: float = 10.0
 
@@ -112,6 +123,8 @@ class Config:
             bound = entry.name.startswith("max_") or entry.name.endswith(("_s", "_items"))
             if bound and not 0 < value < math.inf:
                 raise ConfigError(f"{entry.name}: must be a number greater than 0, not {value}")
+        if not self.lease_ttl_s + 5 < self.dead_man_s or not self.freeze_after_s < self.dead_man_s:
+            raise ConfigError("dead_man_s: must be more than freeze_after_s, and than lease_ttl_s and 5 seconds")
 
     @property
     def hub_limits(self) -> HubLimits:
@@ -128,6 +141,24 @@ class Config:
     def log_limits(self) -> LogLimits:
         """The limits of the device log."""
         return LogLimits(lease_ttl_s=self.lease_ttl_s)
+
+    @property
+    def mode_limits(self) -> ModeLimits:
+        """When live work freezes and ends."""
+        return ModeLimits(
+            freeze_after_s=self.freeze_after_s,
+            background_ends_after_s=self.background_ends_after_s,
+            dead_man_s=self.dead_man_s,
+        )
+
+    @property
+    def session_times(self) -> SessionTimes:
+        """How often a live session is kept alive, and how long a patient may think."""
+        return SessionTimes(
+            alive_every_s=self.alive_every_s,
+            consent_s=self.client_result_timeout_s,
+            max_late=self.max_late_records,
+        )
 
     @property
     def origins(self) -> frozenset[str]:

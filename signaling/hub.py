@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_t
 import msgspec
 from msgspec import Raw, Struct
 
+from protocol.errors import BadArgument, HubException
 from protocol.signalr.codec import CODECS, Codec
 from protocol.signalr.messages import Invocation
 
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+Answer = TypeVar("Answer")
 MARK = "__auricle_hub_method__"
 
 
@@ -109,6 +111,20 @@ class Caller:
         if self._turn is not None:
             self._turn.give_up()
         return await self._session.ask(target, arguments)
+
+    async def ask_for(self, kind: type[Answer], target: str, *arguments: object) -> Answer:
+        """As ``ask``, decoded. Raises HubException also for an answer that is no ``kind``."""
+        answer = await self.ask(target, *arguments)
+        try:
+            bound: Answer = self.codec.binder(kind)(answer)
+        except BadArgument as error:
+            raise HubException(f"{target}: {error.public_message}") from None
+        return bound
+
+    def give_up_turn(self) -> None:
+        """Let the caller's next calls run beside this one, which will wait for somebody else."""
+        if self._turn is not None:
+            self._turn.give_up()
 
     def abort(self) -> None:
         """End the caller's connection: Close without error and without allowReconnect."""

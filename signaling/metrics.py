@@ -68,6 +68,12 @@ class Metrics:
         self.deliveries = Counter(
             "auricle_delivery_state_total", "Deliveries that reached a state.", ["mode", "state"], registry=registry
         )
+        self.restores = Counter(
+            "auricle_restores_total",
+            "Requests to restore what a session began with, by cause.",
+            ("cause",),
+            registry=self.registry,
+        )
         self.refusals = Counter(
             "auricle_refusals_total",
             "Changes that were refused, by stable code and rule.",

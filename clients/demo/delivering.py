@@ -44,6 +44,10 @@ async def lease(stage: Stage) -> LeaseAnswer:
     answer = await stage.fitter.acquire_lease(DEVICE, SESSION)
     if isinstance(answer, Failure):
         raise DemoFailed(f"no lease: {answer.error.message}")
+    if answer.mode != "advanced":
+        live = await stage.fitter.go_live(DEVICE, answer.fence)
+        if isinstance(live, Failure):
+            raise DemoFailed(f"no live session: {live.error.message}")
     return answer
 
 

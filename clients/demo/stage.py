@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from clients.demo.arguments import DemoOptions
 from clients.demo.cable import Cable
@@ -29,8 +29,10 @@ from clients.reconnect import ReconnectPolicy
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
+from fitting.audiogram import Audiogram
 from protocol.contract.base import EARS, Ear
-from protocol.contract.devices import DeliveryChanged, DeliveryState, RegisterDevice, RegisteredAid
+from protocol.contract.devices import DeliveryChanged, DeliveryState, RegisteredAid
+from protocol.contract.registration import RegisterDevice, Thresholds
 
 __all__ = ["CLINICIAN", "DEVICE", "News", "Stage", "staged"]
 
@@ -98,7 +100,7 @@ async def staged(options: DemoOptions, printer: Printer, server: ServerProcess) 
         for ear in EARS
         if ear in options.audiogram.ears
     ]
-    await _register(server.url, clinician, tuple(aid.ear for aid in aids))
+    await _register(server.url, clinician, options.audiogram)
     pair = VirtualPair(*aids)
     port = urlsplit(server.url).port
     if port is None:
@@ -121,13 +123,18 @@ async def staged(options: DemoOptions, printer: Printer, server: ServerProcess) 
             running.cancel()
 
 
-async def _register(url: str, token: str, ears: tuple[Ear, ...]) -> None:
+async def _register(url: str, token: str, audiogram: Audiogram) -> None:
     aids = {
-        ear: RegisteredAid(serial=f"DEMO-{ear.upper()}", model=MODEL, firmware=FIRMWARE) if ear in ears else UNSET
+        ear: RegisteredAid(serial=f"DEMO-{ear.upper()}", model=MODEL, firmware=FIRMWARE)
         for ear in EARS
+        if ear in audiogram.ears
     }
     body = RegisterDevice(
-        device=DEVICE, patient=PATIENT, assignments=(CLINICIAN,), left=aids["left"], right=aids["right"]
+        device=DEVICE,
+        patient=PATIENT,
+        assignments=(CLINICIAN,),
+        audiogram=Thresholds(left=_decibels(audiogram, "left"), right=_decibels(audiogram, "right")),
+        **aids,
     )
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     async with (
@@ -136,3 +143,8 @@ async def _register(url: str, token: str, ears: tuple[Ear, ...]) -> None:
     ):
         if response.status != 201:
             raise ServerFailed(f"registering the aids was answered with {response.status}")
+
+
+def _decibels(audiogram: Audiogram, ear: Ear) -> dict[str, int | float] | UnsetType:
+    points = audiogram.ears.get(ear)
+    return UNSET if points is None else {str(frequency): tenths / 10 for frequency, tenths in points}

@@ -44,7 +44,8 @@ class StrictWire(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Refusal(Wire, frozen=True, kw_only=True):
     """Why the domain said no. ``limit`` is in the unit of the rule, tenths of a decibel for gains.
 
-    ``code`` is stable; ``rule`` is a rule of the safety kernel, ``K1`` to ``K12``.
+    ``code`` is stable; ``rule`` is a rule of the safety kernel, ``K1`` to ``K12``, and ``source`` says where its
+    limit comes from.
     """
 
     code: str
@@ -55,6 +56,7 @@ class Refusal(Wire, frozen=True, kw_only=True):
     band: int | UnsetType = UNSET
     value: int | UnsetType = UNSET
     limit: int | UnsetType = UNSET
+    source: str | UnsetType = UNSET
     retry_after_ms: int | UnsetType = UNSET
 
 

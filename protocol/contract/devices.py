@@ -41,8 +41,6 @@ __all__ = [
     "Offer",
     "OfferBody",
     "PhoneView",
-    "RegisterDevice",
-    "Registered",
     "RegisteredAid",
     "Report",
     "ReportAnswer",
@@ -98,24 +96,6 @@ class RegisteredAid(StrictWire, frozen=True, kw_only=True):
     serial: Serial
     model: Id
     firmware: Annotated[str, Meta(min_length=1, max_length=40)]
-
-
-class RegisterDevice(StrictWire, frozen=True, kw_only=True):
-    """Body of ``POST /api/v1/devices``: a pair of aids (or one), its patient, and who may fit it."""
-
-    device: Id
-    patient: Id
-    assignments: Annotated[tuple[Id, ...], Meta(max_length=50)] = ()
-    left: RegisteredAid | UnsetType = UNSET
-    right: RegisteredAid | UnsetType = UNSET
-
-
-class Registered(Answer, frozen=True, kw_only=True):
-    """The device as it was stored."""
-
-    device: str
-    patient: str
-    assignments: tuple[str, ...]
 
 
 class EarTruth(Wire, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ a list with one value per band of ``bandsHz``.
 
 from typing import Annotated, Final, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from .base import Answer, Ear, Id, Ordinal, Reason, StrictWire, Wire
 
@@ -63,7 +63,11 @@ class References(StrictWire, frozen=True, kw_only=True):
 
 
 class EarProgram(StrictWire, frozen=True, kw_only=True):
-    """One program of one ear: everything that the signal processing of that slot reads."""
+    """One program of one ear: everything that the signal processing of that slot reads.
+
+    ``max_stable_gain_ddb``: the gain per band beyond which this ear whistles, as a feedback measurement found it.
+    A field that is absent is in no digest.
+    """
 
     g50_ddb: BandValues
     g65_ddb: BandValues
@@ -71,6 +75,7 @@ class EarProgram(StrictWire, frozen=True, kw_only=True):
     mpo_ddb: BandValues
     nr_ddb: Ddb = 0
     mic: MicMode = "omni"
+    max_stable_gain_ddb: BandValues | UnsetType = UNSET
 
 
 class Program(StrictWire, frozen=True, kw_only=True):
@@ -125,11 +130,16 @@ class Base(Wire, frozen=True, kw_only=True):
 
 
 class Finding(Wire, frozen=True, kw_only=True):
-    """One thing the safety kernel noticed. ``value`` and ``limit`` are in tenths of a decibel (K4's ratio: tenths)."""
+    """One thing the safety kernel noticed. ``value`` and ``limit`` are in tenths of a decibel (K4's ratio: tenths).
+
+    ``source`` says where the limit comes from: a regulation, the clinic's policy, a capability sheet, what is on
+    file, what the session began with.
+    """
 
     rule: str
     severity: Literal["refuse", "warn", "trim"]
     message: str
+    source: str = ""
     ear: Ear | UnsetType = UNSET
     band: int | UnsetType = UNSET
     value: int | UnsetType = UNSET
@@ -137,10 +147,14 @@ class Finding(Wire, frozen=True, kw_only=True):
 
 
 class SafetySummary(Wire, frozen=True, kw_only=True):
-    """What the safety kernel said of an accepted change; kept with the revision."""
+    """What the safety kernel said of an accepted change; kept with the revision.
+
+    ``rules`` were applied, with the numbers in ``limits``, by name; what is not a refusal is in ``findings``.
+    """
 
     rules: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 class VendorPayload(StrictWire, frozen=True, kw_only=True):

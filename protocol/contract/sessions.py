@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 ConsentScope = Literal["live_tuning", "video", "recording", "datalog"]
-SessionState = Literal["none", "asking", "live", "frozen", "lost"]
+SessionState = Literal["none", "asking", "live", "frozen"]
 Alarm = Literal["split", "indeterminate", "history_lost", "locked"]
 RestoreCause = Literal[
     "undo", "stop", "revert", "dead_man", "lease_lost", "consent_withdrawn", "background", "battery", "session_ended"

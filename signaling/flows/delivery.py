@@ -4,24 +4,22 @@ The log decides what is offered and what a report means; this carries it out. A 
 at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change: the sweep asks the log again.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import cast
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from fitting.digest import body_hash
 from fitting.log import DeviceLog
-from fitting.log_values import Delivery, LogEvent
+from fitting.log_values import Attached, Delivery, Ended, LogEvent, Withdrawn
 from fitting.model import offer_body
-from protocol.contract.base import EARS, Ear, Failure, Refusal
+from fitting.signing import OfferSigner
+from protocol.contract.base import EARS, Failure, Refusal
 from protocol.contract.devices import (
     AttachAnswer,
     AttachDevice,
     DeliveryChanged,
     DeliveryState,
-    InAid,
-    InAidChanged,
     Offer,
     Report,
     ReportAnswer,
@@ -30,26 +28,16 @@ from protocol.contract.devices import (
     Targets,
 )
 from protocol.contract.fitting import Base
+from protocol.contract.sessions import Withdraw
 from protocol.contract.times import iso_ms
-from protocol.signalr.messages import Invocation
-from signaling.backplane import Backplane
+from signaling.flows.phones import Phone, Phones
 from signaling.hub import Caller
-from signaling.lifetime import LifetimeManager
 from signaling.log import LogBook
 from signaling.metrics import Metrics
-from signaling.outbound import Outbound
 from signaling.stores.devices import DeviceStore
 from signaling.tasks import TaskSet
 
-__all__ = ["DeliveryFlow", "device_group"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Phone:
-    """The connection that carries a device's aids."""
-
-    caller: Caller
-    generation: int
+__all__ = ["DeliveryFlow"]
 
 
 class DeliveryFlow:
@@ -60,8 +48,8 @@ class DeliveryFlow:
         *,
         log: DeviceLog,
         devices: DeviceStore,
-        lifetime: LifetimeManager,
-        backplane: Backplane,
+        phones: Phones,
+        signer: OfferSigner,
         tasks: TaskSet,
         clock: Callable[[], float],
         book: LogBook,
@@ -70,84 +58,99 @@ class DeliveryFlow:
     ) -> None:
         self._log = log
         self._devices = devices
-        self._lifetime = lifetime
-        self._backplane = backplane
+        self._phones = phones
+        self._signer = signer
         self._tasks = tasks
         self._clock = clock
         self._book = book
         self._metrics = metrics
         self._offer_timeout_s = offer_timeout_s
-        self._phones: dict[str, _Phone] = {}
 
-    def is_online(self, device: str) -> bool:
-        """Whether a phone of this pod carries the device."""
-        return device in self._phones
-
-    async def attach(self, caller: Caller, claim: AttachDevice) -> AttachAnswer | Failure:
+    async def attach(self, caller: Caller, claim: AttachDevice) -> Attached | Refusal:
         """A phone says hello for its aids; what waits for them is offered after the answer."""
         # Listening comes before reading: a change that is appended in between must not be missed.
-        self._backplane.subscribe(_wake_channel(claim.device), lambda _: self._offer_soon(claim.device))
+        self._phones.listen(claim.device, lambda: self._offer_soon(claim.device))
         attached = await self._log.attach(claim)
         if isinstance(attached, Refusal):
-            if claim.device not in self._phones:
-                self._backplane.unsubscribe(_wake_channel(claim.device))
-            return Failure(error=attached, errors=(attached,))
-        older = self._phones.get(claim.device)
-        if older is not None and older.caller.connection_id != caller.connection_id:
-            older.caller.abort()
-        self._phones[claim.device] = _Phone(caller, attached.generation)
+            self._phones.forget(claim.device)
+            return attached
+        phone = Phone(caller, attached.generation, attached.from_seq - 1, self._phones.now_s())
+        self._phones.carry(claim.device, phone)
         if attached.resume == "ahead":
             self._book.history_lost(resume=attached.resume)
-        head = await self._log.head(claim.device)
-        if not isinstance(head, Refusal):
-            self._tell_in_aid(claim.device, attached.changed, head.in_aid)
+        self._phones.tell_in_aid(claim.device, attached.changed, attached.in_aid)
         self._offer_soon(claim.device)
+        return attached
+
+    def answer(self, attached: Attached) -> AttachAnswer:
+        """What the phone is told of its attaching, and the key that offers are signed with."""
         return AttachAnswer(
             epoch=attached.epoch,
             from_seq=attached.from_seq,
             generation=attached.generation,
             resume=attached.resume,
+            key_id=self._signer.key_id,
+            public_key=self._signer.public_key,
         )
 
-    async def detach(self, connection_id: str) -> None:
-        """A connection is gone: its devices are no longer carried by it."""
-        for device, phone in tuple(self._phones.items()):
-            if phone.caller.connection_id == connection_id:
-                del self._phones[device]
-                self._backplane.unsubscribe(_wake_channel(device))
-                await self._log.detach(device, phone.generation)
+    async def detach(self, connection_id: str) -> tuple[str, ...]:
+        """A connection is gone: its devices, which are no longer carried by it."""
+        gone = tuple(self._phones.drop(connection_id))
+        for device, phone in gone:
+            await self._log.detach(device, phone.generation)
+        return tuple(device for device, _ in gone)
 
     def appended(self, device: str) -> None:
         """The log has something new for a device: offer it here, or wake the pod that carries it."""
-        if device in self._phones:
+        if self._phones.get(device) is not None:
             self._offer_soon(device)
         else:
-            self._backplane.publish(_wake_channel(device), lambda: b"")
+            self._phones.wake(device)
 
     async def report(self, caller: Caller, report: Report) -> ReportAnswer | Failure:
         """Record what the phone did, tell the fitters, and settle what has ended."""
-        phone = self._phones.get(report.device)
-        is_carrier = phone is not None and phone.caller.connection_id == caller.connection_id
-        generation = phone.generation if phone is not None and is_carrier else 0
-        recorded = await self._log.report(report, generation=generation)
+        phone = self._phones.of(report.device, caller)
+        if phone is not None:
+            phone.heard_s = self._phones.now_s()
+        recorded = await self._log.report(report, generation=0 if phone is None else phone.generation)
         if isinstance(recorded, Refusal):
             return Failure(error=recorded, errors=(recorded,))
-        self._tell_events(recorded.delivery, recorded.events)
-        self._tell_in_aid(report.device, recorded.changed, recorded.in_aid)
         delivery = recorded.delivery
+        self._tell_events(delivery, recorded.events)
+        self._phones.tell_in_aid(report.device, recorded.changed, recorded.in_aid)
         if recorded.ended:
             caller.send("Settled", Settled(device=delivery.device, epoch=delivery.epoch, seq=delivery.seq))
+            self.ended(report.device, recorded.others, recorded.last_terminal)
             self._offer_soon(report.device)
         return ReportAnswer(state=delivery.state)
 
+    def ended(self, device: str, ended: tuple[Ended, ...], last_terminal: int) -> None:
+        """Tell the fitters of changes that fell away, and the phone up to where all have ended."""
+        for one in ended:
+            self._tell_events(one.delivery, one.events)
+        phone = self._phones.get(device)
+        if phone is not None and ended:
+            epoch = ended[-1].delivery.epoch
+            for seq in range(phone.settled + 1, last_terminal + 1):
+                phone.caller.send("Settled", Settled(device=device, epoch=epoch, seq=seq))
+        if phone is not None:
+            phone.settled = max(phone.settled, last_terminal)
+
+    def withdrawn(self, device: str, withdrawn: Iterable[Withdrawn]) -> None:
+        """What shall not begin: tell of what has ended, and have the phone asked about the rest."""
+        for one in withdrawn:
+            if one.ended is not None:
+                self.ended(device, (one.ended,), one.ended.last_terminal)
+        self.appended(device)
+
     async def sweep(self) -> None:
         """End what has expired; offer again what was not acknowledged in time, and what no wake-up told of."""
-        for expired in await self._log.expire():
-            self._tell_events(expired.delivery, expired.events)
-        for device, phone in tuple(self._phones.items()):
-            late = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
-            if late is not None:
-                await self._send_offer(phone, late)
+        for late in await self._log.expire():
+            self.withdrawn(late.delivery.device, (late,))
+        for device, phone in self._phones.all():
+            again = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
+            if again is not None:
+                await self._send(phone, again)
             else:
                 await self._offer(device)
 
@@ -161,9 +164,15 @@ class DeliveryFlow:
             return
         delivery = await self._log.next_offer(device, phone.generation)
         if delivery is not None:
-            await self._send_offer(phone, delivery)
+            await self._send(phone, delivery)
 
-    async def _send_offer(self, phone: _Phone, delivery: Delivery) -> None:
+    async def _send(self, phone: Phone, delivery: Delivery) -> None:
+        if delivery.withdrawn is not None:
+            withdraw = Withdraw(
+                device=delivery.device, epoch=delivery.epoch, seq=delivery.seq, cause=delivery.withdrawn
+            )
+            phone.caller.send("Withdraw", withdraw)
+            return
         record = await self._devices.get(delivery.device)
         if record is None:
             return
@@ -174,40 +183,19 @@ class DeliveryFlow:
                 if ear in delivery.ears
             }
         )
-        phone.caller.send("Offer", _offer(delivery, targets, self._clock()))
+        phone.caller.send("Offer", self._signer.sign(_offer(delivery, targets, self._clock())))
         self._metrics.deliveries.labels(delivery.mode, "offered").inc()
 
     def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
         for event in events:
             self._metrics.deliveries.labels(delivery.mode, event.state).inc()
-            self._tell(delivery.device, "DeliveryChanged", _delivery_changed(delivery, event))
-
-    def _tell_in_aid(self, device: str, ears: tuple[Ear, ...], in_aid: InAid) -> None:
-        for ear in ears:
-            truth = in_aid.left if ear == "left" else in_aid.right
-            if not isinstance(truth, UnsetType):
-                change = InAidChanged(
-                    device=device, ear=ear, ram=truth.ram, nvm=truth.nvm, cause=truth.cause, at=truth.at
-                )
-                self._tell(device, "InAidChanged", change)
-
-    def _tell(self, device: str, target: str, payload: object) -> None:
-        message = Invocation(target=target, arguments=(payload,))
-        self._lifetime.send_group(device_group(device), Outbound(message))
-
-
-def device_group(device: str) -> str:
-    """The group of those who watch a device; named by the server, never by a client."""
-    return f"device:{device}"
-
-
-def _wake_channel(device: str) -> str:
-    return f"wake:{device}"
+            self._phones.tell_fitters(delivery.device, "DeliveryChanged", _delivery_changed(delivery, event))
 
 
 def _offer(delivery: Delivery, targets: Targets, now_s: float) -> Offer:
     base, revision = delivery.base, delivery.revision
-    body = offer_body(base.content, revision.content, revision.digests)
+    ears = tuple(ear for ear in EARS if ear in delivery.ears)
+    body = offer_body(base.content, revision.content, revision.digests, ears, revision.vendor)
     changes = {ear: getattr(base.digests, ear) for ear in EARS if ear in delivery.ears}
     return Offer(
         device=delivery.device,

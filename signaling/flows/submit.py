@@ -1,35 +1,48 @@
 """A change asked for: from a request to a numbered entry of the device log, or to a refusal that says why.
 
 The safety kernel sees the whole candidate, never the delta alone, and the log accepts it only on the head that
-the kernel saw. Sends nothing: ``delivery`` does.
+the kernel saw. Sends nothing itself: ``delivery`` does.
 """
 
-from dataclasses import dataclass
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
 from msgspec import UNSET, UnsetType
 
+from fitting.budgets import Held, budgets, was_active
 from fitting.capability import sheet
 from fitting.digest import content_digests, request_hash
 from fitting.log import DeviceLog
-from fitting.log_values import Accepted, DeviceHead, Proposal, Revision
-from fitting.model import apply_patch, changed_ears, validate_shape
-from fitting.safety import Change, SafetyKernel
+from fitting.log_values import Accepted, Delivery, DeviceHead, Moment, Proposal, Revision, RevisionOrigin
+from fitting.mode import only_lowers
+from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
+from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.fitting import (
     CheckAnswer,
     Content,
     Digests,
     Finding,
+    Patch,
     SafetySummary,
     Submit,
     SubmitAnswer,
+    VendorPayload,
 )
+from protocol.contract.sessions import Save, SessionState
 from protocol.errors import BadArgument
+from signaling.flows.delivery import DeliveryFlow
 from signaling.metrics import Metrics
+from signaling.stores.devices import DeviceStore
 
 __all__ = ["SubmitFlow"]
 
 DEFAULT_EXPIRY_S = 300.0
+_NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +54,32 @@ class _Candidate:
     digests: Digests
     ears: tuple[Ear, ...]
     safety: SafetySummary
+    origin: RevisionOrigin
+    supersedes: int | None
+    vendor: VendorPayload | None
 
 
 class SubmitFlow:
-    """Carries out ``Submit`` and ``Check``."""
+    """Carries out ``Submit``, ``Check`` and ``Save``. ``state_of`` tells how it stands with a device's live session."""
 
-    def __init__(self, log: DeviceLog, kernel: SafetyKernel, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        log: DeviceLog,
+        kernel: SafetyKernel,
+        metrics: Metrics,
+        *,
+        devices: DeviceStore,
+        delivery: DeliveryFlow,
+        state_of: Callable[[str], SessionState],
+        clock: Callable[[], float],
+    ) -> None:
         self._log = log
         self._kernel = kernel
         self._metrics = metrics
+        self._devices = devices
+        self._delivery = delivery
+        self._state_of = state_of
+        self._clock = clock
 
     async def check(self, author: str, request: Submit) -> CheckAnswer | Failure:
         """What ``submit`` would say now; changes nothing.
@@ -60,13 +90,9 @@ class SubmitFlow:
         head = await self._head(request)
         if isinstance(head, Refusal):
             return self._refuse(head)
-        candidate = self._candidate(request, head)
+        candidate = await self._candidate(author, request, head)
         if isinstance(candidate, Failure):
             return candidate
-        if request.fence != head.fence:
-            return self._refuse(Refusal(code="fence_stale", message="another lease was granted since"))
-        if head.lease is None or head.lease.holder != author:
-            return self._refuse(Refusal(code="lease_lost", message="the lease has ended or is another's"))
         return CheckAnswer(digests=candidate.digests, safety=candidate.safety)
 
     async def submit(self, author: str, request: Submit) -> SubmitAnswer | Failure:
@@ -80,52 +106,127 @@ class SubmitFlow:
             return self._refuse(head)
         # The key comes before everything else: a retry gets its first answer even when the head has moved since.
         if head.answered is not None:
-            return self._answer(head.answered)
-        candidate = self._candidate(request, head)
+            return self._answer(request.device, head.answered)
+        candidate = await self._candidate(author, request, head)
         if isinstance(candidate, Failure):
             return candidate
-        return self._answer(await self._log.append(_proposal(author, request, candidate)))
+        proposal = _proposal(author, request, candidate)
+        return self._answer(request.device, await self._log.append(proposal))
+
+    async def save(self, author: str, request: Save) -> SubmitAnswer | Failure:
+        """Have what the aids hold in RAM kept, on both ears: a delivery to NVM like any other."""
+        asked = request_hash(request)
+        head = await self._log.head(request.device, key=request.idempotency_key, request_hash=asked)
+        if isinstance(head, Refusal):
+            return self._refuse(head)
+        if head.answered is not None:
+            return self._answer(request.device, head.answered)
+        base = head.revision
+        if base is None:
+            return self._refuse(_NOT_READ_BACK)
+        report = self._kernel.check(await self._change(head, base.content, base.content, "fitting", request.reason))
+        if report.refusals:
+            return self._refuse(*(_refusal(finding) for finding in report.refusals))
+        proposal = Proposal(
+            device=request.device,
+            key=request.idempotency_key,
+            request_hash=asked,
+            expected_head=base.revision_id,
+            kind="persist",
+            mode="advanced",
+            fence=request.fence,
+            author=author,
+            reason=request.reason,
+            origin="save",
+            content=base.content,
+            digests=base.digests,
+            ears=ears_of(base.content),
+            safety=report.summary(),
+            expires_in_s=DEFAULT_EXPIRY_S,
+            expect={ear: digest for ear in EARS if isinstance(digest := getattr(request.expect, ear), str)},
+            vendor=base.vendor,
+        )
+        return self._answer(request.device, await self._log.append(proposal))
 
     async def _head(self, request: Submit) -> DeviceHead | Refusal:
-        supported = request.vendor is UNSET and request.revision is UNSET
-        if request.kind != "volatile" or request.mode != "advanced" or not supported:
+        if request.kind != "volatile" or request.mode != "advanced":
             return Refusal(
                 code="kind_unsupported",
-                message="this version delivers volatile changes in advanced mode only",
+                message="this version submits volatile changes in advanced mode only; Save keeps them",
             )
         return await self._log.head(request.device, key=request.idempotency_key, request_hash=request_hash(request))
 
-    def _candidate(self, request: Submit, head: DeviceHead) -> _Candidate | Failure:
+    async def _candidate(self, author: str, request: Submit, head: DeviceHead) -> _Candidate | Failure:
         base = head.revision
         if base is None:
-            return self._refuse(Refusal(code="not_read_back", message="the aids were never read back", retryable=True))
-        if not _is_on(request, base):
-            return self._refuse(Refusal(code="base_mismatch", message="the change was thought of on another revision"))
-        if request.origin == "first_fit" and (base.parent or request.content is UNSET):
-            return self._refuse(
-                Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
-            )
-        content = _wanted(request, base)
+            return self._refuse(_NOT_READ_BACK)
+        refusal = _standing(author, request, head) or _place(request, base)
+        if refusal is not None:
+            return self._refuse(refusal)
+        content = await self._wanted(request, base)
+        if isinstance(content, Refusal):
+            return self._refuse(content)
         validate_shape(content)
-        report = self._kernel.check(
-            Change(
-                base=base.content,
-                candidate=content,
-                sheets={ear: sheet(aid.model) for ear, aid in head.aids.items()},
-                origin=request.origin,
-                mode=request.mode,
-            )
-        )
+        origin: ChangeOrigin = "rollback" if isinstance(request.revision, str) else request.origin
+        if self._state_of(request.device) == "frozen" and not only_lowers(base.content, content):
+            return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
+        change = await self._change(head, base.content, content, origin, request.reason)
+        report = self._kernel.check(change)
         if report.refusals:
             return self._refuse(*(_refusal(finding) for finding in report.refusals))
         ears = changed_ears(base.content, content)
         if not ears:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
-        return _Candidate(base, content, content_digests(content), ears, report.summary())
+        vendor = _vendor(request)
+        supersedes = None if head.waiting is None or vendor else self._supersedes(head.waiting, change)
+        return _Candidate(base, content, content_digests(content), ears, report.summary(), origin, supersedes, vendor)
 
-    def _answer(self, outcome: Accepted | Refusal) -> SubmitAnswer | Failure:
+    def _supersedes(self, waiting: Delivery, change: Change) -> int | None:
+        """The change that waits may fall away only when this one is no bigger a step from what is before it."""
+        judged = self._kernel.check(replace(change, base=waiting.base.content))
+        return None if judged.refusals else waiting.seq
+
+    async def _wanted(self, request: Submit, base: Revision) -> Content | Refusal:
+        given = [field for field in (request.patch, request.content, request.revision) if field is not UNSET]
+        if len(given) != 1:
+            raise BadArgument("exactly one of patch, content and revision is needed")
+        [wanted] = given
+        if isinstance(wanted, Patch):
+            return apply_patch(base.content, wanted)
+        if isinstance(wanted, Content):
+            return wanted
+        earlier = await self._log.revision(request.device, str(wanted))
+        if earlier is None:
+            return Refusal(code="unknown_revision", message="the device has no such revision")
+        return earlier.content
+
+    async def _change(
+        self, head: DeviceHead, base: Content, candidate: Content, origin: ChangeOrigin, reason: str
+    ) -> Change:
+        record = await self._devices.get(head.device)
+        session = () if head.live is None else tuple(_held(moment) for moment in head.live.held)
+        active = tuple(_held(moment) for moment in head.active)
+        return Change(
+            base=base,
+            candidate=candidate,
+            sheets={ear: sheet(aid.model) for ear, aid in head.aids.items()},
+            origin=origin,
+            mode="advanced",
+            kind="volatile",
+            context=SafetyContext(
+                reason=reason,
+                budgets=budgets(self._clock(), session=session, active=active),
+                audiogram=None if record is None else record.audiogram,
+                restores_active=origin == "rollback" and was_active(active, candidate),
+            ),
+        )
+
+    def _answer(self, device: str, outcome: Accepted | Refusal) -> SubmitAnswer | Failure:
         if isinstance(outcome, Refusal):
             return self._refuse(outcome)
+        for one in outcome.ended:
+            self._delivery.ended(device, (one,), one.last_terminal)
+        self._delivery.appended(device)
         return SubmitAnswer(
             epoch=outcome.epoch,
             seq=outcome.seq,
@@ -138,6 +239,45 @@ class SubmitFlow:
         for refusal in refusals:
             self._metrics.refusals.labels(refusal.code, refusal.rule or "").inc()
         return Failure(error=refusals[0], errors=refusals)
+
+
+def _held(moment: Moment) -> Held:
+    return Held(moment.at_s, moment.revision.content, moment.begins)
+
+
+def _vendor(request: Submit) -> VendorPayload | None:
+    vendor = request.vendor
+    if isinstance(vendor, UnsetType):
+        return None
+    try:
+        data = base64.b64decode(vendor.data, validate=True)
+    except binascii.Error:
+        raise BadArgument("vendor.data is not base64") from None
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != vendor.digest:
+        raise BadArgument("vendor.digest is not that of vendor.data")
+    return vendor
+
+
+def _standing(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
+    """Why this author may not change the device now. The log asks again, when it writes."""
+    if isinstance(request.fence, UnsetType):
+        raise BadArgument("fence: advanced mode needs the fence of a lease")
+    if request.fence != head.fence:
+        return Refusal(code="fence_stale", message="another lease was granted since")
+    if head.lease is None or head.lease.holder != author:
+        return Refusal(code="lease_lost", message="the lease has ended or is another's")
+    if head.live is None or head.live.fence != request.fence:
+        return Refusal(code="not_live", message="there is no live session: begin one with SetMode")
+    return None
+
+
+def _place(request: Submit, base: Revision) -> Refusal | None:
+    """Why this change does not fit on what is there."""
+    if not _is_on(request, base):
+        return Refusal(code="base_mismatch", message="the change was thought of on another revision")
+    if request.origin == "first_fit" and (base.parent or request.content is UNSET):
+        return Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
+    return None
 
 
 def _is_on(request: Submit, base: Revision) -> bool:
@@ -156,21 +296,11 @@ def _refusal(finding: Finding) -> Refusal:
         band=finding.band,
         value=finding.value,
         limit=finding.limit,
+        source=finding.source,
     )
 
 
-def _wanted(request: Submit, base: Revision) -> Content:
-    patch, content = request.patch, request.content
-    if isinstance(content, UnsetType) and not isinstance(patch, UnsetType):
-        return apply_patch(base.content, patch)
-    if isinstance(patch, UnsetType) and not isinstance(content, UnsetType):
-        return content
-    raise BadArgument("exactly one of patch and content is needed")
-
-
 def _proposal(author: str, request: Submit, candidate: _Candidate) -> Proposal:
-    if isinstance(request.fence, UnsetType):
-        raise BadArgument("fence: advanced mode needs the fence of a lease")
     return Proposal(
         device=request.device,
         key=request.idempotency_key,
@@ -178,13 +308,15 @@ def _proposal(author: str, request: Submit, candidate: _Candidate) -> Proposal:
         expected_head=candidate.base.revision_id,
         kind=request.kind,
         mode=request.mode,
-        fence=request.fence,
+        fence=cast("int", request.fence),
         author=author,
         reason=request.reason,
-        origin=request.origin,
+        origin=candidate.origin,
         content=candidate.content,
         digests=candidate.digests,
         ears=candidate.ears,
         safety=candidate.safety,
         expires_in_s=DEFAULT_EXPIRY_S if request.expires_in_s is UNSET else float(request.expires_in_s),
+        supersedes=candidate.supersedes,
+        vendor=candidate.vendor,
     )

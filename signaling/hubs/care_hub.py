@@ -11,7 +11,7 @@ from typing import ClassVar
 from msgspec import UNSET, UnsetType
 
 from fitting.log import DeviceLog
-from fitting.log_values import DeviceHead, Revision
+from fitting.log_values import DeviceHead, LeaseGranted, Revision
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import EARS, Failure, Refusal
 from protocol.contract.devices import (
@@ -38,10 +38,30 @@ from protocol.contract.session import (
     SessionExpiring,
     WhoAmIAnswer,
 )
+from protocol.contract.sessions import (
+    AnswerConsent,
+    Cancel,
+    DeviceHeld,
+    Done,
+    Heartbeat,
+    Hold,
+    LeaseRenewed,
+    ModeAnswer,
+    Relayed,
+    ReleaseLease,
+    ReportDevice,
+    Revert,
+    Save,
+    SetMode,
+    StealLease,
+)
 from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, NotFound, Unauthenticated
 from signaling.auth import TokenVerifier
-from signaling.flows.delivery import DeliveryFlow, device_group
+from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.news import DeviceNews
+from signaling.flows.phones import Phones, device_group
+from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.policy import ANYONE, Relation, Rule
@@ -59,6 +79,12 @@ _READER = Rule(
     "device",
 )
 _PHONE = Rule({"device": Relation.OWN}, "device")
+_PATIENT = Rule({"patient": Relation.OWN}, "device")
+# Who may make the aids quiet again.
+_QUIETER = Rule(
+    {"clinician": Relation.ASSIGNED, "patient": Relation.OWN, "device": Relation.OWN},
+    "device",
+)
 
 CARE_POLICY: Mapping[str, Rule] = {
     "Hello": ANYONE,
@@ -71,6 +97,19 @@ CARE_POLICY: Mapping[str, Rule] = {
     "GetDelivery": _READER,
     "AttachDevice": _PHONE,
     "Report": _PHONE,
+    "ReportDevice": _PHONE,
+    "AnswerConsent": _PATIENT,
+    "RenewLease": _FITTER,
+    "ReleaseLease": _FITTER,
+    "StealLease": _FITTER,
+    "SetMode": _FITTER,
+    "Save": _FITTER,
+    "Cancel": _FITTER,
+    "ReadBack": _FITTER,
+    "Revert": _FITTER,
+    "Undo": _QUIETER,
+    "Stop": _QUIETER,
+    "Heartbeat": ANYONE,
 }
 
 
@@ -82,11 +121,24 @@ class CareHub(Hub):
     policy: ClassVar[Mapping[str, Rule]] = CARE_POLICY
     explains_arguments: ClassVar[bool] = True
 
-    def __init__(self, *, log: DeviceLog, submit: SubmitFlow, delivery: DeliveryFlow, verifier: TokenVerifier) -> None:
+    def __init__(
+        self,
+        *,
+        log: DeviceLog,
+        submit: SubmitFlow,
+        delivery: DeliveryFlow,
+        session: SessionFlow,
+        news: DeviceNews,
+        phones: Phones,
+        verifier: TokenVerifier,
+    ) -> None:
         self._log = log
         self._verifier = verifier
         self._submit = submit
         self._delivery = delivery
+        self._session = session
+        self._news = news
+        self._phones = phones
         self._server = f"auricle/{version('auricle')}"
 
     @hub_method("Hello")
@@ -133,15 +185,29 @@ class CareHub(Hub):
         granted = await self._log.acquire(request.device, session=request.session, holder=caller.principal.user)
         if isinstance(granted, Refusal):
             return Failure(error=granted, errors=(granted,))
-        head = await self._head(request.device)
-        return LeaseAnswer(
-            fence=granted.fence,
-            lease_for_ms=int(granted.lease_for_s * 1_000),
-            mode="advanced",
-            in_aid=head.in_aid,
-            phone=self._phone(head),
-            head=_head_view(head.revision),
-        )
+        return await self._lease_answer(request.device, granted)
+
+    @hub_method("StealLease")
+    async def steal_lease(self, caller: Caller, request: StealLease) -> LeaseAnswer | Failure:
+        """Take the device from whoever holds it."""
+        caller.lifetime.add_to_group(caller.connection_id, device_group(request.device))
+        granted = await self._session.steal(caller, request)
+        return granted if isinstance(granted, Failure) else await self._lease_answer(request.device, granted)
+
+    @hub_method("RenewLease")
+    async def renew_lease(self, caller: Caller, request: Hold) -> LeaseRenewed | Failure:
+        """The holder is still there."""
+        return await self._session.renew(caller, request)
+
+    @hub_method("ReleaseLease")
+    async def release_lease(self, caller: Caller, request: ReleaseLease) -> Done | Failure:
+        """Give the device back."""
+        return await self._session.release(caller, request)
+
+    @hub_method("SetMode")
+    async def set_mode(self, caller: Caller, request: SetMode) -> ModeAnswer | Failure:
+        """Begin live work, once the patient has agreed; or end it."""
+        return await self._session.set_mode(caller, request)
 
     @hub_method("Check")
     async def check(self, caller: Caller, request: Submit) -> CheckAnswer | Failure:
@@ -151,10 +217,46 @@ class CareHub(Hub):
     @hub_method("Submit")
     async def submit(self, caller: Caller, request: Submit) -> SubmitAnswer | Failure:
         """Put a change into the device's log; never waits for the phone."""
-        answer = await self._submit.submit(caller.principal.user, request)
-        if isinstance(answer, SubmitAnswer):
-            self._delivery.appended(request.device)
-        return answer
+        return await self._submit.submit(caller.principal.user, request)
+
+    @hub_method("Save")
+    async def save(self, caller: Caller, request: Save) -> SubmitAnswer | Failure:
+        """Keep what the aids hold in RAM, on both ears."""
+        return await self._submit.save(caller.principal.user, request)
+
+    @hub_method("Cancel")
+    async def cancel(self, caller: Caller, request: Cancel) -> DeliveryAnswer | Failure:
+        """Take a change back that has not begun."""
+        outcome = await self._log.cancel(request.device, request.seq, actor=caller.principal.user)
+        if isinstance(outcome, Refusal):
+            return Failure(error=outcome, errors=(outcome,))
+        self._delivery.withdrawn(request.device, outcome)
+        return await self._delivery_answer(DeliveryQuery(device=request.device, epoch=request.epoch, seq=request.seq))
+
+    @hub_method("ReadBack")
+    async def read_back(self, _: Caller, request: DeviceHeld) -> Relayed:
+        """Have the phone read both aids now."""
+        return self._news.read_back(request.device)
+
+    @hub_method("Revert", lane=Lane.SAFETY)
+    async def revert(self, caller: Caller, request: Revert) -> Relayed:
+        """The fitter goes back to what the session began with."""
+        return self._session.revert(caller, request, "revert")
+
+    @hub_method("Undo", lane=Lane.SAFETY)
+    async def undo(self, caller: Caller, request: Revert) -> Relayed:
+        """Anybody who may goes back to what the session began with."""
+        return self._session.revert(caller, request, "undo")
+
+    @hub_method("Stop", lane=Lane.SAFETY)
+    async def stop(self, caller: Caller, request: Revert) -> Relayed:
+        """Go back, and end live work."""
+        return self._session.revert(caller, request, "stop")
+
+    @hub_method("Heartbeat", lane=Lane.SAFETY)
+    async def heartbeat(self, caller: Caller, request: Heartbeat) -> Done:
+        """One end is there."""
+        return self._news.heartbeat(caller, request)
 
     @hub_method("GetDevice")
     async def get_device(self, _: Caller, request: DeviceQuery) -> DeviceAnswer:
@@ -173,6 +275,39 @@ class CareHub(Hub):
     @hub_method("GetDelivery")
     async def get_delivery(self, _: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
         """Where a delivery is now, for those who may have missed the news of it."""
+        return await self._delivery_answer(request)
+
+    @hub_method("AttachDevice")
+    async def attach_device(self, caller: Caller, claim: AttachDevice) -> AttachAnswer | Failure:
+        """A phone says what its aids hold; offers follow."""
+        attached = await self._delivery.attach(caller, claim)
+        if isinstance(attached, Refusal):
+            return Failure(error=attached, errors=(attached,))
+        self._session.attached(caller, claim.device, attached, trial=claim.trial)
+        self._news.tell(claim.device)
+        return self._delivery.answer(attached)
+
+    @hub_method("Report", lane=Lane.SAFETY)
+    async def report(self, caller: Caller, report: Report) -> ReportAnswer | Failure:
+        """A phone says what it did with an offer."""
+        return await self._delivery.report(caller, report)
+
+    @hub_method("ReportDevice", lane=Lane.SAFETY)
+    async def report_device(self, caller: Caller, told: ReportDevice) -> Done | Failure:
+        """A phone says what its aids hold, unasked."""
+        return await self._news.report(caller, told)
+
+    @hub_method("AnswerConsent", lane=Lane.SAFETY)
+    async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
+        """The patient takes a consent back."""
+        return await self._session.answer_consent(caller, answer)
+
+    async def on_disconnected(self, caller: Caller) -> None:
+        """A phone that is gone carries nothing."""
+        for device in await self._delivery.detach(caller.connection_id):
+            self._news.tell(device)
+
+    async def _delivery_answer(self, request: DeliveryQuery) -> DeliveryAnswer | Failure:
         delivery = await self._log.delivery(request.device, request.seq)
         if delivery is None or delivery.epoch != request.epoch:
             refusal = Refusal(code="unknown_delivery", message="the log holds no such delivery")
@@ -186,19 +321,17 @@ class CareHub(Hub):
             code=UNSET if delivery.code is None else delivery.code,
         )
 
-    @hub_method("AttachDevice")
-    async def attach_device(self, caller: Caller, claim: AttachDevice) -> AttachAnswer | Failure:
-        """A phone says what its aids hold; offers follow."""
-        return await self._delivery.attach(caller, claim)
-
-    @hub_method("Report", lane=Lane.SAFETY)
-    async def report(self, caller: Caller, report: Report) -> ReportAnswer | Failure:
-        """A phone says what it did with an offer."""
-        return await self._delivery.report(caller, report)
-
-    async def on_disconnected(self, caller: Caller) -> None:
-        """A phone that is gone carries nothing."""
-        await self._delivery.detach(caller.connection_id)
+    async def _lease_answer(self, device: str, granted: LeaseGranted) -> LeaseAnswer:
+        head = await self._head(device)
+        is_live = head.live is not None and head.live.fence == granted.fence
+        return LeaseAnswer(
+            fence=granted.fence,
+            lease_for_ms=int(granted.lease_for_s * 1_000),
+            mode="advanced" if is_live else "standard",
+            in_aid=head.in_aid,
+            phone=self._phone(head),
+            head=_head_view(head.revision),
+        )
 
     async def _head(self, device: str) -> DeviceHead:
         head = await self._log.head(device)
@@ -207,7 +340,7 @@ class CareHub(Hub):
         return head
 
     def _phone(self, head: DeviceHead) -> PhoneView:
-        online = self._delivery.is_online(head.device)
+        online = self._phones.get(head.device) is not None
         ears = tuple(ear for ear in EARS if getattr(head.in_aid, ear) is not UNSET)
         battery = UNSET if head.battery is None else head.battery
         return PhoneView(online=online, ears=ears, battery=battery)

@@ -8,10 +8,11 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
+from fitting.audiogram import Audiogram, AudiogramError, parse_audiogram
 from fitting.capability import sheet
 from fitting.log import DeviceLog
 from protocol.contract.base import EARS, Refusal
-from protocol.contract.devices import RegisterDevice, Registered
+from protocol.contract.registration import RegisterDevice, Registered
 from protocol.errors import BadArgument, NotFound, Unauthenticated
 from signaling.auth import TokenVerifier
 from signaling.bearer import authenticate
@@ -63,6 +64,7 @@ class DeviceRoutes:
             patient=body.patient,
             assignments=frozenset(body.assignments),
             aids=aids,
+            audiogram=_audiogram(body),
         )
         if not await self._devices.register(record):
             raise Conflict("a device with this id exists already")
@@ -90,3 +92,12 @@ def _check_model(ear: str, model: str) -> None:
         sheet(model)
     except NotFound as error:
         raise BadArgument(f"{ear}.model: {error.public_message}") from None
+
+
+def _audiogram(body: RegisterDevice) -> Audiogram | None:
+    if body.audiogram is UNSET:
+        return None
+    try:
+        return parse_audiogram(msgspec.json.encode(body.audiogram))
+    except AudiogramError as error:
+        raise BadArgument(f"audiogram: {error.public_message}") from None

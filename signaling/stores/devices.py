@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from fitting.audiogram import Audiogram
 from protocol.contract.base import Ear
 from protocol.contract.devices import RegisteredAid
 from protocol.errors import Overloaded
@@ -18,13 +19,14 @@ __all__ = ["DeviceGrants", "DeviceRecord", "DeviceStore", "MemoryDeviceStore"]
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """One registered device of one clinic."""
+    """One registered device of one clinic; ``audiogram`` is what is on file for its patient."""
 
     device: str
     clinic: str
     patient: str
     assignments: frozenset[str]
     aids: Mapping[Ear, RegisteredAid]
+    audiogram: Audiogram | None = None
 
 
 class DeviceStore(Protocol):

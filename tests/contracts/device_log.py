@@ -8,10 +8,20 @@ from tests.contracts.device_log_append import AppendContract
 from tests.contracts.device_log_attach import AttachContract, LeaseContract
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
 from tests.contracts.device_log_offers import OfferContract, ReportContract
+from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_truth import TruthContract
 
 __all__ = ["DEVICE", "LIMITS", "Bench", "Clock", "DeviceLogContract", "registered"]
 
 
-class DeviceLogContract(AttachContract, LeaseContract, AppendContract, OfferContract, ReportContract, TruthContract):
+class DeviceLogContract(
+    AttachContract,
+    LeaseContract,
+    SessionContract,
+    SaveContract,
+    AppendContract,
+    OfferContract,
+    ReportContract,
+    TruthContract,
+):
     """What every device log does."""

@@ -84,7 +84,9 @@ class AppendContract:
         assert isinstance(granted, LeaseGranted)
         for expected in ("", proposal.expected_head):
             early = replace(proposal, device="d-2", fence=granted.fence, expected_head=expected)
-            assert refused(await bench.log.append(early)).code == "base_mismatch"
+            assert refused(await bench.log.append(early)).code == "not_live"
+        opened = await bench.log.open_session("d-2", fence=granted.fence, holder="ann")
+        assert (refused(opened).code, refused(opened).retryable) == ("not_read_back", True)
 
     async def test_a_change_of_no_ear_is_a_bad_argument(self, bench: Bench) -> None:
         await bench.fitted()

@@ -96,13 +96,15 @@ class AttachContract:
         again = await bench.attach()
         assert (again.generation, again.changed) == (2, ())
 
-    async def test_an_aid_that_was_changed_elsewhere_shows_and_the_head_stays(self, bench: Bench) -> None:
+    async def test_what_was_changed_elsewhere_is_what_the_next_change_starts_from(self, bench: Bench) -> None:
         await bench.attach()
         before = await bench.newest()
         elsewhere = louder(FRESH, "left", by=60)
         assert (await bench.attach(elsewhere)).changed == ("left",)
         head = await bench.head()
-        assert head.revision == before
+        assert head.revision is not None
+        assert (head.revision.content, head.revision.origin) == (elsewhere, "readback")
+        assert head.revision.parent == before.revision_id
         assert isinstance(head.in_aid.left, EarTruth)
         assert head.in_aid.left.ram == digest(elsewhere, "left")
 

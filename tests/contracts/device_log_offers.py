@@ -95,28 +95,62 @@ class OfferContract:
         bench.clock.pass_s(60)
         assert await bench.log.reoffer(DEVICE, bench.generation, older_than_s=2) is None
 
-    async def test_a_change_that_waited_too_long_expires_and_the_next_is_offered(self, bench: Bench) -> None:
+    async def test_a_change_that_waited_too_long_expires_and_what_was_thought_of_on_it_falls_away(
+        self, bench: Bench
+    ) -> None:
         await bench.fitted()
         await bench.submit(expires_in_s=10.0)
         await bench.submit(expires_in_s=60.0)
         assert await bench.log.expire() == ()
         bench.clock.pass_s(10)
         assert await bench.log.next_offer(DEVICE, bench.generation) is None
-        [expired] = await bench.log.expire()
-        assert (expired.delivery.seq, [event.state for event in expired.events]) == (1, ["expired"])
+        late = await bench.log.expire()
+        ends = [(one.delivery.seq, one.delivery.state, one.delivery.code) for one in late]
+        assert ends == [(1, "expired", None), (2, "cancelled", "E_BASE")]
+        assert [[event.state for event in one.ended.events] for one in late if one.ended] == [
+            ["expired"],
+            ["cancelled"],
+        ]
         assert await bench.log.expire() == ()
-        offered = await bench.offer()
-        assert (offered.seq, offered.after) == (2, 1)
         assert (await delivery(bench, 1)).state == "expired"
+        await bench.submit()
+        offered = await bench.offer()
+        assert (offered.seq, offered.after) == (3, 2)
 
-    async def test_a_change_that_was_offered_does_not_expire_by_itself(self, bench: Bench) -> None:
+    async def test_a_change_that_was_offered_expires_when_the_phone_says_that_it_has_not_begun(
+        self, bench: Bench
+    ) -> None:
         await bench.fitted()
         await bench.submit(expires_in_s=10.0)
         await bench.offer()
         bench.clock.pass_s(60)
+        [late] = await bench.log.expire()
+        assert (late.ended, late.delivery.withdrawn) == (None, "expired")
+        assert await bench.log.expire() == ()
+        asked = await bench.log.next_offer(DEVICE, bench.generation)
+        assert asked is not None
+        assert (asked.withdrawn, asked.attempt) == ("expired", 1)
+        assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        bench.clock.pass_s(2)
+        again = await bench.log.reoffer(DEVICE, bench.generation, older_than_s=2)
+        assert again is not None
+        assert again.withdrawn == "expired"
         await bench.attach()
-        assert (await bench.offer()).attempt == 2
-        assert (await delivery(bench, 1)).state == "offered"
+        after_a_cut = await bench.log.next_offer(DEVICE, bench.generation)
+        assert after_a_cut is not None
+        assert after_a_cut.withdrawn == "expired"
+        done = await bench.report(1, "expired", "right")
+        assert (done.ended, done.delivery.state) == (True, "expired")
+
+    async def test_a_phone_that_has_begun_finishes_what_was_withdrawn(self, bench: Bench) -> None:
+        await bench.fitted()
+        accepted = await bench.submit(expires_in_s=10.0)
+        await bench.offer()
+        bench.clock.pass_s(60)
+        await bench.log.expire()
+        await bench.report(1, "writing", "right")
+        done = await bench.report(1, "confirmed", "right", digest=accepted.digests.right)
+        assert (done.ended, done.delivery.state) == (True, "confirmed")
 
     async def test_under_another_epoch_what_waits_is_offered_under_it(self, bench: Bench) -> None:
         epoch = (await bench.attach()).epoch
@@ -231,12 +265,13 @@ class ReportContract:
         await bench.apply()
         events = await bench.log.changed_since(DEVICE, 0)
         assert [event.n for event in events] == list(range(1, len(events) + 1))
-        assert [(e.kind, e.state, e.actor) for e in events[:3]] == [
+        assert [(e.kind, e.state, e.actor) for e in events[:4]] == [
             ("device", "attached", "phone"),
             ("lease", "granted", "ann"),
+            ("session", "live", "ann"),
             ("delivery", "accepted", "ann"),
         ]
-        assert [(e.state, e.ear) for e in events[2:]] == [
+        assert [(e.state, e.ear) for e in events[3:]] == [
             ("accepted", None),
             ("offered", None),
             ("received", None),

@@ -33,16 +33,18 @@ class TruthContract:
         assert (done.delivery.state, done.changed) == ("rolled_back", ())
         assert (await bench.newest()).content == louder(FRESH, "right")
 
-    async def test_the_head_waits_for_the_last_change_on_its_way(self, bench: Bench) -> None:
+    async def test_what_was_thought_of_on_a_change_that_failed_falls_away_with_it(self, bench: Bench) -> None:
         await bench.fitted()
         await bench.submit()
         second = await bench.submit()
         await bench.offer()
-        await bench.report(1, "rejected")
         assert (await bench.newest()).revision_id == second.revision_id
-        await bench.offer()
-        await bench.report(2, "rejected", code="E_BASE")
+        done = await bench.report(1, "rejected")
+        [other] = done.others
+        assert (other.delivery.seq, other.delivery.state, other.delivery.code) == (2, "cancelled", "E_BASE")
+        assert (done.last_terminal, other.last_terminal) == (2, 2)
         assert (await bench.newest()).content == FRESH
+        assert await bench.log.pending(DEVICE) == ()
 
     async def test_what_another_program_wrote_becomes_the_head_when_a_change_is_refused_for_it(
         self, bench: Bench

@@ -60,6 +60,8 @@ async def acquire(node: NodeDriver, patient: Patient) -> dict[str, Any]:
         while True:
             lease = await node.invoke("fitter", "AcquireLease", {"device": patient.device, "session": "s1"})
             if "head" in lease and lease["phone"]["online"]:
+                live = {"device": patient.device, "mode": "advanced", "fence": lease["fence"], "reason": "a visit"}
+                assert (await node.invoke("fitter", "SetMode", live))["state"] == "live"
                 return dict(lease)
 
 

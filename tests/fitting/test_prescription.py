@@ -6,11 +6,12 @@ from fitting.audiogram import STANDARD_AUDIOGRAMS, Audiogram, EarThresholds
 from fitting.capability import SHEETS
 from fitting.model import band_values, ear_program
 from fitting.prescription import Rationale, camfit, nal_r, prescribe, sspl_3fa_db
-from fitting.safety import Change, Kernel
+from fitting.safety import Kernel
 from protocol.contract.base import EARS
 from protocol.contract.fitting import BAND_PATHS
 from protocol.errors import BadArgument
-from tests.fitting.contents import BOTH, OTC6, REF10
+from tests.fitting.changes import change_of
+from tests.fitting.contents import BOTH, OTC6, REF10, content, flat
 
 SIX = (250, 500, 1000, 2000, 4000, 6000)
 NAL_HZ = (250, 500, 1000, 1500, 2000, 3000, 4000, 6000)
@@ -91,7 +92,12 @@ def test_the_severe_loss_terms_hold_beyond_their_table() -> None:
 def test_every_standard_audiogram_passes_the_kernel_after_trimming(name: str, model: str, rationale: Rationale) -> None:
     sheets = dict.fromkeys(EARS, SHEETS[model])
     made = prescribe(STANDARD_AUDIOGRAMS[name], sheets, rationale)
-    report = Kernel().check(Change(None, made.content, sheets, "first_fit", "advanced"))
+    silent = flat(SHEETS[model], g50_ddb=0, g65_ddb=0, g80_ddb=0)
+    factory = content(SHEETS[model], right=silent, left=silent)
+    known = change_of(
+        made.content, factory, sheet=SHEETS[model], origin="first_fit", audiogram=STANDARD_AUDIOGRAMS[name]
+    )
+    report = Kernel().check(known)
     assert report.refusals == ()
     (program,) = made.content.programs
     assert (program.slot, program.name, made.rationale) == (1, "Universal", rationale)
@@ -124,7 +130,7 @@ def test_a_trim_names_its_rule_its_place_and_both_numbers() -> None:
     made = prescribe(STANDARD_AUDIOGRAMS["N7"], {"left": REF10})
     first = next(trim for trim in made.trims if trim.rule == "K1")
     assert (first.ear, first.band, first.value, first.limit) == ("left", 0, 1_280, 1_240)
-    assert first.message == "K1: left 250 Hz mpoDdb trimmed from 128.0 to 124.0 dB"
+    assert first.message == "K1: left 250 Hz mpoDdb trimmed from 128.0 to 124.0 dB (capability sheet ref10)"
 
 
 def test_ears_and_aids_must_fit_the_audiogram() -> None:

@@ -3,12 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fitting.audiogram import STANDARD_AUDIOGRAMS
 from fitting.model import band_values
-from fitting.safety import Change, Kernel
+from fitting.safety import Kernel
 from fitting.trim import trim
 from protocol.contract.fitting import BAND_PATHS, EarProgram
+from tests.fitting.changes import change_of
 from tests.fitting.contents import OTC6, REF10, content, flat, with_band
 
+N7 = STANDARD_AUDIOGRAMS["N7"]
 GAINS = st.lists(st.integers(0, 90).map(lambda step: step * 10), min_size=6, max_size=6).map(tuple)
 MPOS = st.lists(st.integers(80, 140).map(lambda step: step * 10), min_size=6, max_size=6).map(tuple)
 
@@ -41,7 +44,7 @@ def test_any_target_is_lowered_to_what_the_kernel_accepts(
 ) -> None:
     target = EarProgram(g50_ddb=g50, g65_ddb=g65, g80_ddb=g80, mpo_ddb=mpo)
     lowered, trims = trim("left", target, OTC6)
-    change = Change(None, content(OTC6, left=lowered), {"left": OTC6}, "first_fit", "advanced")
+    change = change_of(content(OTC6, left=lowered), None, sheet=OTC6, origin="first_fit", audiogram=N7)
     assert Kernel().check(change).refusals == ()
     moved = 0
     for path in BAND_PATHS:

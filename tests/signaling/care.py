@@ -33,6 +33,7 @@ from protocol.contract.fitting import (
     Submit,
     SubmitAnswer,
 )
+from protocol.contract.sessions import ConsentAnswer, ConsentAsked, ModeAnswer, SetMode
 
 BANDS_HZ = (250, 500, 750, 1000, 1500, 2000, 3000, 4000, 6000, 8000)
 FLAT = EarProgram(g50_ddb=(100,) * 10, g65_ddb=(100,) * 10, g80_ddb=(100,) * 10, mpo_ddb=(1_000,) * 10)
@@ -62,6 +63,12 @@ class Heard:
             ("InAidChanged", InAidChanged, self.in_aid),
         ):
             hub.on(target, appender(into), kind)
+        hub.on("ConsentAsked", agree, ConsentAsked)
+
+
+async def agree(_: ConsentAsked) -> ConsentAnswer:
+    """The patient says yes."""
+    return ConsentAnswer(accepted=True)
 
 
 def appender(into: list[Any]) -> Callable[[Any], Awaitable[None]]:
@@ -75,6 +82,16 @@ async def lease(fitter: HubClient, session: str = "s1") -> LeaseAnswer:
     answer = await fitter.ask("AcquireLease", AcquireLease(device="d1", session=session), answer=LeaseAnswer)
     assert isinstance(answer, LeaseAnswer), answer
     return answer
+
+
+async def live(fitter: HubClient, session: str = "s1") -> LeaseAnswer:
+    """A lease under which live work has begun: the phone is attached and its patient agrees."""
+    leased = await lease(fitter, session)
+    request = SetMode(device="d1", mode="advanced", reason="a visit", fence=leased.fence)
+    answer = await fitter.ask("SetMode", request, answer=ModeAnswer)
+    assert isinstance(answer, ModeAnswer), answer
+    assert (answer.mode, answer.state) == ("advanced", "live")
+    return leased
 
 
 def change(leased: LeaseAnswer, *ops: PatchOp, key: str = "k1", **options: Any) -> Submit:

@@ -36,6 +36,7 @@ from tests.signaling.care import (
     apply,
     change,
     lease,
+    live,
     louder,
     report,
     submit,
@@ -62,7 +63,7 @@ async def test_one_change_from_lease_to_settled(connect: Connect, house: House) 
     attached = await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
     assert isinstance(attached, AttachAnswer)
     assert attached.resume == "ok"
-    leased = await lease(ann)
+    leased = await live(ann)
     assert leased.phone.online
     assert isinstance(leased.head, msgspec.Struct)
     assert leased.head.content == CONTENT
@@ -93,7 +94,7 @@ async def test_a_retry_gets_the_first_answer_and_changes_nothing(connect: Connec
     heard = Heard()
     ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=heard)
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    leased = await lease(ann)
+    leased = await live(ann)
     first = await submit(ann, change(leased))
     assert isinstance(first, SubmitAnswer)
     assert await submit(ann, change(leased)) == first
@@ -117,9 +118,9 @@ async def test_a_lease_has_one_holder_and_a_new_holder_a_higher_fence(connect: C
 
 async def test_a_change_waits_for_a_phone_that_is_away_and_is_offered_again_after_a_cut(connect: Connect) -> None:
     ann = await connect("ann", "clinician")
-    phone = await connect("pat", "device")
+    phone = await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    leased = await lease(ann)
+    leased = await live(ann)
     await phone.stop()
     await eventually_offline(ann)
     assert isinstance(await submit(ann, change(leased)), SubmitAnswer)
@@ -158,7 +159,7 @@ async def test_the_newest_phone_wins_and_the_older_one_is_ended(connect: Connect
     assert isinstance(answer, AttachAnswer)
     assert answer.generation == 2
     await eventually(lambda: old.state.value == "closed")
-    await submit(ann, change(await lease(ann)))
+    await submit(ann, change(await live(ann)))
     await eventually(lambda: new_heard.offers)
     assert old_heard.offers == []
 
@@ -179,7 +180,7 @@ async def test_a_lie_about_the_read_back_is_recorded_as_a_failure(connect: Conne
     ann = await connect("ann", "clinician", heard=fitter_heard)
     phone = await connect("pat", "device", heard=heard)
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    await submit(ann, change(await lease(ann)))
+    await submit(ann, change(await live(ann)))
     await eventually(lambda: heard.offers)
     offer = heard.offers[0]
     await phone.ask("Report", report(offer, 1, "received"), answer=ReportAnswer)
@@ -195,7 +196,7 @@ async def test_a_delivery_can_be_asked_for_from_acceptance_to_its_end(connect: C
     ann = await connect("ann", "clinician")
     phone = await connect("pat", "device", heard=heard)
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    accepted = await submit(ann, change(await lease(ann)))
+    accepted = await submit(ann, change(await live(ann)))
     assert isinstance(accepted, SubmitAnswer)
     query = DeliveryQuery(device="d1", epoch=accepted.epoch, seq=accepted.seq)
     await eventually(lambda: heard.offers)
@@ -219,9 +220,9 @@ async def test_a_change_that_expires_is_told_and_the_next_one_flows(connect: Con
     """Its phone is away: an end is a recorded outcome, never silence."""
     heard = Heard()
     ann = await connect("ann", "clinician", heard=heard)
-    phone = await connect("pat", "device")
+    phone = await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    leased = await lease(ann)
+    leased = await live(ann)
     await phone.stop()
     await eventually_offline(ann)
     accepted = await submit(ann, change(leased, expires_in_s=1))

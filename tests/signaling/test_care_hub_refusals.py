@@ -25,7 +25,7 @@ from protocol.contract.fitting import (
     SubmitAnswer,
 )
 from tests.eventually import eventually
-from tests.signaling.care import BANDS_HZ, CLAIM, CONTENT, Connect, Heard, change, lease, louder, report, submit
+from tests.signaling.care import BANDS_HZ, CLAIM, CONTENT, Connect, Heard, change, lease, live, louder, report, submit
 from tests.signaling.conftest import House
 
 
@@ -48,7 +48,7 @@ async def test_every_refusal_is_a_result_with_a_code(
     heard = Heard()
     ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=heard)
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    leased = await lease(ann)
+    leased = await live(ann)
     refused = await submit(ann, change(leased, **options))
     assert isinstance(refused, Failure), refused
     assert refused.error.code == code
@@ -62,9 +62,9 @@ async def test_every_refusal_is_a_result_with_a_code(
 
 async def test_the_lease_of_another_lets_nobody_else_write(connect: Connect) -> None:
     ann, abe = await connect("ann", "clinician"), await connect("abe", "clinician")
-    phone = await connect("pat", "device")
+    phone = await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    request = change(await lease(ann))
+    request = change(await live(ann))
     for refused in (await submit(abe, request), await abe.ask("Check", request, answer=CheckAnswer)):
         assert isinstance(refused, Failure)
         assert refused.error.code == "lease_lost"
@@ -78,7 +78,7 @@ async def test_a_first_fit_is_only_the_first_change_ever(connect: Connect) -> No
     heard = Heard()
     ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=heard)
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    await submit(ann, change(await lease(ann)))
+    await submit(ann, change(await live(ann)))
     await eventually(lambda: heard.offers)
     rejected = report(heard.offers[0], 1, "rejected", ear="right", code="E_BASE")
     await phone.ask("Report", rejected, answer=ReportAnswer)
@@ -92,9 +92,9 @@ async def test_a_first_fit_is_only_the_first_change_ever(connect: Connect) -> No
 
 
 async def test_check_says_what_submit_would_and_changes_nothing(connect: Connect) -> None:
-    ann, phone = await connect("ann", "clinician"), await connect("pat", "device")
+    ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    leased = await lease(ann)
+    leased = await live(ann)
     checked = await ann.ask("Check", change(leased), answer=CheckAnswer)
     assert isinstance(checked, CheckAnswer)
     refused = await ann.ask("Check", change(leased, *louder(60)), answer=CheckAnswer)
@@ -119,9 +119,9 @@ async def test_check_says_what_submit_would_and_changes_nothing(connect: Connect
 async def test_a_malformed_change_is_an_error_of_the_call_that_names_the_place(
     connect: Connect, change_of: dict[str, Any], says: str
 ) -> None:
-    ann, phone = await connect("ann", "clinician"), await connect("pat", "device")
+    ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    request = msgspec.to_builtins(change(await lease(ann))) | change_of
+    request = msgspec.to_builtins(change(await live(ann))) | change_of
     request = {key: value for key, value in request.items() if value is not msgspec.UNSET}
     with pytest.raises(HubCallError) as refused:
         await ann.ask("Submit", request, answer=SubmitAnswer)
@@ -130,9 +130,9 @@ async def test_a_malformed_change_is_an_error_of_the_call_that_names_the_place(
 
 
 async def test_unknown_fields_are_refused_in_a_patch_but_elsewhere_only_counted(connect: Connect, house: House) -> None:
-    ann, phone = await connect("ann", "clinician"), await connect("pat", "device")
+    ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    request = msgspec.to_builtins(change(await lease(ann))) | {"mood": "good", "weather": {"rain": True}}
+    request = msgspec.to_builtins(change(await live(ann))) | {"mood": "good", "weather": {"rain": True}}
     assert isinstance(await ann.ask("Submit", request, answer=SubmitAnswer), SubmitAnswer)
     assert house.metric("auricle_unknown_fields_total") == 2
 
@@ -149,9 +149,9 @@ STRANGERS = [
 async def test_a_device_that_is_not_yours_looks_like_one_that_does_not_exist(
     connect: Connect, user: str, roles: tuple[str, ...], clinic: str
 ) -> None:
-    owner, phone = await connect("ann", "clinician"), await connect("pat", "device")
+    owner, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
-    request = change(await lease(owner))
+    request = change(await live(owner))
     stranger = await connect(user, *roles, clinic=clinic)
     is_phone = "device" in roles
     theirs: list[tuple[str, Any]] = [("GetDevice", DeviceQuery(device="d1"))]

@@ -58,7 +58,26 @@ def test_a_rule_with_a_relation_must_name_the_object() -> None:
 
 
 # Who may call what on the care hub, each cell written out: a change of the policy must change this table.
+FITTER: Mapping[str, Relation] = {"clinician": Relation.ASSIGNED}
+QUIETER: Mapping[str, Relation] = {
+    "clinician": Relation.ASSIGNED,
+    "patient": Relation.OWN,
+    "device": Relation.OWN,
+}
 ALLOWED: Mapping[str, Mapping[str, Relation]] = {
+    "RenewLease": FITTER,
+    "ReleaseLease": FITTER,
+    "StealLease": FITTER,
+    "SetMode": FITTER,
+    "Save": FITTER,
+    "Cancel": FITTER,
+    "ReadBack": FITTER,
+    "Revert": FITTER,
+    "Undo": QUIETER,
+    "Stop": QUIETER,
+    "ReportDevice": {"device": Relation.OWN},
+    "AnswerConsent": {"patient": Relation.OWN},
+    "Heartbeat": dict.fromkeys(ROLES, Relation.ANY),
     "AcquireLease": {"clinician": Relation.ASSIGNED},
     "Check": {"clinician": Relation.ASSIGNED},
     "Submit": {"clinician": Relation.ASSIGNED},

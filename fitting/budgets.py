@@ -1,0 +1,160 @@
+"""What the budgets of K8 and K9 are counted from: the levels that a device held, and the lowest of them.
+
+Sessions and packages must not ratchet: what may be raised is counted from where the session began, from the
+last 10 seconds, and from the lowest value that was active in the last 7 days. This module turns a history of
+(time, content) into those levels. It must not know where a history is kept, nor what a budget is. Read
+``budgets`` first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from protocol.contract.base import Ear
+from protocol.contract.fitting import BAND_PATHS, Content, EarProgram
+
+from .limits import SESSION_WINDOW_S, WEEK_S
+from .model import BAND_FIELDS, band_values, ear_image, ear_program, ears_of
+
+__all__ = [
+    "NOTHING_KNOWN",
+    "Budgets",
+    "Held",
+    "Levels",
+    "Place",
+    "budgets",
+    "level_at",
+    "levels_of",
+    "lowest",
+    "lowest_since",
+    "was_active",
+]
+
+Place = tuple[int, Ear]
+Levels = Mapping[Place, EarProgram]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A content that the aids were given, or found to hold, at ``at_s``, until the next one.
+
+    ``begins``: it was set as a first fit that has come about, so earlier, lower values no longer count. A
+    read-back never begins anew: a fault or a foreign application could otherwise wind a budget up.
+    """
+
+    at_s: float
+    content: Content
+    begins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What K8 and K9 count from, per slot and ear; None where nothing is known, and then nothing may rise."""
+
+    session_base: Levels | None = None
+    lowest_10s: Levels | None = None
+    active: Levels | None = None
+    lowest_active_7d: Levels | None = None
+
+
+NOTHING_KNOWN: Final = Budgets()
+
+
+def budgets(
+    now_s: float,
+    *,
+    session: Sequence[Held] = (),
+    active: Sequence[Held] = (),
+) -> Budgets:
+    """The levels to count from at ``now_s``. Both histories are in the order of time, oldest first.
+
+    ``session``: what RAM held when the session began, then every content that was accepted since; empty when
+    there is no session. Of the contents in between only those of the last 10 seconds, and the one before them,
+    are looked at. ``active``: every content that NVM held in the last 7 days, the one in force at their
+    beginning included.
+    """
+    begun = _from_last_beginning(session)
+    in_nvm = _from_last_beginning(active)
+    return Budgets(
+        session_base=levels_of(begun[0].content) if begun else None,
+        lowest_10s=lowest_since(begun, now_s - SESSION_WINDOW_S),
+        active=levels_of(in_nvm[-1].content) if in_nvm else None,
+        lowest_active_7d=lowest_since(in_nvm, now_s - WEEK_S),
+    )
+
+
+def lowest_since(history: Sequence[Held], since_s: float) -> Levels | None:
+    """The lowest value of every level that was held at ``since_s`` or later; None without a history.
+
+    ``history`` is in the order of time and must reach back to ``since_s``, or to the beginning of everything.
+    """
+    begun = _from_last_beginning(history)
+    first = max((index for index, held in enumerate(begun) if held.at_s <= since_s), default=0)
+    return lowest(held.content for held in begun[first:]) if begun else None
+
+
+def lowest(contents: Iterable[Content]) -> Levels:
+    """The lowest value of each level over some contents, per slot and ear, of those with the last one's bands.
+
+    Other bands mean other aids: their levels cannot be compared.
+    """
+    found = list(contents)
+    least: dict[Place, EarProgram] = {}
+    for content in found:
+        if content.bands_hz != found[-1].bands_hz:
+            continue
+        for place, program in levels_of(content).items():
+            least[place] = _least(least[place], program) if place in least else program
+    return MappingProxyType(least)
+
+
+def levels_of(content: Content) -> Levels:
+    """What one content holds, per slot and ear."""
+    return MappingProxyType(
+        {
+            (program.slot, ear): part
+            for program in content.programs
+            for ear in ears_of(content)
+            if (part := ear_program(program, ear)) is not None
+        }
+    )
+
+
+def level_at(levels: Levels, place: Place) -> EarProgram | None:
+    """What a rise at a place is measured from; None when that ear is not known at all.
+
+    A slot that is new is measured from the lowest of the ear's other programs: whichever of them was being
+    heard, the new one is not louder by more than the rise.
+    """
+    if place in levels:
+        return levels[place]
+    others = [program for (_, ear), program in levels.items() if ear == place[1]]
+    return reduce(_least, others) if others else None
+
+
+def was_active(history: Iterable[Held], candidate: Content) -> bool:
+    """Whether each ear of ``candidate`` is to hold exactly what it held in one of the contents of ``history``."""
+    known = [held.content for held in history]
+    return all(
+        any(ear in ears_of(content) and ear_image(content, ear) == ear_image(candidate, ear) for content in known)
+        for ear in ears_of(candidate)
+    )
+
+
+def _from_last_beginning(history: Sequence[Held]) -> Sequence[Held]:
+    start = max((index for index, held in enumerate(history) if held.begins), default=0)
+    return history[start:]
+
+
+def _least(one: EarProgram, other: EarProgram) -> EarProgram:
+    least = {
+        BAND_FIELDS[path]: tuple(
+            min(pair) for pair in zip(band_values(one, path), band_values(other, path), strict=True)
+        )
+        for path in BAND_PATHS
+    }
+    return msgspec.structs.replace(one, **least)

@@ -1,0 +1,94 @@
+"""The pieces that a device's rows are made of, and how the pieces that are written down are made.
+
+Pure values and constructors. This module must not know what may follow what. Read ``Entry`` and ``Fresh`` first.
+"""
+
+from dataclasses import dataclass, field
+
+from msgspec import UnsetType
+
+from protocol.contract.base import Ear
+from protocol.contract.devices import DeliveryState
+from protocol.contract.fitting import Content, SafetySummary
+
+from .digest import content_digests
+from .log_values import Accepted, Delivery, LogEvent, Moment, Proposal, Revision
+
+__all__ = ["Entry", "Fresh", "KnownKey", "held_since", "read_revision", "revision_of"]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One delivery with what the log remembers beside it.
+
+    ``offered_to``: the generation of the last offer, ``asked_of`` that which was asked not to begin.
+    ``answered``: that phone has said something since.
+    ``seen``: the reports that counted. A phone that has lost its journal numbers them anew, so a number alone tells
+    nothing.
+    """
+
+    delivery: Delivery
+    offered_to: int = 0
+    asked_of: int = 0
+    answered: bool = False
+    seen: set[tuple[Ear | UnsetType, int, DeliveryState, str | UnsetType]] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """What an idempotency key stands for: one request, and the answer that it got."""
+
+    request_hash: str
+    answer: Accepted
+
+
+@dataclass(slots=True)
+class Fresh:
+    """What steps have added since a store last took it. ``events`` are numbered and chained.
+
+    ``deliveries`` are those that are new or have ended. ``is_hard``: it must be written down before anybody is told.
+    """
+
+    revisions: list[Revision] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    events: list[LogEvent] = field(default_factory=list)
+    keys: dict[str, KnownKey] = field(default_factory=dict)
+    is_hard: bool = False
+
+
+def held_since(held: tuple[Moment, ...], newest: Moment, window_s: float) -> tuple[Moment, ...]:
+    """A history with one more moment, without those that are older than the window.
+
+    The last one before the window was still in force when the window began, so it stays.
+    """
+    before = sum(moment.at_s <= newest.at_s - window_s for moment in held)
+    return (*held[max(0, before - 1) :], newest)
+
+
+def revision_of(proposal: Proposal, base: Revision, revision_id: str, now_s: float) -> Revision:
+    return Revision(
+        revision_id=revision_id,
+        parent=base.revision_id,
+        origin=proposal.origin,
+        author=proposal.author,
+        reason=proposal.reason,
+        content=proposal.content,
+        digests=proposal.digests,
+        safety=proposal.safety,
+        at_s=now_s,
+        vendor=proposal.vendor,
+    )
+
+
+def read_revision(content: Content, revision_id: str, parent: str, reason: str, now_s: float) -> Revision:
+    return Revision(
+        revision_id=revision_id,
+        parent=parent,
+        origin="readback",
+        author="",
+        reason=reason,
+        content=content,
+        digests=content_digests(content),
+        safety=SafetySummary(rules=()),
+        at_s=now_s,
+    )

@@ -1,0 +1,151 @@
+"""The lease and the live session in a device's log, as pure steps: who holds the device, and what ends that.
+
+Whether a lease may be had is decided in ``lease``; what a session may do, in ``mode``. Time is given, no store is
+known. Read ``acquire`` and ``end_session`` first.
+"""
+
+import math
+
+from protocol.contract.base import Refusal
+
+from .lease import Granted, Held, live, request
+from .log_commands import ask_back, fall_away
+from .log_rows import DeviceRows
+from .log_values import LeaseGranted, LeaseState, LiveSession, Moment, Released, SessionEnded, Stolen
+
+__all__ = ["acquire", "alive", "end_session", "lapse", "leave", "open_session", "release", "renew", "steal"]
+
+
+def acquire(rows: DeviceRows, now_s: float, *, session: str, holder: str) -> LeaseGranted | Refusal:
+    """See ``DeviceLog.acquire``."""
+    outcome = _request(rows, now_s, session=session, holder=holder)
+    if isinstance(outcome, Held):
+        return Refusal(
+            code="lease_held",
+            message="another session is fitting this device",
+            retryable=True,
+            retry_after_ms=math.ceil(outcome.remaining_s * 1_000),
+        )
+    return _grant(rows, now_s, outcome)
+
+
+def renew(rows: DeviceRows, now_s: float, *, session: str, holder: str, fence: int) -> LeaseGranted | Refusal:
+    """See ``DeviceLog.renew``."""
+    if fence != rows.fence:
+        return Refusal(code="fence_stale", message="another lease was granted since")
+    lease = live(rows.lease, now_s)
+    if lease is None or (lease.session, lease.holder) != (session, holder):
+        return Refusal(code="lease_lost", message="the lease has ended or is another's")
+    return acquire(rows, now_s, session=session, holder=holder)
+
+
+def release(
+    rows: DeviceRows, now_s: float, *, session: str, holder: str, fence: int, discard: bool
+) -> Released | Refusal:
+    """See ``DeviceLog.release``."""
+    held = renew(rows, now_s, session=session, holder=holder, fence=fence)
+    if isinstance(held, Refusal):
+        return held
+    if not discard and is_unsaved(rows):
+        return _unsaved()
+    ended = end_session(rows, now_s, cause="released", actor=holder)
+    rows.lease = None
+    rows.note("lease", "released", now_s, actor=holder)
+    return Released(ended)
+
+
+def steal(rows: DeviceRows, now_s: float, *, session: str, holder: str, reason: str) -> Stolen:
+    """See ``DeviceLog.steal``. The reason is kept with the event."""
+    lease = live(rows.lease, now_s)
+    if lease is None or (lease.session, lease.holder) == (session, holder):
+        outcome = _request(rows, now_s, session=session, holder=holder)
+        if isinstance(outcome, Granted):
+            return Stolen(_grant(rows, now_s, outcome))
+    ended = end_session(rows, now_s, cause="stolen", actor=holder)
+    rows.lease = None
+    rows.note("lease", "stolen", now_s, actor=holder, text=reason)
+    ttl_s = rows.limits.lease_ttl_s
+    rows.lease = LeaseState(holder, session, rows.fence + 1, now_s + ttl_s)
+    rows.fence += 1
+    rows.note("lease", "granted", now_s, actor=holder)
+    return Stolen(LeaseGranted(rows.fence, ttl_s, renewed=False), lease, ended)
+
+
+def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> LiveSession | Refusal:
+    """See ``DeviceLog.open_session``."""
+    lease = live(rows.lease, now_s)
+    if lease is None or (lease.fence, lease.holder) != (fence, holder):
+        return Refusal(code="lease_lost", message="the lease has ended or is another's, acquire it anew")
+    if rows.live is not None and rows.live.fence == fence:
+        return rows.live
+    if rows.head is None:
+        return Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
+    if rows.read_due or rows.pending or not rows.truth.holds(rows.head):
+        return Refusal(code="not_read_back", message="what the aids hold is not known yet", retryable=True)
+    moment = Moment(now_s, rows.head)
+    rows.live = LiveSession(fence, lease.session, holder, rows.head, now_s, (moment,))
+    rows.note("session", "live", now_s, actor=holder)
+    return rows.live
+
+
+def end_session(rows: DeviceRows, now_s: float, *, cause: str, actor: str) -> SessionEnded | None:
+    """End the live session if there is one; the lease stays as it is."""
+    session = rows.live
+    if session is None:
+        return None
+    restore = is_unsaved(rows)
+    rows.read_due |= restore
+    ended = fall_away(rows, now_s, code="E_USER_STOP", actor=actor)
+    volatile = [entry for entry in rows.entries.values() if entry.delivery.kind == "volatile"]
+    asked = tuple(entry.delivery for entry in volatile if ask_back(rows, entry, "cancelled"))
+    rows.live = None
+    rows.note("session", cause, now_s, actor=actor)
+    return SessionEnded(session, cause, restore, ended, asked)
+
+
+def leave(
+    rows: DeviceRows, now_s: float, *, cause: str, actor: str, fence: int | None, discard: bool
+) -> SessionEnded | Refusal | None:
+    """See ``DeviceLog.end_session``."""
+    if fence is not None and (rows.live is None or rows.live.fence != fence):
+        return Refusal(code="fence_stale", message="that session is over")
+    return end_session(rows, now_s, cause=cause, actor=actor) if discard or not is_unsaved(rows) else _unsaved()
+
+
+def lapse(rows: DeviceRows, now_s: float) -> SessionEnded | None:
+    """End the live session whose lease was not renewed in time; None when there is none such."""
+    lease = live(rows.lease, now_s)
+    if rows.live is None or (lease is not None and lease.fence == rows.live.fence):
+        return None
+    return end_session(rows, now_s, cause="lease_lost", actor="server")
+
+
+def alive(rows: DeviceRows, now_s: float) -> tuple[LiveSession, float] | None:
+    """The live session with the seconds that its lease still has; only this feeds a phone's dead-man."""
+    lease = live(rows.lease, now_s)
+    if rows.live is None or lease is None or lease.fence != rows.live.fence:
+        return None
+    return rows.live, lease.until_s - now_s
+
+
+def is_unsaved(rows: DeviceRows) -> bool:
+    """Whether the aids may hold what was tried in the session and not saved."""
+    return rows.live is not None and (bool(rows.pending) or not rows.truth.is_saved(rows.aids))
+
+
+def _request(rows: DeviceRows, now_s: float, *, session: str, holder: str) -> Granted | Held:
+    ttl_s = rows.limits.lease_ttl_s
+    return request(rows.lease, fence=rows.fence, session=session, holder=holder, now_s=now_s, ttl_s=ttl_s)
+
+
+def _grant(rows: DeviceRows, now_s: float, outcome: Granted) -> LeaseGranted:
+    rows.lease, rows.fence = outcome.lease, outcome.lease.fence
+    if outcome.renewed:
+        rows.touch()
+    else:
+        rows.note("lease", "granted", now_s, actor=outcome.lease.holder)
+    return LeaseGranted(rows.fence, rows.limits.lease_ttl_s, outcome.renewed)
+
+
+def _unsaved() -> Refusal:
+    return Refusal(code="unsaved", message="what was tried is not saved: save it, or say that it may be lost")

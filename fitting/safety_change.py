@@ -1,0 +1,193 @@
+"""What the safety kernel is asked about, as values: a change, and everything that a rule needs to judge it.
+
+The kernel is pure, so whoever asks brings along what is on file, what the aids held before and which clinic's
+limits hold. What is not known is judged more strictly, never less. This module must not know a rule. Read
+``Change``, then ``SafetyContext``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
+from protocol.contract.base import Ear
+from protocol.contract.fitting import BandPath, Content, DeliveryKind, EarProgram, Finding, Mode
+
+from .audiogram import Audiogram
+from .budgets import NOTHING_KNOWN, Budgets, Levels, Place, level_at, levels_of
+from .capability import CapabilitySheet
+from .limits import GAIN_PATHS, KERNEL_LIMITS, ClinicLimits
+from .model import band_values
+
+__all__ = ["Change", "ChangeOrigin", "Over", "Part", "PerBand", "SafetyContext", "parts", "whole"]
+
+ChangeOrigin = Literal["fitting", "first_fit", "readback", "rollback"]
+PerBand = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyContext:
+    """What is known beside the two contents. The defaults are what nothing is known of.
+
+    ``reason``: what the author typed; blank counts as none. Without it K3 keeps to the smaller margin, and K10
+    refuses to take more than 10 dB away.
+    ``budgets``: what K8 and K9 count from (``budgets.budgets``). What is None there allows no rise.
+    ``audiogram``: on file for the patient. Without it K3 allows no MPO to rise, and K11 no excuse.
+    ``loudness_ddb``: measured uncomfortable levels per ear and band, tenths of dB SPL in the reference of the
+    MPO; None for a band that was not measured, where the audiogram decides.
+    ``max_stable_gain_ddb``: of the newest feedback measurement per slot and ear, per band; None for a band
+    that was not measured. Without it what the aid's program holds counts, and without that Standard mode
+    raises no gain (K6).
+    ``restores_active``: the candidate was active before, exactly (``budgets.was_active``): exempt from K7 to K9.
+    ``red_flags``: signs on file that need a physician and that no professional has dismissed: Standard mode
+    raises nothing. The one field whose absence is no unknown: nobody has reported any.
+    ``limits``: of the clinic.
+    """
+
+    reason: str = ""
+    budgets: Budgets = NOTHING_KNOWN
+    audiogram: Audiogram | None = None
+    loudness_ddb: Mapping[Ear, PerBand] = field(default_factory=lambda: MappingProxyType({}))
+    max_stable_gain_ddb: Mapping[Place, PerBand] = field(default_factory=lambda: MappingProxyType({}))
+    restores_active: bool = False
+    red_flags: bool = False
+    limits: ClinicLimits = KERNEL_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to become of a device: ``candidate`` in place of ``base``.
+
+    ``base`` is what the change is written over, the newest accepted content, None before the first read-back;
+    for a ``Save`` both are what RAM holds. ``kind`` is ``volatile`` for RAM only, ``persist`` when NVM is
+    written.
+    """
+
+    base: Content | None
+    candidate: Content
+    sheets: Mapping[Ear, CapabilitySheet]
+    origin: ChangeOrigin
+    mode: Mode
+    kind: DeliveryKind = "persist"
+    context: SafetyContext = field(default_factory=SafetyContext)
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """By how much something is above its ceiling, and whether that is worse than it was."""
+
+    excess: int
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One ear of one program: what it is to be, and what it was.
+
+    ``old`` is None for a slot or an ear that was not there. ``before`` is what a rise is measured from: ``old``,
+    or for a new slot the lowest of the ear's other programs; None for a new ear.
+    """
+
+    ear: Ear
+    slot: int
+    new: EarProgram
+    old: EarProgram | None
+    before: EarProgram | None
+    sheet: CapabilitySheet
+    bands_hz: tuple[int, ...]
+
+    @property
+    def sheet_name(self) -> str:
+        """The capability sheet as a source of a limit."""
+        return f"capability sheet {self.sheet.model}"
+
+    def at(self, levels: Levels | None) -> EarProgram | None:
+        """What ``levels`` hold for this part; None when that is not known, or is of other aids."""
+        known = level_at(levels, (self.slot, self.ear)) if levels is not None else None
+        return known if known is not None and len(known.mpo_ddb) == len(self.bands_hz) else None
+
+    def rises(self, path: BandPath, band: int) -> bool:
+        """Whether a value is higher than it was; what was not there has risen."""
+        return self.old is None or band_values(self.new, path)[band] > band_values(self.old, path)[band]
+
+    def lowered(self, band: int) -> bool:
+        """Whether all three gains are lower than they were, or at the aid's least already, and the MPO no higher."""
+        if self.old is None or self.rises("mpoDdb", band):
+            return False
+        least = self.sheet.gain_min_ddb
+        gains = [(band_values(self.old, path)[band], band_values(self.new, path)[band]) for path in GAIN_PATHS]
+        return all(new < before or new == before == least for before, new in gains)
+
+    def ceilings(self, levels: EarProgram | None, band: int, rise: int) -> tuple[int, int, int]:
+        """The three gains of a band in ``levels``, each with ``rise`` on top; the aid's least when None."""
+        if levels is None:
+            return (self.sheet.gain_min_ddb,) * 3
+        g50, g65, g80 = (band_values(levels, path)[band] + rise for path in GAIN_PATHS)
+        return g50, g65, g80
+
+    def gain_over(self, band: int, ceilings: tuple[int, int, int]) -> "Over | None":
+        """How far the gains of a band are above their ceilings, the worst of the three; None when none is.
+
+        A gain that is above its ceiling and not above what it was is no reason to refuse.
+        """
+        values = zip(GAIN_PATHS, ceilings, strict=True)
+        found = [
+            Over(excess, self.rises(path, band))
+            for path, ceiling in values
+            if (excess := band_values(self.new, path)[band] - ceiling) > 0
+        ]
+        return max(found, key=lambda over: (over.refused, over.excess), default=None)
+
+    def finding(
+        self,
+        rule: str,
+        text: str,
+        source: str,
+        *,
+        band: int | UnsetType = UNSET,
+        value: int | UnsetType = UNSET,
+        limit: int | UnsetType = UNSET,
+        refused: bool = True,
+    ) -> Finding:
+        """A refusal, or else a warning, about this part; ``source`` says where its limit comes from."""
+        slot = f"slot {self.slot} " if self.slot > 1 else ""
+        place = f"{self.ear} " if band is UNSET else f"{self.ear} {self.bands_hz[band]} Hz "
+        return Finding(
+            rule=rule,
+            severity="refuse" if refused else "warn",
+            message=f"{rule}: {slot}{place}{text} ({source})",
+            source=source,
+            ear=self.ear,
+            band=band,
+            value=value,
+            limit=limit,
+        )
+
+
+def parts(change: Change) -> Iterator[Part]:
+    """Every ear of every program of a well-formed candidate."""
+    base = levels_of(change.base) if change.base is not None else {}
+    for place, new in levels_of(change.candidate).items():
+        slot, ear = place
+        yield Part(
+            ear=ear,
+            slot=slot,
+            new=new,
+            old=base.get(place),
+            before=level_at(base, place),
+            sheet=change.sheets[ear],
+            bands_hz=change.candidate.bands_hz,
+        )
+
+
+def whole(rule: str, text: str, source: str, *, ear: Ear | UnsetType = UNSET, refused: bool = True) -> Finding:
+    """A finding about the change as a whole, or about one ear of it."""
+    return Finding(
+        rule=rule,
+        severity="refuse" if refused else "warn",
+        message=f"{rule}: {text} ({source})",
+        source=source,
+        ear=ear,
+    )

@@ -1,0 +1,167 @@
+"""Safety rules K7 to K9: how far gain and output may rise, at once, in a session, and by a package.
+
+This module must not know when a rule holds (``safety``), what is too loud in itself (``safety_levels``), nor
+where the levels that are counted from are kept. Read ``k7``, then ``k8`` and ``k9``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from protocol.contract.fitting import BAND_PATHS, EarProgram, Finding
+
+from .limits import ENGINEERING, GAIN_PATHS, ClinicLimits, decibel
+from .model import band_values
+from .safety_change import Change, Over, Part, parts
+
+__all__ = ["k7", "k8", "k9"]
+
+_WEEK = "lowest active value of the last 7 days"
+_NOTICED = "noticeable difference, Caswell-Midwinter and Whitmer 2019"
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """At most ``limit`` over ``levels``; ``when`` and ``source`` say it to a person."""
+
+    rule: str
+    levels: EarProgram
+    limit: int
+    when: str
+    source: str
+
+
+def k7(change: Change) -> tuple[Finding, ...]:
+    """One live change raises gain by at most 3 dB in a band, 2 dB when all bands move, and MPO by 3 dB."""
+    limits = change.context.limits
+    findings: list[Finding] = []
+    for part in parts(change):
+        if part.before is None:
+            text = "holds nothing that a rise could be measured from: begin with a first fit"
+            findings.append(part.finding("K7", text, "nothing read back"))
+            continue
+        every = _all_bands_move(part, part.before)
+        name = "live_rise_all_bands_ddb" if every else "live_rise_ddb"
+        when = "at once when all bands move" if every else "at once"
+        limit: int = getattr(limits, name)
+        findings += _gain(part, _Budget("K7", part.before, limit, when, limits.source(name, _NOTICED)))
+        name, limit = "live_mpo_rise_ddb", limits.live_mpo_rise_ddb
+        findings += _mpo(part, _Budget("K7", part.before, limit, "at once", limits.source(name, ENGINEERING)))
+    return tuple(findings)
+
+
+def k8(change: Change) -> tuple[Finding, ...]:
+    """A session raises gain by at most 6 dB per band in 10 s and 12 dB in all, MPO by 6 dB in all.
+
+    Counted from where the session began, and from the lowest that was active in the last 7 days. An aid that
+    keeps what it was given when its link is lost is raised by at most 3 dB in a session.
+    """
+    findings: list[Finding] = []
+    for part in parts(change):
+        known, limits = change.context.budgets, change.context.limits
+        window, begun, week = part.at(known.lowest_10s), part.at(known.session_base), part.at(known.lowest_active_7d)
+        if window is None or begun is None or week is None:
+            findings += _unknown(part, "K8", "as it is not known where the session began and what was active")
+            continue
+        source = limits.source("window_rise_ddb", "last 10 seconds")
+        findings += _gain(part, _Budget("K8", window, limits.window_rise_ddb, "in 10 s", source))
+        limit, source = _session_limit(part, limits, "session_rise_ddb")
+        findings += _gain(part, _Budget("K8", begun, limit, "in a session", source))
+        limit, source = _session_limit(part, limits, "session_mpo_rise_ddb")
+        findings += _mpo(part, _Budget("K8", begun, limit, "in a session", source))
+        source = limits.source("session_rise_ddb", _WEEK)
+        findings += _gain(part, _Budget("K8", week, limits.session_rise_ddb, "in 7 days", source))
+        source = limits.source("session_mpo_rise_ddb", _WEEK)
+        findings += _mpo(part, _Budget("K8", week, limits.session_mpo_rise_ddb, "in 7 days", source))
+    return tuple(findings)
+
+
+def k9(change: Change) -> tuple[Finding, ...]:
+    """A package raises gain by at most 5 dB per band and 3 dB on average over what is active, and no MPO.
+
+    Counted from the lowest that was active in the last 7 days too. Falls do not pay for rises.
+    """
+    findings: list[Finding] = []
+    for part in parts(change):
+        known, limits = change.context.budgets, change.context.limits
+        active, week = part.at(known.active), part.at(known.lowest_active_7d)
+        if active is None or week is None:
+            findings += _unknown(part, "K9", "as it is not known what is active")
+            continue
+        for levels, when, origin in ((active, "by a package", "active in the aid"), (week, "in 7 days", _WEEK)):
+            source = limits.source("package_rise_ddb", origin)
+            findings += _gain(part, _Budget("K9", levels, limits.package_rise_ddb, when, source))
+            source = limits.source("package_mean_rise_ddb", origin)
+            findings += _mean(part, _Budget("K9", levels, limits.package_mean_rise_ddb, when, source))
+            findings += _mpo(part, _Budget("K9", levels, 0, when, origin))
+    return tuple(findings)
+
+
+def _session_limit(part: Part, limits: ClinicLimits, name: str) -> tuple[int, str]:
+    limit: int = getattr(limits, name)
+    if part.sheet.reverts_on_link_loss or limit <= limits.unreverted_rise_ddb:
+        return limit, limits.source(name, "session base")
+    return limits.unreverted_rise_ddb, limits.source("unreverted_rise_ddb", part.sheet_name)
+
+
+def _all_bands_move(part: Part, before: EarProgram) -> bool:
+    by_path = [zip(band_values(before, path), band_values(part.new, path), strict=True) for path in GAIN_PATHS]
+    return all(max(new - old for old, new in band) for band in zip(*by_path, strict=True))
+
+
+def _gain(part: Part, budget: _Budget) -> Iterator[Finding]:
+    for band in range(len(part.bands_hz)):
+        over = part.gain_over(band, part.ceilings(budget.levels, band, budget.limit))
+        if over is not None:
+            yield _rise(part, budget, "gain", over, band)
+
+
+def _mpo(part: Part, budget: _Budget) -> Iterator[Finding]:
+    for band, (old, new) in enumerate(zip(budget.levels.mpo_ddb, part.new.mpo_ddb, strict=True)):
+        if new > old + budget.limit:
+            over = Over(new - old - budget.limit, part.rises("mpoDdb", band))
+            yield _rise(part, budget, "maximum output", over, band)
+
+
+def _rise(part: Part, budget: _Budget, name: str, over: Over, band: int) -> Finding:
+    value, limit = over.excess + budget.limit, budget.limit
+    text = f"{name} may rise by at most {decibel(limit)} dB {budget.when}, asked for {decibel(value)} dB"
+    return part.finding(budget.rule, text, budget.source, band=band, value=value, limit=limit, refused=over.refused)
+
+
+def _mean(part: Part, budget: _Budget) -> Iterator[Finding]:
+    """At most one finding: the level at which the bands rise most on average."""
+    bands, limit = len(part.bands_hz), budget.limit
+    found = []
+    for path in GAIN_PATHS:
+        held = band_values(budget.levels, path)
+        rise = _sum_of_rises(held, band_values(part.new, path))
+        if rise > limit * bands:
+            before = None if part.old is None else _sum_of_rises(held, band_values(part.old, path))
+            found.append(Over(rise, before is None or rise > before))
+    worst = max(found, key=lambda over: (over.refused, over.excess), default=None)
+    if worst is not None:
+        # Rounded up, so that a mean just over the limit does not read as the limit.
+        value = -(-worst.excess // bands)
+        text = f"gain may rise by at most {decibel(limit)} dB {budget.when} on average, asked for {decibel(value)} dB"
+        yield part.finding(budget.rule, text, budget.source, value=value, limit=limit, refused=worst.refused)
+
+
+def _sum_of_rises(old: tuple[int, ...], new: tuple[int, ...]) -> int:
+    return sum(max(0, b - a) for a, b in zip(old, new, strict=True))
+
+
+def _unknown(part: Part, rule: str, why: str) -> Iterator[Finding]:
+    """Nothing may rise: the first band that does, and by how much."""
+    for band in range(len(part.bands_hz)):
+        if any(part.rises(path, band) for path in BAND_PATHS):
+            value = UNSET if part.old is None else max(_rises(part.old, part.new, band))
+            yield part.finding(
+                rule, f"nothing may be raised, {why}", "nothing on record", band=band, value=value, limit=0
+            )
+            return
+
+
+def _rises(old: EarProgram, new: EarProgram, band: int) -> list[int]:
+    return [band_values(new, path)[band] - band_values(old, path)[band] for path in BAND_PATHS]

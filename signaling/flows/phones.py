@@ -1,0 +1,170 @@
+"""The phones that are attached here, by the device that each carries, and the ways to reach them and their fitters.
+
+One phone carries a device at a time, and the newest wins. A phone of another pod is reached over the backplane, at
+most once: what must arrive is asked of the log again. Knows no delivery and no session.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from fitting.mode import Signs
+from protocol.contract.base import Ear
+from protocol.contract.devices import InAid, InAidChanged
+from protocol.contract.sessions import Heartbeat, ReadBackNow, RevertNow
+from protocol.signalr.messages import Invocation
+from signaling.backplane import Backplane
+from signaling.hub import Caller
+from signaling.lifetime import LifetimeManager
+from signaling.outbound import Outbound
+
+__all__ = ["Phone", "Phones", "device_group"]
+
+_RTT_SAMPLES: Final = 20
+# What may be relayed to a phone of another pod.
+_RELAYED: Final[dict[str, type[msgspec.Struct]]] = {"RevertNow": RevertNow, "ReadBackNow": ReadBackNow}
+
+
+@dataclass(slots=True)
+class Phone:
+    """The connection that carries a device's aids, and what it told of itself.
+
+    ``settled``: it was told that all deliveries up to this one have ended. ``heard_s`` is on the monotonic clock,
+    ``background_since_s`` too, None while the app is in the foreground.
+    """
+
+    caller: Caller
+    generation: int
+    settled: int
+    heard_s: float
+    background_since_s: float | None = None
+    battery: int | None = None
+    rtts_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
+
+    def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
+        """The phone says that it is there, and how it stands with it."""
+        self.heard_s = now_s
+        if heartbeat.foreground:
+            self.background_since_s = None
+        elif self.background_since_s is None:
+            self.background_since_s = now_s
+        if isinstance(heartbeat.battery, int):
+            self.battery = heartbeat.battery
+        if isinstance(heartbeat.rtt_ms, int):
+            self.rtts_ms.append(heartbeat.rtt_ms)
+
+    def signs(self, now_s: float, fitter_silent_s: float = 0.0) -> Signs:
+        """What is known of it now."""
+        ordered = sorted(self.rtts_ms)
+        return Signs(
+            phone_silent_s=now_s - self.heard_s,
+            fitter_silent_s=fitter_silent_s,
+            background_s=None if self.background_since_s is None else now_s - self.background_since_s,
+            battery_percent=self.battery,
+            rtt_p95_ms=ordered[-(-95 * len(ordered) // 100) - 1] if ordered else None,
+        )
+
+
+class Phones:
+    """The phones of this pod, by device. ``on_wake`` is called when another pod has something for one of them."""
+
+    def __init__(
+        self,
+        *,
+        lifetime: LifetimeManager,
+        backplane: Backplane,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._lifetime = lifetime
+        self._backplane = backplane
+        self._monotonic = monotonic
+        self._phones: dict[str, Phone] = {}
+
+    def listen(self, device: str, on_wake: Callable[[], None]) -> None:
+        """Hear what other pods have for the device; comes before its log is read."""
+        self._backplane.subscribe(_channel(device), lambda payload: self._heard(device, payload, on_wake))
+
+    def carry(self, device: str, phone: Phone) -> None:
+        """From now on this phone carries the device; an older connection of it is ended."""
+        older = self._phones.get(device)
+        if older is not None and older.caller.connection_id != phone.caller.connection_id:
+            older.caller.abort()
+        self._phones[device] = phone
+
+    def get(self, device: str) -> Phone | None:
+        """The phone that carries the device, if it is attached here."""
+        return self._phones.get(device)
+
+    def of(self, device: str, caller: Caller) -> Phone | None:
+        """The phone that carries the device, if it is this caller."""
+        phone = self._phones.get(device)
+        return phone if phone is not None and phone.caller.connection_id == caller.connection_id else None
+
+    def drop(self, connection_id: str) -> Iterator[tuple[str, Phone]]:
+        """A connection is gone: the devices that it carried are carried by nobody here."""
+        for device, phone in tuple(self._phones.items()):
+            if phone.caller.connection_id == connection_id:
+                del self._phones[device]
+                self._backplane.unsubscribe(_channel(device))
+                yield device, phone
+
+    def forget(self, device: str) -> None:
+        """Nobody attached after all."""
+        if device not in self._phones:
+            self._backplane.unsubscribe(_channel(device))
+
+    def all(self) -> tuple[tuple[str, Phone], ...]:
+        """Every device with its phone, as they are now."""
+        return tuple(self._phones.items())
+
+    def send(self, device: str, target: str, payload: RevertNow | ReadBackNow) -> bool:
+        """Tell the phone of a device, wherever it is; whether it is attached here."""
+        phone = self._phones.get(device)
+        if phone is not None:
+            phone.caller.send(target, payload)
+            return True
+        self._backplane.publish(_channel(device), lambda: msgspec.msgpack.encode((target, payload)))
+        return False
+
+    def wake(self, device: str) -> None:
+        """The log has something new for a device that another pod may carry."""
+        self._backplane.publish(_channel(device), lambda: b"")
+
+    def tell_fitters(self, device: str, target: str, payload: object) -> None:
+        """Tell everybody who watches the device, anywhere."""
+        self._lifetime.send_group(device_group(device), Outbound(Invocation(target=target, arguments=(payload,))))
+
+    def tell_in_aid(self, device: str, ears: tuple[Ear, ...], in_aid: InAid) -> None:
+        """Tell those who watch what the aids hold now."""
+        for ear in ears:
+            truth: Any = getattr(in_aid, ear)
+            if truth is not msgspec.UNSET:
+                change = InAidChanged(
+                    device=device, ear=ear, ram=truth.ram, nvm=truth.nvm, cause=truth.cause, at=truth.at
+                )
+                self.tell_fitters(device, "InAidChanged", change)
+
+    def now_s(self) -> float:
+        """The clock that silence is measured with."""
+        return self._monotonic()
+
+    def _heard(self, device: str, payload: bytes, on_wake: Callable[[], None]) -> None:
+        if not payload:
+            on_wake()
+            return
+        target, told = msgspec.msgpack.decode(payload, type=tuple[str, msgspec.Raw])
+        phone, kind = self._phones.get(device), _RELAYED.get(target)
+        if phone is not None and kind is not None:
+            phone.caller.send(target, msgspec.msgpack.decode(told, type=kind))
+
+
+def device_group(device: str) -> str:
+    """The group of those who watch a device; named by the server, never by a client."""
+    return f"device:{device}"
+
+
+def _channel(device: str) -> str:
+    return f"phone:{device}"
