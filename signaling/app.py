@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from fitting.signing import OfferSigner
 
 from .auth import DevTokens
 from .backplane import Backplane, MemoryBackplane, MemoryBus
-from .config import Config
+from .config import Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
@@ -27,6 +27,7 @@ from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
 from .health import Readiness, register_health
 from .hub import Hub
+from .hub_clients import HubClients
 from .hub_server import HubServer
 from .hubs.care_hub import CareHub
 from .hubs.conformance_hub import ConformanceHub
@@ -58,9 +59,9 @@ PARTS: Final = web.AppKey("parts", Parts)
 
 @dataclass(frozen=True, slots=True)
 class _Care:
-    """The care hub, and what of it is looked at as time passes."""
+    """The care hub's server, and what of it is looked at as time passes."""
 
-    hub: CareHub
+    server: HubServer
     delivery: DeliveryFlow
     session: SessionFlow
 
@@ -104,9 +105,10 @@ class _Assembly:
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups)
 
-    def care(self, lifetime: LifetimeManager) -> "_Care":
+    def care(self) -> "_Care":
         config = self.config
-        phones = Phones(lifetime=lifetime, backplane=self.backplane, monotonic=self.monotonic)
+        lifetime = self.lifetime(CareHub.name)
+        phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
         delivery = DeliveryFlow(
             log=self.device_log,
             devices=self.devices,
@@ -147,15 +149,18 @@ class _Assembly:
             phones=phones,
             verifier=self.verifier,
         )
-        return _Care(hub, delivery, session)
+        return _Care(self.hub_server(hub, lifetime), delivery, session)
 
-    def hub_server(self, hub: Hub, lifetime: LifetimeManager) -> HubServer:
+    def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
+        if lifetime is None:
+            lifetime = self.lifetime(hub.name)
+        hub.on_serving(HubClients(lifetime))
         return HubServer(
             hub,
             config=self.config,
             dispatcher=Dispatcher(
                 hub,
-                grants=self.grants,
+                grants=self.grants if hub.grants is None else hub.grants,
                 log=self.log,
                 metrics=self.metrics,
                 max_streams=self.config.max_streams,
@@ -178,21 +183,23 @@ def create_app(
     *,
     signing_key: bytes,
     log: LogBook,
+    hubs: Sequence[Hub] = (),
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> web.Application:
-    """The whole server as an aiohttp application.
+    """The whole server as an aiohttp application; ``hubs`` are served beside the care hub.
 
     Raises:
         IncompletePolicy: a method or route has no rule.
+        ConfigError: a hub has no name or path, or that of another.
     """
-    parts = _Assembly(config, signing_key, log, clock, monotonic)
-    lifetime = parts.lifetime(CareHub.name)
-    care = parts.care(lifetime)
-    servers = [parts.hub_server(care.hub, lifetime)]
     if config.conformance:
         log.conformance_on()
-        servers.append(parts.hub_server(ConformanceHub(), parts.lifetime(ConformanceHub.name)))
+        hubs = (*hubs, ConformanceHub())
+    _check_distinct((CareHub, *hubs))
+    parts = _Assembly(config, signing_key, log, clock, monotonic)
+    care = parts.care()
+    servers = [care.server, *map(parts.hub_server, hubs)]
     routes = [parts.routes(server) for server in servers]
 
     app = web.Application(middlewares=[problem_middleware(log)], client_max_size=config.max_body_bytes)
@@ -203,6 +210,20 @@ def create_app(
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app
+
+
+def _check_distinct(hubs: Sequence[Hub | type[Hub]]) -> None:
+    """Names are channels and metrics, paths are routes: two hubs with one of them would hear each other's messages."""
+    for what in ("name", "path"):
+        seen: set[object] = set()
+        for hub in hubs:
+            value = getattr(hub, what, None)
+            who = hub.__name__ if isinstance(hub, type) else type(hub).__name__
+            if not value:
+                raise ConfigError(f"{who}: a hub needs a {what}")
+            if value in seen:
+                raise ConfigError(f"{who}: another hub has the {what} {value}")
+            seen.add(value)
 
 
 def _running(

@@ -26,7 +26,7 @@ class ClientResults:
         self._over = ""
 
     async def ask(self, send: Callable[[Invocation], None], target: str, arguments: tuple[object, ...]) -> Raw:
-        """Send the question and wait for the answer. Raises as ``Caller.ask`` says."""
+        """Send the question and wait for the answer. Raises as ``ClientLink.ask`` says."""
         if self._over:
             raise Unavailable(self._over)
         if len(self._open) >= self._limit:

@@ -230,9 +230,9 @@ class HubSession:
             self._drained = self._drained or asyncio.Event()
             await self._drained.wait()
 
-    async def ask(self, target: str, arguments: tuple[object, ...]) -> Raw:
-        """See ``Caller.ask``."""
-        return await self._results.ask(lambda question: self.send(Outbound(question, self.codec)), target, arguments)
+    async def ask(self, target: str, arguments: tuple[object, ...], source: Codec | None) -> Raw:
+        """See ``ClientLink``."""
+        return await self._results.ask(lambda question: self.send(Outbound(question, source)), target, arguments)
 
     def resolve(self, completion: Completion) -> None:
         """The client ended an upload, or answered a question."""
@@ -289,7 +289,7 @@ class HubSession:
         if state is TokenState.OVER:
             self.close("token_expired", "The token has expired.", allow_reconnect=True)
         elif state is TokenState.SOON:
-            self._server.hub.on_expiring(self.caller, self.principal.expires_at_s - wall)
+            self._server.warn_of_expiry(self.caller, self.principal.expires_at_s - wall)
 
     @property
     def _excused(self) -> bool:

@@ -109,9 +109,13 @@ class Dispatcher:
         try:
             arguments = self.bind(session.codec, endpoint, message)
             await self.check(session, endpoint, arguments)
-            result = endpoint.call(session.caller.in_turn(turn), *arguments)
-            if endpoint.is_async:
-                result = await result
+            caller = session.caller.in_turn(turn)
+            try:
+                result = endpoint.call(caller, *arguments)
+                if endpoint.is_async:
+                    result = await result
+            finally:
+                caller.end_turn()
             self.succeeded(session, endpoint, message, result)
         except asyncio.CancelledError:
             if is_cancelled():

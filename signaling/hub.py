@@ -1,27 +1,24 @@
-"""What a hub is: a class whose declared methods clients may call, and the caller that each of them is given.
+"""What a hub is: a class whose declared methods clients may call; each is given the ``Caller``.
 
 Only methods marked with ``hub_method`` exist for clients; lifecycle hooks, inherited and underscore names do not.
-Hubs are thin: they carry out what ``fitting`` decides.
+Hubs are thin: what they need is given to their constructors. Read ``Hub``, then ``hub_method``.
 """
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw, Struct
 
-from protocol.errors import BadArgument, HubException
-from protocol.signalr.codec import CODECS, Codec
-from protocol.signalr.messages import Invocation
+from protocol.signalr.codec import CODECS
 
-from .auth import Principal
-from .lifetime import LifetimeManager
-from .outbound import Outbound
-from .policy import Rule, check_complete
-from .turns import Turn
+from .caller import Caller
+from .hub_clients import HubClients
+from .policy import Grants, Rule, check_complete
 
 __all__ = [
     "Caller",
@@ -46,99 +43,23 @@ class Lane(Enum):
     """Never waits behind a plain call: what makes an aid quiet again must not queue behind what made it loud."""
 
 
-class Session(Protocol):
-    """What a caller needs of its connection."""
-
-    @property
-    def connection_id(self) -> str: ...
-    @property
-    def principal(self) -> Principal: ...
-    @property
-    def codec(self) -> Codec: ...
-    def send(self, outbound: Outbound) -> None: ...
-    async def ask(self, target: str, arguments: tuple[object, ...]) -> Raw: ...
-    def abort(self) -> None: ...
-    def renew(self, principal: Principal) -> None: ...
-
-
-class Caller:
-    """One connection as a hub method sees it."""
-
-    __slots__ = ("_session", "_turn", "connection_id", "lifetime")
-
-    def __init__(self, session: Session, lifetime: LifetimeManager, turn: Turn | None = None) -> None:
-        self._session = session
-        self._turn = turn
-        self.connection_id = session.connection_id
-        self.lifetime = lifetime
-
-    def in_turn(self, turn: Turn) -> "Caller":
-        """The same caller during one call, whose turn ``ask`` gives up."""
-        return Caller(self._session, self.lifetime, turn)
-
-    @property
-    def principal(self) -> Principal:
-        """Who calls; a renewed token may have changed the roles."""
-        return self._session.principal
-
-    def renew(self, principal: Principal) -> None:
-        """The same person has shown a new token: the connection lives as long as that one."""
-        self._session.renew(principal)
-
-    @property
-    def codec(self) -> Codec:
-        """The caller's wire format: that of every ``Raw`` argument."""
-        return self._session.codec
-
-    def outbound(self, target: str, *arguments: object) -> Outbound:
-        """A message of ours; ``Raw`` arguments are the caller's own and in its format."""
-        return Outbound(Invocation(target=target, arguments=arguments), self.codec)
-
-    def send(self, target: str, *arguments: object) -> None:
-        """Call a client method of the caller; no answer is expected."""
-        self._session.send(self.outbound(target, *arguments))
-
-    async def ask(self, target: str, *arguments: object) -> Raw:
-        """Call a client method of the caller and wait for its result, in the caller's format.
-
-        Other calls of the connection run meanwhile.
-
-        Raises:
-            HubException: the client answered with an error; its text.
-            Unavailable: the connection ended, or no answer came in time.
-            Overloaded: the client owes too many answers already.
-        """
-        if self._turn is not None:
-            self._turn.give_up()
-        return await self._session.ask(target, arguments)
-
-    async def ask_for(self, kind: type[Answer], target: str, *arguments: object) -> Answer:
-        """As ``ask``, decoded. Raises HubException also for an answer that is no ``kind``."""
-        answer = await self.ask(target, *arguments)
-        try:
-            bound: Answer = self.codec.binder(kind)(answer)
-        except BadArgument as error:
-            raise HubException(f"{target}: {error.public_message}") from None
-        return bound
-
-    def give_up_turn(self) -> None:
-        """Let the caller's next calls run beside this one, which will wait for somebody else."""
-        if self._turn is not None:
-            self._turn.give_up()
-
-    def abort(self) -> None:
-        """End the caller's connection: Close without error and without allowReconnect."""
-        self._session.abort()
-
-
 class Hub:
-    """The base of all hubs. One instance serves all connections; it holds no state of theirs."""
+    """The base of all hubs. One instance serves all connections; it holds no state of theirs (``Caller.items`` does).
+
+    ``path`` is where it is served, ``name`` what metrics and logs call it; both are its own alone. ``policy`` has a
+    rule for every declared method. ``grants`` knows how people stand to the objects of these rules; None means the
+    server's, which knows devices. What a hook raises ends no server: see each.
+    """
 
     path: ClassVar[str]
     name: ClassVar[str]
-    policy: ClassVar[Mapping[str, Rule]]
+    policy: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
+    grants: Grants | None = None
     explains_arguments: ClassVar[bool] = False
     """Whether a client is told what was wrong with its arguments, beyond Microsoft's bare text."""
+
+    def on_serving(self, clients: HubClients) -> None:
+        """Before the first connection: keep ``clients`` to send outside of any call. An error keeps the server down."""
 
     async def on_connected(self, caller: Caller) -> None:
         """After the handshake, before the first call. An error closes the connection."""
@@ -146,8 +67,11 @@ class Hub:
     def on_expiring(self, caller: Caller, left_s: float) -> None:
         """The caller's token ends in ``left_s`` seconds, and the connection with it unless it is renewed."""
 
+    def on_draining(self, clients: HubClients, retry_after_ms: int) -> None:
+        """The server is about to close every connection; clients that come back then find another."""
+
     async def on_disconnected(self, caller: Caller) -> None:
-        """After the last call; the connection is in no group any more."""
+        """After the last call; the connection is in no group any more. An error is logged."""
 
 
 def hub_method(name: str, *, lane: Lane = Lane.PLAIN) -> Callable[[Method], Method]:
@@ -192,10 +116,10 @@ class Endpoint:
     runs_beside: bool
 
 
-def declared_methods(hub: Hub) -> dict[str, tuple[Callable[..., Any], Lane]]:
+def declared_methods(hub: Hub | type[Hub]) -> dict[str, tuple[Callable[..., Any], Lane]]:
     """The methods that a hub declares, by their names: its own, not those of a base class."""
     declared = {}
-    for attribute in vars(type(hub)):
+    for attribute in vars(hub if isinstance(hub, type) else type(hub)):
         mark = getattr(getattr(hub, attribute), MARK, None)
         if mark is not None:
             declared[mark[0]] = (getattr(hub, attribute), mark[1])

@@ -7,6 +7,7 @@ from .config import Config
 from .connection import HubSession
 from .dispatcher import Dispatcher
 from .hub import Caller, Hub
+from .hub_clients import HubClients
 from .life import Life
 from .lifetime import LifetimeManager
 from .log import LogBook
@@ -63,9 +64,23 @@ class HubServer:
         try:
             await self.hub.on_connected(caller)
         except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection ends, the server lives
-            self._crashed(caller, "on_connected", error)
+            self._crashed(caller.connection_id, "on_connected", error)
             return False
         return True
+
+    def warn_of_expiry(self, caller: Caller, left_s: float) -> None:
+        """The hub's word to a caller whose token ends soon."""
+        try:
+            self.hub.on_expiring(caller, left_s)
+        except Exception as error:  # noqa: BLE001  # the boundary of a hook: the timers of all others go on
+            self._crashed(caller.connection_id, "on_expiring", error)
+
+    def warn_of_drain(self, retry_after_ms: int) -> None:
+        """The hub's word to everybody before the server closes."""
+        try:
+            self.hub.on_draining(HubClients(self.lifetime), retry_after_ms)
+        except Exception as error:  # noqa: BLE001  # the boundary of a hook: the server drains all the same
+            self._crashed("", "on_draining", error)
 
     async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, *, joined: bool) -> None:
         """After a connection: its calls, the hub's last word (if it had a first one), the counters."""
@@ -75,7 +90,7 @@ class HubServer:
             try:
                 await self.hub.on_disconnected(caller)
             except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection is gone anyway
-                self._crashed(caller, "on_disconnected", error)
+                self._crashed(caller.connection_id, "on_disconnected", error)
         self.metrics.connections.labels(life.transport).dec()
         self.metrics.durations.labels(life.cause, life.transport).observe(life.duration_s)
         self.log.connection_closed(
@@ -88,5 +103,5 @@ class HubServer:
         for session in tuple(self.sessions.values()):
             session.tick(now, wall)
 
-    def _crashed(self, caller: Caller, method: str, error: BaseException) -> None:
-        self.log.call_crashed(connection=caller.connection_id, hub=self.hub.name, method=method, error=error)
+    def _crashed(self, connection_id: str, method: str, error: BaseException) -> None:
+        self.log.call_crashed(connection=connection_id, hub=self.hub.name, method=method, error=error)

@@ -4,18 +4,17 @@ The tables hold local connections only. Every send delivers locally first and th
 the backplane, already encoded in every format. Knows neither transports nor methods.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from protocol.errors import Overloaded
+from protocol.errors import Overloaded, Unavailable
 from protocol.signalr.codec import CODECS
 
 from .backplane import Backplane
 from .outbound import ClientLink, Outbound
 
-__all__ = ["LifetimeManager"]
+__all__ = ["NOBODY", "LifetimeManager"]
 
 NOBODY: Final[frozenset[str]] = frozenset()
 
@@ -92,21 +91,32 @@ class LifetimeManager:
             self._groups_of[connection_id].discard(group)
             self._leave(self._group(group), link)
 
+    def link(self, connection_id: str) -> ClientLink:
+        """A local connection.
+
+        Raises:
+            Unavailable: there is none of that id here.
+        """
+        link = self._links.get(connection_id)
+        if link is None:
+            raise Unavailable("no such connection")
+        return link
+
     def send_connection(self, connection_id: str, outbound: Outbound) -> None:
         """To one connection, wherever it is."""
         self._send(f"{self._hub}:connection:{connection_id}", outbound)
 
-    def send_user(self, user: str, outbound: Outbound) -> None:
-        """To every connection of a user."""
-        self._send(f"{self._hub}:user:{user}", outbound)
+    def send_user(self, user: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        """To every connection of a user but the excluded ones."""
+        self._send(f"{self._hub}:user:{user}", outbound, excluded)
 
-    def send_group(self, group: str, outbound: Outbound, *, excluded: Iterable[str] = NOBODY) -> None:
+    def send_group(self, group: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
         """To every member of a group but the excluded connections; an empty group is no error."""
-        self._send(self._group(group), outbound, frozenset(excluded))
+        self._send(self._group(group), outbound, excluded)
 
-    def send_all(self, outbound: Outbound) -> None:
-        """To every connection of the hub."""
-        self._send(f"{self._hub}:all", outbound)
+    def send_all(self, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        """To every connection of the hub but the excluded ones."""
+        self._send(f"{self._hub}:all", outbound, excluded)
 
     def _group(self, name: str) -> str:
         return f"{self._hub}:group:{name}"

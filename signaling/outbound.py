@@ -58,10 +58,27 @@ class ClientLink(Protocol):
         """Who is connected."""
         ...
 
+    @property
+    def codec(self) -> Codec:
+        """The wire format of its client."""
+        ...
+
     def send(self, outbound: Outbound) -> None:
         """Queue for this connection; a full queue ends the connection instead of waiting or dropping one."""
         ...
 
     def send_frames(self, frames: dict[str, bytes]) -> None:
         """Queue what another pod has encoded: framed bytes by format name."""
+        ...
+
+    async def ask(self, target: str, arguments: tuple[object, ...], source: Codec | None) -> Raw:
+        """Call a client method and wait for its result, in the client's format.
+
+        ``source`` is the format of the ``Raw`` values among the arguments, None when there are none.
+
+        Raises:
+            HubException: the client answered with an error; its text.
+            Unavailable: the connection ended, or no answer came in time.
+            Overloaded: the client owes too many answers already.
+        """
         ...

@@ -5,32 +5,34 @@ import contextlib
 import json
 import signal
 import sys
+from collections.abc import Sequence
 
 from aiohttp import web
-
-from protocol.signalr.messages import Invocation
 
 from .app import PARTS, Parts, create_app
 from .auth import dev_signing_key, find_signing_key
 from .config import Config, ConfigError
+from .hub import Hub
 from .log import HttpLog, LogBook
-from .outbound import Outbound
 from .transports.aiohttp_seam import StrictRunner
 
 __all__ = ["drain", "serve"]
 
 CLOSE_INTERVAL_S = 0.002
+RETRY_AFTER_MS = 1_000
 
 
-def serve(config: Config) -> None:
-    """Run until SIGTERM or SIGINT.
+def serve(config: Config, *, hubs: Sequence[Hub] = ()) -> None:
+    """Run until SIGTERM or SIGINT; ``hubs`` are served beside the care hub.
 
     Raises:
-        ConfigError: nothing that could verify a token is configured, or the address cannot be used.
+        ConfigError: nothing that could verify a token is configured, the address cannot be used, or a hub has no name
+            or path, or that of another.
+        IncompletePolicy: a method of a hub has no rule.
     """
     log = LogBook()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, log))
+        runner.run(_serve(config, log, hubs))
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
@@ -51,8 +53,8 @@ def _signing_key(config: Config) -> bytes:
     return key
 
 
-async def _serve(config: Config, log: LogBook) -> None:
-    app = create_app(config, signing_key=_signing_key(config), log=log)
+async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub]) -> None:
+    app = create_app(config, signing_key=_signing_key(config), log=log, hubs=hubs)
     runner = StrictRunner(
         app,
         request_timeout_s=config.request_timeout_s,
@@ -91,10 +93,8 @@ async def drain(parts: Parts, config: Config) -> None:
     parts.readiness.draining = True
     sessions = [session for hub in parts.hubs for session in tuple(hub.sessions.values())]
     parts.log.draining(connections=len(sessions))
-    notice = Outbound(Invocation(target="Draining", arguments=({"retryAfterMs": 1_000},)))
     for hub in parts.hubs:
-        if hub.hub.name == "care":
-            hub.lifetime.send_all(notice)
+        hub.warn_of_drain(RETRY_AFTER_MS)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(config.drain_s):
             interval_s = min(CLOSE_INTERVAL_S, config.drain_s / 2 / max(1, len(sessions)))

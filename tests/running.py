@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import aiohttp
 
-__all__ = ["Server", "server"]
+__all__ = ["Server", "script", "server"]
 
 START_TIMEOUT_S = 20.0
 LOG_FILE = "server.log"
@@ -36,7 +36,7 @@ class Server:
         return self.tokens[who]
 
     async def _new_token(self, user: str, roles: tuple[str, ...], clinic: str, expires_in_s: float) -> str:
-        command = ["token", "--user", user, "--clinic", clinic, "--data", str(self.data)]
+        command = ["-m", "signaling", "token", "--user", user, "--clinic", clinic, "--data", str(self.data)]
         for role in roles or ("clinician",):
             command += ["--role", role]
         process = await _python(*command, "--expires-in", str(expires_in_s))
@@ -65,12 +65,23 @@ class Server:
         return (self.data / LOG_FILE).read_text()
 
 
-@asynccontextmanager
-async def server(data: Path, *arguments: str, **environ: str) -> AsyncIterator[Server]:
+def server(data: Path, *arguments: str, **environ: str) -> AbstractAsyncContextManager[Server]:
     """Start ``auricle serve --dev`` and end it whatever happens."""
+    return _started(
+        data, "-m", "signaling", "serve", "--dev", "--port", "0", "--data", str(data), *arguments, **environ
+    )
+
+
+def script(data: Path, program: Path) -> AbstractAsyncContextManager[Server]:
+    """Start a program that calls ``serve`` itself, and end it whatever happens."""
+    return _started(data, str(program), AURICLE_PORT="0", AURICLE_DATA=str(data))
+
+
+@asynccontextmanager
+async def _started(data: Path, *command: str, **environ: str) -> AsyncIterator[Server]:
     # A file, not a pipe: nobody reads while the test runs, and a full pipe would stop the server.
     with (data / LOG_FILE).open("wb") as log:
-        process = await _python("serve", "--dev", "--port", "0", "--data", str(data), *arguments, errors=log, **environ)
+        process = await _python(*command, errors=log, **environ)
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
@@ -88,7 +99,6 @@ async def _python(
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "signaling"),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=errors,

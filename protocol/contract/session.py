@@ -2,7 +2,15 @@
 
 from .base import Answer, Ordinal, Wire
 
-__all__ = ["Hello", "HelloAnswer", "Reauthenticate", "ReauthenticateAnswer", "SessionExpiring", "WhoAmIAnswer"]
+__all__ = [
+    "Draining",
+    "Hello",
+    "HelloAnswer",
+    "Reauthenticate",
+    "ReauthenticateAnswer",
+    "SessionExpiring",
+    "WhoAmIAnswer",
+]
 
 
 class Hello(Wire, frozen=True, kw_only=True):
@@ -41,6 +49,12 @@ class SessionExpiring(Wire, frozen=True, kw_only=True):
     """To the client: its token ends then, and its connection with it unless it shows a new one."""
 
     expires_at: str
+
+
+class Draining(Wire, frozen=True, kw_only=True):
+    """To everybody: the server is about to close every connection; come back then."""
+
+    retry_after_ms: int
 
 
 class WhoAmIAnswer(Answer, frozen=True, kw_only=True):

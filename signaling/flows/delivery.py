@@ -34,6 +34,7 @@ from signaling.flows.phones import Phone, Phones
 from signaling.hub import Caller
 from signaling.log import LogBook
 from signaling.metrics import Metrics
+from signaling.pushes import push
 from signaling.stores.devices import DeviceStore
 from signaling.tasks import TaskSet
 
@@ -119,7 +120,7 @@ class DeliveryFlow:
         self._tell_events(delivery, recorded.events)
         self._phones.tell_in_aid(report.device, recorded.changed, recorded.in_aid)
         if recorded.ended:
-            caller.send("Settled", Settled(device=delivery.device, epoch=delivery.epoch, seq=delivery.seq))
+            push(caller, Settled(device=delivery.device, epoch=delivery.epoch, seq=delivery.seq))
             self.ended(report.device, recorded.others, recorded.last_terminal)
             self._offer_soon(report.device)
         return ReportAnswer(state=delivery.state)
@@ -132,7 +133,7 @@ class DeliveryFlow:
         if phone is not None and ended:
             epoch = ended[-1].delivery.epoch
             for seq in range(phone.settled + 1, last_terminal + 1):
-                phone.caller.send("Settled", Settled(device=device, epoch=epoch, seq=seq))
+                push(phone.caller, Settled(device=device, epoch=epoch, seq=seq))
         if phone is not None:
             phone.settled = max(phone.settled, last_terminal)
 
@@ -171,7 +172,7 @@ class DeliveryFlow:
             withdraw = Withdraw(
                 device=delivery.device, epoch=delivery.epoch, seq=delivery.seq, cause=delivery.withdrawn
             )
-            phone.caller.send("Withdraw", withdraw)
+            push(phone.caller, withdraw)
             return
         record = await self._devices.get(delivery.device)
         if record is None:
@@ -183,13 +184,13 @@ class DeliveryFlow:
                 if ear in delivery.ears
             }
         )
-        phone.caller.send("Offer", self._signer.sign(_offer(delivery, targets, self._clock())))
+        push(phone.caller, self._signer.sign(_offer(delivery, targets, self._clock())))
         self._metrics.deliveries.labels(delivery.mode, "offered").inc()
 
     def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
         for event in events:
             self._metrics.deliveries.labels(delivery.mode, event.state).inc()
-            self._phones.tell_fitters(delivery.device, "DeliveryChanged", _delivery_changed(delivery, event))
+            self._phones.tell_fitters(delivery.device, _delivery_changed(delivery, event))
 
 
 def _offer(delivery: Delivery, targets: Targets, now_s: float) -> Offer:

@@ -14,18 +14,16 @@ import msgspec
 from fitting.mode import Signs
 from protocol.contract.base import Ear
 from protocol.contract.devices import InAid, InAidChanged
+from protocol.contract.pushes import PUSHES, Push
 from protocol.contract.sessions import Heartbeat, ReadBackNow, RevertNow
-from protocol.signalr.messages import Invocation
 from signaling.backplane import Backplane
 from signaling.hub import Caller
-from signaling.lifetime import LifetimeManager
-from signaling.outbound import Outbound
+from signaling.hub_clients import HubClients
+from signaling.pushes import push
 
 __all__ = ["Phone", "Phones", "device_group"]
 
 _RTT_SAMPLES: Final = 20
-# What may be relayed to a phone of another pod.
-_RELAYED: Final[dict[str, type[msgspec.Struct]]] = {"RevertNow": RevertNow, "ReadBackNow": ReadBackNow}
 
 
 @dataclass(slots=True)
@@ -74,11 +72,11 @@ class Phones:
     def __init__(
         self,
         *,
-        lifetime: LifetimeManager,
+        clients: HubClients,
         backplane: Backplane,
         monotonic: Callable[[], float],
     ) -> None:
-        self._lifetime = lifetime
+        self._clients = clients
         self._backplane = backplane
         self._monotonic = monotonic
         self._phones: dict[str, Phone] = {}
@@ -120,22 +118,23 @@ class Phones:
         """Every device with its phone, as they are now."""
         return tuple(self._phones.items())
 
-    def send(self, device: str, target: str, payload: RevertNow | ReadBackNow) -> bool:
+    def send(self, device: str, payload: RevertNow | ReadBackNow) -> bool:
         """Tell the phone of a device, wherever it is; whether it is attached here."""
         phone = self._phones.get(device)
         if phone is not None:
-            phone.caller.send(target, payload)
+            push(phone.caller, payload)
             return True
-        self._backplane.publish(_channel(device), lambda: msgspec.msgpack.encode((target, payload)))
+        told = (type(payload).__name__, payload)
+        self._backplane.publish(_channel(device), lambda: msgspec.msgpack.encode(told))
         return False
 
     def wake(self, device: str) -> None:
         """The log has something new for a device that another pod may carry."""
         self._backplane.publish(_channel(device), lambda: b"")
 
-    def tell_fitters(self, device: str, target: str, payload: object) -> None:
+    def tell_fitters(self, device: str, payload: Push) -> None:
         """Tell everybody who watches the device, anywhere."""
-        self._lifetime.send_group(device_group(device), Outbound(Invocation(target=target, arguments=(payload,))))
+        push(self._clients.group(device_group(device)), payload)
 
     def tell_in_aid(self, device: str, ears: tuple[Ear, ...], in_aid: InAid) -> None:
         """Tell those who watch what the aids hold now."""
@@ -145,7 +144,7 @@ class Phones:
                 change = InAidChanged(
                     device=device, ear=ear, ram=truth.ram, nvm=truth.nvm, cause=truth.cause, at=truth.at
                 )
-                self.tell_fitters(device, "InAidChanged", change)
+                self.tell_fitters(device, change)
 
     def now_s(self) -> float:
         """The clock that silence is measured with."""
@@ -156,9 +155,9 @@ class Phones:
             on_wake()
             return
         target, told = msgspec.msgpack.decode(payload, type=tuple[str, msgspec.Raw])
-        phone, kind = self._phones.get(device), _RELAYED.get(target)
-        if phone is not None and kind is not None:
-            phone.caller.send(target, msgspec.msgpack.decode(told, type=kind))
+        phone = self._phones.get(device)
+        if phone is not None:
+            push(phone.caller, msgspec.msgpack.decode(told, type=PUSHES[target]))
 
 
 def device_group(device: str) -> str:

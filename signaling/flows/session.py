@@ -42,6 +42,7 @@ from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.phones import Phone, Phones
 from signaling.hub import Caller
 from signaling.metrics import Metrics
+from signaling.pushes import push
 from signaling.tasks import TaskSet
 
 __all__ = ["SessionFlow"]
@@ -127,7 +128,7 @@ class SessionFlow:
             return self._refuse(stolen)
         if stolen.loser is not None:
             lost = LeaseLost(device=request.device, reason="stolen", detail=request.reason)
-            self._phones.tell_fitters(request.device, "LeaseLost", lost)
+            self._phones.tell_fitters(request.device, lost)
         if stolen.session is not None:
             self._over(request.device, stolen.session, Event.STOLEN)
         return stolen.granted
@@ -171,7 +172,7 @@ class SessionFlow:
         self._watched[head.device] = _Watch(head.fence, caller.principal.user, "asking", self._phones.now_s())
         event = Event.NO_ANSWER
         try:
-            answer = await phone.caller.ask_for(ConsentAnswer, "ConsentAsked", question)
+            answer = await phone.caller.ask("ConsentAsked", question, result=ConsentAnswer)
             agreed = answer.accepted and (answer.scopes is UNSET or "live_tuning" in answer.scopes)
             event = Event.ACCEPTED if agreed else Event.DECLINED
         except HubError:
@@ -218,9 +219,8 @@ class SessionFlow:
             self._watched.pop(request.device, None)
         fence = watch.fence if watch is not None else request.fence if isinstance(request.fence, int) else _TOP_FENCE
         is_phone = self._phones.of(request.device, caller) is not None
-        relayed = is_phone or self._phones.send(
-            request.device, "RevertNow", RevertNow(device=request.device, fence=fence, cause=cause)
-        )
+        revert = RevertNow(device=request.device, fence=fence, cause=cause)
+        relayed = is_phone or self._phones.send(request.device, revert)
         self._metrics.restores.labels(cause).inc()
         self._record_later(request.device, cause, caller.principal.user)
         return Relayed(relayed=relayed)
@@ -242,7 +242,7 @@ class SessionFlow:
             self._watch(device, attached.live)
             self._tasks.spawn(self._feed(device))
         elif trial:
-            caller.send("RevertNow", RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
+            push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
 
     # Time
 
@@ -254,7 +254,7 @@ class SessionFlow:
     async def sweep(self) -> None:
         """End what has lapsed, judge the signs of life, and feed the phones of live sessions."""
         for device, ended in await self._log.lapsed():
-            self._phones.tell_fitters(device, "LeaseLost", LeaseLost(device=device, reason="expired"))
+            self._phones.tell_fitters(device, LeaseLost(device=device, reason="expired"))
             self._over(device, ended, Event.LEASE_LOST)
         now_s = self._phones.now_s()
         for device, watch in tuple(self._watched.items()):
@@ -290,7 +290,7 @@ class SessionFlow:
         watch.alive_at_s = self._phones.now_s()
         if phone is not None:
             ttl_ms = int(alive[1] * 1_000)
-            phone.caller.send("SessionAlive", SessionAlive(device=device, fence=watch.fence, ttl_ms=ttl_ms))
+            push(phone.caller, SessionAlive(device=device, fence=watch.fence, ttl_ms=ttl_ms))
 
     # Within
 
@@ -305,7 +305,7 @@ class SessionFlow:
         move = step("live", event)
         if ended.restore and move.restore is not None:
             revert = RevertNow(device=device, fence=ended.live.fence, cause=move.restore)
-            self._phones.send(device, "RevertNow", revert)
+            self._phones.send(device, revert)
             self._metrics.restores.labels(move.restore).inc()
         for one in ended.ended:
             self._delivery.ended(device, (one,), one.last_terminal)
@@ -317,10 +317,10 @@ class SessionFlow:
         mode = ModeChanged(
             device=device, mode="standard" if state == "none" else "advanced", state=state, reason=reason
         )
-        self._phones.tell_fitters(device, "ModeChanged", mode)
+        self._phones.tell_fitters(device, mode)
         phone = self._phones.get(device)
         if phone is not None:
-            phone.caller.send("ModeChanged", mode)
+            push(phone.caller, mode)
 
     def _record_later(self, device: str, cause: RestoreCause, actor: str) -> None:
         if self._late >= self._times.max_late:

@@ -31,6 +31,7 @@ from protocol.contract.devices import (
 )
 from protocol.contract.fitting import CheckAnswer, Submit, SubmitAnswer
 from protocol.contract.session import (
+    Draining,
     Hello,
     HelloAnswer,
     Reauthenticate,
@@ -64,7 +65,9 @@ from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller, Hub, Lane, hub_method
+from signaling.hub_clients import HubClients
 from signaling.policy import ANYONE, Relation, Rule
+from signaling.pushes import push
 
 __all__ = ["CareHub"]
 
@@ -175,13 +178,17 @@ class CareHub(Hub):
 
     def on_expiring(self, caller: Caller, left_s: float) -> None:
         """Tell the client in time."""
-        caller.send("SessionExpiring", SessionExpiring(expires_at=iso_ms(caller.principal.expires_at_s)))
+        push(caller, SessionExpiring(expires_at=iso_ms(caller.principal.expires_at_s)))
+
+    def on_draining(self, clients: HubClients, retry_after_ms: int) -> None:
+        """Tell everybody when to come back."""
+        push(clients.all, Draining(retry_after_ms=retry_after_ms))
 
     @hub_method("AcquireLease")
     async def acquire_lease(self, caller: Caller, request: AcquireLease) -> LeaseAnswer | Failure:
         """Become the one who fits the device, and hear what happens to it."""
         # Watching comes first: nothing may happen unseen, and a connection in too many groups must not hold a lease.
-        caller.lifetime.add_to_group(caller.connection_id, device_group(request.device))
+        caller.groups.add(device_group(request.device))
         granted = await self._log.acquire(request.device, session=request.session, holder=caller.principal.user)
         if isinstance(granted, Refusal):
             return Failure(error=granted, errors=(granted,))

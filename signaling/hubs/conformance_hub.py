@@ -89,33 +89,32 @@ class ConformanceHub(Hub):
     @hub_method("JoinGroup")
     def join_group(self, caller: Caller, group: str) -> None:
         """Put the calling connection into a group."""
-        caller.lifetime.add_to_group(caller.connection_id, group)
+        caller.groups.add(group)
 
     @hub_method("LeaveGroup")
     def leave_group(self, caller: Caller, group: str) -> None:
         """Take the calling connection out of a group."""
-        caller.lifetime.remove_from_group(caller.connection_id, group)
+        caller.groups.remove(group)
 
     @hub_method("ToGroup")
     def to_group(self, caller: Caller, group: str, method: str, *arguments: Raw) -> None:
         """To every member of a group."""
-        caller.lifetime.send_group(group, caller.outbound(method, *arguments))
+        caller.clients.group(group).send(method, *arguments)
 
     @hub_method("ToOthersInGroup")
     def to_others_in_group(self, caller: Caller, group: str, method: str, *arguments: Raw) -> None:
         """To every member of a group but the caller."""
-        outbound = caller.outbound(method, *arguments)
-        caller.lifetime.send_group(group, outbound, excluded=(caller.connection_id,))
+        caller.clients.others_in_group(group).send(method, *arguments)
 
     @hub_method("ToUser")
     def to_user(self, caller: Caller, user: str, method: str, *arguments: Raw) -> None:
         """To every connection of a user."""
-        caller.lifetime.send_user(user, caller.outbound(method, *arguments))
+        caller.clients.user(user).send(method, *arguments)
 
     @hub_method("ToAll")
     def to_all(self, caller: Caller, method: str, *arguments: Raw) -> None:
         """To every connection of this hub."""
-        caller.lifetime.send_all(caller.outbound(method, *arguments))
+        caller.clients.all.send(method, *arguments)
 
     @hub_method("Abort")
     def abort(self, caller: Caller) -> None:
@@ -125,9 +124,5 @@ class ConformanceHub(Hub):
     @hub_method("Whoami")
     def whoami(self, caller: Caller) -> dict[str, Any]:
         """The caller as the server sees it."""
-        principal = caller.principal
-        return {
-            "user": principal.user,
-            "connection_id": caller.connection_id,
-            "roles": sorted(principal.roles),
-        }
+        roles = sorted(caller.principal.roles)
+        return {"user": caller.user, "connection_id": caller.connection_id, "roles": roles}

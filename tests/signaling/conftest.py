@@ -1,9 +1,10 @@
 """The whole server in the test's own loop, with clocks that the test sets."""
 
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -103,10 +104,10 @@ OpenHouse = Callable[..., Awaitable[House]]
 
 
 @asynccontextmanager
-async def running_house(config: Config, hub: Hub | None) -> AsyncIterator[House]:
+async def running_house(config: Config, hub: Hub | None, hubs: Sequence[Hub] = ()) -> AsyncIterator[House]:
     """The server as ``signaling.server`` runs it; aiohttp's own test server would cancel handlers when clients go."""
     log, wall, monotonic = io.StringIO(), Clock(), Clock(1_000.0)
-    create: Callable[..., web.Application] = create_app if hub is None else lambda *a, **k: app_around(hub, *a, **k)
+    create: Callable[..., web.Application] = partial(create_app, hubs=hubs) if hub is None else partial(app_around, hub)
     app = create(config, signing_key=KEY, log=LogBook(log), clock=wall, monotonic=monotonic)
     runner = StrictRunner(app, request_timeout_s=config.request_timeout_s, shutdown_timeout=0.01)
     await runner.setup()
@@ -130,13 +131,13 @@ async def running_house(config: Config, hub: Hub | None) -> AsyncIterator[House]
 async def open_house() -> AsyncIterator[OpenHouse]:
     """Start a server; keyword arguments change its configuration. Its sweep runs only when a test says so.
 
-    ``hub`` is a hub of the test's own in place of the usual ones.
+    ``hub`` is a hub of the test's own in place of the usual ones, ``hubs`` are served beside them.
     """
     async with AsyncExitStack() as houses:
 
-        async def start(*, hub: Hub | None = None, **changes: Any) -> House:
+        async def start(*, hub: Hub | None = None, hubs: Sequence[Hub] = (), **changes: Any) -> House:
             config = replace(Config(conformance=True, dev=True, sweep_s=3_600), **changes)
-            return await houses.enter_async_context(running_house(config, hub))
+            return await houses.enter_async_context(running_house(config, hub, hubs))
 
         yield start
 

@@ -75,12 +75,12 @@ class Rehearsal(Hub):
 
     @hub_method("Join")
     def join(self, caller: Caller, group: str) -> None:
-        caller.lifetime.add_to_group(caller.connection_id, group)
+        caller.groups.add(group)
 
     @hub_method("Shout")
     def shout(self, caller: Caller, group: str, word: str, times: int) -> None:
         for _ in range(times):
-            caller.lifetime.send_group(group, caller.outbound("heard", word))
+            caller.clients.group(group).send("heard", word)
 
     @hub_method("Count")
     async def count(self, _: Caller, n: int) -> AsyncIterator[int]:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec import Raw
 
-from protocol.errors import Overloaded
-from protocol.signalr.codec import CODECS
+from protocol.errors import Overloaded, Unavailable
+from protocol.signalr.codec import CODECS, Codec
 from protocol.signalr.messages import Invocation
 from signaling.auth import Principal
 from signaling.backplane import MemoryBackplane, MemoryBus
@@ -26,11 +27,18 @@ class RecordingLink:
     def principal(self) -> Principal:
         return Principal(self.user, "c1", frozenset({"clinician"}), 0.0)
 
+    @property
+    def codec(self) -> Codec:
+        return CODECS[self.format]
+
     def send(self, outbound: Outbound) -> None:
-        self.frames.append(outbound.frame(CODECS[self.format]))
+        self.frames.append(outbound.frame(self.codec))
 
     def send_frames(self, frames: dict[str, bytes]) -> None:
         self.frames.append(frames[self.format])
+
+    async def ask(self, target: str, arguments: tuple[object, ...], source: Codec | None) -> Raw:
+        raise Unavailable("this connection only listens")
 
 
 def news(text: str) -> Outbound:
@@ -61,9 +69,31 @@ async def test_every_kind_of_send_reaches_both_pods_in_each_ones_format(bus: Mem
     here.add_to_group("1", "g")
     there.add_to_group("2", "g")
     there.send_group("g", news("group"))
-    there.send_group("g", news("others"), excluded=["1"])
+    there.send_group("g", news("others"), excluded=frozenset({"1"}))
     assert ann.frames == [frame("all"), frame("group")]
     assert bob.frames == [frame(text, "messagepack") for text in ("all", "user", "connection", "group", "others")]
+
+
+async def test_excluded_connections_hear_nothing_on_either_pod(bus: MemoryBus) -> None:
+    here, there = pod(bus), pod(bus)
+    ann, again, bob = RecordingLink("1"), RecordingLink("2"), RecordingLink("3", "bob")
+    here.add(ann)
+    there.add(again)
+    there.add(bob)
+    for excluded in ("1", "2"):
+        here.send_user("ann", news(f"user but {excluded}"), frozenset({excluded}))
+        here.send_all(news(f"all but {excluded}"), frozenset({excluded}))
+    assert ann.frames == [frame("user but 2"), frame("all but 2")]
+    assert again.frames == [frame("user but 1"), frame("all but 1")]
+    assert bob.frames == [frame("all but 1"), frame("all but 2")]
+
+
+async def test_only_a_local_connection_can_be_asked(bus: MemoryBus) -> None:
+    here, there, ann = pod(bus), pod(bus), RecordingLink("1")
+    here.add(ann)
+    assert here.link("1") is ann
+    with pytest.raises(Unavailable):
+        there.link("1")
 
 
 async def test_joining_twice_is_joining_once_and_leaving_leaves(bus: MemoryBus) -> None:

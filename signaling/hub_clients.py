@@ -1,0 +1,119 @@
+"""Whom a hub can reach, in the words of ASP.NET Core SignalR: all, a group, a user, one connection.
+
+Nothing is sent before ``send``, and nothing is built that is not asked for. Routing itself is in ``lifetime``; who
+the caller is, and so who the others are, is in ``caller``.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from msgspec import Raw
+
+from protocol.errors import BadArgument, HubException
+from protocol.signalr.codec import Codec
+from protocol.signalr.messages import Invocation
+
+from .lifetime import NOBODY, LifetimeManager
+from .outbound import Outbound
+
+__all__ = ["Audience", "HubClients", "OneClient", "typed_answer"]
+
+T = TypeVar("T")
+
+Route = Callable[[Outbound, frozenset[str]], None]
+
+
+class Audience:
+    """Some of the connections of a hub, wherever they are.
+
+    ``source`` is the format of the ``Raw`` arguments that will be sent, None when there will be none.
+    """
+
+    __slots__ = ("_excluded", "_route", "_source")
+
+    def __init__(self, route: Route, source: Codec | None, excluded: frozenset[str] = NOBODY) -> None:
+        self._route = route
+        self._source = source
+        self._excluded = excluded
+
+    def send(self, target: str, *arguments: object) -> None:
+        """Call a client method of each of them; no answer is expected."""
+        self._route(Outbound(Invocation(target=target, arguments=arguments), self._source), self._excluded)
+
+    def excluding(self, *connection_ids: str) -> "Audience":
+        """The same without these connections."""
+        return Audience(self._route, self._source, self._excluded.union(connection_ids))
+
+
+class OneClient:
+    """One connection by its public id."""
+
+    __slots__ = ("_before_asking", "_connection_id", "_lifetime", "_source")
+
+    def __init__(
+        self,
+        lifetime: LifetimeManager,
+        connection_id: str,
+        source: Codec | None,
+        before_asking: Callable[[], None] | None = None,
+    ) -> None:
+        self._lifetime = lifetime
+        self._connection_id = connection_id
+        self._source = source
+        self._before_asking = before_asking
+
+    def send(self, target: str, *arguments: object) -> None:
+        """Call a client method, wherever the connection is; no answer is expected, and one that is gone is no error."""
+        message = Invocation(target=target, arguments=arguments)
+        self._lifetime.send_connection(self._connection_id, Outbound(message, self._source))
+
+    async def ask(self, target: str, *arguments: object, result: type[T]) -> T:
+        """Call a client method and wait for its result; inside a hub method, other calls of the caller run meanwhile.
+
+        Raises:
+            HubException: the client answered with an error, its text; or with something that is not a ``result``.
+            Unavailable: there is no such connection on this pod, it ended, or no answer came in time.
+            Overloaded: the client owes too many answers already.
+        """
+        link = self._lifetime.link(self._connection_id)
+        if self._before_asking is not None:
+            self._before_asking()
+        raw = await link.ask(target, arguments, self._source)
+        return typed_answer(raw, link.codec, result)
+
+
+class HubClients:
+    """The clients of one hub, from outside of any call: a hub is given one in ``on_serving``."""
+
+    __slots__ = ("_lifetime", "_source")
+
+    def __init__(self, lifetime: LifetimeManager, source: Codec | None = None) -> None:
+        self._lifetime = lifetime
+        self._source = source
+
+    @property
+    def all(self) -> Audience:
+        """Every connection of the hub."""
+        return Audience(self._lifetime.send_all, self._source)
+
+    def group(self, name: str) -> Audience:
+        """Every member of a group; an empty one is no error."""
+        return Audience(partial(self._lifetime.send_group, name), self._source)
+
+    def user(self, user: str) -> Audience:
+        """Every connection of a user."""
+        return Audience(partial(self._lifetime.send_user, user), self._source)
+
+    def connection(self, connection_id: str) -> OneClient:
+        """One connection."""
+        return OneClient(self._lifetime, connection_id, self._source)
+
+
+def typed_answer(raw: Raw, codec: Codec, result: type[T]) -> T:
+    """A client's answer as a ``result``. Raises HubException: whoever asked did not send the bad value."""
+    try:
+        answer: T = codec.binder(result)(raw)
+    except BadArgument:
+        raise HubException("The client's answer does not fit.") from None
+    return answer

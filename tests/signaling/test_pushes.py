@@ -1,0 +1,77 @@
+"""Nothing is sent to clients of the care hub that the contract does not list: there is one way to send."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.contract.devices import Settled
+from protocol.contract.pushes import PUSHES
+from signaling.pushes import push
+
+SIGNALING = Path(__file__).parents[2] / "signaling"
+# What carries messages, whatever they say, and the hub for checking clients, whose callers choose what is sent.
+CARRIERS = {
+    "caller.py",
+    "client_results.py",
+    "connection.py",
+    "hub_clients.py",
+    "hubs/conformance_hub.py",
+    "lifetime.py",
+    "outbound.py",
+    "pushes.py",
+}
+SPEAKERS = sorted(
+    path
+    for path in SIGNALING.rglob("*.py")
+    if (name := path.relative_to(SIGNALING).as_posix()) not in CARRIERS and not name.startswith("transports/")
+)
+SENDING = {"send", "ask", "send_all", "send_connection", "send_group", "send_user"}
+MESSAGES = {"Invocation", "Outbound"}
+
+
+def sends(source: str) -> list[str]:
+    """The places of a module that send to clients otherwise than with ``push``."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in SENDING:
+            found.append(f"line {node.lineno}: .{node.attr}")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MESSAGES:
+            found.append(f"line {node.lineno}: {node.func.id}")
+    return found
+
+
+@pytest.mark.parametrize("path", SPEAKERS, ids=lambda path: path.relative_to(SIGNALING).as_posix())
+def test_the_server_sends_only_what_the_contract_lists(path: Path) -> None:
+    """What fails here is sent with ``signaling.pushes.push``, and its type stands in ``protocol.contract.pushes``."""
+    assert sends(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "caller.send('LeaseLost', payload)",
+        "self._clients.group(name).send(target, payload)",
+        "send = phone.caller.send",
+        "await caller.ask('ConsentAsked', payload)",
+        "lifetime.send_all(outbound)",
+        "link.put(Outbound(message))",
+        "Invocation(target='LeaseLost', arguments=(payload,))",
+    ],
+)
+def test_every_way_around_is_seen(source: str) -> None:
+    assert len(sends(source)) == 1
+
+
+def test_a_push_goes_to_the_client_method_of_its_name() -> None:
+    sent: list[tuple[Any, ...]] = []
+
+    class Link:
+        def send(self, target: str, *arguments: object) -> None:
+            sent.append((target, *arguments))
+
+    settled = Settled(device="d1", epoch="e", seq=1)
+    push(Link(), settled)
+    assert sent == [("Settled", settled)]
+    assert PUSHES["Settled"] is Settled
