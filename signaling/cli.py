@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 __all__ = ["main"]
 
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from protocol.errors import AuricleError
 
     try:
-        return _serve(options) if options.command == "serve" else _token(options)
+        return _COMMANDS[options.command](options)
     except AuricleError as error:
         print(f"auricle: {error.public_message}", file=sys.stderr)
         return EXIT_USAGE
@@ -48,6 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--role", required=True, action="append", metavar="ROLE", help="role; may be repeated")
     token.add_argument("--expires-in", type=float, default=3_600.0, metavar="SECONDS", help="lifetime (default 3600)")
     token.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
+
+    asyncapi = commands.add_parser("asyncapi", help="print the AsyncAPI document of the care hub, as JSON")
+    asyncapi.add_argument(
+        "--url", default="ws://127.0.0.1:8080", help="where clients reach the server (default ws://127.0.0.1:8080)"
+    )
+    asyncapi.add_argument(
+        "--indent", type=int, default=2, choices=range(9), metavar="N", help="spaces, 0 for one line (default 2)"
+    )
+    asyncapi.add_argument("--output", type=Path, metavar="FILE", help="write it there instead of printing it")
 
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
     return parser
@@ -99,3 +109,32 @@ def _token(options: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def _asyncapi(options: argparse.Namespace) -> int:
+    import json
+    from importlib.metadata import version
+
+    from protocol.contract.pushes import ANSWERS, PUSHES
+
+    from .asyncapi import asyncapi
+    from .config import ConfigError
+    from .hubs.care_hub import CareHub
+
+    document = asyncapi(CareHub, PUSHES, ANSWERS, url=options.url, version=version("auricle"))
+    text = json.dumps(document, indent=options.indent or None, ensure_ascii=False)
+    if options.output is None:
+        print(text)
+        return 0
+    try:
+        options.output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {options.output}: {error.strerror}") from None
+    return 0
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "serve": _serve,
+    "token": _token,
+    "asyncapi": _asyncapi,
+}

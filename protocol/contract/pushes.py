@@ -1,21 +1,33 @@
-"""What the server sends to clients unasked, in one table: the target is the name of the payload's class.
+"""What the server sends to clients, in one table: the target is the name of the payload's class.
 
 ``Push`` is the only list of them. A payload that is not in it cannot be sent (``signaling.pushes``), and what is in it
-is in the AsyncAPI document.
+is in the AsyncAPI document. Those that ask the client for a result are in ``ANSWERS`` too.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, get_args
 
+from .base import Wire
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .session import Draining, SessionExpiring
-from .sessions import DeviceChanged, LeaseLost, ModeChanged, ReadBackNow, RevertNow, SessionAlive, Withdraw
+from .sessions import (
+    ConsentAnswer,
+    ConsentAsked,
+    DeviceChanged,
+    LeaseLost,
+    ModeChanged,
+    ReadBackNow,
+    RevertNow,
+    SessionAlive,
+    Withdraw,
+)
 
-__all__ = ["PUSHES", "Push"]
+__all__ = ["ANSWERS", "PUSHES", "Push"]
 
 Push = (
-    DeliveryChanged
+    ConsentAsked
+    | DeliveryChanged
     | DeviceChanged
     | Draining
     | InAidChanged
@@ -31,3 +43,6 @@ Push = (
 )
 
 PUSHES: Final[Mapping[str, type[Push]]] = MappingProxyType({kind.__name__: kind for kind in get_args(Push)})
+
+# By target, what the client returns.
+ANSWERS: Final[Mapping[str, type[Wire]]] = MappingProxyType({ConsentAsked.__name__: ConsentAnswer})

@@ -28,7 +28,7 @@ class DeviceNews:
 
     def read_back(self, device: str) -> Relayed:
         """Have both aids read now."""
-        return Relayed(relayed=self._phones.send(device, ReadBackNow(device=device)))
+        return Relayed(relayed=self._phones.relay(device, ReadBackNow(device=device)))
 
     def heartbeat(self, caller: Caller, heartbeat: Heartbeat) -> Done:
         """One end is there; a phone says how it stands with its device."""

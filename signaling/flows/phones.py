@@ -118,7 +118,7 @@ class Phones:
         """Every device with its phone, as they are now."""
         return tuple(self._phones.items())
 
-    def send(self, device: str, payload: RevertNow | ReadBackNow) -> bool:
+    def relay(self, device: str, payload: RevertNow | ReadBackNow) -> bool:
         """Tell the phone of a device, wherever it is; whether it is attached here."""
         phone = self._phones.get(device)
         if phone is not None:

@@ -42,7 +42,7 @@ from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.phones import Phone, Phones
 from signaling.hub import Caller
 from signaling.metrics import Metrics
-from signaling.pushes import push
+from signaling.pushes import ask, push
 from signaling.tasks import TaskSet
 
 __all__ = ["SessionFlow"]
@@ -172,7 +172,7 @@ class SessionFlow:
         self._watched[head.device] = _Watch(head.fence, caller.principal.user, "asking", self._phones.now_s())
         event = Event.NO_ANSWER
         try:
-            answer = await phone.caller.ask("ConsentAsked", question, result=ConsentAnswer)
+            answer = await ask(phone.caller, question, answer=ConsentAnswer)
             agreed = answer.accepted and (answer.scopes is UNSET or "live_tuning" in answer.scopes)
             event = Event.ACCEPTED if agreed else Event.DECLINED
         except HubError:
@@ -220,7 +220,7 @@ class SessionFlow:
         fence = watch.fence if watch is not None else request.fence if isinstance(request.fence, int) else _TOP_FENCE
         is_phone = self._phones.of(request.device, caller) is not None
         revert = RevertNow(device=request.device, fence=fence, cause=cause)
-        relayed = is_phone or self._phones.send(request.device, revert)
+        relayed = is_phone or self._phones.relay(request.device, revert)
         self._metrics.restores.labels(cause).inc()
         self._record_later(request.device, cause, caller.principal.user)
         return Relayed(relayed=relayed)
@@ -305,7 +305,7 @@ class SessionFlow:
         move = step("live", event)
         if ended.restore and move.restore is not None:
             revert = RevertNow(device=device, fence=ended.live.fence, cause=move.restore)
-            self._phones.send(device, revert)
+            self._phones.relay(device, revert)
             self._metrics.restores.labels(move.restore).inc()
         for one in ended.ended:
             self._delivery.ended(device, (one,), one.last_terminal)

@@ -100,6 +100,11 @@ async def drains(running: Server) -> None:
         (["serve", "--dev", "--data", "/dev/null/x"], {}, "cannot"),
         (["token", "--user", "a", "--clinic", "c", "--role", "boss"], {}, "unknown role boss"),
         (["token", "--user", "a", "--clinic", "c", "--role", "clinician"], {}, "no signing key"),
+        (["asyncapi", "--url", "care.example.org"], {}, "url: must be"),
+        (["asyncapi", "--url", "ftp://care.example.org"], {}, "url: must be"),
+        (["asyncapi", "--url", "wss://care.example.org:many"], {}, "url: must be"),
+        (["asyncapi", "--url", "wss://ann@care.example.org"], {}, "url: must be"),
+        (["asyncapi", "--output", "/dev/null/x"], {}, "cannot write"),
         (["token", "--user", "", "--clinic", "c", "--role", "clinician"], {"AURICLE_DEV_SIGNING_KEY": KEY}, "user"),
     ],
 )

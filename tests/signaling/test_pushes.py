@@ -2,13 +2,19 @@
 
 import ast
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
+from protocol.contract.base import Wire
 from protocol.contract.devices import Settled
-from protocol.contract.pushes import PUSHES
-from signaling.pushes import push
+from protocol.contract.pushes import ANSWERS, PUSHES
+from protocol.contract.session import SessionExpiring
+from protocol.errors import LocalProtocolError
+from signaling.pushes import ask, push
+
+W = TypeVar("W", bound=Wire)
 
 SIGNALING = Path(__file__).parents[2] / "signaling"
 # What carries messages, whatever they say, and the hub for checking clients, whose callers choose what is sent.
@@ -44,7 +50,7 @@ def sends(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SPEAKERS, ids=lambda path: path.relative_to(SIGNALING).as_posix())
 def test_the_server_sends_only_what_the_contract_lists(path: Path) -> None:
-    """What fails here is sent with ``signaling.pushes.push``, and its type stands in ``protocol.contract.pushes``."""
+    """What fails here is sent with ``push`` or ``ask`` of ``signaling.pushes``; its type is in ``contract.pushes``."""
     assert sends(path.read_text()) == []
 
 
@@ -64,6 +70,18 @@ def test_every_way_around_is_seen(source: str) -> None:
     assert len(sends(source)) == 1
 
 
+async def test_a_push_that_asks_brings_the_answer_that_the_contract_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Link:
+        async def ask(self, target: str, *arguments: object, result: type[W]) -> W:
+            return msgspec.convert({"expiresAt": target}, result)
+
+    settled = Settled(device="d1", epoch="e", seq=1)
+    with pytest.raises(LocalProtocolError, match="Settled: the contract does not list SessionExpiring as its answer"):
+        await ask(Link(), settled, answer=SessionExpiring)
+    monkeypatch.setattr("signaling.pushes.ANSWERS", {"Settled": SessionExpiring})
+    assert await ask(Link(), settled, answer=SessionExpiring) == SessionExpiring(expires_at="Settled")
+
+
 def test_a_push_goes_to_the_client_method_of_its_name() -> None:
     sent: list[tuple[Any, ...]] = []
 
@@ -75,3 +93,4 @@ def test_a_push_goes_to_the_client_method_of_its_name() -> None:
     push(Link(), settled)
     assert sent == [("Settled", settled)]
     assert PUSHES["Settled"] is Settled
+    assert ANSWERS.keys() <= PUSHES.keys()

@@ -1,0 +1,52 @@
+"""What the AsyncAPI document says in words, in CommonMark: how SignalR carries the payloads that it lists."""
+
+from typing import Final
+
+__all__ = ["ABOUT", "CHANNEL", "FOR_BROWSERS", "FROM_NEGOTIATION"]
+
+ABOUT: Final = """\
+Fitting software and the phones that carry hearing aids meet on one SignalR hub. Any SignalR client connects; this
+document lists what it may call (`receive`) and what it is sent (`send`).
+
+* Each method takes one object, or nothing, and answers with one. Keys are camelCase in JSON and in MessagePack.
+* A refusal of the domain is a result: `Failure`, with a stable `code`. An error of the call itself (not allowed,
+  unknown object, bad argument) is the `error` of the completion; it ends in `HubException: [code] message`.
+* `x-auricle-roles` names who may call a method and how the caller must stand to the object that the payload's field
+  `x-auricle-object` names: `any`, `assigned` (by the clinic) or `own`. An object that is unknown or not the caller's
+  looks the same.
+* `x-auricle-stream`: call it as a stream; each item is a message of the reply. `x-auricle-lane`: never waits behind
+  plain calls.
+"""
+
+CHANNEL: Final = """\
+A payload is the one element of `arguments` of a SignalR hub message, or its `result`; what surrounds it is not
+repeated in each message.
+
+**Connecting.** `POST {address}/negotiate?negotiateVersion=1` with the token gives a `connectionToken`; then open a
+WebSocket at `{address}?id={connectionToken}`. A client may also open the WebSocket at once, without `id`. Server-Sent
+Events and long polling carry the same messages.
+
+**Handshake.** The client sends `{"protocol": "json", "version": 1}` and the byte 0x1E, or asks for `messagepack`; the
+server answers `{}` and 0x1E, or an `error` and closes.
+
+**JSON.** Each hub message is UTF-8 text that ends with 0x1E; a frame may hold several.
+
+| message | sent by | reads |
+| --- | --- | --- |
+| call | client | `{"type": 1, "invocationId": "1", "target": "NAME", "arguments": [PAYLOAD]}` |
+| answer | server | `{"type": 3, "invocationId": "1", "result": PAYLOAD}`, or `error` for `result` |
+| push | server | `{"type": 1, "target": "NAME", "arguments": [PAYLOAD]}`; one with a reply has an `invocationId` |
+| reply to a push | client | as an answer |
+| call of a stream | client | as a call, with `"type": 4` |
+| item of a stream | server | `{"type": 2, "invocationId": "1", "item": PAYLOAD}`, then an answer without result |
+| ping | both | `{"type": 6}` every 15 s; a peer that is silent for 30 s is gone |
+| close | both | `{"type": 7}`, with `error` and `allowReconnect` when there is a reason |
+
+**MessagePack.** Each hub message is a variable-length size and an array, `[1, {}, "1", "NAME", [PAYLOAD]]` for a call;
+payloads are maps with the same keys.
+
+Names are matched without regard to case. Plain calls of one connection run one at a time and in order.
+"""
+
+FOR_BROWSERS: Final = "The bearer token, for browsers, whose WebSockets and event streams carry no headers."
+FROM_NEGOTIATION: Final = "The `connectionToken` that negotiation gave; absent without negotiation."
