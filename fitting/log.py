@@ -11,6 +11,7 @@ from typing import Protocol
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
+from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
 
 from .log_values import (
@@ -185,6 +186,10 @@ class DeviceLog(Protocol):
 
     async def revisions(self, device: str, *, before: str | None = None, limit: int = 20) -> tuple[Revision, ...]:
         """The revisions of a device, newest first; those older than ``before``."""
+        ...
+
+    async def held(self, device: str) -> Content | None:
+        """What the aids were last known to hold in RAM, as one configuration; None when that is not known."""
         ...
 
     async def close(self) -> None:

@@ -139,7 +139,7 @@ def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: Ne
         rows.note("device", told.cause, now_s, actor="phone")
     if read:
         _settle_truth(rows, now_s, new_id)
-    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms), rows.last_terminal)
+    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms))
 
 
 def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server") -> tuple[Ended, ...]:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
+from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
 
 from . import log_commands, log_sessions
@@ -246,6 +247,10 @@ class StoredDeviceLog:
 
     async def revisions(self, device: str, *, before: str | None = None, limit: int = 20) -> tuple[Revision, ...]:
         return await self._store.revisions(device, before, limit)
+
+    async def held(self, device: str) -> Content | None:
+        content = await self._store.run(device, lambda rows, _: rows.truth.content())
+        return None if isinstance(content, Refusal) else content
 
     async def close(self) -> None:
         await self._store.close()

@@ -355,4 +355,3 @@ class Learned:
     changed: tuple[Ear, ...] = ()
     ended: tuple[Ended, ...] = ()
     alarms: frozenset[Alarm] = frozenset()
-    last_terminal: int = 0

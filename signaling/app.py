@@ -21,6 +21,7 @@ from .config import Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
+from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
 from .flows.phones import Phones
 from .flows.session import SessionFlow
@@ -147,6 +148,7 @@ class _Assembly:
             session=session,
             news=news,
             phones=phones,
+            history=DeviceHistory(self.device_log, look_every_s=config.watch_every_s),
             verifier=self.verifier,
         )
         return _Care(self.hub_server(hub, lifetime), delivery, session)

@@ -55,6 +55,7 @@ class Config:
     ``connection_token_ttl_s``: how long a negotiated connection may stay unopened.
     ``request_timeout_s``: how long a new connection may take to send the head of its first request.
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
+    ``watch_every_s``: how often the log of a device that is watched is asked for more.
     ``alive_every_s``: how often the phone of a live session is told that it is live.
     ``freeze_after_s``: silence of either end, or the app in the background, after which nothing may rise.
     ``background_ends_after_s``: the app in the background that long ends live work.
@@ -96,6 +97,7 @@ class Config:
     request_timeout_s: float = 10.0
     lease_ttl_s: float = 15.0
     offer_timeout_s: float = 2.0
+    watch_every_s: float = 0.5
     alive_every_s: float = 5.0
     freeze_after_s: float = 10.0
     background_ends_after_s: float = 30.0

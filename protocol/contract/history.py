@@ -49,7 +49,6 @@ class RevisionView(Wire, frozen=True, kw_only=True):
     digests: Digests
     safety: SafetySummary
     changes: tuple[Difference, ...] = ()
-    seq: int | UnsetType = UNSET
 
 
 class GetHistory(Wire, frozen=True, kw_only=True):
@@ -118,7 +117,10 @@ class WatchDevice(Wire, frozen=True, kw_only=True):
 
 
 class HistoryEvent(Wire, frozen=True, kw_only=True):
-    """One event of the device's log. Numbers rise by one; a gap means that older ones are no longer kept."""
+    """One event of the device's log. Numbers rise by one; a gap means that older ones are no longer kept.
+
+    ``text`` is a typed reason. ``hash`` covers the event and all before it.
+    """
 
     n: int
     kind: str
@@ -129,3 +131,5 @@ class HistoryEvent(Wire, frozen=True, kw_only=True):
     ear: Ear | UnsetType = UNSET
     code: str | UnsetType = UNSET
     digest: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    hash: str = ""

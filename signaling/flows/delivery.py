@@ -120,28 +120,32 @@ class DeliveryFlow:
         self._tell_events(delivery, recorded.events)
         self._phones.tell_in_aid(report.device, recorded.changed, recorded.in_aid)
         if recorded.ended:
-            push(caller, Settled(device=delivery.device, epoch=delivery.epoch, seq=delivery.seq))
-            self.ended(report.device, recorded.others, recorded.last_terminal)
+            if phone is None or delivery.seq <= phone.settled:
+                push(caller, Settled(device=delivery.device, epoch=delivery.epoch, seq=delivery.seq))
+            self.ended(report.device, recorded.others)
+            self._settle(report.device, delivery.epoch, recorded.last_terminal)
             self._offer_soon(report.device)
         return ReportAnswer(state=delivery.state)
 
-    def ended(self, device: str, ended: tuple[Ended, ...], last_terminal: int) -> None:
+    def ended(self, device: str, ended: tuple[Ended, ...]) -> None:
         """Tell the fitters of changes that fell away, and the phone up to where all have ended."""
         for one in ended:
             self._tell_events(one.delivery, one.events)
+            self._settle(device, one.delivery.epoch, one.last_terminal)
+
+    def _settle(self, device: str, epoch: str, last_terminal: int) -> None:
         phone = self._phones.get(device)
-        if phone is not None and ended:
-            epoch = ended[-1].delivery.epoch
-            for seq in range(phone.settled + 1, last_terminal + 1):
-                push(phone.caller, Settled(device=device, epoch=epoch, seq=seq))
-        if phone is not None:
-            phone.settled = max(phone.settled, last_terminal)
+        if phone is None:
+            return
+        for seq in range(phone.settled + 1, last_terminal + 1):
+            push(phone.caller, Settled(device=device, epoch=epoch, seq=seq))
+        phone.settled = max(phone.settled, last_terminal)
 
     def withdrawn(self, device: str, withdrawn: Iterable[Withdrawn]) -> None:
         """What shall not begin: tell of what has ended, and have the phone asked about the rest."""
         for one in withdrawn:
             if one.ended is not None:
-                self.ended(device, (one.ended,), one.ended.last_terminal)
+                self.ended(device, (one.ended,))
         self.appended(device)
 
     async def sweep(self) -> None:

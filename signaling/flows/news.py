@@ -47,7 +47,7 @@ class DeviceNews:
         if isinstance(learned, Refusal):
             return Failure(error=learned, errors=(learned,))
         self._phones.tell_in_aid(told.device, learned.changed, learned.in_aid)
-        self._delivery.ended(told.device, learned.ended, learned.last_terminal)
+        self._delivery.ended(told.device, learned.ended)
         self.tell(told.device, told)
         return Done()
 

@@ -307,8 +307,7 @@ class SessionFlow:
             revert = RevertNow(device=device, fence=ended.live.fence, cause=move.restore)
             self._phones.relay(device, revert)
             self._metrics.restores.labels(move.restore).inc()
-        for one in ended.ended:
-            self._delivery.ended(device, (one,), one.last_terminal)
+        self._delivery.ended(device, ended.ended)
         if ended.withdraw:
             self._delivery.appended(device)
         self._tell_mode(device, "none", ended.cause)

@@ -224,8 +224,7 @@ class SubmitFlow:
     def _answer(self, device: str, outcome: Accepted | Refusal) -> SubmitAnswer | Failure:
         if isinstance(outcome, Refusal):
             return self._refuse(outcome)
-        for one in outcome.ended:
-            self._delivery.ended(device, (one,), one.last_terminal)
+        self._delivery.ended(device, outcome.ended)
         self._delivery.appended(device)
         return SubmitAnswer(
             epoch=outcome.epoch,

@@ -4,7 +4,7 @@ Each method takes one object and returns one. Refusals of the domain are results
 ``CARE_POLICY`` and is checked before a method runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import ClassVar
 
@@ -30,6 +30,16 @@ from protocol.contract.devices import (
     ReportAnswer,
 )
 from protocol.contract.fitting import CheckAnswer, Submit, SubmitAnswer
+from protocol.contract.history import (
+    Compare,
+    CompareAnswer,
+    GetHistory,
+    GetRevision,
+    HistoryAnswer,
+    HistoryEvent,
+    RevisionAnswer,
+    WatchDevice,
+)
 from protocol.contract.session import (
     Draining,
     Hello,
@@ -60,6 +70,7 @@ from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, NotFound, Unauthenticated
 from signaling.auth import TokenVerifier
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.history import DeviceHistory
 from signaling.flows.news import DeviceNews
 from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
@@ -113,6 +124,10 @@ CARE_POLICY: Mapping[str, Rule] = {
     "Undo": _QUIETER,
     "Stop": _QUIETER,
     "Heartbeat": ANYONE,
+    "GetHistory": _READER,
+    "GetRevision": _READER,
+    "CompareRevisions": _READER,
+    "WatchDevice": _READER,
 }
 
 
@@ -133,6 +148,7 @@ class CareHub(Hub):
         session: SessionFlow,
         news: DeviceNews,
         phones: Phones,
+        history: DeviceHistory,
         verifier: TokenVerifier,
     ) -> None:
         self._log = log
@@ -142,6 +158,7 @@ class CareHub(Hub):
         self._session = session
         self._news = news
         self._phones = phones
+        self._history = history
         self._server = f"auricle/{version('auricle')}"
 
     @hub_method("Hello")
@@ -283,6 +300,27 @@ class CareHub(Hub):
     async def get_delivery(self, _: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
         """Where a delivery is now, for those who may have missed the news of it."""
         return await self._delivery_answer(request)
+
+    @hub_method("GetHistory")
+    async def get_history(self, _: Caller, request: GetHistory) -> HistoryAnswer:
+        """Who changed what, by how many dB, newest first."""
+        return await self._history.page(request)
+
+    @hub_method("GetRevision")
+    async def get_revision(self, _: Caller, request: GetRevision) -> RevisionAnswer:
+        """One revision with its content."""
+        return await self._history.revision(request)
+
+    @hub_method("CompareRevisions")
+    async def compare_revisions(self, _: Caller, request: Compare) -> CompareAnswer | Failure:
+        """Two revisions, and what the aids hold beside them."""
+        return await self._history.compare(request)
+
+    @hub_method("WatchDevice")
+    async def watch_device(self, _: Caller, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
+        """Every recorded event of a device, those of the past first."""
+        async for event in self._history.watch(request):
+            yield event
 
     @hub_method("AttachDevice")
     async def attach_device(self, caller: Caller, claim: AttachDevice) -> AttachAnswer | Failure:

@@ -86,6 +86,13 @@ class House:
         assert isinstance(care, CareHub)
         await care._delivery.sweep()
 
+    async def sweep_care(self) -> None:
+        """Look at live sessions, then at what waits for phones."""
+        care = self.app[PARTS].hubs[0].hub
+        assert isinstance(care, CareHub)
+        await care._session.sweep()
+        await care._delivery.sweep()
+
     def sweep(self) -> None:
         """Look at all timers now."""
         for server in self.parts.hubs:

@@ -64,6 +64,12 @@ QUIETER: Mapping[str, Relation] = {
     "patient": Relation.OWN,
     "device": Relation.OWN,
 }
+READER: Mapping[str, Relation] = {
+    "clinician": Relation.ASSIGNED,
+    "assistant": Relation.ASSIGNED,
+    "patient": Relation.OWN,
+    "device": Relation.OWN,
+}
 ALLOWED: Mapping[str, Mapping[str, Relation]] = {
     "RenewLease": FITTER,
     "ReleaseLease": FITTER,
@@ -77,6 +83,7 @@ ALLOWED: Mapping[str, Mapping[str, Relation]] = {
     "Stop": QUIETER,
     "ReportDevice": {"device": Relation.OWN},
     "AnswerConsent": {"patient": Relation.OWN},
+    **dict.fromkeys(("GetHistory", "GetRevision", "CompareRevisions", "WatchDevice"), READER),
     "Heartbeat": dict.fromkeys(ROLES, Relation.ANY),
     "AcquireLease": {"clinician": Relation.ASSIGNED},
     "Check": {"clinician": Relation.ASSIGNED},

@@ -1,0 +1,130 @@
+"""Live work as a table: every state with every event; signs of life, preconditions, and what only lowers."""
+
+from typing import Any
+
+import pytest
+
+from fitting.log_values import DeviceHead
+from fitting.mode import TABLE, Event, ModeLimits, Signs, judge_signs, only_lowers, preconditions, step
+from protocol.contract.devices import InAid
+from protocol.contract.sessions import SessionState
+from protocol.errors import LocalProtocolError
+from tests.contracts.device_log_bench import FRESH, louder, registered
+from tests.fitting.contents import content, flat
+
+LIMITS = ModeLimits()
+ENDS = {
+    Event.STOP: "stop",
+    Event.LEFT: "session_ended",
+    Event.RELEASED: "session_ended",
+    Event.STOLEN: "lease_lost",
+    Event.LEASE_LOST: "lease_lost",
+    Event.CONSENT_WITHDRAWN: "consent_withdrawn",
+    Event.BATTERY: "battery",
+    Event.BACKGROUND: "background",
+    Event.PHONE_LOST: "session_ended",
+}
+# Written out, so that a change of the table is a change of this too.
+WANTED: dict[SessionState, dict[Event, tuple[SessionState, str | None]]] = {
+    "none": {Event.ASK: ("asking", None)},
+    "asking": {
+        Event.ACCEPTED: ("live", None),
+        Event.DECLINED: ("none", None),
+        Event.NO_ANSWER: ("none", None),
+        **dict.fromkeys(ENDS, ("none", None)),
+    },
+    "live": {Event.FREEZE: ("frozen", None), **{event: ("none", cause) for event, cause in ENDS.items()}},
+    "frozen": {Event.THAW: ("live", None), **{event: ("none", cause) for event, cause in ENDS.items()}},
+}
+
+
+@pytest.mark.parametrize("event", Event)
+@pytest.mark.parametrize("state", TABLE)
+def test_every_state_with_every_event(state: SessionState, event: Event) -> None:
+    wanted = WANTED[state].get(event)
+    if wanted is None:
+        with pytest.raises(LocalProtocolError, match=f"{state} cannot have {event}"):
+            step(state, event)
+    else:
+        move = step(state, event)
+        assert (move.state, move.restore) == wanted
+
+
+@pytest.mark.parametrize(
+    ("signs", "live", "frozen"),
+    [
+        ({}, None, Event.THAW),
+        ({"phone_silent_s": 9.9, "fitter_silent_s": 9.9, "background_s": 9.9, "rtt_p95_ms": 1_500}, None, Event.THAW),
+        ({"phone_silent_s": 10.0}, Event.FREEZE, None),
+        ({"fitter_silent_s": 10.0}, Event.FREEZE, None),
+        ({"background_s": 10.0}, Event.FREEZE, None),
+        ({"rtt_p95_ms": 1_501}, Event.FREEZE, None),
+        ({"phone_silent_s": 30.0}, Event.PHONE_LOST, Event.PHONE_LOST),
+        ({"background_s": 30.0}, Event.BACKGROUND, Event.BACKGROUND),
+        ({"battery_percent": 20}, None, Event.THAW),
+        ({"battery_percent": 19, "background_s": 30.0}, Event.BATTERY, Event.BATTERY),
+    ],
+)
+def test_signs_freeze_thaw_and_end(signs: dict[str, Any], live: Event | None, frozen: Event | None) -> None:
+    given = Signs(**{"phone_silent_s": 0.0, "fitter_silent_s": 0.0} | signs)
+    assert judge_signs("live", given, LIMITS) == live
+    assert judge_signs("frozen", given, LIMITS) == frozen
+
+
+def head(**more: Any) -> DeviceHead:
+    fields: dict[str, Any] = {
+        "device": "d-1",
+        "epoch": "e",
+        "aids": registered(),
+        "revision": None,
+        "in_aid": InAid(),
+        "lease": None,
+        "fence": 1,
+        "generation": 1,
+        "last_seq": 0,
+        "last_terminal": 0,
+    }
+    return DeviceHead(**(fields | more))
+
+
+@pytest.mark.parametrize(
+    ("signs", "known", "code"),
+    [
+        ({}, {}, None),
+        ({"phone_silent_s": 10.0}, {}, "phone_offline"),
+        ({}, {"alarms": frozenset({"split"})}, "split"),
+        ({}, {"alarms": frozenset({"indeterminate"})}, "indeterminate"),
+        ({}, {"alarms": frozenset({"locked"})}, "locked"),
+        ({}, {"alarms": frozenset({"history_lost"})}, None),
+        ({"battery_percent": 30}, {"battery": 5}, None),
+        ({"battery_percent": 29}, {"battery": 90}, "battery_low"),
+        ({}, {"battery": 29}, "battery_low"),
+        ({"background_s": 0.0}, {}, "phone_background"),
+        ({"rtt_p95_ms": 799}, {}, None),
+        ({"rtt_p95_ms": 800}, {}, "link_slow"),
+    ],
+)
+def test_what_must_hold_before_live_work(signs: dict[str, Any], known: dict[str, Any], code: str | None) -> None:
+    given = Signs(**{"phone_silent_s": 0.0, "fitter_silent_s": 0.0} | signs)
+    refusal = preconditions(head(**known), given, LIMITS)
+    assert (None if refusal is None else refusal.code) == code
+
+
+def test_without_a_phone_nothing_begins() -> None:
+    refusal = preconditions(head(), None, LIMITS)
+    assert refusal is not None
+    assert (refusal.code, refusal.retryable) == ("phone_offline", True)
+
+
+def test_only_what_is_nowhere_above_the_base_lowers() -> None:
+    assert only_lowers(FRESH, FRESH)
+    assert only_lowers(FRESH, louder(FRESH, by=-10))
+    assert not only_lowers(FRESH, louder(FRESH, by=1))
+    assert not only_lowers(FRESH, louder(louder(FRESH, "left", by=-30), "right", by=1))
+    assert not only_lowers(content(right=flat()), FRESH)
+
+
+@pytest.mark.parametrize("wrong", [{"freeze_after_s": 30.0}, {"freeze_after_s": 0.0}, {"battery_to_begin_percent": 10}])
+def test_numbers_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must"):
+        ModeLimits(**wrong)
