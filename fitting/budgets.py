@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from protocol.contract.base import Ear
+from protocol.contract.base import EARS, Ear
 from protocol.contract.fitting import BAND_PATHS, Content, EarProgram
 
 from .limits import SESSION_WINDOW_S, WEEK_S
@@ -118,7 +118,7 @@ def levels_of(content: Content) -> Levels:
         {
             (program.slot, ear): part
             for program in content.programs
-            for ear in ears_of(content)
+            for ear in EARS
             if (part := ear_program(program, ear)) is not None
         }
     )

@@ -7,7 +7,7 @@ never changes. This module must not know what is safe (``safety``) nor where a r
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -30,6 +30,7 @@ from protocol.errors import BadArgument
 
 __all__ = [
     "BAND_FIELDS",
+    "PerBand",
     "apply_patch",
     "band_values",
     "changed_ears",
@@ -41,6 +42,8 @@ __all__ = [
     "validate_shape",
 ]
 
+# What was measured in each band, None where nothing was.
+PerBand = tuple[int | None, ...]
 BAND_FIELDS: Final[Mapping[BandPath, str]] = {
     "g50Ddb": "g50_ddb",
     "g65Ddb": "g65_ddb",
@@ -52,7 +55,8 @@ _MICS = msgspec.json.schema(MicMode)["enum"]
 
 def band_values(program: EarProgram, path: BandPath) -> tuple[int, ...]:
     """The values of one band path, in tenths of a decibel, one per band."""
-    return cast("tuple[int, ...]", getattr(program, BAND_FIELDS[path]))
+    values: tuple[int, ...] = getattr(program, BAND_FIELDS[path])
+    return values
 
 
 def ear_program(program: Program, ear: Ear) -> EarProgram | None:
@@ -86,11 +90,14 @@ def validate_shape(content: Content) -> None:
             part = ear_program(program, ear)
             if part is None:
                 raise BadArgument(f"slot {program.slot} has no {ear} ear, other slots have one")
-            for path in BAND_PATHS:
-                if len(band_values(part, path)) != len(content.bands_hz):
+            lists: dict[str, tuple[int, ...]] = {path: band_values(part, path) for path in BAND_PATHS}
+            if part.max_stable_gain_ddb is not UNSET:
+                lists["maxStableGainDdb"] = part.max_stable_gain_ddb
+            for path, values in lists.items():
+                if len(values) != len(content.bands_hz):
                     raise BadArgument(
                         f"slot {program.slot} {ear} {path} must have {len(content.bands_hz)} values, "
-                        f"one per band, but has {len(band_values(part, path))}"
+                        f"one per band, but has {len(values)}"
                     )
 
 

@@ -21,6 +21,8 @@ from protocol.errors import BadArgument
 
 from .audiogram import Audiogram, EarThresholds, threshold_db
 from .capability import CapabilitySheet
+from .limits import KERNEL_LIMITS, ClinicLimits
+from .model import PerBand
 from .trim import trim
 
 __all__ = ["Gains", "Prescription", "Rationale", "camfit", "nal_r", "prescribe", "sspl_3fa_db"]
@@ -51,12 +53,19 @@ class Prescription:
 
 
 def prescribe(
-    audiogram: Audiogram, sheets: Mapping[Ear, CapabilitySheet], rationale: Rationale = "camfit"
+    audiogram: Audiogram,
+    sheets: Mapping[Ear, CapabilitySheet],
+    rationale: Rationale = "camfit",
+    *,
+    limits: ClinicLimits = KERNEL_LIMITS,
+    loudness_ddb: Mapping[Ear, PerBand] = MappingProxyType({}),
+    max_stable_gain_ddb: Mapping[Ear, PerBand] = MappingProxyType({}),
 ) -> Prescription:
     """One program, slot 1 "Universal", for every ear of ``sheets``.
 
-    Gains are rounded to the nearest step (halves down), MPO down to a step: it is a ceiling. Raises
-    BadArgument: no ear, an ear without thresholds, or two aids with different bands.
+    Gains are rounded to the nearest step (halves down), MPO down to a step: it is a ceiling. What was measured at
+    an ear, uncomfortable levels and stable gains in tenths per band, and the limits of the clinic are kept by
+    trimming. Raises BadArgument: no ear, an ear without thresholds, or two aids with different bands.
     """
     ears = tuple(ear for ear in EARS if ear in sheets)
     if not ears:
@@ -68,7 +77,17 @@ def prescribe(
     if any(sheets[ear].bands_hz != bands_hz for ear in ears):
         raise BadArgument("the two aids have different bands, one content cannot hold both")
     targets = {ear: _target(audiogram.ears[ear], sheets[ear], rationale) for ear in ears}
-    trimmed = {ear: trim(ear, targets[ear], sheets[ear]) for ear in ears}
+    trimmed = {
+        ear: trim(
+            ear,
+            targets[ear],
+            sheets[ear],
+            limits,
+            loudness_ddb=loudness_ddb.get(ear, ()),
+            max_stable_gain_ddb=max_stable_gain_ddb.get(ear, ()),
+        )
+        for ear in ears
+    }
     programs = {ear: program for ear, (program, _) in trimmed.items()}
     left, right = programs.get("left", UNSET), programs.get("right", UNSET)
     program = Program(slot=1, name="Universal", left=left, right=right)

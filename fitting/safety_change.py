@@ -5,11 +5,13 @@ limits hold. What is not known is judged more strictly, never less. This module 
 ``Change``, then ``SafetyContext``.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from protocol.contract.base import Ear
@@ -19,12 +21,11 @@ from .audiogram import Audiogram
 from .budgets import NOTHING_KNOWN, Budgets, Levels, Place, level_at, levels_of
 from .capability import CapabilitySheet
 from .limits import GAIN_PATHS, KERNEL_LIMITS, ClinicLimits
-from .model import band_values
+from .model import PerBand, band_values
 
-__all__ = ["Change", "ChangeOrigin", "Over", "Part", "PerBand", "SafetyContext", "parts", "whole"]
+__all__ = ["Change", "ChangeOrigin", "Over", "Part", "SafetyContext", "gathered", "parts", "whole"]
 
 ChangeOrigin = Literal["fitting", "first_fit", "readback", "rollback"]
-PerBand = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ class Part:
     bands_hz: tuple[int, ...]
 
     @property
+    def changed(self) -> bool:
+        """Whether it is to hold anything else than it did."""
+        return self.new != self.old
+
+    @property
     def sheet_name(self) -> str:
         """The capability sheet as a source of a limit."""
         return f"capability sheet {self.sheet.model}"
@@ -124,20 +130,16 @@ class Part:
         """The three gains of a band in ``levels``, each with ``rise`` on top; the aid's least when None."""
         if levels is None:
             return (self.sheet.gain_min_ddb,) * 3
-        g50, g65, g80 = (band_values(levels, path)[band] + rise for path in GAIN_PATHS)
-        return g50, g65, g80
+        return levels.g50_ddb[band] + rise, levels.g65_ddb[band] + rise, levels.g80_ddb[band] + rise
 
     def gain_over(self, band: int, ceilings: tuple[int, int, int]) -> "Over | None":
         """How far the gains of a band are above their ceilings, the worst of the three; None when none is.
 
         A gain that is above its ceiling and not above what it was is no reason to refuse.
         """
-        values = zip(GAIN_PATHS, ceilings, strict=True)
-        found = [
-            Over(excess, self.rises(path, band))
-            for path, ceiling in values
-            if (excess := band_values(self.new, path)[band] - ceiling) > 0
-        ]
+        new = self.new
+        values = zip((new.g50_ddb[band], new.g65_ddb[band], new.g80_ddb[band]), ceilings, GAIN_PATHS, strict=True)
+        found = [Over(value - ceiling, self.rises(path, band)) for value, ceiling, path in values if value > ceiling]
         return max(found, key=lambda over: (over.refused, over.excess), default=None)
 
     def finding(
@@ -159,6 +161,7 @@ class Part:
             severity="refuse" if refused else "warn",
             message=f"{rule}: {slot}{place}{text} ({source})",
             source=source,
+            slot=self.slot,
             ear=self.ear,
             band=band,
             value=value,
@@ -180,6 +183,32 @@ def parts(change: Change) -> Iterator[Part]:
             sheet=change.sheets[ear],
             bands_hz=change.candidate.bands_hz,
         )
+
+
+def gathered(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """All refusals, and of the warnings only the worst, which says in how many bands there is one.
+
+    For findings about one thing in the bands of one part: a limit that stands too high does so in every band, and
+    a hundred warnings are read by nobody.
+    """
+    warnings = []
+    for finding in findings:
+        if finding.severity == "refuse":
+            yield finding
+        else:
+            warnings.append(finding)
+    if warnings:
+        worst = max(warnings, key=_excess)
+        bands = len({finding.band for finding in warnings})
+        more = f"; so in {bands} bands" if bands > 1 else ""
+        yield msgspec.structs.replace(worst, message=worst.message + more)
+
+
+def _excess(finding: Finding) -> float:
+    """A value that has no number is beyond all numbers."""
+    if isinstance(finding.value, UnsetType) or isinstance(finding.limit, UnsetType):
+        return math.inf
+    return finding.value - finding.limit
 
 
 def whole(rule: str, text: str, source: str, *, ear: Ear | UnsetType = UNSET, refused: bool = True) -> Finding:

@@ -23,6 +23,8 @@ from .safety_change import Change, Part, parts, whole
 __all__ = ["k1", "malformed", "outside_sheet"]
 
 _FORM: Final = "contract"
+# No ear is so tight that an aid would not whistle at 100 dB of gain.
+_MOST_STABLE_DDB: Final = 1_000
 
 
 def k1(change: Change) -> tuple[Finding, ...]:
@@ -106,6 +108,11 @@ def _levels_off(part: Part) -> Iterator[Finding]:
 
 
 def _scalars_off(part: Part) -> Iterator[Finding]:
+    stable = part.new.max_stable_gain_ddb
+    for band, value in enumerate(() if stable is UNSET else stable):
+        fault = _fault(value, 0, _MOST_STABLE_DDB, 1)
+        if fault is not None:
+            yield part.finding("K1", f"maxStableGainDdb {fault[0]}", _FORM, band=band, value=value, limit=fault[1])
     sheet, value = part.sheet, part.new.nr_ddb
     fault = _fault(value, sheet.nr_min_ddb, sheet.nr_max_ddb, sheet.nr_step_ddb)
     if fault is not None:
@@ -139,12 +146,13 @@ def _bad_leaf(plain: Any, error: str, sheets: Mapping[Ear, CapabilitySheet]) -> 
     if place is None:
         return _form(f"malformed content: {error}")
     program, ear, path, band = int(place[1]), cast("Ear", place[2]), place[3], int(place[4])
-    value = plain["programs"][program][ear][path][band]
+    # The slot comes first in a program, so it has been found well before anything in an ear.
+    slot, value = plain["programs"][program]["slot"], plain["programs"][program][ear][path][band]
     number = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_SAFE_INTEGER
     if not number or ear not in sheets or path not in BAND_PATHS:
         found = _form(f"malformed content: {error}", ear=ear)
-        return msgspec.structs.replace(found, band=band, value=value if number else UNSET)
+        return msgspec.structs.replace(found, slot=slot, band=band, value=value if number else UNSET)
     low, high, _ = path_range(sheets[ear], cast("BandPath", path))
     text = f"{ear} band {band} {path} must be from {decibel(low)} to {decibel(high)} dB, asked for {decibel(value)} dB"
     found = _form(text, ear=ear, source=f"capability sheet {sheets[ear].model}")
-    return msgspec.structs.replace(found, band=band, value=value, limit=low if value < low else high)
+    return msgspec.structs.replace(found, slot=slot, band=band, value=value, limit=low if value < low else high)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 from msgspec import UNSET, UnsetType
 
-from protocol.contract.fitting import Finding
+from protocol.contract.fitting import BandPath, Finding
 
-from .limits import ENGINEERING, KERNEL_LIMITS, decibel, mpo_ceiling_ddb, mpo_ceiling_name
+from .limits import ENGINEERING, KERNEL_LIMITS, ClinicLimits, decibel, mpo_ceiling_ddb, mpo_ceiling_name
+from .model import PerBand, band_values
 from .prescription import sspl_3fa_db
-from .safety_change import Change, Part, PerBand, parts
+from .safety_change import Change, Part, gathered, parts
 from .slopes import Breach, breaches, steep_ratios
 
 __all__ = ["k2", "k3", "k4", "k5", "k6", "prescribed_mpo_ddb"]
@@ -23,20 +24,18 @@ def k2(change: Change) -> tuple[Finding, ...]:
 
     A clinic's lower ceiling refuses only what is above the base as well.
     """
+    return tuple(finding for part in parts(change) for finding in gathered(_above_ceiling(change, part)))
+
+
+def _above_ceiling(change: Change, part: Part) -> Iterator[Finding]:
     limits = change.context.limits
-    findings: list[Finding] = []
-    for part in parts(change):
-        law = "21 CFR 800.30" if part.sheet.otc else "21 CFR 801.422"
-        highest, ceiling = (mpo_ceiling_ddb(part.sheet, of) for of in (KERNEL_LIMITS, limits))
-        source = limits.source(mpo_ceiling_name(part.sheet), law)
-        for band, value in enumerate(part.new.mpo_ddb):
-            if value > ceiling:
-                text = f"maximum output must not be above {decibel(ceiling)} dB SPL, asked for {decibel(value)} dB SPL"
-                refused = value > highest or part.rises("mpoDdb", band)
-                findings.append(
-                    part.finding("K2", text, source, band=band, value=value, limit=ceiling, refused=refused)
-                )
-    return tuple(findings)
+    highest, ceiling = (mpo_ceiling_ddb(part.sheet, of) for of in (KERNEL_LIMITS, limits))
+    source = limits.source(mpo_ceiling_name(part.sheet), "21 CFR 800.30" if part.sheet.otc else "21 CFR 801.422")
+    for band, value in enumerate(part.new.mpo_ddb):
+        if value > ceiling:
+            text = f"maximum output must not be above {decibel(ceiling)} dB SPL, asked for {decibel(value)} dB SPL"
+            refused = value > highest or part.rises("mpoDdb", band)
+            yield part.finding("K2", text, source, band=band, value=value, limit=ceiling, refused=refused)
 
 
 def k3(change: Change) -> tuple[Finding, ...]:
@@ -44,15 +43,17 @@ def k3(change: Change) -> tuple[Finding, ...]:
 
     With neither on file no MPO may rise; where there is no base either, it may only be the aid's least.
     """
-    findings: list[Finding] = []
-    for part in parts(change):
-        for band, value in enumerate(part.new.mpo_ddb):
-            limit, text, source = _loudness_limit(change, part, band)
-            if value > limit:
-                text = f"maximum output {text}, asked for {decibel(value)} dB SPL"
-                refused = part.rises("mpoDdb", band)
-                findings.append(part.finding("K3", text, source, band=band, value=value, limit=limit, refused=refused))
-    return tuple(findings)
+    return tuple(finding for part in parts(change) for finding in gathered(_too_loud(change, part)))
+
+
+def _too_loud(change: Change, part: Part) -> Iterator[Finding]:
+    prescribed = prescribed_mpo_ddb(change, part)
+    for band, value in enumerate(part.new.mpo_ddb):
+        limit, text, source = _loudness_limit(change, part, band, prescribed)
+        if value > limit:
+            text = f"maximum output {text}, asked for {decibel(value)} dB SPL"
+            refused = part.rises("mpoDdb", band)
+            yield part.finding("K3", text, source, band=band, value=value, limit=limit, refused=refused)
 
 
 def prescribed_mpo_ddb(change: Change, part: Part) -> int | None:
@@ -63,13 +64,12 @@ def prescribed_mpo_ddb(change: Change, part: Part) -> int | None:
     return round(sspl_3fa_db(audiogram.ears[part.ear]) * 10)
 
 
-def _loudness_limit(change: Change, part: Part, band: int) -> tuple[int, str, str]:
+def _loudness_limit(change: Change, part: Part, band: int, prescribed: int | None) -> tuple[int, str, str]:
     context, limits = change.context, change.context.limits
     measured = context.loudness_ddb[part.ear][band] if part.ear in context.loudness_ddb else None
     if measured is not None:
         text = f"may be at most {decibel(measured)} dB SPL, which was measured as too loud"
         return measured, text, "loudness level on file"
-    prescribed = prescribed_mpo_ddb(change, part)
     if prescribed is None:
         held = part.sheet.mpo_min_ddb if part.before is None else part.before.mpo_ddb[band]
         return held, f"may not rise above {decibel(held)} dB SPL without an audiogram", "no audiogram on file"
@@ -89,27 +89,35 @@ def k4(change: Change) -> tuple[Finding, ...]:
     limits = change.context.limits
     findings: list[Finding] = []
     for part in parts(change):
-        before = {} if part.old is None else {breach.key: breach.excess for breach in breaches(part.old, limits)}
+        before = {} if part.old is None else {held.key: held.excess for held in breaches(part.old, limits)}
+        by_kind: dict[str, list[Finding]] = {}
         for breach in breaches(part.new, limits):
             worse = breach.excess > before.get(breach.key, 0)
-            refused = worse and not _comes_from_lowering(part, breach)
-            source = limits.source(breach.limit_name, ENGINEERING) if breach.limit_name else "compression"
-            findings.append(
-                part.finding(
-                    "K4",
-                    breach.text,
-                    source,
-                    band=breach.band,
-                    value=breach.value,
-                    limit=breach.limit,
-                    refused=refused,
-                )
-            )
-        for band, ratio in steep_ratios(part.new, limits):
-            text, limit = f"compression ratio is high, {decibel(ratio)}", limits.warn_ratio_tenths
-            source = limits.source("warn_ratio_tenths", ENGINEERING)
-            findings.append(part.finding("K4", text, source, band=band, value=ratio, limit=limit, refused=False))
+            by_kind.setdefault(breach.key[0], []).append(_breach(limits, part, breach, worse))
+        for alike in by_kind.values():
+            findings += gathered(alike)
+        findings += gathered(_steep(change, part))
     return tuple(findings)
+
+
+def _breach(limits: ClinicLimits, part: Part, breach: Breach, worse: bool) -> Finding:
+    return part.finding(
+        "K4",
+        breach.text,
+        limits.source(breach.limit_name, ENGINEERING) if breach.limit_name else ENGINEERING,
+        band=breach.band,
+        value=breach.value,
+        limit=breach.limit,
+        refused=worse and not _comes_from_lowering(part, breach),
+    )
+
+
+def _steep(change: Change, part: Part) -> Iterator[Finding]:
+    limits = change.context.limits
+    source = limits.source("warn_ratio_tenths", ENGINEERING)
+    for band, ratio in steep_ratios(part.new, limits):
+        text, limit = f"compression ratio is high, {decibel(ratio)}", limits.warn_ratio_tenths
+        yield part.finding("K4", text, source, band=band, value=ratio, limit=limit, refused=False)
 
 
 def _comes_from_lowering(part: Part, breach: Breach) -> bool:
@@ -121,21 +129,22 @@ def _comes_from_lowering(part: Part, breach: Breach) -> bool:
 
 def k5(change: Change) -> tuple[Finding, ...]:
     """Speech should not be clipped, nor loud speech driven more than 15 dB into the limiter. Warnings only."""
+    margin = change.context.limits.clipping_margin_ddb
+    clipped = change.context.limits.source("clipping_margin_ddb", ENGINEERING)
     findings: list[Finding] = []
     for part in parts(change):
-        for band, mpo in enumerate(part.new.mpo_ddb):
-            findings += _clipped(change, part, band, (650, part.new.g65_ddb[band], mpo, 0))
-            margin = change.context.limits.clipping_margin_ddb
-            findings += _clipped(change, part, band, (800, part.new.g80_ddb[band], mpo, margin))
+        findings += gathered(_driven(part, "g65Ddb", 0, ENGINEERING))
+        findings += gathered(_driven(part, "g80Ddb", margin, clipped))
     return tuple(findings)
 
 
-def _clipped(change: Change, part: Part, band: int, levels: tuple[int, int, int, int]) -> Iterator[Finding]:
-    level, gain, mpo, margin = levels
-    if level + gain > mpo + margin:
-        text = f"speech at {level // 10} dB SPL comes out at {decibel(level + gain)} dB SPL, the MPO is {decibel(mpo)}"
-        source = change.context.limits.source("clipping_margin_ddb", ENGINEERING) if margin else ENGINEERING
-        yield part.finding("K5", text, source, band=band, value=level + gain, limit=mpo + margin, refused=False)
+def _driven(part: Part, path: BandPath, margin: int, source: str) -> Iterator[Finding]:
+    level = 650 if path == "g65Ddb" else 800
+    for band, (gain, mpo) in enumerate(zip(band_values(part.new, path), part.new.mpo_ddb, strict=True)):
+        output, limit = level + gain, mpo + margin
+        if output > limit:
+            text = f"speech at {level // 10} dB SPL comes out at {decibel(output)} dB SPL, the MPO is {decibel(mpo)}"
+            yield part.finding("K5", text, source, band=band, value=output, limit=limit, refused=False)
 
 
 def k6(change: Change) -> tuple[Finding, ...]:
@@ -148,12 +157,13 @@ def k6(change: Change) -> tuple[Finding, ...]:
     for part in parts(change):
         measured = _measured(change, part)
         claimed = _per_band(part.new.max_stable_gain_ddb, len(part.bands_hz))
-        for band, known in enumerate(measured):
-            stable = [gain for gain in (known, claimed[band]) if gain is not None]
-            if stable:
-                findings += _too_near(change, part, band, min(stable))
-            if known is None and change.mode == "standard" and not change.context.restores_active:
-                findings += _above_active(change, part, band)
+        stable = tuple(
+            min((gain for gain in pair if gain is not None), default=None)
+            for pair in zip(measured, claimed, strict=True)
+        )
+        findings += gathered(_too_near(change, part, stable))
+        if change.mode == "standard" and not change.context.restores_active:
+            findings += gathered(_above_active(change, part, measured))
     return tuple(findings)
 
 
@@ -165,25 +175,31 @@ def _measured(change: Change, part: Part) -> PerBand:
     return tuple(mine if new is None else new for new, mine in zip(on_file, in_aid, strict=True))
 
 
+def _lower(one: int | None, other: int | None) -> int | None:
+    return min((gain for gain in (one, other) if gain is not None), default=None)
+
+
 def _per_band(values: tuple[int, ...] | UnsetType, bands: int) -> PerBand:
     return (None,) * bands if values is UNSET else values
 
 
-def _too_near(change: Change, part: Part, band: int, stable: int) -> Iterator[Finding]:
+def _too_near(change: Change, part: Part, stable: PerBand) -> Iterator[Finding]:
     limits = change.context.limits
-    limit = stable - limits.feedback_margin_ddb
-    over = part.gain_over(band, (limit, limit, limit))
-    if over is not None:
-        value = limit + over.excess
-        text = f"gain must stay {decibel(limits.feedback_margin_ddb)} dB under the stable {decibel(stable)} dB, "
-        text += f"asked for {decibel(value)} dB"
-        source = limits.source("feedback_margin_ddb", "feedback measurement")
-        yield part.finding("K6", text, source, band=band, value=value, limit=limit, refused=over.refused)
+    source = limits.source("feedback_margin_ddb", "feedback measurement")
+    for band, gain in enumerate(stable):
+        limit = 0 if gain is None else gain - limits.feedback_margin_ddb
+        over = None if gain is None else part.gain_over(band, (limit, limit, limit))
+        if over is not None:
+            value = limit + over.excess
+            text = f"gain may be at most {decibel(limit)} dB to stay stable, asked for {decibel(value)} dB"
+            yield part.finding("K6", text, source, band=band, value=value, limit=limit, refused=over.refused)
 
 
-def _above_active(change: Change, part: Part, band: int) -> Iterator[Finding]:
+def _above_active(change: Change, part: Part, measured: PerBand) -> Iterator[Finding]:
     active = part.at(change.context.budgets.active) or part.before
-    over = part.gain_over(band, part.ceilings(active, band, 0))
-    if over is not None:
-        text = f"gain may not rise without a feedback measurement, asked for {decibel(over.excess)} dB more"
-        yield part.finding("K6", text, "last active gain", band=band, value=over.excess, limit=0, refused=over.refused)
+    for band, gain in enumerate(measured):
+        over = part.gain_over(band, part.ceilings(active, band, 0)) if gain is None else None
+        if over is not None:
+            text = f"gain may not rise without a feedback measurement, asked for {decibel(over.excess)} dB more"
+            source = "last active gain"
+            yield part.finding("K6", text, source, band=band, value=over.excess, limit=0, refused=over.refused)

@@ -11,7 +11,7 @@ from protocol.contract.fitting import BAND_PATHS, Content, EarProgram, Finding
 from .audiogram import Audiogram, threshold_db
 from .limits import ENGINEERING, GAIN_PATHS, decibel
 from .model import band_values
-from .safety_change import Change, Part, parts, whole
+from .safety_change import Change, Part, gathered, parts, whole
 from .safety_levels import prescribed_mpo_ddb
 
 __all__ = ["k10", "k11", "k12"]
@@ -19,22 +19,19 @@ __all__ = ["k10", "k11", "k12"]
 
 def k10(change: Change) -> tuple[Finding, ...]:
     """Lowering is always allowed; more than 10 dB in a band needs a reason, so that nobody is left without sound."""
-    limits = change.context.limits
-    reasoned = bool(change.context.reason.strip())
-    findings: list[Finding] = []
-    for part in parts(change):
-        if part.old is None:
-            continue
-        for band in range(len(part.bands_hz)):
-            falls = (band_values(part.old, path)[band] - band_values(part.new, path)[band] for path in GAIN_PATHS)
-            value, limit = max(falls), limits.lowering_ddb
-            if value > limit:
-                text = f"gain is lowered by {decibel(value)} dB; more than {decibel(limit)} dB needs a reason"
-                source = limits.source("lowering_ddb", ENGINEERING)
-                findings.append(
-                    part.finding("K10", text, source, band=band, value=value, limit=limit, refused=not reasoned)
-                )
-    return tuple(findings)
+    return tuple(finding for part in parts(change) if part.changed for finding in gathered(_taken_away(change, part)))
+
+
+def _taken_away(change: Change, part: Part) -> Iterator[Finding]:
+    if part.old is None:
+        return
+    limits, reasoned = change.context.limits, bool(change.context.reason.strip())
+    limit, source = limits.lowering_ddb, limits.source("lowering_ddb", ENGINEERING)
+    for band in range(len(part.bands_hz)):
+        value = max(band_values(part.old, path)[band] - band_values(part.new, path)[band] for path in GAIN_PATHS)
+        if value > limit:
+            text = f"gain is lowered by {decibel(value)} dB; more than {decibel(limit)} dB needs a reason"
+            yield part.finding("K10", text, source, band=band, value=value, limit=limit, refused=not reasoned)
 
 
 def k11(change: Change) -> tuple[Finding, ...]:
@@ -108,10 +105,13 @@ def _has_universal(content: Content) -> bool:
 def _limiter_off(change: Change) -> Iterator[Finding]:
     """An MPO at the greatest that the aid has limits nothing: only where that is not above what is wanted."""
     for part in parts(change):
-        prescribed, highest = prescribed_mpo_ddb(change, part), part.sheet.mpo_max_ddb
+        highest = part.sheet.mpo_max_ddb
+        if max(part.new.mpo_ddb) < highest:
+            continue
+        prescribed = prescribed_mpo_ddb(change, part)
         measured = change.context.loudness_ddb.get(part.ear, (None,) * len(part.bands_hz))
         for band, value in enumerate(part.new.mpo_ddb):
             wanted = prescribed if measured[band] is None else measured[band]
-            if value >= highest and part.rises("mpoDdb", band) and (wanted is None or wanted < highest):
+            if value == highest and part.rises("mpoDdb", band) and (wanted is None or wanted < highest):
                 text = f"maximum output may not rise to {decibel(highest)} dB SPL, where the aid limits nothing"
                 yield part.finding("K12", text, part.sheet_name, band=band, value=value, limit=highest)

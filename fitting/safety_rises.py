@@ -1,10 +1,11 @@
 """Safety rules K7 to K9: how far gain and output may rise, at once, in a session, and by a package.
 
-This module must not know when a rule holds (``safety``), what is too loud in itself (``safety_levels``), nor
-where the levels that are counted from are kept. Read ``k7``, then ``k8`` and ``k9``.
+A part that is not changed has not risen. This module must not know when a rule holds (``safety``), what is too
+loud in itself (``safety_levels``), nor where the levels that are counted from are kept. Read ``k7``, then ``k8``
+and ``k9``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -13,7 +14,7 @@ from protocol.contract.fitting import BAND_PATHS, EarProgram, Finding
 
 from .limits import ENGINEERING, GAIN_PATHS, ClinicLimits, decibel
 from .model import band_values
-from .safety_change import Change, Over, Part, parts
+from .safety_change import Change, Over, Part, gathered, parts
 
 __all__ = ["k7", "k8", "k9"]
 
@@ -25,7 +26,6 @@ _NOTICED = "noticeable difference, Caswell-Midwinter and Whitmer 2019"
 class _Budget:
     """At most ``limit`` over ``levels``; ``when`` and ``source`` say it to a person."""
 
-    rule: str
     levels: EarProgram
     limit: int
     when: str
@@ -36,7 +36,7 @@ def k7(change: Change) -> tuple[Finding, ...]:
     """One live change raises gain by at most 3 dB in a band, 2 dB when all bands move, and MPO by 3 dB."""
     limits = change.context.limits
     findings: list[Finding] = []
-    for part in parts(change):
+    for part in _changed(change):
         if part.before is None:
             text = "holds nothing that a rise could be measured from: begin with a first fit"
             findings.append(part.finding("K7", text, "nothing read back"))
@@ -45,9 +45,9 @@ def k7(change: Change) -> tuple[Finding, ...]:
         name = "live_rise_all_bands_ddb" if every else "live_rise_ddb"
         when = "at once when all bands move" if every else "at once"
         limit: int = getattr(limits, name)
-        findings += _gain(part, _Budget("K7", part.before, limit, when, limits.source(name, _NOTICED)))
+        findings += _gain(part, "K7", _Budget(part.before, limit, when, limits.source(name, _NOTICED)))
         name, limit = "live_mpo_rise_ddb", limits.live_mpo_rise_ddb
-        findings += _mpo(part, _Budget("K7", part.before, limit, "at once", limits.source(name, ENGINEERING)))
+        findings += _mpo(part, "K7", _Budget(part.before, limit, "at once", limits.source(name, ENGINEERING)))
     return tuple(findings)
 
 
@@ -58,22 +58,27 @@ def k8(change: Change) -> tuple[Finding, ...]:
     keeps what it was given when its link is lost is raised by at most 3 dB in a session.
     """
     findings: list[Finding] = []
-    for part in parts(change):
+    for part in _changed(change):
         known, limits = change.context.budgets, change.context.limits
         window, begun, week = part.at(known.lowest_10s), part.at(known.session_base), part.at(known.lowest_active_7d)
         if window is None or begun is None or week is None:
             findings += _unknown(part, "K8", "as it is not known where the session began and what was active")
             continue
-        source = limits.source("window_rise_ddb", "last 10 seconds")
-        findings += _gain(part, _Budget("K8", window, limits.window_rise_ddb, "in 10 s", source))
-        limit, source = _session_limit(part, limits, "session_rise_ddb")
-        findings += _gain(part, _Budget("K8", begun, limit, "in a session", source))
-        limit, source = _session_limit(part, limits, "session_mpo_rise_ddb")
-        findings += _mpo(part, _Budget("K8", begun, limit, "in a session", source))
-        source = limits.source("session_rise_ddb", _WEEK)
-        findings += _gain(part, _Budget("K8", week, limits.session_rise_ddb, "in 7 days", source))
-        source = limits.source("session_mpo_rise_ddb", _WEEK)
-        findings += _mpo(part, _Budget("K8", week, limits.session_mpo_rise_ddb, "in 7 days", source))
+        per_session, origin = _session_limit(part, limits, "session_rise_ddb")
+        findings += _gain(
+            part,
+            "K8",
+            _Budget(window, limits.window_rise_ddb, "in 10 s", limits.source("window_rise_ddb", "last 10 seconds")),
+            _Budget(begun, per_session, "in a session", origin),
+            _Budget(week, limits.session_rise_ddb, "in 7 days", limits.source("session_rise_ddb", _WEEK)),
+        )
+        per_session, origin = _session_limit(part, limits, "session_mpo_rise_ddb")
+        findings += _mpo(
+            part,
+            "K8",
+            _Budget(begun, per_session, "in a session", origin),
+            _Budget(week, limits.session_mpo_rise_ddb, "in 7 days", limits.source("session_mpo_rise_ddb", _WEEK)),
+        )
     return tuple(findings)
 
 
@@ -83,19 +88,23 @@ def k9(change: Change) -> tuple[Finding, ...]:
     Counted from the lowest that was active in the last 7 days too. Falls do not pay for rises.
     """
     findings: list[Finding] = []
-    for part in parts(change):
+    for part in _changed(change):
         known, limits = change.context.budgets, change.context.limits
         active, week = part.at(known.active), part.at(known.lowest_active_7d)
         if active is None or week is None:
             findings += _unknown(part, "K9", "as it is not known what is active")
             continue
-        for levels, when, origin in ((active, "by a package", "active in the aid"), (week, "in 7 days", _WEEK)):
-            source = limits.source("package_rise_ddb", origin)
-            findings += _gain(part, _Budget("K9", levels, limits.package_rise_ddb, when, source))
-            source = limits.source("package_mean_rise_ddb", origin)
-            findings += _mean(part, _Budget("K9", levels, limits.package_mean_rise_ddb, when, source))
-            findings += _mpo(part, _Budget("K9", levels, 0, when, origin))
+        places = ((active, "by a package", "active in the aid"), (week, "in 7 days", _WEEK))
+        for field, judge in (("package_rise_ddb", _gain), ("package_mean_rise_ddb", _mean)):
+            limit: int = getattr(limits, field)
+            counted = (_Budget(of, limit, when, limits.source(field, origin)) for of, when, origin in places)
+            findings += judge(part, "K9", *counted)
+        findings += _mpo(part, "K9", *(_Budget(of, 0, when, origin) for of, when, origin in places))
     return tuple(findings)
+
+
+def _changed(change: Change) -> Iterator[Part]:
+    return (part for part in parts(change) if part.changed)
 
 
 def _session_limit(part: Part, limits: ClinicLimits, name: str) -> tuple[int, str]:
@@ -110,42 +119,57 @@ def _all_bands_move(part: Part, before: EarProgram) -> bool:
     return all(max(new - old for old, new in band) for band in zip(*by_path, strict=True))
 
 
-def _gain(part: Part, budget: _Budget) -> Iterator[Finding]:
+def _gain(part: Part, rule: str, *budgets: _Budget) -> Iterator[Finding]:
+    """One finding per band, by the budget that is overdrawn most; warnings gathered."""
+    return gathered(_bands_over(part, rule, "gain", budgets, _gain_over))
+
+
+def _mpo(part: Part, rule: str, *budgets: _Budget) -> Iterator[Finding]:
+    return gathered(_bands_over(part, rule, "maximum output", budgets, _mpo_over))
+
+
+def _gain_over(part: Part, budget: _Budget, band: int) -> Over | None:
+    return part.gain_over(band, part.ceilings(budget.levels, band, budget.limit))
+
+
+def _mpo_over(part: Part, budget: _Budget, band: int) -> Over | None:
+    excess = part.new.mpo_ddb[band] - budget.levels.mpo_ddb[band] - budget.limit
+    return Over(excess, part.rises("mpoDdb", band)) if excess > 0 else None
+
+
+def _bands_over(
+    part: Part, rule: str, name: str, budgets: tuple[_Budget, ...], judge: Callable[[Part, _Budget, int], Over | None]
+) -> Iterator[Finding]:
     for band in range(len(part.bands_hz)):
-        over = part.gain_over(band, part.ceilings(budget.levels, band, budget.limit))
-        if over is not None:
-            yield _rise(part, budget, "gain", over, band)
+        found = [(over, budget) for budget in budgets if (over := judge(part, budget, band)) is not None]
+        if found:
+            over, budget = max(found, key=_worst)
+            value, limit = over.excess + budget.limit, budget.limit
+            text = f"{name} may rise by at most {decibel(limit)} dB {budget.when}, asked for {decibel(value)} dB"
+            yield part.finding(rule, text, budget.source, band=band, value=value, limit=limit, refused=over.refused)
 
 
-def _mpo(part: Part, budget: _Budget) -> Iterator[Finding]:
-    for band, (old, new) in enumerate(zip(budget.levels.mpo_ddb, part.new.mpo_ddb, strict=True)):
-        if new > old + budget.limit:
-            over = Over(new - old - budget.limit, part.rises("mpoDdb", band))
-            yield _rise(part, budget, "maximum output", over, band)
+def _worst(found: tuple[Over, _Budget]) -> tuple[bool, int]:
+    return found[0].refused, found[0].excess
 
 
-def _rise(part: Part, budget: _Budget, name: str, over: Over, band: int) -> Finding:
-    value, limit = over.excess + budget.limit, budget.limit
-    text = f"{name} may rise by at most {decibel(limit)} dB {budget.when}, asked for {decibel(value)} dB"
-    return part.finding(budget.rule, text, budget.source, band=band, value=value, limit=limit, refused=over.refused)
-
-
-def _mean(part: Part, budget: _Budget) -> Iterator[Finding]:
-    """At most one finding: the level at which the bands rise most on average."""
-    bands, limit = len(part.bands_hz), budget.limit
+def _mean(part: Part, rule: str, *budgets: _Budget) -> Iterator[Finding]:
+    """At most one finding: the level at which the bands rise most on average. Falls do not pay for rises."""
+    bands = len(part.bands_hz)
     found = []
-    for path in GAIN_PATHS:
-        held = band_values(budget.levels, path)
-        rise = _sum_of_rises(held, band_values(part.new, path))
-        if rise > limit * bands:
-            before = None if part.old is None else _sum_of_rises(held, band_values(part.old, path))
-            found.append(Over(rise, before is None or rise > before))
-    worst = max(found, key=lambda over: (over.refused, over.excess), default=None)
-    if worst is not None:
+    for budget in budgets:
+        for path in GAIN_PATHS:
+            held = band_values(budget.levels, path)
+            excess = _sum_of_rises(held, band_values(part.new, path)) - budget.limit * bands
+            if excess > 0:
+                before = None if part.old is None else _sum_of_rises(held, band_values(part.old, path))
+                found.append((Over(excess, before is None or excess > before - budget.limit * bands), budget))
+    if found:
+        over, budget = max(found, key=_worst)
         # Rounded up, so that a mean just over the limit does not read as the limit.
-        value = -(-worst.excess // bands)
+        value, limit = budget.limit - (-over.excess // bands), budget.limit
         text = f"gain may rise by at most {decibel(limit)} dB {budget.when} on average, asked for {decibel(value)} dB"
-        yield part.finding(budget.rule, text, budget.source, value=value, limit=limit, refused=worst.refused)
+        yield part.finding(rule, text, budget.source, value=value, limit=limit, refused=over.refused)
 
 
 def _sum_of_rises(old: tuple[int, ...], new: tuple[int, ...]) -> int:

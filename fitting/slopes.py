@@ -42,9 +42,11 @@ class Breach:
 
 def breaches(part: EarProgram, limits: ClinicLimits) -> Iterator[Breach]:
     """Every breach of K4 in one ear's program."""
+    harmless = min(limits.max_fall_ddb, limits.max_ratio_fall_ddb)
     for soft, loud in pairwise(GAIN_PATHS):
-        for band in range(len(part.g50_ddb)):
-            yield from _between_levels(part, soft, loud, band, limits)
+        for band, fall in enumerate(_falls(part, soft, loud)):
+            if not 0 <= fall <= harmless:
+                yield from _between_levels(part, (soft, loud), band, fall, limits)
     for path in GAIN_PATHS:
         yield from _between_neighbours(part, path, limits.max_neighbour_ddb)
 
@@ -71,9 +73,10 @@ def _between_neighbours(part: EarProgram, path: BandPath, limit: int) -> Iterato
 
 
 def _between_levels(
-    part: EarProgram, soft: BandPath, loud: BandPath, band: int, limits: ClinicLimits
+    part: EarProgram, levels: tuple[BandPath, BandPath], band: int, fall: int, limits: ClinicLimits
 ) -> Iterator[Breach]:
-    fall, most = _fall(part, soft, loud, band), limits.max_fall_ddb
+    soft, loud = levels
+    most = limits.max_fall_ddb
     span = f"from {_LEVELS_DB[soft]} to {_LEVELS_DB[loud]} dB SPL"
     if fall < 0:
         text = f"gain must not rise {span}, here by {decibel(-fall)} dB"
@@ -91,10 +94,10 @@ def _between_levels(
 
 def steep_ratios(part: EarProgram, limits: ClinicLimits) -> Iterator[tuple[int, int]]:
     """Bands whose compression ratio is allowed but high, with the ratio in tenths."""
+    high, highest = limits.warn_ratio_fall_ddb, limits.max_ratio_fall_ddb
     for soft, loud in pairwise(GAIN_PATHS):
-        for band in range(len(part.g50_ddb)):
-            fall = _fall(part, soft, loud, band)
-            if limits.warn_ratio_fall_ddb < fall <= limits.max_ratio_fall_ddb and has_ratio(part, soft, band):
+        for band, fall in enumerate(_falls(part, soft, loud)):
+            if high < fall <= highest and has_ratio(part, soft, band):
                 yield band, -(-10 * LEVEL_STEP_DDB // (LEVEL_STEP_DDB - fall))
 
 
@@ -107,8 +110,8 @@ def has_ratio(part: EarProgram, soft: BandPath, band: int) -> bool:
     )
 
 
-def _fall(part: EarProgram, soft: BandPath, loud: BandPath, band: int) -> int:
-    return band_values(part, soft)[band] - band_values(part, loud)[band]
+def _falls(part: EarProgram, soft: BandPath, loud: BandPath) -> Iterator[int]:
+    return (one - other for one, other in zip(band_values(part, soft), band_values(part, loud), strict=True))
 
 
 def _ratio_tenths(fall: int) -> int | UnsetType:

@@ -23,12 +23,10 @@ from .limits import (
     mpo_ceiling_name,
     path_range,
 )
-from .model import BAND_FIELDS, band_values
+from .model import BAND_FIELDS, PerBand, band_values
 from .slopes import has_ratio
 
-__all__ = ["PerBand", "trim"]
-
-PerBand = tuple[int | None, ...]
+__all__ = ["trim"]
 
 
 def trim(

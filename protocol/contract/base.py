@@ -52,6 +52,7 @@ class Refusal(Wire, frozen=True, kw_only=True):
     message: str
     retryable: bool = False
     rule: str | UnsetType = UNSET
+    slot: int | UnsetType = UNSET
     ear: Ear | UnsetType = UNSET
     band: int | UnsetType = UNSET
     value: int | UnsetType = UNSET

@@ -140,6 +140,7 @@ class Finding(Wire, frozen=True, kw_only=True):
     severity: Literal["refuse", "warn", "trim"]
     message: str
     source: str = ""
+    slot: int | UnsetType = UNSET
     ear: Ear | UnsetType = UNSET
     band: int | UnsetType = UNSET
     value: int | UnsetType = UNSET

@@ -7,8 +7,10 @@ the kernel saw. Sends nothing itself: ``delivery`` does.
 import base64
 import binascii
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Final, cast
 
 from msgspec import UNSET, UnsetType
@@ -43,6 +45,8 @@ __all__ = ["SubmitFlow"]
 
 DEFAULT_EXPIRY_S = 300.0
 _NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
+# Four programs that rise in every band break hundreds of limits: the answer must stay a hub message.
+MAX_REASONS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ class SubmitFlow:
         change = await self._change(head, base.content, content, origin, request.reason)
         report = self._kernel.check(change)
         if report.refusals:
-            return self._refuse(*(_refusal(finding) for finding in report.refusals))
+            return self._refuse(*(_refusal(finding) for finding in _foremost(report.refusals)))
         ears = changed_ears(base.content, content)
         if not ears:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
@@ -286,11 +290,23 @@ def _is_on(request: Submit, base: Revision) -> bool:
     return all(value is UNSET or value == getattr(base.digests, ear) for ear, value in claimed.items())
 
 
+def _foremost(findings: tuple[Finding, ...]) -> list[Finding]:
+    """At most ``MAX_REASONS``: one of each rule, slot and ear before a second of any."""
+    met: Counter[object] = Counter()
+    ranks = []
+    for finding in findings:
+        place = (finding.rule, finding.slot, finding.ear)
+        ranks.append(met[place])
+        met[place] += 1
+    return [finding for _, finding in sorted(zip(ranks, findings, strict=True), key=itemgetter(0))][:MAX_REASONS]
+
+
 def _refusal(finding: Finding) -> Refusal:
     return Refusal(
         code="unsafe",
         message=finding.message,
         rule=finding.rule,
+        slot=finding.slot,
         ear=finding.ear,
         band=finding.band,
         value=finding.value,

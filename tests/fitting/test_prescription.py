@@ -4,11 +4,12 @@ import pytest
 
 from fitting.audiogram import STANDARD_AUDIOGRAMS, Audiogram, EarThresholds
 from fitting.capability import SHEETS
+from fitting.limits import ClinicLimits
 from fitting.model import band_values, ear_program
 from fitting.prescription import Rationale, camfit, nal_r, prescribe, sspl_3fa_db
 from fitting.safety import Kernel
 from protocol.contract.base import EARS
-from protocol.contract.fitting import BAND_PATHS
+from protocol.contract.fitting import BAND_PATHS, EarProgram
 from protocol.errors import BadArgument
 from tests.fitting.changes import change_of
 from tests.fitting.contents import BOTH, OTC6, REF10, content, flat
@@ -145,3 +146,34 @@ def test_ears_and_aids_must_fit_the_audiogram() -> None:
         prescribe(one, {"right": REF10})
     with pytest.raises(BadArgument, match="different bands"):
         prescribe(STANDARD_AUDIOGRAMS["N2"], {"right": REF10, "left": OTC6})
+
+
+@pytest.mark.parametrize("model", SHEETS)
+@pytest.mark.parametrize("right_ear", STANDARD_AUDIOGRAMS)
+@pytest.mark.parametrize("left_ear", STANDARD_AUDIOGRAMS)
+def test_any_two_ears_pass_the_kernel_after_trimming_however_unlike(right_ear: str, left_ear: str, model: str) -> None:
+    sheet = SHEETS[model]
+    pair = Audiogram({"right": right(right_ear), "left": right(left_ear)})
+    silent = flat(sheet, g50_ddb=0, g65_ddb=0, g80_ddb=0)
+    for rationale in RATIONALES:
+        made = prescribe(pair, dict.fromkeys(EARS, sheet), rationale)
+        factory = content(sheet, right=silent, left=silent)
+        known = change_of(made.content, factory, sheet=sheet, origin="first_fit", audiogram=pair)
+        assert Kernel().check(known).refusals == ()
+
+
+def test_what_was_measured_and_the_clinics_limits_go_into_a_prescription() -> None:
+    made = prescribe(
+        STANDARD_AUDIOGRAMS["N3"],
+        dict.fromkeys(EARS, OTC6),
+        limits=ClinicLimits(otc_ceiling_ddb=1_000),
+        loudness_ddb={"left": (900,) * 6},
+        max_stable_gain_ddb={"right": (150,) * 6},
+    )
+    program = made.content.programs[0]
+    assert isinstance(program.right, EarProgram)
+    assert isinstance(program.left, EarProgram)
+    assert (program.right.mpo_ddb, program.left.mpo_ddb) == ((1_000,) * 6, (900,) * 6)
+    assert max(program.right.g50_ddb) == 120
+    assert max(program.left.g50_ddb) > 120
+    assert {t.rule for t in made.trims} == {"K2", "K3", "K6"}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,8 +11,8 @@ import pytest
 from fitting.capability import CapabilitySheet
 from fitting.safety import Change, Kernel, k1
 from protocol.contract.base import Ear
-from protocol.contract.fitting import Program
-from tests.fitting.changes import change, check, named, only
+from protocol.contract.fitting import EarProgram, Program
+from tests.fitting.changes import change, change_of, check, named, only
 from tests.fitting.contents import BOTH, OTC6, REF10, content, flat, with_band
 
 RIGHT: Mapping[Ear, CapabilitySheet] = {"right": REF10}
@@ -98,3 +99,57 @@ def test_a_list_of_the_wrong_length_is_not_a_configuration() -> None:
     assert only(check(short, flat()).refusals).message == (
         "K1: slot 1 right g80Ddb must have 10 values, one per band, but has 1 (contract)"
     )
+
+
+@pytest.mark.parametrize("mode", ["advanced", "standard"])
+@pytest.mark.parametrize("kind", ["volatile", "persist"])
+def test_an_aid_without_volatile_memory_takes_no_live_change_not_even_a_lowering(mode: Any, kind: Any) -> None:
+    fixed = replace(REF10, volatile_write=False)
+    made = replace(change(flat(g50_ddb=190), flat(), sheet=fixed, mode=mode), kind=kind)
+    findings = k1(made)
+    assert bool(findings) == ((mode, kind) != ("standard", "persist"))
+    assert {f.message for f in findings} <= {
+        "K1: the right aid cannot be written without changing its NVM, so there is no Advanced mode "
+        "(capability sheet ref10)"
+    }
+    assert {(f.ear, f.source) for f in findings} <= {("right", "capability sheet ref10")}
+
+
+def test_only_the_ear_that_cannot_be_written_is_named() -> None:
+    sheets: Mapping[Ear, CapabilitySheet] = {"right": REF10, "left": replace(REF10, volatile_write=False)}
+    report = Kernel().check(replace(change_of(content(), content()), sheets=sheets))
+    assert [f.ear for f in report.refusals] == ["left"]
+
+
+def test_what_was_measured_with_other_bands_is_refused_not_guessed() -> None:
+    six: tuple[int | None, ...] = (900,) * 6
+    loud = check(flat(), flat(), loudness_ddb={"right": six})
+    stable = check(flat(), flat(), max_stable_gain_ddb={(1, "right"): six})
+    for report in (loud, stable):
+        assert only(report.refusals).message == (
+            "K1: what was measured at the right ear has 6 bands, not 10 (contract)"
+        )
+    assert check(flat(), flat(), loudness_ddb={"left": (None,) * 10}).accepted
+
+
+@pytest.mark.parametrize(("value", "limit"), [(-1, 0), (1_001, 1_000)])
+def test_a_stable_gain_is_one_that_an_aid_could_have(value: int, limit: int) -> None:
+    def claiming(stable: Any) -> EarProgram:
+        return msgspec.structs.replace(flat(), max_stable_gain_ddb=stable)
+
+    for fine in (0, 1_000, 455):
+        assert k1(change(claiming((fine,) * 10))) == ()
+    finding = only(k1(change(claiming((400,) * 6 + (value,) + (400,) * 3))))
+    assert named(finding) == ("K1", "right", 6, value, limit)
+    assert "maxStableGainDdb" in finding.message
+    wrong_length = only(k1(change(claiming((400,) * 9))))
+    assert "maxStableGainDdb must have 10 values" in wrong_length.message
+    for garbage in (True, 1.5, math.nan, "400", 10**30):
+        finding = only(k1(change(claiming((garbage,) * 10))))
+        assert (finding.ear, finding.band, finding.limit) == ("right", 0, msgspec.UNSET)
+
+
+def test_a_level_that_is_on_the_range_of_another_path_is_judged_by_its_own() -> None:
+    finding = only(check(with_band(flat(), 7, mpo_ddb=99_990), flat()).refusals)
+    assert named(finding) == ("K1", "right", 7, 99_990, 1_240)
+    assert finding.source == "capability sheet ref10"
