@@ -101,7 +101,8 @@ class SafetyKernel(Protocol):
 class Kernel:
     """The rules K1 to K12. K7 and K8 hold in Advanced mode, K9 in Standard mode.
 
-    A first fit and the restoring of what was active before are exempt from K7 to K9, and from nothing else.
+    A first fit and the restoring of what was active before are exempt from K7 to K9, and from nothing else; what
+    RAM holds already is saved without K7.
     """
 
     def check(self, change: Change) -> SafetyReport:
@@ -118,7 +119,9 @@ def _holds(rule: str, change: Change) -> bool:
     mode = _BOUNDS_A_RISE_IN.get(rule)
     if mode is None:
         return True
-    return mode == change.mode and change.origin != "first_fit" and not change.context.restores_active
+    if change.origin == "first_fit" or change.context.restores_active:
+        return False
+    return mode == change.mode and not (rule == "K7" and change.context.in_ram)
 
 
 def _numbers(limits: ClinicLimits) -> Mapping[str, int]:

@@ -42,6 +42,8 @@ class SafetyContext:
     that was not measured. Without it what the aid's program holds counts, and without that Standard mode
     raises no gain (K6).
     ``restores_active``: the candidate was active before, exactly (``budgets.was_active``): exempt from K7 to K9.
+    ``in_ram``: the candidate is what RAM holds, by read-back, and is only to be kept: nobody hears a change, so K7
+    and the 10 seconds of K8 do not hold.
     ``red_flags``: signs on file that need a physician and that no professional has dismissed: Standard mode
     raises nothing. The one field whose absence is no unknown: nobody has reported any.
     ``limits``: of the clinic.
@@ -53,6 +55,7 @@ class SafetyContext:
     loudness_ddb: Mapping[Ear, PerBand] = field(default_factory=lambda: MappingProxyType({}))
     max_stable_gain_ddb: Mapping[Place, PerBand] = field(default_factory=lambda: MappingProxyType({}))
     restores_active: bool = False
+    in_ram: bool = False
     red_flags: bool = False
     limits: ClinicLimits = KERNEL_LIMITS
 
@@ -61,9 +64,8 @@ class SafetyContext:
 class Change:
     """What is to become of a device: ``candidate`` in place of ``base``.
 
-    ``base`` is what the change is written over, the newest accepted content, None before the first read-back;
-    for a ``Save`` both are what RAM holds. ``kind`` is ``volatile`` for RAM only, ``persist`` when NVM is
-    written.
+    ``base`` is what the change is written over: the newest accepted content, for a ``Save`` what NVM holds; None
+    when that is not known. ``kind`` is ``volatile`` for RAM only, ``persist`` when NVM is written.
     """
 
     base: Content | None

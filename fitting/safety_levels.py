@@ -157,10 +157,7 @@ def k6(change: Change) -> tuple[Finding, ...]:
     for part in parts(change):
         measured = _measured(change, part)
         claimed = _per_band(part.new.max_stable_gain_ddb, len(part.bands_hz))
-        stable = tuple(
-            min((gain for gain in pair if gain is not None), default=None)
-            for pair in zip(measured, claimed, strict=True)
-        )
+        stable = tuple(_lower(*pair) for pair in zip(measured, claimed, strict=True))
         findings += gathered(_too_near(change, part, stable))
         if change.mode == "standard" and not change.context.restores_active:
             findings += gathered(_above_active(change, part, measured))

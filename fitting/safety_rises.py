@@ -64,21 +64,18 @@ def k8(change: Change) -> tuple[Finding, ...]:
         if window is None or begun is None or week is None:
             findings += _unknown(part, "K8", "as it is not known where the session began and what was active")
             continue
-        per_session, origin = _session_limit(part, limits, "session_rise_ddb")
-        findings += _gain(
-            part,
-            "K8",
-            _Budget(window, limits.window_rise_ddb, "in 10 s", limits.source("window_rise_ddb", "last 10 seconds")),
-            _Budget(begun, per_session, "in a session", origin),
-            _Budget(week, limits.session_rise_ddb, "in 7 days", limits.source("session_rise_ddb", _WEEK)),
+        gain, mpo = (
+            (
+                _Budget(begun, *_session_limit(part, limits, name)),
+                _Budget(week, getattr(limits, name), "in 7 days", limits.source(name, _WEEK)),
+            )
+            for name in ("session_rise_ddb", "session_mpo_rise_ddb")
         )
-        per_session, origin = _session_limit(part, limits, "session_mpo_rise_ddb")
-        findings += _mpo(
-            part,
-            "K8",
-            _Budget(begun, per_session, "in a session", origin),
-            _Budget(week, limits.session_mpo_rise_ddb, "in 7 days", limits.source("session_mpo_rise_ddb", _WEEK)),
-        )
+        source = limits.source("window_rise_ddb", "last 10 seconds")
+        at_once = _Budget(window, limits.window_rise_ddb, "in 10 s", source)
+        # What RAM holds already was heard already, however short ago it came there.
+        findings += _gain(part, "K8", *gain, *(() if change.context.in_ram else (at_once,)))
+        findings += _mpo(part, "K8", *mpo)
     return tuple(findings)
 
 
@@ -107,11 +104,11 @@ def _changed(change: Change) -> Iterator[Part]:
     return (part for part in parts(change) if part.changed)
 
 
-def _session_limit(part: Part, limits: ClinicLimits, name: str) -> tuple[int, str]:
+def _session_limit(part: Part, limits: ClinicLimits, name: str) -> tuple[int, str, str]:
     limit: int = getattr(limits, name)
     if part.sheet.reverts_on_link_loss or limit <= limits.unreverted_rise_ddb:
-        return limit, limits.source(name, "session base")
-    return limits.unreverted_rise_ddb, limits.source("unreverted_rise_ddb", part.sheet_name)
+        return limit, "in a session", limits.source(name, "session base")
+    return limits.unreverted_rise_ddb, "in a session", limits.source("unreverted_rise_ddb", part.sheet_name)
 
 
 def _all_bands_move(part: Part, before: EarProgram) -> bool:

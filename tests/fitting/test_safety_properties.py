@@ -99,6 +99,7 @@ CONTEXTS = st.builds(
     loudness_ddb=st.dictionaries(st.sampled_from(EARS), PER_BAND),
     max_stable_gain_ddb=st.dictionaries(st.tuples(st.just(1), st.sampled_from(EARS)), PER_BAND),
     restores_active=st.booleans(),
+    in_ram=st.booleans(),
     red_flags=st.booleans(),
     limits=st.just(KERNEL_LIMITS) | CLINICS,
 )
@@ -165,6 +166,7 @@ def stricter(context: SafetyContext) -> list[SafetyContext]:
         replace(context, audiogram=None),
         replace(context, reason=" "),
         replace(context, restores_active=False),
+        replace(context, in_ram=False),
         replace(context, red_flags=True),
         *(replace(context, budgets=replace(known, **{field.name: None})) for field in fields(Budgets)),
         replace(context, limits=ClinicLimits(**tight)),

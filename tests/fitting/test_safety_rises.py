@@ -10,7 +10,7 @@ from fitting.budgets import Budgets, Held, budgets, levels_of
 from fitting.limits import ClinicLimits
 from fitting.safety import Kernel, k7, k8, k9
 from protocol.contract.fitting import Content, EarProgram, Program
-from tests.fitting.changes import change, change_of, check, named, only
+from tests.fitting.changes import change, change_of, check, named, only, refused_by
 from tests.fitting.contents import OTC6, REF10, content, flat, with_band
 
 NOTICED = "(noticeable difference, Caswell-Midwinter and Whitmer 2019)"
@@ -292,3 +292,26 @@ def test_the_window_of_a_real_history_moves_on() -> None:
     for now_s, refused in ((109.9, {"K8"}), (110.0, set()), (200.0, set())):
         known = budgets(now_s, session=held, active=held[:1])
         assert {f.rule for f in k8(change(new, base, budgets=known))} == refused
+
+
+# Saving what RAM holds
+
+
+def test_what_ram_holds_is_saved_without_k7_and_without_the_window() -> None:
+    nvm, ram = flat(), flat(g50_ddb=320, mpo_ddb=1_060)
+    assert refused_by(check(ram, nvm)) >= {"K7", "K8"}
+    saved = change(ram, nvm, in_ram=True)
+    assert k8(saved) == ()
+    assert "K7" not in Kernel().check(saved).rules
+    assert "K8" in Kernel().check(saved).rules
+
+
+def test_what_is_saved_still_counts_from_where_the_session_and_the_week_began() -> None:
+    nvm, ram = flat(), flat(g50_ddb=330, mpo_ddb=1_070)
+    findings = k8(change(ram, nvm, in_ram=True))
+    assert [(f.band, f.value, f.limit) for f in findings] == [(band, 130, 120) for band in range(10)] + [
+        (band, 70, 60) for band in range(10)
+    ]
+    for missing in ("session_base", "lowest_10s", "lowest_active_7d"):
+        known = replace(counted(), **{missing: None})
+        assert only(k8(change(ram, nvm, in_ram=True, budgets=known))).source == "nothing on record"

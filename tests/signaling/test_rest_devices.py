@@ -81,3 +81,27 @@ async def test_who_may_register(house: House, role: str, status: int) -> None:
 async def test_without_a_token_it_is_401(house: House) -> None:
     status, body = await post(house, BODY, {})
     assert (status, body["code"]) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    ("audiogram", "says"),
+    [
+        ({}, "audiogram: the audiogram is empty"),
+        ({"right": {"500": 30}}, "audiogram: right: too few frequencies"),
+        ({"right": {"500": 30, "1000": 200, "2000": 30, "4000": 30}}, "audiogram: right 1000 Hz: the threshold"),
+        ({"right": {"500": True, "1000": 30, "2000": 30, "4000": 30}}, "audiogram.right"),
+        ({"middle": {}}, "middle"),
+        ([], "audiogram"),
+    ],
+)
+async def test_an_audiogram_that_cannot_be_used_is_refused_where_it_is_wrong(
+    house: House, audiogram: Any, says: str
+) -> None:
+    status, body = await post(house, BODY | {"audiogram": audiogram})
+    assert (status, body["code"]) == (400, "bad_argument")
+    assert says in body["detail"]
+
+
+async def test_an_audiogram_may_come_with_the_device(house: House) -> None:
+    thresholds = {"500": 30, "1000": 35.5, "2000": 40, "4000": 60}
+    assert (await post(house, BODY | {"audiogram": {"right": thresholds, "name": "of today"}}))[0] == 201
