@@ -1,5 +1,6 @@
 """The documentation's table of rules is the code's, and each rule in it is applied."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def test_each_rule_has_its_numbers_and_its_source() -> None:
         for number in numbers:
             assert number in by_name[name].says
     assert all(rule.source for rule in rules())
+
+
+def test_every_number_that_a_clinic_may_tighten_stands_in_the_table() -> None:
+    texts = [rule.says for rule in rules()]
+    for entry in fields(ClinicLimits):
+        own: int = getattr(ClinicLimits(), entry.name)
+        other = ClinicLimits(**{entry.name: own + 1 if entry.name == "feedback_margin_ddb" else own - 1})
+        assert [rule.says for rule in rules(other)] != texts, entry.name
 
 
 def test_a_clinic_reads_its_own_numbers() -> None:
