@@ -25,8 +25,8 @@ class RuleText:
 _RULES: Final = (
     RuleText(
         "K1",
-        "well-formed integers on the aid's own bands, steps, ranges, slots and microphone modes; no Advanced mode on an "
-        "aid without volatile memory",
+        "well-formed integers on the aid's own bands, steps, ranges, slots and microphone modes; no Advanced mode on "
+        "an aid without volatile memory",
         "contract, capability sheet",
     ),
     RuleText(
