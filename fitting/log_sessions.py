@@ -78,6 +78,9 @@ def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> 
         return Refusal(code="lease_lost", message="the lease has ended or is another's, acquire it anew")
     if rows.live is not None and rows.live.fence == fence:
         return rows.live
+    if rows.live is not None:
+        # Its end has not been told yet: the aids may still hold what it tried.
+        return Refusal(code="not_read_back", message="an earlier session is just ending", retryable=True)
     if rows.head is None:
         return Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
     if rows.read_due or rows.pending or not rows.truth.holds(rows.head):

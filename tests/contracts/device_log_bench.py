@@ -119,6 +119,7 @@ class Bench:
         outcome = await self.log.acquire(DEVICE, session=session, holder=holder)
         assert isinstance(outcome, LeaseGranted), outcome
         self.fence = outcome.fence
+        await self.log.lapsed()
         # Refused while nothing is known of the aids; a test that minds says so.
         await self.log.open_session(DEVICE, fence=outcome.fence, holder=holder)
         return outcome

@@ -10,6 +10,7 @@ from fitting.audiogram import STANDARD_AUDIOGRAMS
 from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer
 from protocol.contract.fitting import CheckAnswer, Content, Patch, PatchOp, Program, SubmitAnswer
+from protocol.contract.sessions import ModeAnswer
 from signaling.flows.submit import MAX_REASONS
 from tests.eventually import eventually
 from tests.signaling.care import (
@@ -20,11 +21,12 @@ from tests.signaling.care import (
     Heard,
     apply,
     change,
-    lease,
+    live,
     louder,
     submit,
 )
 from tests.signaling.conftest import House
+from tests.signaling.visit import visit
 
 N3 = {str(hz): tenths / 10 for hz, tenths in STANDARD_AUDIOGRAMS["N3"].ears["right"]}
 
@@ -38,7 +40,7 @@ async def fitted(connect: Connect, heard: Heard, device: str = "d1") -> tuple[Hu
 
 async def applied(ann: HubClient, phone: HubClient, heard: Heard, *ops: PatchOp, key: str) -> SubmitAnswer | Failure:
     """Ask for a change and let the phone confirm it."""
-    answer = await submit(ann, change(await lease(ann), *ops, key=key))
+    answer = await submit(ann, change(await live(ann), *ops, key=key))
     if isinstance(answer, SubmitAnswer):
         await eventually(lambda: any(offer.seq == answer.seq for offer in heard.offers))
         await apply(phone, heard.offers[-1])
@@ -69,16 +71,16 @@ async def test_a_session_cannot_climb_faster_than_6_db_in_10_seconds_nor_higher_
     assert isinstance(await applied(ann, phone, heard, *louder(-30), key="down"), SubmitAnswer)
 
 
-async def test_another_lease_does_not_make_a_new_budget(connect: Connect, house: House) -> None:
-    heard = Heard()
-    ann, phone = await fitted(connect, heard)
+async def test_what_was_saved_is_counted_in_the_next_session_too(connect: Connect, house: House) -> None:
+    here = await visit(connect)
     for step in range(4):
-        assert isinstance(await applied(ann, phone, heard, *louder(30), key=f"k{step}"), SubmitAnswer)
+        answer = await here.apply(change(await live(here.ann), *louder(30), key=f"k{step}"))
         house.wall.now_s += 12
-        await lease(ann)
+        await live(here.ann)
+    await here.save(answer.digests)
+    assert isinstance(await here.set_mode("standard"), ModeAnswer)
     house.wall.now_s += 60
-    fresh = await lease(ann, session="s2")
-    refused = await submit(ann, change(fresh, *louder(30), key="again"))
+    refused = await submit(here.ann, change(await live(here.ann, session="s2"), *louder(30), key="again"))
     assert isinstance(refused, Failure)
     assert (refused.error.rule, refused.error.source) == ("K8", "lowest active value of the last 7 days")
 
@@ -86,7 +88,7 @@ async def test_another_lease_does_not_make_a_new_budget(connect: Connect, house:
 async def test_without_an_audiogram_no_limit_rises_and_a_refusal_says_so(connect: Connect) -> None:
     ann, _ = await fitted(connect, Heard())
     patch = Patch(slot=1, ops=(PatchOp(op="add", ear="right", path="mpoDdb", band=0, value=10),))
-    refused = await submit(ann, change(await lease(ann), patch=patch))
+    refused = await submit(ann, change(await live(ann), patch=patch))
     assert isinstance(refused, Failure)
     assert (refused.error.rule, refused.error.source) == ("K3", "no audiogram on file")
 
@@ -99,13 +101,15 @@ async def test_the_audiogram_that_a_device_is_registered_with_bounds_its_output(
     body = {"device": "d2", "patient": "pat", "assignments": ["ann"], "right": aid, "audiogram": {"right": N3}}
     async with house.http.post(f"{house.url}/api/v1/devices", json=body, headers=house.bearer("ann")) as answer:
         assert answer.status == 201
-    ann, phone = await connect("ann", "clinician"), await connect("pat", "device")
+    ann, phone = await connect("ann", "clinician"), await connect("pat", "device", heard=Heard())
     await phone.ask("AttachDevice", msgspec.structs.replace(CLAIM, device="d2"), answer=AttachAnswer)
     fit = Content(
         bands_hz=BANDS_HZ,
         programs=(Program(slot=1, name="Universal", right=msgspec.structs.replace(FLAT, mpo_ddb=(mpo_ddb,) * 10)),),
     )
     leased: Any = await ann.invoke("AcquireLease", {"device": "d2", "session": "s1"}, result=dict)
+    agreed = {"device": "d2", "mode": "advanced", "reason": "first fit", "fence": leased["fence"]}
+    assert (await ann.invoke("SetMode", agreed, result=dict))["ok"]
     request = {
         "device": "d2",
         "kind": "volatile",
@@ -128,7 +132,7 @@ async def test_the_audiogram_that_a_device_is_registered_with_bounds_its_output(
 async def test_the_whole_report_is_kept_with_the_revision_and_answered(connect: Connect) -> None:
     ann, _ = await fitted(connect, Heard())
     ops = (PatchOp(op="add", ear="right", path="g50Ddb", band=3, value=30),)
-    leased = await lease(ann)
+    leased = await live(ann)
     answer = await submit(ann, change(leased, *ops))
     assert isinstance(answer, SubmitAnswer)
     assert answer.safety.rules == ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K10", "K11", "K12")
@@ -144,7 +148,7 @@ async def test_a_change_that_breaks_everything_has_a_bounded_answer_that_names_e
     )
     slots = tuple(Program(slot=slot, name="Wild", right=wild) for slot in range(1, 5))
     content = Content(bands_hz=BANDS_HZ, programs=slots)
-    refused = await submit(ann, change(await lease(ann), patch=msgspec.UNSET, content=content))
+    refused = await submit(ann, change(await live(ann), patch=msgspec.UNSET, content=content))
     assert isinstance(refused, Failure)
     assert len(refused.errors) == MAX_REASONS
     assert refused.error == refused.errors[0]

@@ -153,17 +153,7 @@ async def test_an_offer_is_signed_with_the_key_that_the_phone_was_given(connect:
 async def test_what_was_tried_is_saved_on_both_memories_and_is_the_base_from_then_on(connect: Connect) -> None:
     here = await visit(connect)
     tried = await here.apply(change(here.leased))
-    expect = ExpectedDigests(right=tried.digests.right)
-    request = Save(device="d1", fence=here.leased.fence, expect=expect, reason="good so", idempotency_key="save-1")
-    saved = await here.call("Save", request, SubmitAnswer)
-    assert await here.call("Save", request, SubmitAnswer) == saved
-    offer = await here.phone.first(Offer, 1)
-    assert (offer.kind, offer.body.expect) == ("persist", tried.digests)
-    assert offer.body.right
-    for n, state in enumerate(("received", "confirmed", "committing", "active"), 1):
-        source = "nvm" if state == "active" else "ram"
-        more = {} if state == "received" else {"ear": "right", "source": source, "digest": tried.digests.right}
-        await here.report(offer, n, state, **more)
+    await here.save(tried.digests)
     await eventually(lambda: len(here.phone.of(Settled)) == 2)
     device = await here.call("GetDevice", DeviceQuery(device="d1"), DeviceAnswer)
     assert device.in_aid.right

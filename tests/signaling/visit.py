@@ -11,13 +11,15 @@ from fitting.digest import ear_digest
 from fitting.model import ear_image
 from protocol.contract.base import Answer, Failure, Refusal
 from protocol.contract.devices import AttachAnswer, Images, LeaseAnswer, Offer, Report, ReportAnswer
-from protocol.contract.fitting import Content, SubmitAnswer
+from protocol.contract.fitting import Content, Digests, SubmitAnswer
 from protocol.contract.pushes import PUSHES
 from protocol.contract.sessions import (
     ConsentAnswer,
     ConsentAsked,
+    ExpectedDigests,
     ModeAnswer,
     ReportDevice,
+    Save,
     SetMode,
 )
 from tests.eventually import eventually
@@ -109,6 +111,21 @@ class Visit:
         accepted = await self.call("Submit", request, SubmitAnswer)
         await self.confirm(await self.phone.first(Offer, before))
         return accepted
+
+    async def save(self, digests: Digests) -> SubmitAnswer:
+        """Have the aid keep what it holds, and let it."""
+        before = len(self.phone.heard["Offer"])
+        expect = ExpectedDigests(right=digests.right)
+        request = Save(device="d1", fence=self.leased.fence, expect=expect, reason="good so", idempotency_key="save-1")
+        saved = await self.call("Save", request, SubmitAnswer)
+        assert await self.call("Save", request, SubmitAnswer) == saved
+        offer = await self.phone.first(Offer, before)
+        assert (offer.kind, offer.body.expect) == ("persist", digests)
+        for n, state in enumerate(("received", "confirmed", "committing", "active"), 1):
+            source = "nvm" if state == "active" else "ram"
+            more = {} if state == "received" else {"ear": Ear, "source": source, "digest": digests.right}
+            assert isinstance(await self.report(offer, n, state, **more), ReportAnswer)
+        return saved
 
     async def tell(self, cause: Any, held: Content, nvm: Content, **more: Any) -> None:
         told = ReportDevice(device="d1", cause=cause, right=images_of(held, nvm), **more)
