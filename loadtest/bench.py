@@ -23,12 +23,12 @@ from typing import Final
 import msgspec
 
 from .bare import loop_factory
+from .bench_websocket import BenchFailed
 from .dialects import BareText, SignalRJson, SignalRMessagePack
 from .idle import BARE, HUB, Idle, Idler, measure_idle, require_files
 from .report import IdleSample, Machine, Report, Sample, Settings, summarise, table
 from .servers import ServerProcess, auricle_server, auricle_token, bare_server
 from .traffic import Load, Tally, Target, open_crowd
-from .websocket import BenchFailed
 
 __all__ = ["main", "run"]
 

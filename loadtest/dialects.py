@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from .websocket import BenchFailed, Opcode, client_frame
+from .bench_websocket import BenchFailed, Opcode, client_frame
 
 __all__ = ["DIALECTS", "Answer", "BareText", "Dialect", "SignalRJson", "SignalRMessagePack"]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from .bench_websocket import BenchFailed, Opcode, client_frame, upgrade_request
 from .report import IdleSample
 from .servers import ServerProcess
-from .websocket import BenchFailed, Opcode, client_frame, upgrade_request
 
 __all__ = ["BARE", "HUB", "Habits", "Idle", "Idler", "measure_idle", "require_files"]
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import msgspec
 import psutil  # type: ignore[import-untyped]  # the library ships no types
 
-from .websocket import BenchFailed
+from .bench_websocket import BenchFailed
 
 __all__ = ["ServerProcess", "auricle_server", "auricle_token", "bare_server"]
 

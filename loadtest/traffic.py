@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from .bench_websocket import BenchFailed, WebSocket, connect
 from .dialects import Answer, Dialect
-from .websocket import BenchFailed, WebSocket, connect
 
 __all__ = ["Crowd", "Load", "Member", "Tally", "Target", "open_crowd"]
 

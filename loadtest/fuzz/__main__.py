@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from loadtest.bare import loop_factory
-from loadtest.websocket import BenchFailed
+from loadtest.bench_websocket import BenchFailed
 
 from .campaign import Campaign, Outcome
 from .live import LiveOutcome, fuzz_server

@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
+from loadtest.bench_websocket import BenchFailed, Opcode, client_frame, connect, upgrade_request
 from loadtest.dialects import HANDSHAKE_ACCEPTED, SignalRJson
 from loadtest.servers import ServerProcess, auricle_server, auricle_token
-from loadtest.websocket import BenchFailed, Opcode, client_frame, connect, upgrade_request
 
 from .frame_input import FrameInput
 from .hub_input import HubInput

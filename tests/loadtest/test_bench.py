@@ -11,8 +11,8 @@ import pytest
 
 from loadtest.bare import loop_factory
 from loadtest.bench import main
+from loadtest.bench_websocket import BenchFailed
 from loadtest.servers import ServerProcess, bare_server
-from loadtest.websocket import BenchFailed
 
 SHORT = ("--rounds", "1", "--connections", "2", "--seconds", "0.1", "--fanout", "3", "--json")
 SERVERS = {"auricle-json", "auricle-messagepack", "aiohttp"}

@@ -2,8 +2,8 @@
 
 import pytest
 
+from loadtest.bench_websocket import BenchFailed
 from loadtest.dialects import Answer, BareText, Dialect, SignalRJson, SignalRMessagePack
-from loadtest.websocket import BenchFailed
 from protocol.signalr.codec import CODECS
 from protocol.signalr.framing import JsonSplitter, MessagePackSplitter, Splitter
 from protocol.signalr.handshake import parse_request

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.bench_websocket import BenchFailed
 from loadtest.idle import BARE, HUB, Habits, Idle, Idler, measure_idle, require_files
 from loadtest.servers import auricle_server, auricle_token, bare_server
-from loadtest.websocket import BenchFailed
 
 BRISK = Idle(connections=40, window_s=0.8, keep_alive_s=0.2, settle_s=0.1)
 

@@ -9,9 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from loadtest.bare import bare_app
+from loadtest.bench_websocket import BenchFailed
 from loadtest.dialects import BareText
 from loadtest.traffic import Crowd, Load, Target, open_crowd
-from loadtest.websocket import BenchFailed
 
 Lie = Callable[[web.WebSocketResponse, int, str], Awaitable[None]]
 LOADS = [

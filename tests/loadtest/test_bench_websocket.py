@@ -8,7 +8,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
 from loadtest.bare import bare_app
-from loadtest.websocket import BenchFailed, Opcode, WebSocket, client_frame, connect
+from loadtest.bench_websocket import BenchFailed, Opcode, WebSocket, client_frame, connect
 
 TEXTS = ["", "a", "b" * 125, "c" * 126, "d" * 65_535, "e" * 65_536, "f" * 200_000]
 ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
