@@ -1,4 +1,4 @@
-"""Fitting software under load: hold the lease, submit patches one at a time, wait for the phone's proof.
+"""Fitting software under load: hold the lease, work live, submit one patch at a time, wait for the phone's proof.
 
 The clock of a change runs from ``Submit`` to the ``DeliveryChanged`` that says confirmed, and again from the move of
 the slider, so that waiting for a slow server is not left out. A change counts as confirmed only when the digests that
@@ -13,12 +13,14 @@ import gevent  # type: ignore[import-untyped]  # the library ships no types
 from gevent.event import Event  # type: ignore[import-untyped]  # the library ships no types
 from msgspec import UNSET
 
+from clients.hub_errors import LinkLost
 from fitting.delivery import is_end
 from fitting.digest import content_digests
 from fitting.model import apply_patch, changed_ears
 from protocol.contract.base import Ear
 from protocol.contract.devices import AcquireLease, DeliveryChanged, HeadView, LeaseAnswer
 from protocol.contract.fitting import Base, Content, Digests, Patch, Submit, SubmitAnswer
+from protocol.contract.sessions import Hold, LeaseRenewed, ModeAnswer, SetMode
 from protocol.errors import AuricleError, Unavailable
 
 from .care_calls import ask, greet
@@ -59,8 +61,11 @@ class FitterSide:
         hub = self._hub
         if hub is None or hub.lost:
             hub = self._connect()
-        if self._head is None or time.monotonic() >= self._renew_at_s:
-            self._head = self._acquire(hub)
+        if self._head is None or self._lease is None:
+            self._lease = self._acquire(hub)
+            self._head = self._go_live(hub, self._lease)
+        elif time.monotonic() >= self._renew_at_s:
+            self._renew(hub, self._lease)
         return self._head.content
 
     def change(self, sweep: Sweep, moves: int, moved_s: float) -> None:
@@ -107,16 +112,28 @@ class FitterSide:
         greet(hub, "auricle-loadtest-fitter")
         return hub
 
-    def _acquire(self, hub: MeasuredHub) -> HeadView:
-        request = AcquireLease(device=self._device, session=self._session)
-        lease = self._lease = ask(hub, "AcquireLease", request, LeaseAnswer)
-        self._renew_at_s = time.monotonic() + lease.lease_for_ms / 1_000 / RENEWALS_PER_LEASE
+    def _acquire(self, hub: MeasuredHub) -> LeaseAnswer:
+        lease = ask(hub, "AcquireLease", AcquireLease(device=self._device, session=self._session), LeaseAnswer)
+        self._renew_next(lease.lease_for_ms)
+        return lease
+
+    def _go_live(self, hub: MeasuredHub, lease: LeaseAnswer) -> HeadView:
         if lease.head is UNSET:
             # The call went well, so nobody has recorded it.
             error = Unavailable("the aids were never read back")
             self._user.record_failure(SIGNALR, "AcquireLease", error)
             raise error
+        if lease.mode != "advanced":
+            request = SetMode(device=self._device, mode="advanced", reason="load test", fence=lease.fence)
+            ask(hub, "SetMode", request, ModeAnswer)
         return lease.head
+
+    def _renew(self, hub: MeasuredHub, lease: LeaseAnswer) -> None:
+        request = Hold(device=self._device, session=self._session, fence=lease.fence)
+        self._renew_next(ask(hub, "RenewLease", request, LeaseRenewed).lease_for_ms)
+
+    def _renew_next(self, lease_for_ms: int) -> None:
+        self._renew_at_s = time.monotonic() + lease_for_ms / 1_000 / RENEWALS_PER_LEASE
 
     def _request(self, lease: LeaseAnswer, head: HeadView, patch: Patch) -> Submit:
         self._submitted += 1
@@ -136,7 +153,7 @@ class FitterSide:
         with gevent.Timeout(limit_s, TimeoutError(f"no end within {limit_s:g} s")):
             while (end := self._ends.get((answer.epoch, answer.seq))) is None:
                 if hub.lost:
-                    raise ConnectionError("the link was lost before the end was told")
+                    raise LinkLost("the link was lost before the end was told")
                 self._news.clear()
                 self._news.wait()
         if end.state != "confirmed":

@@ -32,7 +32,8 @@ from loadtest.phone_side import RETRY_S, PhoneSide
 from loadtest.signalr_user import FAILURES, MeasuredHub, SignalRUser
 from loadtest.slider import MAX_MOVES_PER_S, STEP_DDB, Slider, Sweep
 from protocol.contract.base import EARS
-from protocol.contract.devices import RegisterDevice, RegisteredAid
+from protocol.contract.devices import RegisteredAid
+from protocol.contract.registration import RegisterDevice
 from protocol.errors import Unavailable
 
 EXIT_USAGE: Final = 2
@@ -112,9 +113,13 @@ class SessionUser(SignalRUser):
         return self._sweep
 
     def _register(self) -> None:
-        aids = {ear: RegisteredAid(serial=self._serials[ear], model=MODEL, firmware=FIRMWARE) for ear in EARS}
+        right, left = (RegisteredAid(serial=self._serials[ear], model=MODEL, firmware=FIRMWARE) for ear in EARS)
         body = RegisterDevice(
-            device=self._name, patient=f"{self._name}-phone", assignments=(f"{self._name}-fitter",), **aids
+            device=self._name,
+            patient=f"{self._name}-phone",
+            assignments=(f"{self._name}-fitter",),
+            left=left,
+            right=right,
         )
         self.post("/api/v1/devices", token=self._token("fitter", "clinician"), body=msgspec.json.encode(body))
         self._registered, self._phone.device_unknown = True, False

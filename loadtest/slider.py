@@ -17,8 +17,8 @@ __all__ = ["MAX_JOINED", "MAX_MOVES_PER_S", "Slider", "Sweep"]
 
 MAX_JOINED: Final = 8
 """Moves in one patch; those beyond it are dropped."""
-MAX_MOVES_PER_S: Final = 20.0
-"""Each band of two ears with ten bands then rises once in 2 s, 5 dB in 10 s."""
+MAX_MOVES_PER_S: Final = 12.0
+"""A device's log looks at 128 contents in the 10 s that budgets are counted over, and takes no more."""
 STEP_DDB: Final = 10
 
 

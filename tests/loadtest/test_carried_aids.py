@@ -7,6 +7,7 @@ from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.pair import VirtualPair
 from fitting.capability import sheet
 from fitting.digest import body_hash
+from fitting.signing import OfferSigner
 from loadtest.carried_aids import FIRMWARE, CarriedAids
 from protocol.contract.devices import Offer, Report, Settled
 from tests.clients.offers import DEVICE, EPOCH, SERIALS, attach_answer, make_offer, told
@@ -30,6 +31,34 @@ def reports(aids: CarriedAids, offer: Offer) -> tuple[Report, ...]:
     carried_out = aids.carry_out(offer)
     assert carried_out is not None
     return carried_out
+
+
+def test_an_offer_that_the_server_of_the_first_attach_has_not_signed_is_rejected() -> None:
+    ours, theirs = OfferSigner(b"o" * 32), OfferSigner(b"t" * 32)
+    aids, offer = CarriedAids(DEVICE, SERIALS, sheet("ref10")), an_offer()
+    for signer in (ours, theirs):
+        aids.attached(replace(attach_answer(), key_id=signer.key_id, public_key=signer.public_key))
+    assert told(reports(aids, theirs.sign(offer))) == ["rejected E_SIG"]
+    assert told(reports(aids, replace(offer, seq=2, after=0))) == ["rejected E_SIG"]
+    assert told(reports(aids, ours.sign(replace(offer, seq=3)))) == DONE
+
+
+def test_what_was_tried_is_told_and_given_up_on_a_restore() -> None:
+    aids, offer = attached(), an_offer()
+    before = aids.claim()
+    assert not before.trial
+    reports(aids, offer)
+    assert aids.claim().trial
+    aids.restore()
+    assert not aids.claim().trial
+    report = aids.told("revert")
+    assert (report.cause, report.left, report.right) == ("revert", before.left, before.right)
+
+
+def test_reports_are_remembered_for_a_withdrawal_that_comes_too_late() -> None:
+    aids, offer = attached(), an_offer()
+    assert aids.reports_of(EPOCH, 1) == ()
+    assert aids.reports_of(EPOCH, 1) != reports(aids, offer) == aids.reports_of(EPOCH, 1)
 
 
 def test_an_offer_is_written_and_confirmed_with_what_was_read_back() -> None:

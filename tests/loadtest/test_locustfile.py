@@ -11,14 +11,13 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.eventually import eventually
 from tests.loadtest.locust_runs import locust_run
 from tests.running import Server, server
 
 CHANGE = ("change", "submit to confirmed")
 KEY_FILE = "dev-signing-key"
 MOVE = ("change", "move to confirmed")
-METHODS = {"connect": 6, "Hello": 6, "AcquireLease": 3, "AttachDevice": 3}
+METHODS = {"connect": 6, "Hello": 6, "AcquireLease": 3, "AttachDevice": 3, "SetMode": 3}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ async def test_every_change_is_timed_from_submit_to_the_phones_proof(
     # By the same changes: a move is never later than its submit.
     assert 0 < run.rows[CHANGE]["total_response_time"] < run.rows[MOVE]["total_response_time"]
     # An id in a name would make a row of its own.
-    assert len(run.rows) == (10 if negotiations else 9)
+    assert len(run.rows) == (11 if negotiations else 10)
 
 
 async def test_a_key_that_is_not_the_servers_fails_every_request_and_the_run(running: Server, tmp_path: Path) -> None:
@@ -109,8 +108,10 @@ async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_t
         async with server(first) as killed:
             await killed.token("ann", "clinician")
             port = str(urlsplit(killed.url).port)
-            run = tasks.create_task(locust_run(tmp_path, killed.url, *key(killed), seconds=8))
-            await eventually(lambda: killed.log_text.count("connection_opened") >= 6)
+            run = tasks.create_task(locust_run(tmp_path, killed.url, *key(killed), seconds=10))
+            async with asyncio.timeout(20):
+                while await confirmed_changes(killed) < 7:  # noqa: ASYNC110  # polling: the server tells nobody
+                    await asyncio.sleep(0.1)
             same_key = (first / KEY_FILE).read_text().strip()
         async with server(second, "--port", port, AURICLE_DEV_SIGNING_KEY=same_key) as restarted:
             done = await run
@@ -118,9 +119,13 @@ async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_t
     assert done.exit_code == 1
     assert done.count("POST", "/api/v1/devices") == 6
     causes = {error.partition("(")[0] for errors in done.failures.values() for error in errors}
-    assert {"LinkLost", "HubRefused", "HubCallError"} == causes, done.failures
+    assert {"LinkLost", "HubRefused", "HubCallError"} <= causes, done.failures
+    # A change may be asked for before the phone has told what its aids hold again.
+    assert causes <= {"LinkLost", "HubRefused", "HubCallError", "NotConnected", "ChangeRefused"}, done.failures
     assert "HubCallError('[not_found] no such device')" in done.failures[("SignalR", "AttachDevice")]
     assert confirmed > 3
+    # What was tried before is restored, and the phones say so.
+    assert done.count("SignalR", "ReportDevice") >= 1
 
 
 async def test_a_run_that_has_no_time_to_confirm_anything_fails(running: Server, tmp_path: Path) -> None:
@@ -144,7 +149,7 @@ async def test_anybodys_hub_can_be_loaded_by_a_user_class_of_its_own(running: Se
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--patches-per-second", "100"), "must be 0.01 to 20"),
+        (("--patches-per-second", "100"), "must be 0.01 to 12"),
         (("--patches-per-second", "often"), "invalid number value"),
         (("--hub-protocol", "xml"), "invalid choice"),
         (("--signing-key-file", "/nowhere/key"), "cannot read a signing key from /nowhere/key"),
