@@ -1,8 +1,12 @@
 """What a client is told about a call that failed: the texts of Microsoft's server, which clients show and match."""
 
-from protocol.errors import BadArgument, HubError, HubException, NotAllowed
+from protocol.errors import AuricleError, BadArgument, HubError, HubException, NotAllowed
 
-__all__ = ["does_not_stream", "of_call", "streams", "unknown", "while_streaming"]
+__all__ = ["CallCancelled", "does_not_stream", "of_call", "streams", "unknown", "while_streaming"]
+
+
+class CallCancelled(AuricleError):
+    """The client wanted no result any more; what it is told is what any failure is told, as .NET's server does."""
 
 
 def of_call(target: str, error: Exception, *, explains_arguments: bool) -> str:

@@ -21,6 +21,7 @@ from .log import LogBook
 from .metrics import Metrics
 from .policy import Grants, authorize
 from .stream_calls import StreamCalls, WrongStreams
+from .streams import RunningStream
 from .tasks import is_cancelled
 from .turns import Turn
 
@@ -78,7 +79,8 @@ class Dispatcher:
         elif endpoint.runs_inline and session.is_idle(endpoint.lane):
             self._run_inline(session, endpoint, message)
         else:
-            session.turns(endpoint.lane).submit(lambda turn: self._run(session, endpoint, message, turn))
+            run = self._run_cancellable if endpoint.cancellable and message.invocation_id else self._run
+            session.turns(endpoint.lane).submit(lambda turn: run(session, endpoint, message, turn))
 
     def _invoke_stream(self, session: DispatchSession, message: StreamInvocation) -> None:
         endpoint = self._endpoint(session, message)
@@ -125,6 +127,26 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             fail(session, message, self.failed(session, endpoint, message.target, error))
 
+    async def _run_cancellable(
+        self, session: DispatchSession, endpoint: Endpoint, message: Invocation, turn: Turn
+    ) -> None:
+        running = RunningStream(sends=False, cancellable=True)
+        # Of two with one id, a mistake of the client, the first one can be stopped.
+        key = (session.connection_id, message.invocation_id or "")
+        mine = self._streams.plain.setdefault(key, running) is running
+        running.begin()
+        try:
+            await self._run(session, endpoint, message, turn)
+        except asyncio.CancelledError:
+            if not running.take_back():
+                raise
+            fail(session, message, self.failed(session, endpoint, message.target, call_errors.CallCancelled()))
+        else:
+            running.take_back()
+        finally:
+            if mine:
+                del self._streams.plain[key]
+
     async def check(self, session: DispatchSession, endpoint: Endpoint, arguments: list[Any]) -> None:
         """The policy, before anything of the method runs. Raises NotAllowed, NotFound."""
         object_id = endpoint.object_of(arguments[0]) if endpoint.object_of is not None else ""
@@ -164,13 +186,13 @@ class Dispatcher:
 
     def count_bound(self, name: str) -> None:
         """A bound of the configuration was reached."""
-        self._metrics.bounds.labels(name).inc()
+        self._metrics.reached(name)
 
     def failed(
         self, session: DispatchSession, endpoint: Endpoint, target: str, error: Exception, *, streaming: bool = False
     ) -> str:
         """Count and log it; what the client is told."""
-        crashed = not isinstance(error, HubError | WrongStreams)
+        crashed = not isinstance(error, HubError | WrongStreams | call_errors.CallCancelled)
         self._counts[endpoint.name, "crash" if crashed else "error"].value += 1
         if crashed:
             self._log.call_crashed(

@@ -33,6 +33,7 @@ __all__ = [
 Method = TypeVar("Method", bound=Callable[..., Any])
 Answer = TypeVar("Answer")
 MARK = "__auricle_hub_method__"
+CANCELLABLE = "__auricle_cancellable__"
 
 
 class Lane(Enum):
@@ -74,15 +75,19 @@ class Hub:
         """After the last call; the connection is in no group any more. An error is logged."""
 
 
-def hub_method(name: str, *, lane: Lane = Lane.PLAIN) -> Callable[[Method], Method]:
+def hub_method(name: str, *, lane: Lane = Lane.PLAIN, cancellable: bool = False) -> Callable[[Method], Method]:
     """Declare a method callable by clients as ``name``, which is matched without regard to case.
 
     A plain ``def`` runs at once in the reader and must not block; an ``async def`` takes a turn. An async generator is
     a stream to the client; a parameter annotated ``AsyncIterator[T]`` is a stream from the client.
+
+    ``cancellable``: a client that does not want the result any more stops the method where it waits, with
+    CancelledError; without it the method runs to its end whatever the client wants. Streams to a client always stop.
     """
 
     def mark(method: Method) -> Method:
         setattr(method, MARK, (name, lane))
+        setattr(method, CANCELLABLE, cancellable)
         return method
 
     return mark
@@ -96,6 +101,7 @@ class Endpoint:
     ``uploads`` are those of the items of each parameter that is an ``AsyncIterator``; the wire names these streams
     beside the arguments. ``is_stream``: an async generator, whose items are sent one by one.
     ``runs_inline``: the reader may run it without a task. ``runs_beside``: it takes no turn, as streams do.
+    ``cancellable``: its client may stop it.
     ``fields`` are the known field names of each positional argument that is a payload, None for the others.
     """
 
@@ -114,6 +120,7 @@ class Endpoint:
     object_of: Callable[[Any], str] | None
     runs_inline: bool
     runs_beside: bool
+    cancellable: bool
 
 
 def declared_methods(hub: Hub | type[Hub]) -> dict[str, tuple[Callable[..., Any], Lane]]:
@@ -157,6 +164,7 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
         is_stream=is_stream,
         runs_inline=not is_async and field is None and not runs_beside,
         runs_beside=runs_beside,
+        cancellable=is_stream or getattr(method, CANCELLABLE, False),
         order=tuple(_is_upload(kind) for kind in positional),
         uploads={n: tuple(codec.binder(kind) for kind in items) for n, codec in CODECS.items()},
         fields=tuple(_field_names(kind) for kind in types),

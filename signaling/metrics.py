@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 __all__ = ["CallTallies", "Metrics", "Tally"]
 
+SILENCES = {"handshake": "handshake_timeout_s", "client": "client_timeout_s", "resume": "disconnect_timeout_s"}
 CONNECTION_BUCKETS_S = (0.01, 0.1, 1, 5, 15, 60, 300, 900, 3_600, 14_400)
 
 
@@ -83,6 +84,14 @@ class Metrics:
         self.unauthenticated = Counter(
             "auricle_unauthenticated_total", "Requests with no good token.", registry=registry
         )
+
+    def reached(self, bound: str) -> None:
+        """A bound was reached; ``bound`` is its configuration field."""
+        self.bounds.labels(bound).inc()
+
+    def timed_out(self, which: str) -> None:
+        """A client was silent for too long, ``which`` as in the protocol's ``TimedOut``."""
+        self.reached(SILENCES[which])
 
     def page(self) -> bytes:
         """All of them in Prometheus' text format."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from protocol.errors import AuricleError, Overloaded
 from protocol.signalr.messages import Completion, Invocation, StreamInvocation, StreamItem
 
+from .call_errors import CallCancelled
 from .dispatch_session import DispatchSession
 from .hub import Endpoint
 from .streams import RunningStream, Upload
@@ -34,6 +35,8 @@ class StreamCalls:
         self._dispatcher = dispatcher
         self._max_streams = max_streams
         self._upload_buffer_items = upload_buffer_items
+        # Calls for one result that may be stopped, while they run, by connection and invocation id.
+        self.plain: dict[tuple[str, str], RunningStream] = {}
 
     def start(self, session: DispatchSession, endpoint: Endpoint, message: Invocation | StreamInvocation) -> None:
         """Open its uploads at once, since their items may be next, and run the call."""
@@ -51,14 +54,14 @@ class StreamCalls:
             return
         # A call without an id has no name to be cancelled by, but it counts like any other.
         name = call_id or f"\0{id(message)}"
-        session.streams[name] = RunningStream(sends=endpoint.is_stream)
+        session.streams[name] = RunningStream(sends=endpoint.is_stream, cancellable=endpoint.cancellable)
         session.tasks.spawn(self._run(session, endpoint, message, uploads, name))
 
     def cancel(self, session: DispatchSession, invocation_id: str) -> None:
-        """The client wants no more of a stream; unknown ids are ignored."""
-        stream = session.streams.get(invocation_id)
-        if stream is not None:
-            stream.cancel()
+        """The client wants no more of a call; those that it cannot stop, and unknown ids, are ignored."""
+        running = session.streams.get(invocation_id) or self.plain.get((session.connection_id, invocation_id))
+        if running is not None and running.cancellable:
+            running.cancel()
 
     def _open_uploads(
         self, session: DispatchSession, endpoint: Endpoint, message: Invocation | StreamInvocation
@@ -99,9 +102,7 @@ class StreamCalls:
                 result = await call
             self._dispatcher.count_ok(endpoint)
         except asyncio.CancelledError:
-            # Cancelled by the client, which is an end like any other, or with the connection, which hears nothing.
-            if not running.cancelled and not is_cancelled():
-                failed = RuntimeError("cancelled inside")
+            if (failed := _failure(endpoint, running)) is not None:
                 error = self._dispatcher.failed(session, endpoint, message.target, failed, streaming=streaming)
         except Exception as failure:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             error = self._dispatcher.failed(session, endpoint, message.target, failure, streaming=streaming)
@@ -123,6 +124,13 @@ class StreamCalls:
                     await asyncio.sleep(0)
         finally:
             await items.aclose()
+
+
+def _failure(endpoint: Endpoint, running: RunningStream) -> Exception | None:
+    """What is wrong with a call that was cancelled, None when it is an end like any other, or nobody hears of it."""
+    if running.cancelled:
+        return None if endpoint.is_stream else CallCancelled()
+    return None if is_cancelled() else RuntimeError("cancelled inside")
 
 
 def _merged(endpoint: Endpoint, arguments: list[Any], uploads: list[Upload]) -> list[Any]:

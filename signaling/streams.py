@@ -20,15 +20,16 @@ __all__ = ["RunningStream", "Upload", "Uploads", "end_all"]
 
 
 class RunningStream:
-    """A streaming call that runs; it may be cancelled before its task has taken its first step.
+    """A call that runs; it may be cancelled before its task has taken its first step.
 
-    ``sends``: to the client; otherwise it only reads what the client uploads.
+    ``sends``: a stream to the client; otherwise it has one result. ``cancellable``: the client may stop it.
     """
 
-    __slots__ = ("_task", "cancelled", "sends")
+    __slots__ = ("_task", "cancellable", "cancelled", "sends")
 
-    def __init__(self, *, sends: bool) -> None:
+    def __init__(self, *, sends: bool, cancellable: bool) -> None:
         self.sends = sends
+        self.cancellable = cancellable
         self.cancelled = False
         self._task: asyncio.Task[None] | None = None
 
@@ -39,10 +40,14 @@ class RunningStream:
         self._task = asyncio.current_task()
 
     def cancel(self) -> None:
-        """Nobody wants more of it."""
-        self.cancelled = True
-        if self._task is not None:
+        """Nobody wants more of it; twice is once, since its clean-up must not be cancelled too."""
+        if not self.cancelled and self._task is not None:
             self._task.cancel()
+        self.cancelled = True
+
+    def take_back(self) -> bool:
+        """Let its task go on with other work; whether the cancellation was the one of ``cancel``, and no other."""
+        return self.cancelled and self._task is not None and self._task.uncancel() == 0
 
 
 def end_all(streams: Mapping[str, RunningStream]) -> None:

@@ -61,7 +61,7 @@ class ConformanceHub(Hub):
             if delay_ms > 0:
                 await asyncio.sleep(delay_ms / 1_000)
 
-    @hub_method("Sum")
+    @hub_method("Sum", cancellable=True)
     async def sum(self, _: Caller, items: AsyncIterator[Number]) -> Number:
         """The sum of one uploaded stream."""
         total: Number = 0
@@ -81,7 +81,7 @@ class ConformanceHub(Hub):
         """Invoke a client method of the caller, without a result."""
         caller.send(method, *arguments)
 
-    @hub_method("AskMe")
+    @hub_method("AskMe", cancellable=True)
     async def ask_me(self, caller: Caller, method: str, *arguments: Raw) -> Any:
         """Invoke a client method of the caller and return its result."""
         return await caller.ask(method, *arguments)

@@ -12,8 +12,8 @@ from signaling.hub import Caller, Hub, hub_method
 from signaling.policy import ANYONE, Relation, Rule
 
 METHODS = (
-    "Echo Tell Wait Ask AskLater Join Shout Count Chunks Endless Fails Crashes Sum First Gather Double Swell Pair "
-    "Abort GivesUp GivesUpUpload GivesUpItems"
+    "Echo Tell Wait Ask AskLater Join Shout Count Chunks Endless Fails Crashes Sum First Gather Slowly Double Swell "
+    "Pair Linger Heed Abort GivesUp GivesUpUpload GivesUpItems"
 )
 
 
@@ -24,7 +24,10 @@ class Thing(msgspec.Struct):
 
 
 class Rehearsal(Hub):
-    """``gate`` holds methods that wait; ``produced`` counts the items that generators have made."""
+    """``gate`` holds methods that wait, ``steps`` those that go step by step.
+
+    ``produced`` counts the items that generators have made, or that were taken step by step.
+    """
 
     path: ClassVar[str] = "/rehearsal"
     name: ClassVar[str] = "rehearsal"
@@ -37,6 +40,7 @@ class Rehearsal(Hub):
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
+        self.steps = asyncio.Semaphore(0)
         self.notes: list[str] = []
         self.produced = 0
 
@@ -144,6 +148,15 @@ class Rehearsal(Hub):
         self.notes.append(f"gathered {len(found)}")
         return found
 
+    @hub_method("Slowly")
+    async def slowly(self, _: Caller, numbers: AsyncIterator[int]) -> list[int]:
+        found = []
+        async for number in numbers:
+            await self.steps.acquire()
+            found.append(number)
+            self.produced += 1
+        return found
+
     @hub_method("Double")
     async def double(self, _: Caller, numbers: AsyncIterator[int]) -> AsyncIterator[int]:
         async for number in numbers:
@@ -157,6 +170,28 @@ class Rehearsal(Hub):
     @hub_method("Pair")
     async def pair(self, _: Caller, left: AsyncIterator[int], word: str, right: AsyncIterator[str]) -> list[object]:
         return [word, [item async for item in left], [item async for item in right]]
+
+    @hub_method("Linger", cancellable=True)
+    async def linger(self, _: Caller, name: str, numbers: AsyncIterator[int]) -> int:
+        self.notes.append(f"{name} began")
+        try:
+            return sum([number async for number in numbers])
+        finally:
+            await asyncio.sleep(0)  # a clean-up that waits
+            self.notes.append(f"{name} ended")
+
+    @hub_method("Heed", cancellable=True)
+    async def heed(self, caller: Caller, name: str) -> str:
+        self.notes.append(f"{name} began")
+        try:
+            await (caller.ask("question") if name == "asks" else self.gate.wait())
+        except asyncio.CancelledError:
+            if name != "obstinate":
+                raise
+        finally:
+            await asyncio.sleep(0)  # a clean-up that waits
+            self.notes.append(f"{name} ended")
+        return name
 
     @hub_method("Abort")
     def abort(self, caller: Caller) -> None:
