@@ -4,6 +4,7 @@
     ├── ProtocolError            somebody broke a wire protocol
     │   ├── LocalProtocolError   we did: a bug of ours, never of the peer
     │   └── RemoteProtocolError  the peer did: its connection ends
+    │       └── MessageTooLarge  with more than it may send at a time
     ├── HubError                 a call that failed; its text crosses the wire
     │   ├── HubException         the method's own words, with no code
     │   ├── BadArgument          the arguments do not fit the method
@@ -25,6 +26,7 @@ __all__ = [
     "HubError",
     "HubException",
     "LocalProtocolError",
+    "MessageTooLarge",
     "NotAllowed",
     "NotFound",
     "Overloaded",
@@ -61,6 +63,12 @@ class RemoteProtocolError(ProtocolError):
     """The peer sent what the protocol forbids; the connection cannot go on."""
 
     code = "remote_protocol_error"
+
+
+class MessageTooLarge(RemoteProtocolError):
+    """The peer's message is larger than the limit."""
+
+    code = "message_too_large"
 
 
 class HubError(AuricleError):

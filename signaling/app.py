@@ -17,6 +17,7 @@ from fitting.signing import OfferSigner
 
 from .auth import DevTokens
 from .backplane import Backplane, MemoryBackplane, MemoryBus
+from .bodies import Bodies
 from .config import Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
@@ -35,6 +36,7 @@ from .hubs.conformance_hub import ConformanceHub
 from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
+from .origins import Origins
 from .policy import Grants
 from .rest.devices import DeviceRoutes
 from .rest.problems import problem_middleware
@@ -51,7 +53,9 @@ class Parts:
 
     readiness: Readiness
     log: LogBook
+    metrics: Metrics
     hubs: list[HubServer]
+    routes: list[HubRoutes]
     closing: TaskSet
 
 
@@ -99,12 +103,12 @@ class _Assembly:
         )
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
         self.backplane: Backplane = MemoryBackplane(MemoryBus())
-        self.devices: DeviceStore = MemoryDeviceStore(max_devices=config.max_devices)
+        self.devices: DeviceStore = MemoryDeviceStore(max_devices=config.max_devices, reached=self.metrics.reached)
         self.device_log = MemoryDeviceLog(clock=clock, new_id=lambda: secrets.token_hex(12), limits=config.log_limits)
         self.grants: Grants = DeviceGrants(self.devices)
 
     def lifetime(self, name: str) -> LifetimeManager:
-        return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups)
+        return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
 
     def care(self) -> "_Care":
         config = self.config
@@ -204,11 +208,20 @@ def create_app(
     servers = [care.server, *map(parts.hub_server, hubs)]
     routes = [parts.routes(server) for server in servers]
 
-    app = web.Application(middlewares=[problem_middleware(log)], client_max_size=config.max_body_bytes)
-    app[PARTS] = Parts(readiness=parts.readiness, log=log, hubs=servers, closing=parts.closing)
+    app = web.Application(middlewares=[problem_middleware(log)])
+    app[PARTS] = Parts(
+        readiness=parts.readiness,
+        log=log,
+        metrics=parts.metrics,
+        hubs=servers,
+        routes=routes,
+        closing=parts.closing,
+    )
+    Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    DeviceRoutes(parts.devices, parts.device_log, parts.verifier, parts.metrics).register(app)
+    bodies = Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, parts.metrics.reached)
+    DeviceRoutes(parts.devices, parts.device_log, parts.verifier, parts.metrics, bodies).register(app)
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app

@@ -78,10 +78,17 @@ class DevTokens:
         return jwt.encode(claims, self._key, algorithm="HS256")
 
     def verify(self, token: str) -> Principal:
-        """See ``TokenVerifier``. No leeway: the same clock minted it."""
+        """See ``TokenVerifier``. No leeway: the same clock minted it.
+
+        A header that names a key, or anything else than what ``mint`` writes, is refused before the signature is
+        looked at: there is one key, and no token says which.
+        """
         if len(token) > MAX_TOKEN_CHARS:
             raise Unauthenticated("a valid token is required")
         try:
+            header = jwt.get_unverified_header(token)
+            if not header.keys() <= {"alg", "typ"} or header.get("typ", "JWT") != "JWT":
+                raise ValueError
             claims = jwt.decode(
                 token,
                 self._key,
@@ -89,9 +96,17 @@ class DevTokens:
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 # The library reads the wall clock for times; ours is injected.
-                options={"require": ["exp", "sub"], "verify_exp": False, "verify_iat": False},
+                options={
+                    "require": ["exp", "sub"],
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                    "strict_aud": True,
+                },
             )
             principal = _principal(claims)
+            if not _whole(claims.get("nbf", 0)) <= self._clock():
+                raise ValueError
         except (jwt.PyJWTError, TypeError, ValueError, KeyError):
             raise Unauthenticated("a valid token is required") from None
         if principal.expires_at_s <= self._clock():
@@ -105,9 +120,13 @@ def _principal(claims: dict[str, Any]) -> Principal:
     names_are_text = isinstance(user, str) and isinstance(clinic, str)
     if not names_are_text or not user or not clinic or not roles or not roles <= ROLES:
         raise ValueError
-    if isinstance(expires_at_s, bool) or not isinstance(expires_at_s, int):
+    return Principal(user=user, clinic=clinic, roles=roles, expires_at_s=_whole(expires_at_s))
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError
-    return Principal(user=user, clinic=clinic, roles=roles, expires_at_s=expires_at_s)
+    return value
 
 
 def find_signing_key(configured: str, data: Path) -> bytes | None:

@@ -6,7 +6,13 @@ from protocol.errors import Unauthenticated
 
 from .auth import Principal, TokenVerifier
 
-__all__ = ["authenticate"]
+__all__ = ["authenticate", "query_value"]
+
+
+def query_value(request: web.Request, name: str) -> str | None:
+    """A value of the query; names are matched without regard to case, as ASP.NET does, and several are joined."""
+    values = [value for key, value in request.query.items() if key.lower() == name]
+    return ",".join(values) if values else None
 
 
 def authenticate(request: web.Request, verifier: TokenVerifier) -> Principal:
@@ -19,7 +25,7 @@ def authenticate(request: web.Request, verifier: TokenVerifier) -> Principal:
         Unauthenticated: no token, two different ones, or not a good one.
     """
     scheme, _, header_token = request.headers.get("Authorization", "").partition(" ")
-    query_token = request.query.get("access_token", "") if request.method == "GET" else ""
+    query_token = (query_value(request, "access_token") or "") if request.method == "GET" else ""
     if header_token and scheme.lower() != "bearer":
         raise Unauthenticated("a valid token is required")
     header_token = header_token.strip()

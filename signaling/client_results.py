@@ -13,14 +13,17 @@ __all__ = ["ClientResults"]
 
 
 class ClientResults:
-    """The questions that one client has not answered yet, at most ``limit``, each for ``timeout_s``."""
+    """The questions that one client has not answered yet, at most ``limit``, each for ``timeout_s``.
 
-    __slots__ = ("_last_id", "_limit", "_on_limit", "_open", "_over", "_timeout_s")
+    ``reached`` is told which of the two bounds was.
+    """
 
-    def __init__(self, *, limit: int, timeout_s: float, on_limit: Callable[[], None]) -> None:
+    __slots__ = ("_last_id", "_limit", "_open", "_over", "_reached", "_timeout_s")
+
+    def __init__(self, *, limit: int, timeout_s: float, reached: Callable[[str], None]) -> None:
         self._limit = limit
         self._timeout_s = timeout_s
-        self._on_limit = on_limit
+        self._reached = reached
         self._open: dict[str, asyncio.Future[Raw]] = {}
         self._last_id = 0
         self._over = ""
@@ -30,7 +33,7 @@ class ClientResults:
         if self._over:
             raise Unavailable(self._over)
         if len(self._open) >= self._limit:
-            self._on_limit()
+            self._reached("max_pending_results")
             raise Overloaded("the client owes too many results")
         self._last_id += 1
         invocation_id = f"s{self._last_id}"
@@ -41,6 +44,7 @@ class ClientResults:
             async with asyncio.timeout(self._timeout_s):
                 return await answer
         except TimeoutError:
+            self._reached("client_result_timeout_s")
             raise Unavailable("the client did not answer in time") from None
         finally:
             del self._open[invocation_id]

@@ -5,6 +5,7 @@ Each field is set by ``AURICLE_<FIELD>`` in upper case, or by the command line, 
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from protocol.signalr.connection import HubLimits
 __all__ = ["Config", "ConfigError", "config_from"]
 
 MIN_SIGNING_KEY_BYTES = 32
+# What a browser could name, in lower case: scheme, host, port and no path; neither ``null`` nor ``*``.
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s/?#\\@:*\[\],]+)(?::[0-9]{1,5})?")
+TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
 
 
 class ConfigError(AuricleError):
@@ -34,26 +38,31 @@ class Config:
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
     ``stateful_reconnect``: connections may survive the loss of their socket, when the client asks for it.
+    ``token_refresh``: a client may show a new token at ``POST {hub}/refresh``, and is told when it should.
+    ``transports``: comma-separated transports that a hub offers, in the order in which clients should try them.
     ``conformance``: serve the conformance hub; never in production.
     ``dev_signing_key``: HS256 key of the development tokens; empty means none is configured.
-    ``allowed_origins``: comma-separated origins of web pages that may connect, beside the server's own.
+    ``allowed_origins``: comma-separated origins of web pages that may use this server, beside its own.
     ``max_connections``: connections of one process; one more is answered 503.
-    ``max_frame_bytes``: one WebSocket frame; a client joins many hub messages into one.
+    ``max_frame_bytes``: one WebSocket frame or POST; a client joins many hub messages into one.
     ``max_send_queue_bytes``: bytes that wait for a slow reader; one message more ends its connection.
-    ``max_pending_calls``: calls of one connection that wait for their turn; beyond it nothing is read.
+    ``max_pending_calls``: calls of one connection that wait for their turn; what comes then waits unread.
     ``max_pending_results``: client results that one connection owes at a time.
     ``max_streams``: streams of one connection that run at a time, calls with uploads included.
-    ``upload_buffer_items``: items of one upload that wait for their method; beyond it nothing is read.
+    ``upload_buffer_items``: items of one upload that wait for their method; what comes then waits unread.
     ``max_groups``: groups of one connection.
+    ``max_early_bytes``: what a client may post before its first poll or event stream has come.
+    ``max_early_connections``: connections that have posted before it.
     ``max_devices``: devices that the memory stores hold.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
     ``poll_timeout_s``: how long a long poll waits for something to send.
     ``disconnect_timeout_s``: how long a connection may be without transport: between polls, or after a lost socket.
     ``expiry_notice_s``: how long before the end of its token a client is told.
     ``call_grace_s``: how long calls go on after their connection has gone.
-    ``close_timeout_s``: how long a closing WebSocket waits for the peer's close frame.
+    ``close_timeout_s``: how long a closing connection waits for its client to take the last words.
     ``connection_token_ttl_s``: how long a negotiated connection may stay unopened.
-    ``request_timeout_s``: how long a new connection may take to send the head of its first request.
+    ``request_timeout_s``: how long the head of an HTTP request may take. ``body_timeout_s``: and its body.
+    ``idle_timeout_s``: how long an HTTP connection is kept between two requests.
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
     ``watch_every_s``: how often the log of a device that is watched is asked for more.
     ``alive_every_s``: how often the phone of a live session is told that it is live.
@@ -69,6 +78,8 @@ class Config:
     data: Path = field(default_factory=lambda: Path.home() / ".auricle")
     dev: bool = False
     stateful_reconnect: bool = True
+    token_refresh: bool = True
+    transports: str = ",".join(TRANSPORTS)
     conformance: bool = False
     workers: int = 1
     dev_signing_key: str = field(default="", repr=False)
@@ -82,6 +93,8 @@ class Config:
     max_streams: int = 64
     upload_buffer_items: int = 10
     max_groups: int = 64
+    max_early_bytes: int = 65_536
+    max_early_connections: int = 256
     max_devices: int = 10_000
     max_body_bytes: int = 65_536
     handshake_timeout_s: float = 15.0
@@ -95,6 +108,8 @@ class Config:
     close_timeout_s: float = 5.0
     connection_token_ttl_s: float = 15.0
     request_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    idle_timeout_s: float = 130.0
     lease_ttl_s: float = 15.0
     offer_timeout_s: float = 2.0
     watch_every_s: float = 0.5
@@ -110,7 +125,8 @@ class Config:
         """Refuse what cannot work, naming the field.
 
         Raises:
-            ConfigError: a bound that is not positive, a port out of range, a signing key that is too short.
+            ConfigError: a bound that is not positive, a port out of range, a signing key that is too short, an origin
+                or a transport that is none.
         """
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port: must be 0 to 65535, not {self.port}")
@@ -120,6 +136,11 @@ class Config:
             )
         if 0 < len(self.dev_signing_key.encode()) < MIN_SIGNING_KEY_BYTES:
             raise ConfigError(f"dev_signing_key: must have at least {MIN_SIGNING_KEY_BYTES} bytes")
+        for origin in self.origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ConfigError(f"allowed_origins: must be like https://name:port, without a path, not {origin}")
+        if not self.offered_transports or not set(self.offered_transports) <= set(TRANSPORTS):
+            raise ConfigError(f"transports: must be some of {', '.join(TRANSPORTS)}")
         for entry in fields(self):
             value = getattr(self, entry.name)
             bound = entry.name.startswith("max_") or entry.name.endswith(("_s", "_items"))
@@ -165,7 +186,16 @@ class Config:
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins, in lower case."""
-        return frozenset(part.strip().lower() for part in self.allowed_origins.split(",") if part.strip())
+        return frozenset(_parts(self.allowed_origins.lower()))
+
+    @property
+    def offered_transports(self) -> tuple[str, ...]:
+        """The names of the transports, in their order."""
+        return tuple(_parts(self.transports))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def config_from(environ: Mapping[str, str] = os.environ, **command_line: Any) -> Config:

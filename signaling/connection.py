@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
-from protocol.errors import LocalProtocolError
+from protocol.errors import LocalProtocolError, MessageTooLarge
 from protocol.signalr.codec import JSON, Codec
 from protocol.signalr.connection import (
     AckDue,
@@ -57,6 +57,7 @@ class HubSession:
         "_joined",
         "_kind",
         "_lanes",
+        "_moved",
         "_opened_at",
         "_outbox",
         "_parked",
@@ -107,15 +108,14 @@ class HubSession:
         self._lanes = Lanes(self.tasks, self.flow, limit=config.max_pending_calls)
         self._parked: Parked | None = None
         self._results = ClientResults(
-            limit=config.max_pending_results,
-            timeout_s=config.client_result_timeout_s,
-            on_limit=lambda: server.metrics.bounds.labels("max_pending_results").inc(),
+            limit=config.max_pending_results, timeout_s=config.client_result_timeout_s, reached=server.metrics.reached
         )
         self.uploads = Uploads()
         self.streams: dict[str, RunningStream] = {}
         self._drained: asyncio.Event | None = None
         self._cause = ""
         self._joined = False
+        self._moved = False
         self._quiet_until = 0.0
         self.caller = Caller(self, server.lifetime)
         server.sessions[connection_id] = self
@@ -257,7 +257,9 @@ class HubSession:
         # Nearly all of many thousands of connections have nothing due.
         if now < self._quiet_until and wall < self._token.quiet_until:
             return
-        excused = self._excused
+        # A silent client is none while a call of it runs, or what it sent before is still taken up, or it polls.
+        excused = self._moved or not self._lanes.idle or self._transport.inherent_keep_alive
+        self._moved = False
         for event in self._core.tick(now, busy=excused, acknowledge=self._parked is None):
             if isinstance(event, KeepAliveDue):
                 if not self._transport.inherent_keep_alive:
@@ -265,6 +267,7 @@ class HubSession:
             elif isinstance(event, AckDue):
                 self._outbox.write_now(event.data)
             elif isinstance(event, TimedOut):
+                self._server.metrics.timed_out(event.which)
                 self._finish(f"{event.which}_timeout", event.reply)
             else:
                 raise LocalProtocolError(f"a tick made {type(event).__name__}")
@@ -291,12 +294,6 @@ class HubSession:
         elif state is TokenState.SOON:
             self._server.warn_of_expiry(self.caller, self.principal.expires_at_s - wall)
 
-    @property
-    def _excused(self) -> bool:
-        """Whether a silent client is none: a call of it runs, or we do not read, or it polls."""
-        idle = self._lanes.idle and self._parked is None
-        return not idle or self._transport.inherent_keep_alive
-
     def _handle(self, event: Event) -> None:
         if isinstance(event, MESSAGES):
             if not self._cause:
@@ -306,6 +303,8 @@ class HubSession:
         elif isinstance(event, Refused):
             self._finish("handshake_refused", event.reply)
         elif isinstance(event, Broken):
+            if event.code == MessageTooLarge.code:
+                self._server.metrics.reached("max_message_bytes")
             self._server.log.protocol_broken(connection=self.connection_id, hub=self._server.hub.name)
             self._finish("protocol_error", event.reply)
         elif isinstance(event, PeerClosed):
@@ -334,12 +333,12 @@ class HubSession:
         self._parked = Parked()
         self._parked.add(events, size_bytes)
         self._stop_reading(self._parked)
-        self._server.metrics.bounds.labels(self.flow.bound).inc()
+        self._server.metrics.reached(self.flow.bound)
 
     def _stop_reading(self, parked: Parked) -> None:
-        # With stateful reconnect a client stops by itself when nothing is acknowledged, and its own Acks, which may be
-        # what a full stream waits for, come through. One that goes on sending has the bound of all others.
-        if not self._outbox.numbered or parked.size_bytes > self._server.config.max_frame_bytes:
+        # It is read on up to a bound: its pings show that it lives, and its Acks may be what a full stream waits for.
+        # Behind the bound nothing is heard, so that a method which takes nothing from there has the client's time-out.
+        if self._transport.inherent_keep_alive or parked.size_bytes > self._server.config.max_frame_bytes:
             self._transport.pause_reading()
 
     def _go_on(self) -> None:
@@ -351,10 +350,11 @@ class HubSession:
                 self._parked = None
                 self._transport.resume_reading()
                 return
+            self._moved = True
             self._handle(self._parked.events.popleft())
 
     def _too_slow(self) -> None:
-        self._server.metrics.bounds.labels("max_send_queue_bytes").inc()
+        self._server.metrics.reached("max_send_queue_bytes")
         transport = self._transport
         self._end("slow_consumer")
         transport.abort()

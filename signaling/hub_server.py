@@ -85,7 +85,8 @@ class HubServer:
     async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, *, joined: bool) -> None:
         """After a connection: its calls, the hub's last word (if it had a first one), the counters."""
         # What was received is carried out, also when the sender has gone: a report must not be lost.
-        await tasks.finish(self.config.call_grace_s)
+        if not await tasks.finish(self.config.call_grace_s):
+            self.metrics.reached("call_grace_s")
         if joined:
             try:
                 await self.hub.on_disconnected(caller)

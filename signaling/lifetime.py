@@ -4,6 +4,7 @@ The tables hold local connections only. Every send delivers locally first and th
 the backplane, already encoded in every format. Knows neither transports nor methods.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -34,13 +35,14 @@ ENVELOPE_VERSION = 1
 class LifetimeManager:
     """Connections, users and groups of one hub on this pod, and all routing.
 
-    ``max_groups`` bounds the groups of one connection.
+    ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does.
     """
 
-    def __init__(self, hub: str, backplane: Backplane, *, max_groups: int) -> None:
+    def __init__(self, hub: str, backplane: Backplane, *, max_groups: int, reached: Callable[[str], None]) -> None:
         self._hub = hub
         self._backplane = backplane
         self._max_groups = max_groups
+        self._reached = reached
         self._links: dict[str, ClientLink] = {}
         # Dicts with no values: sets that keep their order, so that a broadcast is repeatable.
         self._members: dict[str, dict[str, ClientLink]] = {}
@@ -80,6 +82,7 @@ class LifetimeManager:
             return
         groups = self._groups_of[connection_id]
         if group not in groups and len(groups) >= self._max_groups:
+            self._reached("max_groups")
             raise Overloaded(f"a connection may be in at most {self._max_groups} groups")
         groups.add(group)
         self._join(self._group(group), link)

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -14,9 +15,9 @@ from .auth import dev_signing_key, find_signing_key
 from .config import Config, ConfigError
 from .hub import Hub
 from .log import HttpLog, LogBook
-from .transports.aiohttp_seam import StrictRunner
+from .transports.aiohttp_seam import Deadlines, StrictRunner
 
-__all__ = ["drain", "serve"]
+__all__ = ["drain", "runner_of", "serve"]
 
 CLOSE_INTERVAL_S = 0.002
 RETRY_AFTER_MS = 1_000
@@ -55,13 +56,7 @@ def _signing_key(config: Config) -> bytes:
 
 async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub]) -> None:
     app = create_app(config, signing_key=_signing_key(config), log=log, hubs=hubs)
-    runner = StrictRunner(
-        app,
-        request_timeout_s=config.request_timeout_s,
-        handle_signals=False,
-        shutdown_timeout=1.0,
-        logger=HttpLog(log).as_logger(),
-    )
+    runner = runner_of(app, config, handle_signals=False, shutdown_timeout=1.0, logger=HttpLog(log).as_logger())
     await runner.setup()
     try:
         site = web.TCPSite(runner, config.host, config.port)
@@ -81,6 +76,15 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub]) -> None:
     finally:
         await runner.cleanup()
     log.stopped()
+
+
+def runner_of(app: web.Application, config: Config, **options: Any) -> StrictRunner:
+    """What carries an app of ours out on HTTP connections."""
+    reached = app[PARTS].metrics.reached
+    deadlines = Deadlines(
+        request_s=config.request_timeout_s, body_s=config.body_timeout_s, idle_s=config.idle_timeout_s, reached=reached
+    )
+    return StrictRunner(app, deadlines, **options)
 
 
 def _url(host: str, runner: web.AppRunner) -> str:

@@ -38,13 +38,15 @@ class TaskSet:
         task.add_done_callback(self._done)
         return task
 
-    async def finish(self, timeout_s: float) -> None:
-        """Let them end by themselves for so long, then ``close``."""
+    async def finish(self, timeout_s: float) -> bool:
+        """Let them end by themselves for so long, then ``close``; False when that was needed."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         # A task may start another one before it ends.
         while self._tasks and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)
+        all_ended = not self._tasks
         await self.close()
+        return all_ended
 
     async def close(self) -> None:
         """Cancel all and wait until they have ended; the caller's own task is left alone."""

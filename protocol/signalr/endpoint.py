@@ -293,5 +293,5 @@ class Endpoint(ABC):
                 raise splitter.failure
         except RemoteProtocolError as error:
             self._move(Kind.PEER_BROKE_PROTOCOL)
-            events.append(Broken(error.public_message, self._failure_reply(error.public_message)))
+            events.append(Broken(error.public_message, self._failure_reply(error.public_message), error.code))
         return events

@@ -8,6 +8,8 @@ event comes about. Read ``Event`` first.
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from protocol.errors import RemoteProtocolError
+
 from .messages import CancelInvocation, Completion, Invocation, StreamInvocation, StreamItem
 
 __all__ = ["AckDue", "Broken", "Event", "KeepAliveDue", "Opened", "PeerClosed", "Refused", "TimedOut"]
@@ -40,10 +42,11 @@ class PeerClosed:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The peer sent what the protocol forbids; ``detail`` says what, without quoting it."""
+    """The peer sent what the protocol forbids; ``detail`` says what, without quoting it, ``code`` which kind it is."""
 
     detail: str
     reply: bytes
+    code: str = RemoteProtocolError.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ gives up before that is larger than the limit. It must not know what the bodies 
 from itertools import takewhile
 from typing import Final, Protocol
 
-from protocol.errors import RemoteProtocolError
+from protocol.errors import MessageTooLarge, RemoteProtocolError
 
 __all__ = [
     "RECORD_SEPARATOR",
@@ -148,6 +148,6 @@ class MessagePackSplitter:
         return None
 
 
-def too_large(max_message_bytes: int) -> RemoteProtocolError:
+def too_large(max_message_bytes: int) -> MessageTooLarge:
     """The error of a message over the limit, with the words of the reference server."""
-    return RemoteProtocolError(f"The maximum message size of {max_message_bytes}B was exceeded.")
+    return MessageTooLarge(f"The maximum message size of {max_message_bytes}B was exceeded.")

@@ -16,6 +16,7 @@ from .masking import unmask
 from .states import BINARY, CLOSE, FIN, OPCODE, PING, PONG, TEXT, TRANSITIONS, State, why_not
 
 __all__ = [
+    "TOO_BIG",
     "CloseFrame",
     "Data",
     "Event",
@@ -32,7 +33,7 @@ __all__ = [
 _PROTOCOL_ERROR: Final = 1002
 _NOT_UTF8: Final = 1007
 _POLICY: Final = 1008
-_TOO_BIG: Final = 1009
+TOO_BIG: Final = 1009
 
 _WHOLE_BINARY: Final = FIN | BINARY
 _WHOLE: Final = (FIN | TEXT, _WHOLE_BINARY)
@@ -131,7 +132,7 @@ class FrameReader:
                 raise _Broken(_PROTOCOL_ERROR, "The length is not written as it must be.")
             payload_start += length_bytes
         if length > self._max_payload_bytes and first < FIN | CLOSE:
-            raise _Broken(_TOO_BIG, f"The frame is larger than {self._max_payload_bytes} bytes.")
+            raise _Broken(TOO_BIG, f"The frame is larger than {self._max_payload_bytes} bytes.")
         return payload_start, payload_start + length
 
     def _frame(self, first: int, payload: bytes) -> Event:

@@ -16,6 +16,7 @@ from protocol.contract.registration import RegisterDevice, Registered
 from protocol.errors import BadArgument, NotFound, Unauthenticated
 from signaling.auth import TokenVerifier
 from signaling.bearer import authenticate
+from signaling.bodies import Bodies
 from signaling.metrics import Metrics
 from signaling.policy import Relation, Rule, authorize, check_complete
 from signaling.stores.devices import DeviceGrants, DeviceRecord, DeviceStore
@@ -33,12 +34,15 @@ REST_POLICY: Final[Mapping[str, Rule]] = {
 class DeviceRoutes:
     """The device resource."""
 
-    def __init__(self, devices: DeviceStore, log: DeviceLog, verifier: TokenVerifier, metrics: Metrics) -> None:
+    def __init__(
+        self, devices: DeviceStore, log: DeviceLog, verifier: TokenVerifier, metrics: Metrics, bodies: Bodies
+    ) -> None:
         self._devices = devices
         self._grants = DeviceGrants(devices)
         self._log = log
         self._verifier = verifier
         self._metrics = metrics
+        self._bodies = bodies
 
     def register(self, app: web.Application) -> None:
         """Add the routes; each has a rule."""
@@ -52,7 +56,7 @@ class DeviceRoutes:
             self._metrics.unauthenticated.inc()
             raise
         await authorize(REST_POLICY[REGISTER], principal, "", self._grants)
-        body = _decode(await request.read())
+        body = _decode(await self._bodies.read(request))
         aids = {ear: aid for ear in EARS if (aid := getattr(body, ear)) is not UNSET}
         if not aids:
             raise BadArgument("left, right: at least one aid is needed")

@@ -68,6 +68,9 @@ def problem_middleware(log: LogBook) -> Middleware:
             answer = problem(status, status.name.lower(), status.description)
             if "Allow" in error.headers:
                 answer.headers["Allow"] = error.headers["Allow"]
+            if status is HTTPStatus.REQUEST_TIMEOUT:
+                # The rest of the request is still to come, and nobody reads it.
+                answer.force_close()
             return answer
         except AuricleError as error:
             known = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)

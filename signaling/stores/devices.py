@@ -3,7 +3,7 @@
 ``DeviceStore`` is the port. Knows nothing of what is in the aids: that is the device log's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,10 +46,11 @@ class DeviceStore(Protocol):
 
 
 class MemoryDeviceStore:
-    """Devices of one process, at most ``max_devices``."""
+    """Devices of one process, at most ``max_devices``; ``reached`` is told when there are so many."""
 
-    def __init__(self, *, max_devices: int) -> None:
+    def __init__(self, *, max_devices: int, reached: Callable[[str], None]) -> None:
         self._max_devices = max_devices
+        self._reached = reached
         self._records: dict[str, DeviceRecord] = {}
 
     async def register(self, record: DeviceRecord) -> bool:
@@ -57,6 +58,7 @@ class MemoryDeviceStore:
         if record.device in self._records:
             return False
         if len(self._records) >= self._max_devices:
+            self._reached("max_devices")
             raise Overloaded("no more devices can be registered")
         self._records[record.device] = record
         return True

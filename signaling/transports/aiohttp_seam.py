@@ -5,17 +5,19 @@ parser and a task alive per connection. So after the 101, which is ours, the tra
 (``set_protocol`` is public asyncio) and aiohttp's request handler is told that its connection is gone.
 
 What aiohttp cannot understand it quotes, in its answer and in its log: a token could be in there. And it lets a
-connection on which nothing was ever asked live for an hour. Its runner here does neither.
+connection on which nothing is asked, or only half of something, live for an hour. Its runner here does neither.
 """
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["LeftAiohttp", "StrictRunner", "take_over"]
+__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "stop_reading", "take_over"]
 
 
 class LeftAiohttp(web.StreamResponse):
@@ -45,15 +47,36 @@ def take_over(request: web.Request, protocol: asyncio.Protocol) -> tuple[asyncio
     return transport, behind
 
 
-class StrictRunner(web.AppRunner):
-    """Runs an application for strangers.
+def stop_reading(request: web.Request) -> None:
+    """Take nothing more of a request's body: the connection ends behind its answer, not after a while of waiting."""
+    if request.transport is not None and not request.transport.is_closing():
+        request.transport.pause_reading()
+    # What is not at its end would be waited for.
+    request.content.feed_eof()
 
-    ``request_timeout_s``: how long a new connection may take to send the head of its first request.
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """``request_s``: for the head of a request, from the connection's first moment or from the head's first byte.
+
+    ``body_s``: how long the rest of a body that nobody asked for may take. ``idle_s``: how long a connection is kept
+    between two requests. ``reached`` is told the configuration field.
     """
 
-    def __init__(self, app: web.Application, *, request_timeout_s: float, **options: Any) -> None:
-        super().__init__(app, access_log=None, **options)
-        self._request_timeout_s = request_timeout_s
+    request_s: float
+    body_s: float
+    idle_s: float
+    reached: Callable[[str], None]
+
+
+class StrictRunner(web.AppRunner):
+    """Runs an application for strangers."""
+
+    def __init__(self, app: web.Application, deadlines: Deadlines, **options: Any) -> None:
+        super().__init__(
+            app, access_log=None, keepalive_timeout=deadlines.idle_s, lingering_time=deadlines.body_s, **options
+        )
+        self._deadlines = deadlines
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
@@ -61,30 +84,54 @@ class StrictRunner(web.AppRunner):
             plain.request_handler,
             request_factory=plain.request_factory,
             loop=asyncio.get_running_loop(),
-            request_timeout_s=self._request_timeout_s,
+            deadlines=self._deadlines,
             **plain._kwargs,
         )
 
 
 class _Server(web.Server):
-    def __init__(self, *arguments: Any, request_timeout_s: float, **options: Any) -> None:
+    def __init__(self, *arguments: Any, deadlines: Deadlines, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.request_timeout_s = request_timeout_s
+        self.deadlines = deadlines
 
     def __call__(self) -> RequestHandler:
-        return _Handler(self, loop=self._loop, **self._kwargs)
+        return _Handler(self, self.deadlines, loop=self._loop, **self._kwargs)
 
 
 class _Handler(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_deadlines", "_in_head")
+
+    def __init__(self, manager: web.Server, deadlines: Deadlines, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._deadlines = deadlines
+        # Whether the head of a request is being sent, or should be: that of the first one from the beginning.
+        self._in_head = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As in aiohttp, but the first request has a deadline of its own."""
         super().connection_made(transport)
-        if self._keepalive_handle is not None and isinstance(self._manager, _Server):
+        self._head_is_due()
+
+    def data_received(self, data: bytes) -> None:
+        """As in aiohttp, but whoever begins a request has a deadline for the rest of its head."""
+        super().data_received(data)
+        if self._messages:
+            self._in_head = False
+        elif self._waiter is not None and not self._waiter.done() and not self._in_head:
+            self._in_head = True
+            self._head_is_due()
+
+    def _head_is_due(self) -> None:
+        if self._keepalive_handle is not None:
             self._keepalive_handle.cancel()
-            self._next_keepalive_close_time = self._loop.time() + self._manager.request_timeout_s
+            self._next_keepalive_close_time = self._loop.time() + self._deadlines.request_s
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    def _process_keepalive(self) -> None:
+        was_open = not self._force_close
+        super()._process_keepalive()
+        if was_open and self._force_close:
+            self._deadlines.reached("request_timeout_s" if self._in_head else "idle_timeout_s")
 
     def handle_error(
         self,

@@ -4,13 +4,14 @@ Text only. Every line of a payload becomes a ``data:`` line; an event carries wh
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 
 from signaling.connection import HubSession
 
-from .posts import PostedTransport, has_gone
+from .posts import Inbox, PostedTransport, has_gone
 
 __all__ = ["EventStreamTransport", "event"]
 
@@ -25,13 +26,19 @@ HEADERS: Final = {
 
 
 class EventStreamTransport(PostedTransport):
-    """A ``SessionTransport`` whose outgoing half is ``run``."""
+    """A ``SessionTransport`` whose outgoing half is ``run``.
+
+    ``close_timeout_s``: how long the last words may take, looked at by ``tick``; ``reached`` is told of it.
+    """
 
     name: Final = "server_sent_events"
     inherent_keep_alive: Final = False
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, inbox: Inbox, *, close_timeout_s: float, reached: Callable[[str], None]) -> None:
+        super().__init__(inbox)
+        self._close_timeout_s = close_timeout_s
+        self._reached = reached
+        self._ends_at: float | None = None
         self._events: list[bytes] = []
         self._waiting_bytes = 0
         self._closed = False
@@ -81,9 +88,14 @@ class EventStreamTransport(PostedTransport):
             self._wake.set()
 
     def tick(self, now: float) -> None:
-        """A client that has gone is noticed here when nothing is being sent to it."""
+        """A client that has gone, or does not take our last words, is noticed here."""
         if self._request is None or has_gone(self._request):
             self.close()
+        elif self._closed and self._ends_at is None:
+            self._ends_at = now + self._close_timeout_s
+        elif self._ends_at is not None and now >= self._ends_at:
+            self._reached("close_timeout_s")
+            self.abort()
 
     def close(self) -> None:
         """See ``SessionTransport``."""

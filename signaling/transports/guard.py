@@ -11,12 +11,32 @@ from signaling.auth import Principal, TokenVerifier
 from signaling.bearer import authenticate
 from signaling.health import Readiness
 from signaling.hub_server import HubServer
+from signaling.origins import Origins
 
-__all__ = ["UNKNOWN", "Guard", "Guarded", "refuse"]
+__all__ = ["UNKNOWN", "Guard", "Guarded", "full", "refuse", "refused"]
 
 UNKNOWN: Final = "No Connection with that ID"
 
 Guarded = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
+Refuse = Callable[[HTTPStatus, str, dict[str, str] | None], web.Response]
+
+
+def refuse(status: HTTPStatus, text: str, headers: dict[str, str] | None = None) -> web.Response:
+    """A plain refusal."""
+    return web.Response(status=status, text=text, headers=headers)
+
+
+def full() -> web.Response:
+    """No room, and perhaps soon again."""
+    return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server takes no more connections", {"Retry-After": "1"})
+
+
+def refused(error: web.HTTPException) -> web.Response:
+    """The plain refusal that an error stands for; behind a body that did not come in time the connection ends."""
+    answer = refuse(HTTPStatus(error.status), error.text or "")
+    if error.status == HTTPStatus.REQUEST_TIMEOUT:
+        answer.force_close()
+    return answer
 
 
 class Guard:
@@ -26,12 +46,15 @@ class Guard:
         self._server = server
         self._verifier = verifier
         self._readiness = readiness
+        self._origins = Origins(server.config.origins)
 
-    def __call__(self, handler: Guarded) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """The handler, called with the principal of the request."""
+    def __call__(
+        self, handler: Guarded, form: Refuse = refuse
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The handler, called with the principal of the request; ``form`` makes its refusals."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            answer = await self._answer(request, handler)
+            answer = await self._answer(request, handler, form)
             if "Upgrade" in request.headers:
                 # What follows a request to upgrade is not HTTP for sure, so nothing may follow one that was refused.
                 answer.force_close()
@@ -39,14 +62,15 @@ class Guard:
 
         return guarded
 
-    async def _answer(self, request: web.Request, handler: Guarded) -> web.StreamResponse:
-        if not self._origin_is_allowed(request):
-            return refuse(HTTPStatus.FORBIDDEN, "Origin not allowed")
+    async def _answer(self, request: web.Request, handler: Guarded, form: Refuse) -> web.StreamResponse:
+        if self._origins.refuses(request):
+            # A page of another site must not use a token that a browser sends along.
+            return form(HTTPStatus.FORBIDDEN, "Origin not allowed", None)
         try:
             principal = authenticate(request, self._verifier)
         except Unauthenticated:
             self._server.metrics.unauthenticated.inc()
-            return refuse(HTTPStatus.UNAUTHORIZED, "A valid token is required", {"WWW-Authenticate": "Bearer"})
+            return form(HTTPStatus.UNAUTHORIZED, "A valid token is required", {"WWW-Authenticate": "Bearer"})
         return await handler(request, principal)
 
     def no_room(self) -> web.Response | None:
@@ -54,18 +78,5 @@ class Guard:
         if not self._readiness.draining:
             if len(self._server.sessions) < self._server.config.max_connections:
                 return None
-            self._server.metrics.bounds.labels("max_connections").inc()
-        return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server takes no more connections", {"Retry-After": "1"})
-
-    def _origin_is_allowed(self, request: web.Request) -> bool:
-        """A page of another site must not use a token that a browser sends along; other clients send no Origin."""
-        origin = request.headers.get("Origin")
-        if origin is None:
-            return True
-        same = {f"http://{request.host}", f"https://{request.host}"}
-        return origin.lower() in same | self._server.config.origins
-
-
-def refuse(status: HTTPStatus, text: str, headers: dict[str, str] | None = None) -> web.Response:
-    """A plain refusal."""
-    return web.Response(status=status, text=text, headers=headers)
+            self._server.metrics.reached("max_connections")
+        return full()

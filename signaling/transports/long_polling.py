@@ -6,6 +6,7 @@ nobody pings; a client that does not poll for a while is gone.
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from signaling.connection import HubSession
 
-from .posts import PostedTransport, has_gone
+from .posts import Inbox, PostedTransport, has_gone
 
 __all__ = ["LongPollingTransport"]
 
@@ -23,16 +24,27 @@ NO_CACHE: Final = {"Cache-Control": "no-cache,no-store", "Pragma": "no-cache"}
 class LongPollingTransport(PostedTransport):
     """A ``SessionTransport`` whose outgoing half is ``poll``.
 
-    ``poll_timeout_s``: how long a poll waits. ``disconnect_timeout_s``: how long there may be no poll.
+    ``poll_timeout_s``: how long a poll waits. ``disconnect_timeout_s``: how long there may be no poll, and
+    ``close_timeout_s`` that when only the last words are to be taken; ``reached`` is told of these two.
     """
 
     name: Final = "long_polling"
     inherent_keep_alive: Final = True
 
-    def __init__(self, *, poll_timeout_s: float, disconnect_timeout_s: float) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        inbox: Inbox,
+        *,
+        poll_timeout_s: float,
+        disconnect_timeout_s: float,
+        close_timeout_s: float,
+        reached: Callable[[str], None],
+    ) -> None:
+        super().__init__(inbox)
         self._poll_timeout_s = poll_timeout_s
         self._disconnect_timeout_s = disconnect_timeout_s
+        self._close_timeout_s = close_timeout_s
+        self._reached = reached
         self._frames: list[bytes] = []
         self._waiting_bytes = 0
         self._closed = False
@@ -85,12 +97,17 @@ class LongPollingTransport(PostedTransport):
             return
         if self._idle_since is None:
             self._idle_since = now
+        elif self._closed and now - self._idle_since >= self._close_timeout_s:
+            self._reached("close_timeout_s")
+            self.end()
         elif now - self._idle_since >= self._disconnect_timeout_s:
+            self._reached("disconnect_timeout_s")
             self.end()
 
     def close(self) -> None:
         """The next poll, or the one that waits, brings the last messages; the one after that learns of the end."""
         self._closed = True
+        self._idle_since = None
         self.resume_reading()
         self._wake.set()
 

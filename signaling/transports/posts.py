@@ -1,52 +1,62 @@
-"""The client's half of a connection that is not a WebSocket: hub bytes in the bodies of POST requests."""
+"""The client's half of a connection that is not a WebSocket: hub bytes in the bodies of POST requests.
+
+A client may post as soon as it has negotiated, before its first poll or event stream has come: what it says then is
+kept for the connection that is about to open. Read ``Inbox`` first.
+"""
 
 import asyncio
 from http import HTTPStatus
 
 from aiohttp import web
 
+from signaling.bodies import Bodies
 from signaling.connection import HubSession
 
-from .guard import UNKNOWN, refuse
+from .guard import UNKNOWN, refuse, refused
 
-__all__ = ["PostedTransport", "has_gone"]
+__all__ = ["Inbox", "PostedTransport", "WaitingRoom", "has_gone"]
 
 
-class PostedTransport:
+class Inbox:
     """Takes one POST after the other; while reading is paused a POST waits with its body unread.
 
-    ``posts``: how many are being taken or wait.
+    ``posts``: how many are being taken or wait. ``max_early_bytes`` bounds what is kept until ``open``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bodies: Bodies, *, max_early_bytes: int) -> None:
         self.posts = 0
+        self._bodies = bodies
+        self._max_early_bytes = max_early_bytes
+        self._early = b""
+        self._session: HubSession | None = None
+        self._over = False
         self._readable = asyncio.Event()
         self._readable.set()
         self._turn = asyncio.Lock()
 
-    async def post(self, request: web.Request, session: HubSession, *, max_body_bytes: int) -> web.Response:
+    async def post(self, request: web.Request) -> web.Response:
         """Hand the body on; answered once it is taken in, before its calls have run."""
         self.posts += 1
         try:
-            return await self._in_turn(request, session, max_body_bytes)
+            async with self._turn:
+                await self._readable.wait()
+                return self._take(await self._bodies.read(request))
+        except web.HTTPException as error:
+            return refused(error)
         finally:
             self.posts -= 1
 
-    async def _in_turn(self, request: web.Request, session: HubSession, max_body_bytes: int) -> web.Response:
-        async with self._turn:
-            await self._readable.wait()
-            try:
-                body = await _body(request, max_body_bytes)
-            except (ConnectionError, web.RequestPayloadError):
-                # The client went away within it, or it is not coded as it says.
-                return refuse(HTTPStatus.BAD_REQUEST, "The body is broken")
-            if body is None:
-                return refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
-            if session.is_ending:
-                # Nobody will look at it, so it must not look as if it had arrived.
-                return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
-            session.receive(body)
-        return web.Response(text="")
+    def open(self, session: HubSession) -> None:
+        """From now on what comes is the session's, and what came before it too."""
+        self._session = session
+        early, self._early = self._early, b""
+        if early:
+            session.receive(early)
+
+    def give_up(self) -> None:
+        """The connection was never opened and cannot be any more."""
+        self._over = True
+        self._early = b""
 
     def pause_reading(self) -> None:
         """See ``SessionTransport``."""
@@ -56,20 +66,71 @@ class PostedTransport:
         """See ``SessionTransport``."""
         self._readable.set()
 
+    def _take(self, body: bytes) -> web.Response:
+        if self._over or (self._session is not None and self._session.is_ending):
+            # Nobody will look at it, so it must not look as if it had arrived.
+            return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
+        if self._session is not None:
+            self._session.receive(body)
+        elif len(self._early) + len(body) <= self._max_early_bytes:
+            self._early += body
+        else:
+            self._bodies.reached("max_early_bytes")
+            return refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too much before the connection is open")
+        return web.Response(text="")
+
+
+class WaitingRoom:
+    """The inboxes of connections that have been posted to and not been opened, at most ``limit``."""
+
+    def __init__(self, bodies: Bodies, *, limit: int, max_early_bytes: int) -> None:
+        self._bodies = bodies
+        self._limit = limit
+        self._max_early_bytes = max_early_bytes
+        self._inboxes: dict[str, tuple[Inbox, float]] = {}
+
+    def enter(self, connection_id: str, until_s: float) -> Inbox | None:
+        """The inbox of a connection that may be opened ``until_s``, Unix time; None when there is no room."""
+        known = self._inboxes.get(connection_id)
+        if known is not None:
+            return known[0]
+        if len(self._inboxes) >= self._limit:
+            self._bodies.reached("max_early_connections")
+            return None
+        inbox = self._new()
+        self._inboxes[connection_id] = (inbox, until_s)
+        return inbox
+
+    def leave(self, connection_id: str) -> Inbox:
+        """The inbox of a connection that is being opened, an empty one if nothing has been posted."""
+        known = self._inboxes.pop(connection_id, None)
+        return known[0] if known is not None else self._new()
+
+    def sweep(self, now_s: float) -> None:
+        """Forget those that nobody can open any more."""
+        for key in [key for key, (_, until_s) in self._inboxes.items() if until_s < now_s]:
+            self._inboxes.pop(key)[0].give_up()
+
+    def _new(self) -> Inbox:
+        return Inbox(self._bodies, max_early_bytes=self._max_early_bytes)
+
+
+class PostedTransport:
+    """What event streams and long polling have in common: their client posts."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+
+    def pause_reading(self) -> None:
+        """See ``SessionTransport``."""
+        self.inbox.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See ``SessionTransport``."""
+        self.inbox.resume_reading()
+
 
 def has_gone(request: web.Request) -> bool:
     """Whether the client of a request that is being answered has left."""
     transport = request.transport
     return transport is None or transport.is_closing()
-
-
-async def _body(request: web.Request, max_body_bytes: int) -> bytes | None:
-    """The whole body, None when it is above the bound."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > max_body_bytes:
-            return None
-        parts.append(part)
-    return b"".join(parts)

@@ -9,10 +9,11 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, NotFound
 from protocol.websocket.upgrade import UpgradeRefused, accept_upgrade
 from signaling.auth import Principal, TokenVerifier
+from signaling.bearer import query_value
+from signaling.bodies import Bodies
 from signaling.connection import HubSession
 from signaling.connection_token import ConnectionTicket, ConnectionTokens, new_connection_id
 from signaling.health import Readiness
@@ -21,13 +22,17 @@ from signaling.outbox import congestion_bytes
 
 from .aiohttp_seam import LeftAiohttp, take_over
 from .event_stream import EventStreamTransport
-from .guard import UNKNOWN, Guard, refuse
+from .guard import UNKNOWN, Guard, full, refuse
 from .long_polling import LongPollingTransport
 from .negotiate import negotiate_response, negotiate_version
-from .posts import PostedTransport
+from .posts import Inbox, PostedTransport, WaitingRoom
+from .refresh import lifetime_s, refresh_error, refreshed
 from .websocket import WebSocketTransport
 
 __all__ = ["HubRoutes"]
+
+ANOTHER_TRANSPORT = "Cannot change transports mid-connection"
+OPEN_ALREADY = "The connection is open already"
 
 
 class HubRoutes:
@@ -39,34 +44,43 @@ class HubRoutes:
         self._server = server
         self._tokens = tokens
         self._guard = Guard(server, verifier, readiness)
+        config = server.config
+        self._waiting = WaitingRoom(
+            Bodies(config.max_frame_bytes, "max_frame_bytes", config.body_timeout_s, server.metrics.reached),
+            limit=config.max_early_connections,
+            max_early_bytes=config.max_early_bytes,
+        )
         # Connections that were opened and may be asked for again until their tokens end.
         self._opened_until_s: dict[str, float] = {}
 
     def register(self, app: web.Application) -> None:
-        """Add the routes."""
-        path, guard = self._server.hub.path, self._guard
-        app.router.add_post(f"{path}/negotiate", guard(self._negotiate))
-        app.router.add_post(f"{path}/refresh", guard(self._refresh))
-        app.router.add_get(path, guard(self._get), allow_head=False)
-        app.router.add_post(path, guard(self._post))
-        app.router.add_delete(path, guard(self._delete))
+        """Add the routes, with and without a slash at the end, since clients take either for the address of a hub."""
+        guard = self._guard
+        for path in (self._server.hub.path, f"{self._server.hub.path}/"):
+            app.router.add_get(path, guard(self._get), allow_head=False)
+            app.router.add_post(path, guard(self._post))
+            app.router.add_delete(path, guard(self._delete))
+        app.router.add_post(f"{self._server.hub.path}/negotiate", guard(self._negotiate))
+        app.router.add_post(f"{self._server.hub.path}/refresh", guard(self._refresh, refresh_error))
 
     def sweep(self) -> None:
         """Forget connections whose tokens have ended."""
         now = self._server.clock()
+        self._waiting.sweep(now)
         for key in [key for key, until_s in self._opened_until_s.items() if until_s < now]:
             del self._opened_until_s[key]
 
     async def _negotiate(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        full = self._guard.no_room()
-        if full is not None:
-            return full
+        no_room = self._guard.no_room()
+        if no_room is not None:
+            return no_room
         try:
-            version = negotiate_version(request.query.get("negotiateVersion"))
+            version = negotiate_version(query_value(request, "negotiateversion"))
         except BadArgument as error:
             return web.json_response({"error": error.public_message})
-        asked = request.query.get("useStatefulReconnect", "").lower() == "true"
-        stateful = asked and version > 0 and self._server.config.stateful_reconnect
+        config = self._server.config
+        asked = (query_value(request, "usestatefulreconnect") or "").lower() == "true"
+        stateful = asked and version > 0 and config.stateful_reconnect
         connection_id = new_connection_id(secrets.token_bytes)
         token = self._tokens.issue(
             connection_id=connection_id, hub=self._server.hub.name, owner=_owner(principal), stateful=stateful
@@ -74,36 +88,36 @@ class HubRoutes:
         return web.json_response(
             negotiate_response(
                 version,
+                transports=config.offered_transports,
                 connection_id=connection_id,
                 token=token,
                 stateful=stateful,
-                token_lifetime_s=max(0, int(principal.expires_at_s - self._server.clock())),
+                token_lifetime_s=lifetime_s(principal, self._server) if config.token_refresh else 0,
             )
         )
 
     async def _get(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        is_upgrade = "upgrade" in request.headers.get("Connection", "").lower()
-        token = request.query.get("id")
-        if not token:
-            if not is_upgrade:
-                return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
-            ticket = self._unnegotiated(principal)
+        transport = _transport_of(request)
+        token = query_value(request, "id")
+        if token:
+            found = self._ticket(token, principal)
+        elif transport == "WebSockets":
+            found = self._unnegotiated(principal)
         else:
-            try:
-                ticket = self._ticket(token, principal)
-            except NotFound as error:
-                return refuse(HTTPStatus.NOT_FOUND, error.public_message)
-        session = self._server.sessions.get(ticket.connection_id)
-        if session is None and not self._may_open(ticket):
+            return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
+        if found is None or transport not in self._server.config.offered_transports:
+            return refuse(HTTPStatus.NOT_FOUND, UNKNOWN if found is None else f"{transport} is not offered here")
+        session = self._server.sessions.get(found.connection_id)
+        if session is None and not self._may_open(found):
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
-        full = self._guard.no_room() if session is None else None
-        if full is not None:
-            return full
-        if is_upgrade:
-            return self._websocket(request, principal, ticket, session)
-        if "text/event-stream" in request.headers.get("Accept", ""):
-            return await self._event_stream(request, principal, ticket, session)
-        return await self._poll(request, principal, ticket, session)
+        no_room = self._guard.no_room() if session is None else None
+        if no_room is not None:
+            return no_room
+        if transport == "WebSockets":
+            return self._websocket(request, principal, found, session)
+        if transport == "ServerSentEvents":
+            return await self._event_stream(request, principal, found, session)
+        return await self._poll(request, principal, found, session)
 
     def _websocket(
         self, request: web.Request, principal: Principal, ticket: ConnectionTicket, session: HubSession | None
@@ -112,8 +126,11 @@ class HubRoutes:
             if session.is_ending:
                 return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
             if isinstance(session.transport, PostedTransport):
-                return refuse(HTTPStatus.BAD_REQUEST, "Cannot change transports mid-connection")
-            return refuse(HTTPStatus.CONFLICT, "The connection is open already")
+                return refuse(HTTPStatus.BAD_REQUEST, ANOTHER_TRANSPORT)
+            return refuse(HTTPStatus.CONFLICT, OPEN_ALREADY)
+        if not request.raw_path.startswith("/"):
+            # A proxy in front may have looked at another host than we do.
+            return refuse(HTTPStatus.BAD_REQUEST, "An upgrade names a path")
         answer = accept_upgrade(request.method, (request.version.major, request.version.minor), request.headers)
         if isinstance(answer, UpgradeRefused):
             return refuse(HTTPStatus(answer.status), answer.reason, dict(answer.headers))
@@ -122,6 +139,7 @@ class HubRoutes:
             max_frame_bytes=config.max_frame_bytes,
             close_timeout_s=config.close_timeout_s,
             congestion_bytes=congestion_bytes(config.max_send_queue_bytes),
+            reached=self._server.metrics.reached,
         )
         try:
             raw, behind = take_over(request, transport)
@@ -129,9 +147,10 @@ class HubRoutes:
             return LeftAiohttp()
         raw.write(answer)
         if session is None:
-            self._open(ticket)
+            inbox = self._open(ticket)
             session = HubSession(self._server, transport, ticket.connection_id, principal, stateful=ticket.stateful)
             transport.start(raw, session)
+            inbox.open(session)
         else:
             transport.start(raw, session)
             session.resume(transport, principal)
@@ -144,25 +163,32 @@ class HubRoutes:
     ) -> web.StreamResponse:
         if session is not None:
             if isinstance(session.transport, EventStreamTransport):
-                return refuse(HTTPStatus.CONFLICT, "The connection is open already")
-            return refuse(HTTPStatus.BAD_REQUEST, "Cannot change transports mid-connection")
-        self._open(ticket)
-        transport = EventStreamTransport()
-        opened = HubSession(self._server, transport, ticket.connection_id, principal, binary_ok=False)
+                return refuse(HTTPStatus.CONFLICT, OPEN_ALREADY)
+            return refuse(HTTPStatus.BAD_REQUEST, ANOTHER_TRANSPORT)
+        server = self._server
+        transport = EventStreamTransport(
+            self._open(ticket), close_timeout_s=server.config.close_timeout_s, reached=server.metrics.reached
+        )
+        opened = HubSession(server, transport, ticket.connection_id, principal, binary_ok=False)
+        transport.inbox.open(opened)
         return await transport.run(request, opened)
 
     async def _poll(
         self, request: web.Request, principal: Principal, ticket: ConnectionTicket, session: HubSession | None
     ) -> web.StreamResponse:
-        config = self._server.config
         if session is None:
-            self._open(ticket)
+            config = self._server.config
             transport = LongPollingTransport(
-                poll_timeout_s=config.poll_timeout_s, disconnect_timeout_s=config.disconnect_timeout_s
+                self._open(ticket),
+                poll_timeout_s=config.poll_timeout_s,
+                disconnect_timeout_s=config.disconnect_timeout_s,
+                close_timeout_s=config.close_timeout_s,
+                reached=self._server.metrics.reached,
             )
             session = HubSession(self._server, transport, ticket.connection_id, principal)
+            transport.inbox.open(session)
         elif not isinstance(session.transport, LongPollingTransport):
-            return refuse(HTTPStatus.BAD_REQUEST, "Cannot change transports mid-connection")
+            return refuse(HTTPStatus.BAD_REQUEST, ANOTHER_TRANSPORT)
         else:
             transport = session.transport
             if principal.expires_at_s > session.principal.expires_at_s:
@@ -170,57 +196,61 @@ class HubRoutes:
         return await transport.poll(request, session)
 
     async def _post(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        found = self._find(request, principal)
-        if isinstance(found, web.Response):
-            return found
-        transport = found.transport
-        if not isinstance(transport, PostedTransport):
-            return refuse(HTTPStatus.METHOD_NOT_ALLOWED, "Not for this transport")
-        config = self._server.config
-        if transport.posts > config.max_pending_calls:
-            self._server.metrics.bounds.labels("max_pending_calls").inc()
+        token = query_value(request, "id")
+        if not token:
+            return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
+        ticket = self._ticket(token, principal)
+        session = self._server.sessions.get(ticket.connection_id) if ticket is not None else None
+        if session is not None:
+            if not isinstance(session.transport, PostedTransport):
+                return refuse(HTTPStatus.METHOD_NOT_ALLOWED, "Not for this transport")
+            inbox = session.transport.inbox
+        elif ticket is None or not self._may_open(ticket):
+            return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
+        else:
+            no_room = self._guard.no_room()
+            entered = self._waiting.enter(ticket.connection_id, ticket.open_until_s) if no_room is None else None
+            if entered is None:
+                return no_room or full()
+            inbox = entered
+        if inbox.posts > self._server.config.max_pending_calls:
+            self._server.metrics.reached("max_pending_calls")
             return refuse(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests wait already")
-        return await transport.post(request, found, max_body_bytes=config.max_frame_bytes)
+        return await inbox.post(request)
 
     async def _delete(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        found = self._find(request, principal)
-        if isinstance(found, web.Response):
-            return found
-        if not isinstance(found.transport, LongPollingTransport):
-            return refuse(HTTPStatus.BAD_REQUEST, "Only a long polling connection is ended so")
-        found.transport.end()
-        return web.Response(status=HTTPStatus.ACCEPTED, text="")
+        token = query_value(request, "id")
+        if not token:
+            return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
+        ticket = self._ticket(token, principal)
+        session = self._server.sessions.get(ticket.connection_id) if ticket is not None else None
+        if session is not None and isinstance(session.transport, LongPollingTransport):
+            session.transport.end()
+            return web.Response(status=HTTPStatus.ACCEPTED, text="")
+        if session is None and (ticket is None or not self._may_open(ticket)):
+            return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
+        return refuse(HTTPStatus.BAD_REQUEST, "Only a long polling connection is ended so")
 
     async def _refresh(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """A new token for an open connection, as .NET 11's clients renew theirs."""
-        if not request.query.get("id"):
-            return _refresh_error(HTTPStatus.BAD_REQUEST, "missing_connection_token", "The id is required.")
-        found = self._find(request, principal)
-        if isinstance(found, web.Response):
-            return _refresh_error(HTTPStatus.NOT_FOUND, "connection_not_found", UNKNOWN)
-        found.renew(principal)
-        now = self._server.clock()
-        return web.json_response(
-            {
-                "connectionId": found.connection_id,
-                "refreshedAt": iso_ms(now),
-                "tokenLifetimeSeconds": max(0, int(principal.expires_at_s - now)),
-            }
-        )
-
-    def _find(self, request: web.Request, principal: Principal) -> HubSession | web.Response:
-        """The open connection that a request names, if it is the caller's."""
-        token = request.query.get("id")
+        if not self._server.config.token_refresh:
+            return refresh_error(HTTPStatus.NOT_FOUND, "Tokens are not refreshed here.", code="refresh_disabled")
+        token = query_value(request, "id")
         if not token:
-            return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
-        try:
-            session = self._server.sessions.get(self._ticket(token, principal).connection_id)
-        except NotFound:
-            session = None
-        return session or refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
+            return refresh_error(HTTPStatus.BAD_REQUEST, "The id is required.", code="missing_connection_token")
+        ticket = self._ticket(token, principal)
+        session = self._server.sessions.get(ticket.connection_id) if ticket is not None else None
+        if session is None or session.is_ending:
+            return refresh_error(HTTPStatus.NOT_FOUND, UNKNOWN, code="connection_not_found")
+        session.renew(principal)
+        return refreshed(session, self._server)
 
-    def _ticket(self, token: str, principal: Principal) -> ConnectionTicket:
-        return self._tokens.open(token, hub=self._server.hub.name, owner=_owner(principal))
+    def _ticket(self, token: str, principal: Principal) -> ConnectionTicket | None:
+        """What a token says, None when it is not one that the caller may show."""
+        try:
+            return self._tokens.open(token, hub=self._server.hub.name, owner=_owner(principal))
+        except NotFound:
+            return None
 
     def _unnegotiated(self, principal: Principal) -> ConnectionTicket:
         connection_id = new_connection_id(secrets.token_bytes)
@@ -229,15 +259,25 @@ class HubRoutes:
     def _may_open(self, ticket: ConnectionTicket) -> bool:
         return ticket.connection_id not in self._opened_until_s and ticket.open_until_s >= self._server.clock()
 
-    def _open(self, ticket: ConnectionTicket) -> None:
+    def _open(self, ticket: ConnectionTicket) -> Inbox:
         """From now on the token opens nothing any more. Without negotiation there is none that could."""
         if ticket.pod:
             self._opened_until_s[ticket.connection_id] = ticket.open_until_s
+        return self._waiting.leave(ticket.connection_id)
 
 
 def _owner(principal: Principal) -> str:
     return f"{principal.clinic}\0{principal.user}"
 
 
-def _refresh_error(status: HTTPStatus, error: str, description: str) -> web.Response:
-    return web.json_response({"error": error, "error_description": description}, status=status)
+def _transport_of(request: web.Request) -> str:
+    """What a GET asks for. An upgrade to something else than a WebSocket is a wish that may be ignored."""
+    if _names(request, "Upgrade", "websocket") and _names(request, "Connection", "upgrade"):
+        return "WebSockets"
+    return "ServerSentEvents" if "text/event-stream" in request.headers.get("Accept", "") else "LongPolling"
+
+
+def _names(request: web.Request, header: str, token: str) -> bool:
+    return any(
+        token == part.strip().lower() for value in request.headers.getall(header, []) for part in value.split(",")
+    )

@@ -5,9 +5,11 @@ What one call to ``write`` brings is one frame, since the JavaScript client pars
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from protocol.websocket.frames import (
+    TOO_BIG,
     CloseFrame,
     Data,
     Event,
@@ -31,6 +33,7 @@ class WebSocketTransport(asyncio.Protocol):
 
     ``close_timeout_s``: how long a close of ours waits for the client's close frame, looked at by ``tick``.
     ``congestion_bytes``: above so many unsent bytes the session's streams wait, until ``drained`` is called.
+    ``reached`` is told of ``max_frame_bytes`` and ``close_timeout_s``.
     """
 
     __slots__ = (
@@ -40,6 +43,7 @@ class WebSocketTransport(asyncio.Protocol):
         "_congestion_bytes",
         "_ends_at",
         "_graceful",
+        "_reached",
         "_reader",
         "_session",
         "_transport",
@@ -48,7 +52,10 @@ class WebSocketTransport(asyncio.Protocol):
     name: Final = "web_sockets"
     inherent_keep_alive: Final = False
 
-    def __init__(self, *, max_frame_bytes: int, close_timeout_s: float, congestion_bytes: int) -> None:
+    def __init__(
+        self, *, max_frame_bytes: int, close_timeout_s: float, congestion_bytes: int, reached: Callable[[str], None]
+    ) -> None:
+        self._reached = reached
         self._reader = FrameReader(max_frame_bytes)
         self._close_timeout_s = close_timeout_s
         self._congestion_bytes = congestion_bytes
@@ -122,6 +129,7 @@ class WebSocketTransport(asyncio.Protocol):
         if self._ends_at is None:
             self._ends_at = now + self._close_timeout_s
         elif now >= self._ends_at:
+            self._reached("close_timeout_s")
             self._transport.abort()
 
     def close(self) -> None:
@@ -149,6 +157,8 @@ class WebSocketTransport(asyncio.Protocol):
             self._write_close(event.code or NORMAL_CLOSURE)
             self._transport.close()
         elif isinstance(event, Violation):
+            if event.code == TOO_BIG:
+                self._reached("max_frame_bytes")
             self._graceful = True
             self._write_close(event.code)
             self._transport.close()

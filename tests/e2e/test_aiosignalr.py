@@ -3,7 +3,7 @@
 Left out, since aiosignalr 0.1.1 is itself wrong there:
 - with MessagePack, everything in which the client sends a StreamItem, a Completion or a CancelInvocation: it writes the
   number 128 where the headers, a map, belong;
-- long polling: it posts its handshake before it has polled at all, and takes a 204, which is the end, for "poll again";
+- the end of a long polling connection: it takes a 204, which is the end, for "poll again";
 - answers over 32 KiB: the limit for what it receives cannot be set;
 - ends that the server begins: its HTTP session stays open.
 """
@@ -22,7 +22,14 @@ from tests.e2e.proxy import Proxy
 from tests.eventually import eventually
 from tests.running import Server
 
-KINDS = [("WebSockets", "json"), ("WebSockets", "messagepack"), ("ServerSentEvents", "json")]
+# With long polling it posts its handshake at once, whether a poll has come or not.
+KINDS = [
+    ("WebSockets", "json"),
+    ("WebSockets", "messagepack"),
+    ("ServerSentEvents", "json"),
+    ("LongPolling", "json"),
+    ("LongPolling", "messagepack"),
+]
 JSON = [kind for kind in KINDS if kind[1] == "json"]
 
 

@@ -19,7 +19,7 @@ from signaling.connection import HubSession
 from signaling.hub import Hub
 from signaling.hubs.care_hub import CareHub
 from signaling.log import LogBook
-from signaling.transports.aiohttp_seam import StrictRunner
+from signaling.server import runner_of
 from tests.signaling.care import Connect, Heard
 from tests.signaling.own_hub import app_around
 
@@ -97,6 +97,8 @@ class House:
         """Look at all timers now."""
         for server in self.parts.hubs:
             server.sweep()
+        for routes in self.parts.routes:
+            routes.sweep()
 
     def app_sessions(self) -> int:
         """How many connections the server holds."""
@@ -116,7 +118,7 @@ async def running_house(config: Config, hub: Hub | None, hubs: Sequence[Hub] = (
     log, wall, monotonic = io.StringIO(), Clock(), Clock(1_000.0)
     create: Callable[..., web.Application] = partial(create_app, hubs=hubs) if hub is None else partial(app_around, hub)
     app = create(config, signing_key=KEY, log=LogBook(log), clock=wall, monotonic=monotonic)
-    runner = StrictRunner(app, request_timeout_s=config.request_timeout_s, shutdown_timeout=0.01)
+    runner = runner_of(app, config, shutdown_timeout=0.01)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -16,13 +16,12 @@ from signaling.hub_server import HubServer
 from signaling.lifetime import LifetimeManager
 from signaling.log import LogBook
 from signaling.metrics import Metrics
+from signaling.origins import Origins
 from signaling.policy import Relation
 from signaling.tasks import TaskSet
 from signaling.transports.routes import HubRoutes
 
-__all__ = ["ROUTES", "app_around"]
-
-ROUTES = web.AppKey("routes", HubRoutes)
+__all__ = ["app_around"]
 
 
 class OwnName:
@@ -55,7 +54,9 @@ def app_around(
         hub,
         config=config,
         dispatcher=dispatcher,
-        lifetime=LifetimeManager(hub.name, MemoryBackplane(MemoryBus()), max_groups=config.max_groups),
+        lifetime=LifetimeManager(
+            hub.name, MemoryBackplane(MemoryBus()), max_groups=config.max_groups, reached=metrics.reached
+        ),
         log=log,
         metrics=metrics,
         clock=clock,
@@ -64,9 +65,10 @@ def app_around(
     )
     tokens = ConnectionTokens(key=signing_key, pod="p", ttl_s=config.connection_token_ttl_s, clock=clock)
     app = web.Application()
-    app[PARTS] = Parts(readiness=readiness, log=log, hubs=[server], closing=closing)
-    app[ROUTES] = HubRoutes(server, DevTokens(signing_key, clock), tokens, readiness)
-    app[ROUTES].register(app)
+    routes = HubRoutes(server, DevTokens(signing_key, clock), tokens, readiness)
+    app[PARTS] = Parts(readiness=readiness, log=log, metrics=metrics, hubs=[server], routes=[routes], closing=closing)
+    routes.register(app)
+    Origins(config.origins).register(app)
 
     async def close(_: web.Application) -> None:
         for session in tuple(server.sessions.values()):

@@ -36,7 +36,6 @@ from tests.signaling.by_hand import (
     stream,
 )
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.own_hub import ROUTES
 from tests.signaling.raw_websocket import dial, open_wire, upgrade
 from tests.signaling.rehearsal import Rehearsal
 from tests.signaling.returning import returning
@@ -87,7 +86,7 @@ async def leaves_nothing(house: House) -> None:
     assert lifetime._backplane._handlers == {}
     for kind in ("web_sockets", "server_sent_events", "long_polling"):
         assert house.metric("signalr_server_active_connections", signalr_transport=kind) == 0
-    routes = house.app[ROUTES]
+    (routes,) = house.parts.routes
     house.wall.now_s += 15.1
     routes.sweep()
     assert routes._opened_until_s == {}

@@ -55,7 +55,7 @@ def bus() -> MemoryBus:
 
 
 def pod(bus: MemoryBus, *, max_groups: int = 8) -> LifetimeManager:
-    return LifetimeManager("care", MemoryBackplane(bus), max_groups=max_groups)
+    return LifetimeManager("care", MemoryBackplane(bus), max_groups=max_groups, reached=lambda _: None)
 
 
 async def test_every_kind_of_send_reaches_both_pods_in_each_ones_format(bus: MemoryBus) -> None:

@@ -55,7 +55,7 @@ async def test_posts_of_one_connection_are_taken_in_one_after_the_other(house: H
 
     slow = asyncio.create_task(client.ask("POST", data=slowly()))
     await begun.wait()
-    await eventually(client.transport._turn.locked)
+    await eventually(client.transport.inbox._turn.locked)
     quick = asyncio.create_task(client.ask("POST", data=call("Echo", "second", id_="2")))
     assert (await asyncio.wait({quick}, timeout=0.05))[0] == set()
     go_on.set()
@@ -68,7 +68,6 @@ async def test_the_refusals_of_a_post(open_house: OpenHouse) -> None:
     client = await poller(house)
     assert (await request(house, "POST", HUB, data=HELLO)).status == 400
     assert (await request(house, "POST", f"{HUB}?id=nobody", data=HELLO)).status == 404
-    assert (await request(house, "POST", f"{HUB}?id={(await negotiate(house)).token}", data=HELLO)).status == 404
     token = (await negotiate(house)).token
     await house.socket(f"{house.url}{HUB}?id={token}", headers=house.bearer())
     assert (await request(house, "POST", f"{HUB}?id={token}", data=HELLO)).status == 405
@@ -92,7 +91,7 @@ async def test_a_broken_body_is_400_and_hurts_nobody(house: House) -> None:
     async with aiohttp.ClientSession(headers=house.bearer()) as other:
         post = asyncio.create_task(other.post(house.url + client.path, data=never_ends()))
         await begun.wait()
-        await eventually(client.transport._turn.locked)
+        await eventually(client.transport.inbox._turn.locked)
         post.cancel()
     await client.send(call("Echo", 1, id_="1"))
     assert (await client.messages(1))[0]["result"] == 1
@@ -114,7 +113,7 @@ async def test_posts_wait_while_the_calls_before_them_do_and_none_is_lost(open_h
         await client.send(call("Wait", number, id_=str(number)))
     transport = client.transport
     posts = [asyncio.create_task(client.post(call("Wait", n, id_=str(n)))) for n in range(4, 8)]
-    await eventually(lambda: transport.posts == 4)
+    await eventually(lambda: transport.inbox.posts == 4)
     assert (await asyncio.wait(posts, timeout=0.05))[0] == set()
     assert await client.post(call("Wait", 99, id_="99")) == 429
     assert hub.notes == ["wait 0"]
@@ -127,17 +126,20 @@ async def test_posts_wait_while_the_calls_before_them_do_and_none_is_lost(open_h
 @pytest.mark.parametrize("transport", ["events", "polls"])
 async def test_a_post_that_waits_is_told_when_the_connection_ends(open_house: OpenHouse, transport: str) -> None:
     hub = Rehearsal()
-    house = await open_house(hub=hub)
+    house = await open_house(hub=hub, max_frame_bytes=600)
     async with AsyncExitStack() as streams:
         opened = event_reader(house, hub=hub.path)
         client: Posted = await (
             streams.enter_async_context(opened) if transport == "events" else poller(house, hub=hub.path)
         )
         await client.send(call("Gather", id_="a", streams=("s",)), items("s", *range(10)))
+        for _ in range(2 if transport == "events" else 0):
+            # What a client of event streams posts is taken in for a while, since its pings are among it.
+            await client.send(items("s", *range(12)))
         carrier = client.session.transport
         assert isinstance(carrier, PostedTransport)
         post = asyncio.create_task(client.post(items("s", 10)))
-        await eventually(lambda: carrier.posts == 1)
+        await eventually(lambda: carrier.inbox.posts == 1)
         client.session.abort()
         assert await asyncio.wait_for(post, 5) == 404
 

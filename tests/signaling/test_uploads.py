@@ -106,22 +106,6 @@ async def test_a_full_upload_stops_the_reading_of_the_connection_and_then_it_goe
     assert (await client.messages(1))[0]["result"] == 1
 
 
-async def test_a_client_that_is_not_read_is_not_called_silent(stage: House, hub: Rehearsal) -> None:
-    client = await socket(stage, hub=hub.path)
-    await client.send(b'{"type":6}\x1e', call("Gather", id_="a", streams=("s",)), items("s", *range(20)))
-    bound = {"bound": "upload_buffer_items"}
-    await eventually(lambda: stage.metric("auricle_bound_reached_total", **bound) == 1)
-    await client.send(b'{"type":6}\x1e', done("s"))
-    for _ in range(3):
-        stage.monotonic.now_s += 31
-        stage.sweep()
-    hub.gate.set()
-    assert await client.until("a") == [
-        *({"type": 6} for _ in range(3)),
-        {"type": 3, "invocationId": "a", "result": list(range(20))},
-    ]
-
-
 async def test_a_client_that_leaves_while_it_is_not_read_is_noticed_by_our_pings(stage: House, hub: Rehearsal) -> None:
     client = RawSocket(stage, await negotiate(stage, hub=hub.path), hub.path)
     await client.open()

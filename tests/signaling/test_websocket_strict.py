@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -136,6 +137,35 @@ async def test_what_is_allowed_goes_through(strict_house: House) -> None:
     assert (await wire.frame())[0] == TEXT
     wire.send(close(1000))
     assert await wire.close_code() == 1000
+
+
+OFFERS = [
+    "permessage-deflate",
+    "permessage-deflate; client_max_window_bits",
+    "permessage-deflate; server_max_window_bits=8; client_max_window_bits=15",
+    "permessage-deflate; server_max_window_bits=15, permessage-deflate; server_max_window_bits=8",
+    "x-webkit-deflate-frame",
+]
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_compression_is_never_agreed_on_and_a_compressed_frame_is_a_violation(
+    strict_house: House, offer: str
+) -> None:
+    wire = await dial(strict_house)
+    wire.send(
+        upgrade(strict_house).replace(b"Host: here", b"Host: here\r\nSec-WebSocket-Extensions: " + offer.encode())
+    )
+    head = await wire.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"extensions" not in head.lower()
+    # 20 kB that would be 20 MB.
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = bomb.compress(bytes(20_000_000)) + bomb.flush(zlib.Z_SYNC_FLUSH)
+    before = resident_bytes()
+    wire.send(frame(TEXT, packed, reserved=4))
+    assert await wire.close_code() == 1002
+    assert resident_bytes() - before < 5 * 2**20
 
 
 async def test_a_client_that_pings_and_does_not_read_costs_a_bounded_amount(strict_house: House) -> None:

@@ -258,7 +258,9 @@ def test_a_message_over_the_limit_breaks_the_connection(protocol: str) -> None:
     connection = opened(protocol)
     framed = connection.codec.encode(Invocation("m", ("x" * 33_000,)))
     (event,) = connection.receive_data(framed, 1.0)
-    assert event == Broken("The maximum message size of 32768B was exceeded.", BROKEN_REPLY[protocol])
+    assert event == Broken(
+        "The maximum message size of 32768B was exceeded.", BROKEN_REPLY[protocol], "message_too_large"
+    )
 
 
 @both

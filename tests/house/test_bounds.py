@@ -1,0 +1,54 @@
+"""Every bound of the configuration has its counter, its test and its row in the documentation; a new one fails here."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from signaling.config import Config
+
+ROOT = Path(__file__).parents[2]
+COUNTER = "auricle_bound_reached_total"
+# Numbers that nobody can run into from outside: each says when something is done, not when too much is refused.
+RHYTHMS = {
+    "keep_alive_s",
+    "poll_timeout_s",
+    "expiry_notice_s",
+    "connection_token_ttl_s",
+    "lease_ttl_s",
+    "offer_timeout_s",
+    "sweep_s",
+    "drain_s",  # the process ends, and its counters with it
+}
+BOUNDS = sorted(
+    field.name
+    for field in fields(Config)
+    if (field.name.startswith("max_") or field.name.endswith(("_s", "_items"))) and field.name not in RHYTHMS
+)
+
+
+def sources(folder: str) -> str:
+    """What is written there, this file left out."""
+    files = (ROOT / folder).rglob("*.py")
+    return "\n".join(path.read_text() for path in files if "node_modules" not in path.parts and path != Path(__file__))
+
+
+def section(title: str) -> str:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_a_bound_is_counted_tested_and_documented(bound: str) -> None:
+    assert f'"{bound}"' in sources("signaling"), "counted nowhere"
+    assert re.search(rf'(bound["=:\s]+|reached\()"{bound}"', sources("tests/signaling")), f"no test looks at {COUNTER}"
+    assert re.search(rf"^\| `{bound}` \| \S", section("Bounds"), re.MULTILINE), "not documented"
+
+
+def test_the_documentation_names_no_bound_that_is_none() -> None:
+    assert sorted(re.findall(r"^\| `([a-z_]+)` \|", section("Bounds"), re.MULTILINE)) == BOUNDS
+
+
+def test_a_number_is_a_bound_or_a_rhythm() -> None:
+    assert {field.name for field in fields(Config)} >= RHYTHMS
