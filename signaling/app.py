@@ -27,6 +27,7 @@ from .flows.news import DeviceNews
 from .flows.phones import Phones
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
+from .grants import RememberedGrants
 from .health import Readiness, register_health
 from .hub import Hub
 from .hub_clients import HubClients
@@ -105,7 +106,13 @@ class _Assembly:
         self.backplane: Backplane = MemoryBackplane(MemoryBus())
         self.devices: DeviceStore = MemoryDeviceStore(max_devices=config.max_devices, reached=self.metrics.reached)
         self.device_log = MemoryDeviceLog(clock=clock, new_id=lambda: secrets.token_hex(12), limits=config.log_limits)
-        self.grants: Grants = DeviceGrants(self.devices)
+        self.grants: Grants = RememberedGrants(
+            DeviceGrants(self.devices),
+            limit=config.max_grants,
+            patience_s=config.grant_patience_s,
+            monotonic=monotonic,
+            reached=self.metrics.reached,
+        )
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)

@@ -69,6 +69,8 @@ class Config:
     ``freeze_after_s``: silence of either end, or the app in the background, after which nothing may rise.
     ``background_ends_after_s``: the app in the background that long ends live work.
     ``dead_man_s``: what phones use: after that long without a live session they restore by themselves.
+    ``max_grants``: who was found to be allowed to do what with a device, for the time that the store is away.
+    ``grant_patience_s``: how long the store of devices may take to answer before what is remembered counts.
     ``max_late_records``: stops and undos that were carried out while the log was away and must still be recorded.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
     """
@@ -118,6 +120,8 @@ class Config:
     background_ends_after_s: float = 30.0
     dead_man_s: float = 30.0
     max_late_records: int = 256
+    max_grants: int = 65_536
+    grant_patience_s: float = 1.0
     sweep_s: float = 0.5
     drain_s: float = 10.0
 

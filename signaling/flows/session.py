@@ -323,7 +323,7 @@ class SessionFlow:
 
     def _record_later(self, device: str, cause: RestoreCause, actor: str) -> None:
         if self._late >= self._times.max_late:
-            self._metrics.bounds.labels("max_late_records").inc()
+            self._metrics.reached("max_late_records")
             return
         self._late += 1
         self._tasks.spawn(self._record(device, cause, actor))
@@ -336,7 +336,7 @@ class SessionFlow:
                     await self._record_once(device, cause, actor)
                 except Unavailable:
                     if delay_s is None:
-                        self._metrics.bounds.labels("late_records_lost").inc()
+                        self._metrics.reached("max_late_records")
                         return
                     await self._sleep(delay_s)
                 else:

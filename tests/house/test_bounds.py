@@ -19,6 +19,11 @@ RHYTHMS = {
     "lease_ttl_s",
     "offer_timeout_s",
     "sweep_s",
+    "watch_every_s",
+    "alive_every_s",
+    "freeze_after_s",
+    "background_ends_after_s",
+    "dead_man_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
