@@ -12,7 +12,7 @@ from typing import Final
 from protocol.errors import LocalProtocolError
 
 from .events import CloseFrame, Data, Event, PingFrame, PongFrame, Violation
-from .masking import unmask
+from .masking import Unmask, unmask
 from .states import BINARY, CLOSE, FIN, OPCODE, PING, PONG, TEXT, TRANSITIONS, State, why_not
 
 __all__ = [
@@ -55,11 +55,22 @@ class FrameReader:
     ``max_payload_bytes``: one data frame; a larger one is refused at its header. No more than one
     incomplete frame is ever held. ``max_empty_frames``: data frames without payload in a row; control
     frames neither count nor reset. How often frames may come, pings too, is for the owner to bound.
+    ``unmask``: what does the work of ``masking.unmask``.
     """
 
-    __slots__ = ("_empty_frames", "_held", "_max_empty_frames", "_max_payload_bytes", "_needed", "_state", "_tail")
+    __slots__ = (
+        "_empty_frames",
+        "_held",
+        "_max_empty_frames",
+        "_max_payload_bytes",
+        "_needed",
+        "_state",
+        "_tail",
+        "_unmask",
+    )
 
-    def __init__(self, max_payload_bytes: int, *, max_empty_frames: int = 1000) -> None:
+    def __init__(self, max_payload_bytes: int, *, max_empty_frames: int = 1000, unmask: Unmask = unmask) -> None:
+        self._unmask = unmask
         self._max_payload_bytes = max_payload_bytes
         self._max_empty_frames = max_empty_frames
         self._state = _BETWEEN_MESSAGES
@@ -70,15 +81,45 @@ class FrameReader:
         # The beginning of a character at the end of a text fragment.
         self._tail = b""
 
+    def leading(self, data: bytes) -> tuple[bytes, bytes]:
+        """What clients send nearly always, without an event for it: whole messages at the start of ``data``.
+
+        Their payloads, joined, and the rest of ``data``, which must be given to ``feed``; either may be empty.
+        """
+        if self._held is not None or self._state is not _BETWEEN_MESSAGES:
+            return b"", data
+        start, size, payloads = 0, len(data), []
+        while size - start > 6:
+            first, length = data[start], data[start + 1] - 0x80
+            payload_start = start + 6
+            if length == 126:
+                length = data[start + 2] << 8 | data[start + 3]
+                payload_start = start + 8
+                if length < 126:
+                    break
+            elif length > _MAX_CONTROL_BYTES:
+                break
+            end = payload_start + length
+            if first not in _WHOLE or length <= 0 or end > size or length > self._max_payload_bytes:
+                break
+            payload = self._unmask(data[payload_start:end], data[payload_start - 4 : payload_start])
+            if not (payload.isascii() or first == _WHOLE_BINARY or _is_utf8(payload)):
+                break
+            payloads.append(payload)
+            start = end
+        if start:
+            self._empty_frames = 0
+        return payloads[0] if len(payloads) == 1 else b"".join(payloads), data[start:]
+
     def feed(self, data: bytes) -> list[Event]:
         """The frames that ``data`` completes, in order; however the stream is divided, they are the same."""
         events: list[Event] = []
-        stream: bytes | bytearray = data
+        stream = data
         if self._held is not None:
             self._held += data
             if len(self._held) < self._needed:
                 return events
-            stream, self._held = self._held, None
+            stream, self._held = bytes(self._held), None
         try:
             self._cut(stream, events)
         except _Broken as broken:
@@ -86,28 +127,20 @@ class FrameReader:
             self._state = _ENDED
         return events
 
-    def _cut(self, stream: bytes | bytearray, events: list[Event]) -> None:
+    def _cut(self, stream: bytes, events: list[Event]) -> None:
         start = 0
         size = len(stream)
         while start < size and self._state is not _ENDED:
-            # Whole messages are what clients send nearly always.
-            if self._state is _BETWEEN_MESSAGES:
-                whole = _whole_message(stream, start, size, self._max_payload_bytes)
-                if whole is not None:
-                    payload, start = whole
-                    self._empty_frames = 0
-                    events.append(Data(payload))
-                    continue
             payload_start, end = self._bounds(stream, start, size - start)
             if end > size:
                 self._held = bytearray(stream[start:])
                 self._needed = end - start
                 return
-            payload = unmask(stream[payload_start:end], stream[payload_start - 4 : payload_start])
+            payload = self._unmask(stream[payload_start:end], stream[payload_start - 4 : payload_start])
             events.append(self._frame(stream[start], payload))
             start = end
 
-    def _bounds(self, stream: bytes | bytearray, start: int, available: int) -> tuple[int, int]:
+    def _bounds(self, stream: bytes, start: int, available: int) -> tuple[int, int]:
         """Where the payload of the frame at ``start`` begins and ends.
 
         While the header is incomplete, the end is that of the part which must be there to go on.
@@ -167,31 +200,6 @@ class FrameReader:
         self._tail = text[used:]
 
 
-def _whole_message(
-    stream: bytes | bytearray, start: int, size: int, max_payload_bytes: int
-) -> tuple[bytes, int] | None:
-    """The payload of the frame at ``start`` and where it ends, or None.
-
-    None unless it is one good, unfragmented, not empty data frame of at most 64 KiB that is all there.
-    """
-    if size - start <= 6:
-        return None
-    first, length = stream[start], stream[start + 1] - 0x80
-    if first not in _WHOLE or length <= 0:
-        return None
-    payload_start = start + 6
-    if length > _MAX_CONTROL_BYTES:
-        length = stream[start + 2] << 8 | stream[start + 3] if length == 126 else 0
-        payload_start = start + 8
-        if length < 126:
-            return None
-    end = payload_start + length
-    if end > size or length > max_payload_bytes:
-        return None
-    payload = unmask(stream[payload_start:end], stream[payload_start - 4 : payload_start])
-    return (payload, end) if first == _WHOLE_BINARY or payload.isascii() or _is_utf8(payload) else None
-
-
 def _is_utf8(payload: bytes) -> bool:
     try:
         payload.decode()
@@ -218,15 +226,23 @@ def _may_be_sent(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
+def _header(first: int, size: int) -> bytes:
+    if size < 126:
+        return bytes((first, size))
+    return pack(">BBH", first, 126, size) if size < 0x10000 else pack(">BBQ", first, 127, size)
+
+
+_READY_HEADERS: Final = 1_024
+_TEXT_HEADERS: Final = [_header(FIN | TEXT, size) for size in range(_READY_HEADERS)]
+_BINARY_HEADERS: Final = [_header(FIN | BINARY, size) for size in range(_READY_HEADERS)]
+
+
 def data_frame(payload: bytes, *, binary: bool) -> bytes:
     """A whole message in one frame; as text the payload must be UTF-8, which is not checked."""
-    first = FIN | BINARY if binary else FIN | TEXT
     size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 0x10000:
-        return pack(">BBH", first, 126, size) + payload
-    return pack(">BBQ", first, 127, size) + payload
+    if size < _READY_HEADERS:
+        return (_BINARY_HEADERS if binary else _TEXT_HEADERS)[size] + payload
+    return _header(FIN | BINARY if binary else FIN | TEXT, size) + payload
 
 
 def ping_frame(payload: bytes) -> bytes:

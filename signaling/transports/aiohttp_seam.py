@@ -12,12 +12,36 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, NoReturn
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, NoReturn
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "stop_reading", "take_over"]
+from protocol.websocket.masking import Unmask
+from protocol.websocket.masking import unmask as unmask_in_python
+
+_C_MASK: Final = "aiohttp._websocket.mask"
+
+__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "stop_reading", "take_over", "unmask"]
+
+
+def _find_unmask() -> Unmask:
+    if find_spec(_C_MASK) is None:  # an aiohttp that was built without its C parts
+        return unmask_in_python
+    mask_in_place = import_module(_C_MASK)._websocket_mask_cython
+
+    def unmask_in_c(payload: bytes, mask: bytes) -> bytes:
+        plain = bytearray(payload)
+        mask_in_place(mask, plain)
+        return bytes(plain)
+
+    return unmask_in_c
+
+
+# Less than half the time of the one in Python for small frames, a fiftieth for large ones.
+unmask: Final = _find_unmask()
 
 
 class LeftAiohttp(web.StreamResponse):

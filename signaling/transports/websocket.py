@@ -22,6 +22,8 @@ from protocol.websocket.frames import (
 )
 from signaling.connection import HubSession
 
+from .aiohttp_seam import unmask
+
 __all__ = ["WebSocketTransport"]
 
 NORMAL_CLOSURE: Final = 1_000
@@ -56,7 +58,7 @@ class WebSocketTransport(asyncio.Protocol):
         self, *, max_frame_bytes: int, close_timeout_s: float, congestion_bytes: int, reached: Callable[[str], None]
     ) -> None:
         self._reached = reached
-        self._reader = FrameReader(max_frame_bytes)
+        self._reader = FrameReader(max_frame_bytes, unmask=unmask)
         self._close_timeout_s = close_timeout_s
         self._congestion_bytes = congestion_bytes
         self._binary = False
@@ -75,15 +77,11 @@ class WebSocketTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
-        # Hub messages are a stream of bytes: what the frames of one chunk bring about leaves in one write.
-        payloads: list[bytes] = []
-        for event in self._reader.feed(data):
-            if isinstance(event, Data):
-                payloads.append(event.payload)
-            else:
-                self._hand_on(payloads)
-                self._control(event)
-        self._hand_on(payloads)
+        payload, rest = self._reader.leading(data)
+        if payload:
+            self._session.receive(payload)
+        if rest:
+            self._feed(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended; without a close frame a stateful connection may come back."""
@@ -141,6 +139,17 @@ class WebSocketTransport(asyncio.Protocol):
     def abort(self) -> None:
         """See ``SessionTransport``."""
         self._transport.abort()
+
+    def _feed(self, data: bytes) -> None:
+        # Hub messages are a stream of bytes: what the frames of one chunk bring about leaves in one write.
+        payloads: list[bytes] = []
+        for event in self._reader.feed(data):
+            if isinstance(event, Data):
+                payloads.append(event.payload)
+            else:
+                self._hand_on(payloads)
+                self._control(event)
+        self._hand_on(payloads)
 
     def _hand_on(self, payloads: list[bytes]) -> None:
         if payloads:

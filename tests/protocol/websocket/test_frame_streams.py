@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.websocket.events import CloseFrame, Data, Violation
+from protocol.websocket.events import CloseFrame, Data, Event, Violation
 from protocol.websocket.frames import FrameReader
 
 from .client import BINARY, CONTINUATION, FIN, MASK, PING, TEXT, close, frame, header, message, reaction, read
@@ -39,6 +39,32 @@ def divided(stream: bytes, cuts: list[int]) -> list[bytes]:
 def test_any_division_of_the_stream_gives_the_same_events(stream: bytes, cuts: list[int]) -> None:
     whole = FrameReader(120, max_empty_frames=3).feed(stream)
     assert read(FrameReader(120, max_empty_frames=3), divided(stream, cuts)) == whole
+
+
+def _stream_of(events: list[Event]) -> list[Event | int]:
+    """What they come to when the border between two payloads does not count."""
+    joined: list[Event | int] = []
+    for event in reaction(events):
+        last = joined[-1] if joined else None
+        if isinstance(event, Data) and isinstance(last, Data):
+            joined[-1] = Data(last.payload + event.payload)
+        else:
+            joined.append(event)
+    return joined
+
+
+@settings(max_examples=400)
+@given(stream=streams, cuts=cut_places)
+def test_whole_messages_taken_without_events_are_the_same_bytes(stream: bytes, cuts: list[int]) -> None:
+    reader = FrameReader(120, max_empty_frames=3)
+    events: list[Event] = []
+    for chunk in divided(stream, cuts):
+        payload, rest = reader.leading(chunk)
+        events += [Data(payload)] if payload else []
+        events += reader.feed(rest) if rest else []
+    by_events = read(FrameReader(120, max_empty_frames=3), divided(stream, cuts))
+    empty = Data(b"")
+    assert [e for e in _stream_of(events) if e != empty] == [e for e in _stream_of(by_events) if e != empty]
 
 
 @settings(max_examples=400)
