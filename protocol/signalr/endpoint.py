@@ -7,6 +7,7 @@ two it is. Read ``Endpoint.receive_data`` first; the states are in ``states``.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
@@ -16,7 +17,7 @@ from .codec import Codec, ProtocolName, codec_for
 from .events import AckDue, Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
 from .framing import RECORD_SEPARATOR, JsonSplitter, MessagePackSplitter, Splitter
 from .handshake import HANDSHAKE_CANCELED
-from .messages import Ack, Close, Ping, Sequence
+from .messages import Ack, Close, Invocation, Message, Ping, Sequence
 from .prescan import ScanLimits
 from .resume import STATEFUL_VERSION, TRACKABLE, ResumeBuffer, admits
 from .states import Kind, State, next_state
@@ -54,6 +55,8 @@ class Endpoint(ABC):
     """
 
     _peer: ClassVar[Literal["client", "server"]]
+    # There is none before the handshake.
+    _decode: Callable[[bytes], Message | None]
 
     def __init__(self, limits: HubLimits, *, now: float, stateful: bool = False) -> None:
         self.state = State.AWAITING_HANDSHAKE
@@ -87,11 +90,32 @@ class Endpoint(ABC):
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """What the peer's bytes mean, in order. Never raises, whatever they are."""
-        if self.state is _OPEN:
-            return self._receive_messages(data, now)
-        if self.state is State.AWAITING_HANDSHAKE:
-            return self._receive_handshake(data, now)
-        return []
+        if self.state is not _OPEN:
+            return self._receive_handshake(data, now) if self.state is State.AWAITING_HANDSHAKE else []
+        self._heard_at = now
+        decode, resume, splitter = self._decode, self._resume, self._splitter
+        events: list[Event] = []
+        try:
+            for body in splitter.feed(data):
+                message = decode(body)
+                if type(message) is Invocation and resume is None:  # nearly always
+                    events.append(message)
+                elif resume is not None and not admits(resume, message):
+                    continue
+                elif isinstance(message, TRACKABLE):
+                    events.append(message)
+                elif isinstance(message, Ping):
+                    self._pinged = True
+                elif isinstance(message, Close):
+                    self._move(Kind.PEER_CLOSED)
+                    events.append(PeerClosed(message.error, message.allow_reconnect))
+                    return events
+            if splitter.failure is not None:
+                raise splitter.failure
+        except RemoteProtocolError as error:
+            self._move(Kind.PEER_BROKE_PROTOCOL)
+            events.append(Broken(error.public_message, self._failure_reply(error.public_message), error.code))
+        return events
 
     def receive_eof(self) -> list[Event]:
         """The peer has ended its stream on purpose; for a stream that broke off see ``detach``."""
@@ -254,7 +278,7 @@ class Endpoint(ABC):
             return self._refuse(agreed)
         self._open(*agreed, now)
         opened = Opened(*agreed, self._acceptance_reply())
-        return [opened, *(self._receive_messages(rest, now) if rest else ())]
+        return [opened, *(self.receive_data(rest, now) if rest else ())]
 
     def _refuse(self, error: str) -> list[Event]:
         self._move(Kind.HANDSHAKE_REFUSED)
@@ -266,32 +290,9 @@ class Endpoint(ABC):
         self._handshake.clear()
         self.version = version
         self._codec = codec_for(name, self._limits.scan)
+        self._decode = self._codec.decode
         self._splitter = self._new_splitter()
         if self._stateful and version == STATEFUL_VERSION:
             self._resume = ResumeBuffer(self._limits.resume_buffer_bytes)
         self._keep_alive = self._codec.encode(Ping())
         self._heard_at = self._sent_at = now
-
-    def _receive_messages(self, data: bytes, now: float) -> list[Event]:
-        self._heard_at = now
-        decode, resume, splitter = self.codec.decode, self._resume, self._splitter
-        events: list[Event] = []
-        try:
-            for body in splitter.feed(data):
-                message = decode(body)
-                if resume is not None and not admits(resume, message):
-                    continue
-                if isinstance(message, TRACKABLE):
-                    events.append(message)
-                elif isinstance(message, Ping):
-                    self._pinged = True
-                elif isinstance(message, Close):
-                    self._move(Kind.PEER_CLOSED)
-                    events.append(PeerClosed(message.error, message.allow_reconnect))
-                    return events
-            if splitter.failure is not None:
-                raise splitter.failure
-        except RemoteProtocolError as error:
-            self._move(Kind.PEER_BROKE_PROTOCOL)
-            events.append(Broken(error.public_message, self._failure_reply(error.public_message), error.code))
-        return events

@@ -25,6 +25,7 @@ RECORD_SEPARATOR: Final = b"\x1e"
 _MAX_PREFIX_BYTES: Final = 5
 # Lengths end at 0x7FFFFFFF, of which the fifth byte holds three bits.
 _MAX_LAST_PREFIX_BYTE: Final = 7
+_SHORT_PREFIXES: Final = [bytes((size,)) for size in range(0x80)]
 
 
 def frame_json(body: bytes) -> bytes:
@@ -36,7 +37,7 @@ def frame_messagepack(body: bytes) -> bytes:
     """The body with its length in front."""
     rest = len(body)
     if rest < 0x80:
-        return bytes((rest,)) + body
+        return _SHORT_PREFIXES[rest] + body
     prefix = bytearray()
     while rest >= 0x80:
         prefix.append(rest & 0x7F | 0x80)
@@ -94,11 +95,12 @@ class JsonSplitter:
 class MessagePackSplitter:
     """Splitter of length-prefixed messages; ``max_message_bytes`` counts the prefix."""
 
-    __slots__ = ("_held", "_max", "_needed", "failure")
+    __slots__ = ("_held", "_max", "_max_short", "_needed", "failure")
 
     def __init__(self, max_message_bytes: int) -> None:
         self._max = max_message_bytes
         self._held = bytearray()
+        self._max_short = min(0x80, max_message_bytes)
         # Nothing can be cut before that many bytes are held, so slow senders cost no second look.
         self._needed = 1
         self.failure: RemoteProtocolError | None = None
@@ -107,20 +109,21 @@ class MessagePackSplitter:
         """See ``Splitter.feed``."""
         if self.failure is not None:
             raise self.failure
-        # One whole message of at most 127 bytes is what clients send nearly always.
-        if data and not self._held and data[0] == len(data) - 1 < min(0x80, self._max):
-            return [data[1:]]
         if self._held:
             self._held += data
             if len(self._held) < self._needed:
                 return []
             data = bytes(self._held)
             self._held.clear()
-        return self._cut(data)
-
-    def _cut(self, data: bytes) -> list[bytes]:
         bodies: list[bytes] = []
-        start = 0
+        start, size, short = 0, len(data), self._max_short
+        # Whole messages of at most 127 bytes are what clients send nearly always.
+        while start < size and (end := start + 1 + data[start]) <= size and end - start <= short:
+            bodies.append(data[start + 1 : end])
+            start = end
+        return bodies if start == size else self._cut(data, start, bodies)
+
+    def _cut(self, data: bytes, start: int, bodies: list[bytes]) -> list[bytes]:
         try:
             while (end := self._message_end(data, start)) is not None and end[1] <= len(data):
                 bodies.append(data[end[0] : end[1]])

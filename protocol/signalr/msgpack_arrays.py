@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, Struct
 from . import messages as hub
 from .messages import InvocationId, Message, Name, SequenceId
 
-__all__ = ["MESSAGES", "array_of"]
+__all__ = ["MESSAGES", "InvocationArray", "array_of", "array_of_completion"]
 
 _Headers = dict[str, str]
 _ABSENT: Final = Raw()
@@ -139,7 +139,7 @@ def array_of(message: Message) -> tuple[object, ...]:  # noqa: PLR0911  # one ro
         case hub.Invocation(target, arguments, invocation_id, stream_ids, headers):
             return 1, headers or {}, invocation_id, target, arguments, stream_ids
         case hub.Completion():
-            return 3, message.headers or {}, message.invocation_id, *_outcome(message)
+            return array_of_completion(message)
         case hub.StreamItem(invocation_id, item, headers):
             return 2, headers or {}, invocation_id, item
         case hub.StreamInvocation(invocation_id, target, arguments, stream_ids, headers):
@@ -156,9 +156,11 @@ def array_of(message: Message) -> tuple[object, ...]:  # noqa: PLR0911  # one ro
             return 9, sequence_id
 
 
-def _outcome(completion: hub.Completion) -> tuple[object, ...]:
-    if completion.error is not None:
-        return ERROR, completion.error
-    if completion.result is UNSET:
-        return (VOID,)
-    return RESULT, completion.result
+def array_of_completion(message: hub.Completion) -> tuple[object, ...]:
+    """``array_of`` for what a server sends most."""
+    headers = message.headers or {}
+    if message.error is not None:
+        return 3, headers, message.invocation_id, ERROR, message.error
+    if message.result is UNSET:
+        return 3, headers, message.invocation_id, VOID
+    return 3, headers, message.invocation_id, RESULT, message.result

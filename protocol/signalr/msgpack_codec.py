@@ -16,9 +16,9 @@ from protocol.errors import BadArgument, LocalProtocolError, RemoteProtocolError
 
 from .binding import bind, explain
 from .framing import frame_messagepack
-from .messages import MESSAGE_TYPES, Message
-from .msgpack_arrays import MESSAGES, array_of
-from .prescan import ScanLimits, scan_messagepack
+from .messages import MESSAGE_TYPES, Completion, Message
+from .msgpack_arrays import MESSAGES, InvocationArray, array_of, array_of_completion
+from .prescan import ScanLimits, is_scalar_messagepack, scan_messagepack, small_messagepack_bytes
 from .values import Timestamp, unpack
 
 __all__ = ["MessagePackCodec"]
@@ -39,7 +39,9 @@ def _encode_foreign(value: object) -> object:
 
 
 _ANY_TYPE: Final = msgspec.msgpack.Decoder(_AnyType)
-_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_encode_foreign)
+_decode_message: Final = MESSAGES.decode
+_encode_messagepack: Final = msgspec.msgpack.Encoder(enc_hook=_encode_foreign).encode
+_NO_MESSAGEPACK: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 class MessagePackCodec:
@@ -50,12 +52,17 @@ class MessagePackCodec:
 
     def __init__(self, limits: ScanLimits) -> None:
         self._limits = limits
+        self._small_bytes = small_messagepack_bytes(limits)
 
     def decode(self, body: bytes) -> Message | None:
         """See ``Codec.decode``."""
+        if len(body) <= self._small_bytes:
+            call = _small_call(body)
+            if call is not None:
+                return call
         scan_messagepack(body, self._limits)
         try:
-            message: Message = MESSAGES.decode(body).message()
+            message: Message = _decode_message(body).message()
         except (msgspec.DecodeError, ValueError) as error:
             if _is_unknown_type(body):
                 return None
@@ -64,7 +71,11 @@ class MessagePackCodec:
 
     def encode(self, message: Message) -> bytes:
         """See ``Codec.encode``."""
-        return frame_messagepack(_encode(array_of(message)))
+        items = array_of_completion(message) if type(message) is Completion else array_of(message)
+        try:
+            return frame_messagepack(_encode_messagepack(items))
+        except _NO_MESSAGEPACK as error:
+            raise _no_messagepack(error) from error
 
     def encode_value(self, value: object) -> Raw:
         """See ``Codec.encode_value``."""
@@ -84,15 +95,41 @@ class MessagePackCodec:
             raise BadArgument(explain(error)) from None
 
 
+def _small_call(body: bytes) -> Message | None:
+    """The call in a body that cannot break a limit, if it is such a call as clients nearly always send.
+
+    Its array has no more items than the decoder reads, and no map but the empty one of the headers.
+    """
+    if not body or body[0] not in _CALL_SIZES:
+        return None
+    try:
+        call = _decode_message(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if type(call) is not InvocationArray or call.headers:
+        return None
+    for argument in call.arguments:
+        if not is_scalar_messagepack(bytes(argument)):
+            return None
+    return call.message()
+
+
+_CALL_SIZES: Final = (0x96, 0x95)
+
+
 def _itself(raw: Raw) -> Raw:
     return raw
 
 
 def _encode(value: object) -> bytes:
     try:
-        return _ENCODER.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise LocalProtocolError(f"Cannot be sent as MessagePack: {type(error).__name__}") from error
+        return _encode_messagepack(value)
+    except _NO_MESSAGEPACK as error:
+        raise _no_messagepack(error) from error
+
+
+def _no_messagepack(error: Exception) -> LocalProtocolError:
+    return LocalProtocolError(f"Cannot be sent as MessagePack: {type(error).__name__}")
 
 
 def _is_unknown_type(body: bytes) -> bool:

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from protocol.errors import RemoteProtocolError
 
 from .values import Timestamp, unpack
@@ -53,6 +55,57 @@ def scan_json(body: bytes, limits: ScanLimits) -> None:
     except ValueError:
         raise RemoteProtocolError("The message is not valid JSON.") from None
 
+
+def small_json_bytes(limits: ScanLimits) -> int:
+    """Up to which size a message cannot break ``limits`` if all of its arguments are ``is_flat_json``.
+
+    A key and its value take 5 bytes at least; depth is that of an argument's members.
+    """
+    may = limits.depth >= 3 and limits.number_chars >= _FEW_DIGITS + _OTHER_NUMBER_CHARS
+    return min(_SMALL_BYTES, 5 * limits.keys) if may else 0
+
+
+def is_flat_json(value: bytes) -> bool:
+    """Whether a value that a decoder has skipped over as valid is a short scalar or a flat object with unique keys.
+
+    False only says that it must be looked at: it may hold anything. UTF-8 is for ``is_utf8``.
+    """
+    first = value[0]
+    if first == _QUOTE:
+        return True
+    if first == _BRACE:
+        if value.count(_BRACE) > 1 or _BRACKET in value:
+            return False
+        try:
+            members = _decode_flat_object(value)
+        except msgspec.DecodeError:
+            return False
+        # Each member has a colon, so a key that came twice leaves one colon too many, and so does one in a text.
+        few_colons = len(members) == value.count(_COLON)
+        return few_colons and (len(value) <= _FEW_DIGITS or len(value.translate(None, _NOT_DIGITS)) <= _FEW_DIGITS)
+    if first == _BRACKET:
+        return False
+    # Without an exponent so few digits are finite; a literal with an "e" in it costs a second look.
+    return len(value) <= _FEW_DIGITS and (_E not in value or value in _LITERALS) and _CAPITAL_E not in value
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether the bytes are valid UTF-8."""
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_SMALL_BYTES: Final = 1_024
+_FEW_DIGITS: Final = 60
+_NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
+_QUOTE, _BRACE, _BRACKET, _COLON, _E, _CAPITAL_E = b'"{[:eE'
+_LITERALS: Final = (b"true", b"false")
+_decode_flat_object: Final = msgspec.json.Decoder(dict[str, str | int | float | bool | None]).decode
 
 # A number has at most a sign, a dot, an "e" and one more sign beside its digits.
 _OTHER_NUMBER_CHARS: Final = 4
@@ -123,12 +176,61 @@ def scan_messagepack(body: bytes, limits: ScanLimits) -> None:
     One pass over the tokens; nothing is allocated for what a header claims. Map keys are scalars or
     timestamps, and two that Python takes for equal (1 and 1.0) are duplicates. Raises RemoteProtocolError.
     """
+    if len(body) <= _LIBRARY_BYTES and _is_small_and_good(body, limits):
+        return
     try:
         end = _walk(body, limits)
     except IndexError:
         end = -1
     if end != len(body):
         raise RemoteProtocolError("The message is cut off, or something follows it.")
+
+
+def small_messagepack_bytes(limits: ScanLimits) -> int:
+    """Up to which size a call cannot break ``limits`` if all of its arguments are ``is_scalar_messagepack``."""
+    return _SMALL_BYTES if limits.depth >= 2 else 0
+
+
+def is_scalar_messagepack(value: bytes) -> bool:
+    """Whether a value that a decoder has skipped over as valid is a number, a good text or the like.
+
+    False only says that it must be looked at: it may hold anything.
+    """
+    header = _SCALAR_HEADERS[value[0]]
+    return not header or (header < _NOT_SCALAR and is_utf8(value[header:]))
+
+
+# First byte -> length of a text's header, 0 for a scalar that is none.
+_NOT_SCALAR: Final = 9
+_SCALAR_HEADERS: Final = bytes(
+    [0] * 0x80 + [_NOT_SCALAR] * 0x20 + [1] * 0x20 + [0, _NOT_SCALAR, 0, 0, 0, 0, 0] + [_NOT_SCALAR] * 3
+    + [0] * 10 + [_NOT_SCALAR] * 5 + [2, 3, 5] + [_NOT_SCALAR] * 4 + [0] * 0x20
+)  # fmt: skip
+# The library may allocate some thousand times the size of what it reads.
+_LIBRARY_BYTES: Final = 512
+_NOT_OPENING: Final = bytes(set(range(256)) - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
+
+
+def _is_small_and_good(body: bytes, limits: ScanLimits) -> bool:
+    """Whether a body cannot break a limit and the library, in C, finds nothing wrong with it.
+
+    False only says that it must be looked at. So few bytes that could open a container, wherever they are, cannot
+    nest too deep; a key and its value take two bytes.
+    """
+    if len(body) > 2 * limits.keys or len(body.translate(None, _NOT_OPENING)) > limits.depth:
+        return False
+    try:
+        unpack(body, _unique_map)
+    except (ValueError, TypeError, RemoteProtocolError):
+        return False
+    return True
+
+
+def _unique_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        raise _duplicate_key()
+    return unique  # which is no key of another map either
 
 
 # First byte -> length of the whole token where that byte says it all, else 0 (MessagePack spec, "Formats").

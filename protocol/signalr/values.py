@@ -9,6 +9,7 @@ uses the msgpack library, and it must not know messages. Read ``unpack`` and ``f
 
 import base64
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,12 +22,16 @@ __all__ = ["Timestamp", "for_json", "for_messagepack", "iso_timestamp", "unpack"
 
 
 _EXACT: Final = 0
+_unpack: Final = msgpack.unpackb
 _EPOCH: Final = datetime(1970, 1, 1)
 
 
-def unpack(packed: bytes | Raw) -> object:
-    """One free MessagePack value. Timestamps stay exact, other extensions are ``Ext``. Raises ValueError."""
-    value: object = msgpack.unpackb(packed, timestamp=_EXACT, ext_hook=Ext, strict_map_key=False)
+def unpack(packed: bytes | Raw, map_of: Callable[[list[tuple[object, object]]], object] | None = None) -> object:
+    """One free MessagePack value. Timestamps stay exact, other extensions are ``Ext``; ``map_of`` makes the maps.
+
+    Raises ValueError, and TypeError for a map whose key is a container.
+    """
+    value: object = _unpack(packed, timestamp=_EXACT, ext_hook=Ext, strict_map_key=False, object_pairs_hook=map_of)
     return value
 
 
