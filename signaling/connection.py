@@ -37,7 +37,7 @@ from .streams import RunningStream, Uploads, end_all
 from .tasks import TaskSet
 from .token_watch import TokenState, TokenWatch
 from .transport import NOWHERE, SessionTransport
-from .turns import Turn, TurnQueue
+from .turns import Turn
 
 if TYPE_CHECKING:
     from .hub_server import HubServer
@@ -56,7 +56,6 @@ class HubSession:
         "_drained",
         "_joined",
         "_kind",
-        "_lanes",
         "_moved",
         "_opened_at",
         "_outbox",
@@ -70,6 +69,7 @@ class HubSession:
         "codec",
         "connection_id",
         "flow",
+        "lanes",
         "streams",
         "tasks",
         "uploads",
@@ -105,7 +105,7 @@ class HubSession:
         )
         self.tasks = TaskSet("connection", server.log)
         self.flow = Flow(self._go_on)
-        self._lanes = Lanes(self.tasks, self.flow, limit=config.max_pending_calls)
+        self.lanes = Lanes(self.tasks, self.flow, limit=config.max_pending_calls)
         self._parked: Parked | None = None
         self._results = ClientResults(
             limit=config.max_pending_results, timeout_s=config.client_result_timeout_s, reached=server.metrics.reached
@@ -130,31 +130,35 @@ class HubSession:
 
     def receive(self, data: bytes) -> None:
         """Bytes of the client, in any portion; never raises, whatever they are."""
-        events = self._core.receive_data(data, self._server.monotonic())
+        now = self._server.monotonic()
+        events = self._core.receive_data(data, now)
         if self._parked is not None:
             self._parked.add(events, len(data))
             self._stop_reading(self._parked)
         elif events:
             # Now a call may run, whose client is excused. A Ping only makes deadlines later.
             self._quiet_until = 0.0
-            self._take(events, len(data))
+            self._outbox.hold()
+            try:
+                self._handle_all(events, len(data))
+            finally:
+                self._outbox.release(now)
         if self._outbox.numbered:
             # An acknowledgement may have made room for what waits.
-            self._outbox.flush()
+            self._outbox.flush(now)
             self.drained()
 
-    def _take(self, events: list[Event], size_bytes: int) -> None:
-        outbox, flow = self._outbox, self.flow
-        outbox.hold()
-        try:
-            for index, event in enumerate(events):
+    def _handle_all(self, events: list[Event], size_bytes: int) -> None:
+        flow, invoke = self.flow, self._server.dispatcher.invoke
+        for index, event in enumerate(events):
+            if type(event) is Invocation and not self._cause:
+                invoke(self, event)
+            else:
                 self._handle(event)
-                # One frame may hold thousands of calls, so the bounds are looked at after each.
-                if flow.stopped:
-                    self._park(events[index + 1 :], size_bytes)
-                    break
-        finally:
-            outbox.release()
+            # One frame may hold thousands of calls, so the bounds are looked at after each.
+            if flow.stopped:
+                self._park(events[index + 1 :], size_bytes)
+                break
 
     def drained(self) -> None:
         """The transport has room again, or the client has acknowledged something."""
@@ -239,16 +243,6 @@ class HubSession:
         if not self.uploads.complete(completion):
             self._results.resolve(completion, self.codec)
 
-    # Calls
-
-    def is_idle(self, lane: Lane) -> bool:
-        """Whether a call of that lane could run at once."""
-        return self._lanes.is_idle(lane)
-
-    def turns(self, lane: Lane) -> TurnQueue:
-        """The queue of a lane."""
-        return self._lanes.queue(lane)
-
     # Time
 
     def tick(self, now: float, wall: float) -> None:
@@ -258,7 +252,7 @@ class HubSession:
         if now < self._quiet_until and wall < self._token.quiet_until:
             return
         # A silent client is none while a call of it runs, or what it sent before is still taken up, or it polls.
-        excused = self._moved or not self._lanes.idle or self._transport.inherent_keep_alive
+        excused = self._moved or not self.lanes.idle or self._transport.inherent_keep_alive
         self._moved = False
         for event in self._core.tick(now, busy=excused, acknowledge=self._parked is None):
             if isinstance(event, KeepAliveDue):
@@ -323,7 +317,7 @@ class HubSession:
         self._joined = True
         self._outbox.numbered = self._core.resumable
         if type(server.hub).on_connected is not Hub.on_connected:
-            self.turns(Lane.PLAIN).submit(self._welcome)
+            self.lanes.queue(Lane.PLAIN).submit(self._welcome)
 
     async def _welcome(self, _: Turn) -> None:
         if not await self._server.welcome(self.caller):

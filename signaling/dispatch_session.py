@@ -7,10 +7,10 @@ from protocol.signalr.messages import Completion, StreamItem
 
 from .auth import Principal
 from .flow import Flow
-from .hub import Caller, Lane
+from .hub import Caller
+from .lanes import Lanes
 from .streams import RunningStream, Uploads
 from .tasks import TaskSet
-from .turns import TurnQueue
 
 __all__ = ["DispatchSession"]
 
@@ -22,6 +22,7 @@ class DispatchSession(Protocol):
     caller: Caller
     tasks: TaskSet
     flow: Flow
+    lanes: Lanes
     uploads: Uploads
     streams: dict[str, RunningStream]
 
@@ -29,8 +30,6 @@ class DispatchSession(Protocol):
     def principal(self) -> Principal: ...
     @property
     def codec(self) -> Codec: ...
-    def is_idle(self, lane: Lane) -> bool: ...
-    def turns(self, lane: Lane) -> TurnQueue: ...
     def complete(self, message: Completion | StreamItem) -> None: ...
     def resolve(self, completion: Completion) -> None: ...
     async def writable(self) -> None: ...

@@ -102,6 +102,7 @@ class Endpoint:
     beside the arguments. ``is_stream``: an async generator, whose items are sent one by one.
     ``runs_inline``: the reader may run it without a task. ``runs_beside``: it takes no turn, as streams do.
     ``cancellable``: its client may stop it.
+    ``roles``: those of which a caller needs one; with a relation to an object ``rule`` says more.
     ``fields`` are the known field names of each positional argument that is a payload, None for the others.
     """
 
@@ -109,6 +110,7 @@ class Endpoint:
     call: Callable[..., Any]
     lane: Lane
     rule: Rule
+    roles: frozenset[str]
     is_async: bool
     is_stream: bool
     order: tuple[bool, ...]
@@ -160,6 +162,7 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
         call=method,
         lane=lane,
         rule=rule,
+        roles=frozenset(rule.relations),
         is_async=is_async,
         is_stream=is_stream,
         runs_inline=not is_async and field is None and not runs_beside,

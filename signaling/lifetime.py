@@ -152,9 +152,10 @@ class LifetimeManager:
         members = self._members.get(channel)
         if members:
             # A send may end a slow connection, which changes the table.
-            for connection_id, link in tuple(members.items()):
-                if connection_id not in excluded:
-                    link.send(outbound)
+            if excluded:
+                members = {key: link for key, link in members.items() if key not in excluded}
+            for link in tuple(members.values()):
+                link.send(outbound)
         self._backplane.publish(channel, lambda: _encode_envelope(outbound, excluded))
 
     def _receive(self, channel: str, body: bytes) -> None:

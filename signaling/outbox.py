@@ -118,25 +118,39 @@ class Outbox:
         """Queue one framed message for the end of this turn of the loop."""
         if self._closed or (self._bytes > self._limit_bytes and not self.flush()):
             return
-        if not self._frames and not self._held:
+        frames = self._frames
+        if not frames and not self._held:
             self._flusher.add(self)
-        self._frames.append(frame)
+        frames.append(frame)
         self._bytes += len(frame)
 
     def hold(self) -> None:
         """Something of the client is being handled: what it brings about leaves with ``release``, in one write."""
         self._held = True
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """Send what was held."""
         self._held = False
-        self.flush()
+        self.flush(now)
 
-    def flush(self) -> bool:
+    def flush(self, now: float | None = None) -> bool:
         """Hand over to the transport what may go; False when the reader is too slow, which ends the connection."""
         frames = self._frames
         if not frames:
             return True
+        transport = self.transport
+        if self.numbered or self._bytes > self._limit_bytes or transport.waiting_bytes > self._limit_bytes:
+            return self._flush_within_bounds()
+        self._allowance = 0
+        payload = frames[0] if len(frames) == 1 else b"".join(frames)
+        frames.clear()
+        self._bytes = 0
+        self._core.sent(self._monotonic() if now is None else now)
+        transport.write(payload)
+        return True
+
+    def _flush_within_bounds(self) -> bool:
+        frames = self._frames
         waiting_bytes = self.transport.waiting_bytes
         if waiting_bytes <= self._limit_bytes:
             self._allowance = 0
@@ -145,7 +159,7 @@ class Outbox:
         if self.numbered:
             payload = self._numbered()
         else:
-            payload = frames[0] if len(frames) == 1 else b"".join(frames)
+            payload = b"".join(frames)
             frames.clear()
             if self._bytes > self._limit_bytes:
                 self._allowance = self._bytes

@@ -91,5 +91,5 @@ async def test_what_is_held_leaves_with_the_release_and_needs_no_turn(frames: in
     for _ in range(frames):
         box.put(b"x")
     assert wire.written == []
-    box.release()
+    box.release(0.0)
     assert wire.written == [b"x" * frames]
