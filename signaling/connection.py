@@ -70,6 +70,7 @@ class HubSession:
         "connection_id",
         "flow",
         "lanes",
+        "principal",
         "streams",
         "tasks",
         "uploads",
@@ -92,6 +93,8 @@ class HubSession:
         self.connection_id = connection_id
         # The format that the handshake will choose; nothing is sent before.
         self.codec: Codec = JSON
+        # Who is connected, by the token that was shown last.
+        self.principal = principal
         self._token = TokenWatch(principal, notice_s=config.expiry_notice_s)
         self._opened_at = server.monotonic()
         self._core = HubConnection(config.hub_limits, now=self._opened_at, binary_ok=binary_ok, stateful=stateful)
@@ -121,16 +124,11 @@ class HubSession:
         server.sessions[connection_id] = self
         server.metrics.connections.labels(self._kind).inc()
 
-    @property
-    def principal(self) -> Principal:
-        """Who is connected, by the token that was shown last."""
-        return self._token.principal
-
     # What a transport tells
 
     def receive(self, data: bytes) -> None:
         """Bytes of the client, in any portion; never raises, whatever they are."""
-        now = self._server.monotonic()
+        outbox, now = self._outbox, self._server.monotonic()
         events = self._core.receive_data(data, now)
         if self._parked is not None:
             self._parked.add(events, len(data))
@@ -138,27 +136,25 @@ class HubSession:
         elif events:
             # Now a call may run, whose client is excused. A Ping only makes deadlines later.
             self._quiet_until = 0.0
-            self._outbox.hold()
+            outbox.held = True
+            flow, invoke = self.flow, self._server.dispatcher.invoke
             try:
-                self._handle_all(events, len(data))
+                for index, event in enumerate(events, 1):
+                    if type(event) is Invocation and not self._cause:
+                        invoke(self, event)
+                    else:
+                        self._handle(event)
+                    # One frame may hold thousands of calls, so the bounds are looked at after each.
+                    if flow.stopped:
+                        self._park(events[index:], len(data))
+                        break
             finally:
-                self._outbox.release(now)
-        if self._outbox.numbered:
+                outbox.held = False
+                outbox.flush(now)
+        if outbox.numbered:
             # An acknowledgement may have made room for what waits.
-            self._outbox.flush(now)
+            outbox.flush(now)
             self.drained()
-
-    def _handle_all(self, events: list[Event], size_bytes: int) -> None:
-        flow, invoke = self.flow, self._server.dispatcher.invoke
-        for index, event in enumerate(events):
-            if type(event) is Invocation and not self._cause:
-                invoke(self, event)
-            else:
-                self._handle(event)
-            # One frame may hold thousands of calls, so the bounds are looked at after each.
-            if flow.stopped:
-                self._park(events[index + 1 :], size_bytes)
-                break
 
     def drained(self) -> None:
         """The transport has room again, or the client has acknowledged something."""
@@ -208,6 +204,7 @@ class HubSession:
 
     def renew(self, principal: Principal) -> None:
         """The same person showed a new token."""
+        self.principal = principal
         self._token.renew(principal)
         self._quiet_until = 0.0
 

@@ -71,10 +71,10 @@ class Outbox:
         "_core",
         "_flusher",
         "_frames",
-        "_held",
         "_limit_bytes",
         "_monotonic",
         "_on_overflow",
+        "held",
         "numbered",
         "transport",
     )
@@ -100,7 +100,8 @@ class Outbox:
         self._bytes = 0
         self._allowance = 0
         self._closed = False
-        self._held = False
+        # Something of the client is being handled: what it brings about leaves with one ``flush`` behind it.
+        self.held = False
         # Whether the handshake has agreed on stateful reconnect.
         self.numbered = False
 
@@ -119,19 +120,10 @@ class Outbox:
         if self._closed or (self._bytes > self._limit_bytes and not self.flush()):
             return
         frames = self._frames
-        if not frames and not self._held:
+        if not frames and not self.held:
             self._flusher.add(self)
         frames.append(frame)
         self._bytes += len(frame)
-
-    def hold(self) -> None:
-        """Something of the client is being handled: what it brings about leaves with ``release``, in one write."""
-        self._held = True
-
-    def release(self, now: float) -> None:
-        """Send what was held."""
-        self._held = False
-        self.flush(now)
 
     def flush(self, now: float | None = None) -> bool:
         """Hand over to the transport what may go; False when the reader is too slow, which ends the connection."""

@@ -74,10 +74,11 @@ class JsonSplitter:
         """See ``Splitter.feed``."""
         if self.failure is not None:
             raise self.failure
-        # One whole message is what clients send nearly always.
-        if not self._held and 0 <= data.find(RECORD_SEPARATOR) == len(data) - 1 < self._max:
-            return [data[:-1]]
-        *ended, rest = data.split(RECORD_SEPARATOR)
+        ended = data.split(RECORD_SEPARATOR)
+        rest = ended.pop()
+        # Whole messages are what clients send nearly always.
+        if not rest and not self._held and len(data) <= self._max:
+            return ended
         if ended and self._held:
             ended[0] = bytes(self._held) + ended[0]
             self._held.clear()

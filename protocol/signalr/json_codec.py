@@ -55,10 +55,9 @@ class JsonCodec:
         """See ``Codec.decode``."""
         if body == _PING_BODY:
             return _PING
-        if len(body) <= self._small_bytes:
-            call = _small_call(body)
-            if call is not None:
-                return call
+        call = _small_call(body) if len(body) <= self._small_bytes else None
+        if call is not None:
+            return call
         scan_json(body, self._limits)
         try:
             message: Message = _decode_message(body)
@@ -104,7 +103,7 @@ def _small_call(body: bytes) -> Invocation | None:
         call: Message = _decode_message(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if type(call) is not Invocation or call.headers is not None:
+    if type(call) is not Invocation:
         return None
     size = (_SHORTEST_WITH_ID + len(call.invocation_id) if call.invocation_id else _SHORTEST) + len(call.target)
     arguments: tuple[Any, ...] = call.arguments

@@ -16,7 +16,7 @@ from protocol.errors import BadArgument, LocalProtocolError, RemoteProtocolError
 
 from .binding import bind, explain
 from .framing import frame_messagepack
-from .messages import MESSAGE_TYPES, Completion, Message
+from .messages import MESSAGE_TYPES, Completion, Invocation, Message
 from .msgpack_arrays import MESSAGES, InvocationArray, array_of, array_of_completion
 from .prescan import ScanLimits, is_scalar_messagepack, scan_messagepack, small_messagepack_bytes
 from .values import Timestamp, unpack
@@ -56,10 +56,9 @@ class MessagePackCodec:
 
     def decode(self, body: bytes) -> Message | None:
         """See ``Codec.decode``."""
-        if len(body) <= self._small_bytes:
-            call = _small_call(body)
-            if call is not None:
-                return call
+        call = _small_call(body) if len(body) <= self._small_bytes else None
+        if call is not None:
+            return call
         scan_messagepack(body, self._limits)
         try:
             message: Message = _decode_message(body).message()
@@ -111,7 +110,9 @@ def _small_call(body: bytes) -> Message | None:
     for argument in call.arguments:
         if not is_scalar_messagepack(bytes(argument)):
             return None
-    return call.message()
+    if call.stream_ids:
+        return call.message()
+    return Invocation(call.target, call.arguments, call.invocation_id or None)
 
 
 _CALL_SIZES: Final = (0x96, 0x95)

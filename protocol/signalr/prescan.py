@@ -197,7 +197,10 @@ def is_scalar_messagepack(value: bytes) -> bool:
     False only says that it must be looked at: it may hold anything.
     """
     header = _SCALAR_HEADERS[value[0]]
-    return not header or (header < _NOT_SCALAR and is_utf8(value[header:]))
+    if not header:
+        return True
+    text = value[header:]
+    return header < _NOT_SCALAR and (text.isascii() or is_utf8(text))
 
 
 # First byte -> length of a text's header, 0 for a scalar that is none.

@@ -24,10 +24,11 @@ __all__ = [
     "PingFrame",
     "PongFrame",
     "Violation",
+    "binary_frame",
     "close_frame",
-    "data_frame",
     "ping_frame",
     "pong_frame",
+    "text_frame",
 ]
 
 _PROTOCOL_ERROR: Final = 1002
@@ -109,7 +110,7 @@ class FrameReader:
             start = end
         if start:
             self._empty_frames = 0
-        return payloads[0] if len(payloads) == 1 else b"".join(payloads), data[start:]
+        return payloads[0] if len(payloads) == 1 else b"".join(payloads), data[start:] if start < size else b""
 
     def feed(self, data: bytes) -> list[Event]:
         """The frames that ``data`` completes, in order; however the stream is divided, they are the same."""
@@ -232,17 +233,21 @@ def _header(first: int, size: int) -> bytes:
     return pack(">BBH", first, 126, size) if size < 0x10000 else pack(">BBQ", first, 127, size)
 
 
-_READY_HEADERS: Final = 1_024
-_TEXT_HEADERS: Final = [_header(FIN | TEXT, size) for size in range(_READY_HEADERS)]
-_BINARY_HEADERS: Final = [_header(FIN | BINARY, size) for size in range(_READY_HEADERS)]
+_READY: Final = range(1_024)
+_TEXT_HEADERS: Final = [_header(FIN | TEXT, size) for size in _READY]
+_BINARY_HEADERS: Final = [_header(FIN | BINARY, size) for size in _READY]
 
 
-def data_frame(payload: bytes, *, binary: bool) -> bytes:
-    """A whole message in one frame; as text the payload must be UTF-8, which is not checked."""
+def text_frame(payload: bytes) -> bytes:
+    """A whole message in one frame; the payload must be UTF-8, which is not checked."""
     size = len(payload)
-    if size < _READY_HEADERS:
-        return (_BINARY_HEADERS if binary else _TEXT_HEADERS)[size] + payload
-    return _header(FIN | BINARY if binary else FIN | TEXT, size) + payload
+    return (_TEXT_HEADERS[size] if size < 1_024 else _header(FIN | TEXT, size)) + payload
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A whole message in one frame."""
+    size = len(payload)
+    return (_BINARY_HEADERS[size] if size < 1_024 else _header(FIN | BINARY, size)) + payload
 
 
 def ping_frame(payload: bytes) -> bytes:

@@ -16,9 +16,10 @@ from protocol.websocket.frames import (
     FrameReader,
     PingFrame,
     Violation,
+    binary_frame,
     close_frame,
-    data_frame,
     pong_frame,
+    text_frame,
 )
 from signaling.connection import HubSession
 
@@ -39,11 +40,11 @@ class WebSocketTransport(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_binary",
         "_close_sent",
         "_close_timeout_s",
         "_congestion_bytes",
         "_ends_at",
+        "_frame",
         "_graceful",
         "_reached",
         "_reader",
@@ -61,7 +62,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._reader = FrameReader(max_frame_bytes, unmask=unmask)
         self._close_timeout_s = close_timeout_s
         self._congestion_bytes = congestion_bytes
-        self._binary = False
+        self._frame: Callable[[bytes], bytes] = text_frame
         self._close_sent = False
         self._graceful = False
         self._ends_at: float | None = None
@@ -103,12 +104,12 @@ class WebSocketTransport(asyncio.Protocol):
 
     def use_binary(self) -> None:
         """See ``SessionTransport``."""
-        self._binary = True
+        self._frame = binary_frame
 
     def write(self, payload: bytes) -> None:
         """One frame; nothing may follow a close frame (RFC 6455, section 5.5.1)."""
         if not self._close_sent and not self._transport.is_closing():
-            self._transport.write(data_frame(payload, binary=self._binary))
+            self._transport.write(self._frame(payload))
 
     def pause_reading(self) -> None:
         """See ``SessionTransport``."""

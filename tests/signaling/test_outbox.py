@@ -87,9 +87,10 @@ async def test_one_that_fails_does_not_keep_the_others_waiting() -> None:
 async def test_what_is_held_leaves_with_the_release_and_needs_no_turn(frames: int) -> None:
     wire = Wire()
     box = outbox(Flusher(), wire)
-    box.hold()
+    box.held = True
     for _ in range(frames):
         box.put(b"x")
     assert wire.written == []
-    box.release(0.0)
+    box.held = False
+    box.flush()
     assert wire.written == [b"x" * frames]

