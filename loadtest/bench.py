@@ -25,9 +25,10 @@ import msgspec
 from .bare import loop_factory
 from .bench_websocket import BenchFailed
 from .dialects import BareText, SignalRJson, SignalRMessagePack
-from .idle import BARE, HUB, Idle, Idler, measure_idle, require_files
+from .idle import BARE, HUB, HUB_MESSAGEPACK, Idle, Idler, measure_idle, require_files
 from .report import IdleSample, Machine, Report, Sample, Settings, summarise, table
-from .servers import ServerProcess, auricle_server, auricle_token, bare_server
+from .servers import ServerProcess, auricle_server, auricle_token, bare_server, node_server
+from .socketio import SocketIo
 from .traffic import Load, Tally, Target, open_crowd
 
 __all__ = ["main", "run"]
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text_chars=options.chars,
         fanout=options.fanout,
         idle=options.idle,
+        node=options.node,
     )
     try:
         require_files(max(options.connections, options.fanout, options.idle))
@@ -79,7 +81,7 @@ async def run(settings: Settings, progress: Progress) -> Report:
     with tempfile.TemporaryDirectory(prefix="auricle-bench-") as name:
         folder = Path(name)
         async with AsyncExitStack() as stack:
-            measured = await _start_servers(stack, folder)
+            measured = await _start_servers(stack, folder, node=settings.node)
             for number in range(settings.rounds):
                 progress(f"round {number + 1} of {settings.rounds}")
                 for load in _loads(settings):
@@ -95,9 +97,13 @@ async def _idle(folder: Path, settings: Settings, progress: Progress) -> list[Id
     samples = []
     for number in range(settings.rounds):
         progress(f"round {number + 1} of {settings.rounds}, {settings.idle} idle connections")
-        async with auricle_server(folder) as auricle, bare_server(folder) as bare:
+        async with auricle_server(folder) as auricle, auricle_server(folder) as other, bare_server(folder) as bare:
             headers = {"Authorization": f"Bearer {await auricle_token(folder)}"}
-            idlers = [Idler("auricle-json", auricle, HUB, headers), Idler("aiohttp", bare, BARE)]
+            idlers = [
+                Idler("auricle-json", auricle, HUB, headers),
+                Idler("auricle-messagepack", other, HUB_MESSAGEPACK, headers),
+                Idler("aiohttp", bare, BARE),
+            ]
             for one in idlers if number % 2 == 0 else reversed(idlers):
                 samples.append(await measure_idle(one, Idle(settings.idle), number))
     return samples
@@ -115,15 +121,19 @@ async def _bounded(settings: Settings, time_limit_s: float) -> Report:
         raise BenchFailed(f"not finished within the time limit of {time_limit_s:g} s") from None
 
 
-async def _start_servers(stack: AsyncExitStack, folder: Path) -> list[_Measured]:
+async def _start_servers(stack: AsyncExitStack, folder: Path, *, node: bool) -> list[_Measured]:
     auricle = await stack.enter_async_context(auricle_server(folder))
     bare = await stack.enter_async_context(bare_server(folder))
     headers = {"Authorization": f"Bearer {await auricle_token(folder)}"}
-    return [
+    measured = [
         _Measured(Target(SignalRJson(), auricle.url, headers), auricle),
         _Measured(Target(SignalRMessagePack(), auricle.url, headers), auricle),
         _Measured(Target(BareText(), bare.url), bare),
     ]
+    if node:
+        peer = await stack.enter_async_context(await node_server(folder))
+        measured.append(_Measured(Target(SocketIo(), peer.url), peer))
+    return measured
 
 
 def _loads(settings: Settings) -> list[Load]:
@@ -216,8 +226,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--fanout", type=_within(int, 0, 2_000), default=1_000, metavar="N", help="receivers, 0 is off (default 1000)"
     )
     parser.add_argument(
-        "--idle", type=_within(int, 0, 19_000), default=0, metavar="N", help="idle connections, 0 is off (default 0)"
+        "--idle",
+        type=_within(int, 0, 19_000),
+        default=10_000,
+        metavar="N",
+        help="idle connections, 0 is off (default 10000)",
     )
+    parser.add_argument("--node", action="store_true", help="Socket.IO on Node too, which npm installs")
     parser.add_argument(
         "--time-limit",
         type=_within(float, 1, 7_200),

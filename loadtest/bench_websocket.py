@@ -50,14 +50,14 @@ def client_frame(opcode: Opcode, payload: bytes) -> bytes:
 class WebSocket(asyncio.Protocol):
     """One connection. ``on_payload`` is given every data frame's payload, ``on_lost`` the reason of an end."""
 
-    def __init__(self, request: bytes) -> None:
+    def __init__(self, request: bytes, *, speaks_first: bool = False) -> None:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._held = b""
         self._upgraded = False
         self._queued: list[bytes] = []
-        self._waiting: asyncio.Future[bytes] | None = None
+        self._waiting: asyncio.Future[bytes] | None = self._loop.create_future() if speaks_first else None
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.on_payload: Receiver = self._answer
@@ -73,6 +73,11 @@ class WebSocket(asyncio.Protocol):
         """Send a frame and wait for the next payload."""
         self.send(frame)
         return await self.receive()
+
+    async def welcome(self) -> bytes:
+        """The first payload of a server that ``speaks_first``. Raises BenchFailed when there is none."""
+        assert self._waiting is not None
+        return await self._waiting
 
     async def receive(self) -> bytes:
         """The next payload, while nobody has taken ``on_payload`` over. Raises BenchFailed when there is none."""
@@ -180,7 +185,7 @@ def upgrade_request(url: str, headers: dict[str, str]) -> tuple[str, int, bytes]
     """Host, port, and the bytes that ask there for a WebSocket at ``url`` (http, on loopback)."""
     parts = urlsplit(url)
     lines = [
-        f"GET {parts.path} HTTP/1.1",
+        f"GET {parts.path}{'?' * bool(parts.query)}{parts.query} HTTP/1.1",
         f"Host: {parts.netloc}",
         "Connection: Upgrade",
         "Upgrade: websocket",
@@ -191,12 +196,12 @@ def upgrade_request(url: str, headers: dict[str, str]) -> tuple[str, int, bytes]
     return parts.hostname or "", parts.port or 80, "\r\n".join((*lines, "", "")).encode()
 
 
-async def connect(url: str, headers: dict[str, str]) -> WebSocket:
+async def connect(url: str, headers: dict[str, str], *, speaks_first: bool = False) -> WebSocket:
     """An open connection to ``url`` (http, on loopback). Raises BenchFailed when the server refuses."""
     host, port, request = upgrade_request(url, headers)
     loop = asyncio.get_running_loop()
     try:
-        _, socket = await loop.create_connection(lambda: WebSocket(request), host, port)
+        _, socket = await loop.create_connection(lambda: WebSocket(request, speaks_first=speaks_first), host, port)
     except OSError as error:
         raise BenchFailed(f"cannot connect: {error.strerror}") from None
     try:

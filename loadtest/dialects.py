@@ -31,6 +31,8 @@ class Dialect(Protocol):
     """Whole frames out, payloads in. Texts are plain ASCII with nothing to escape."""
 
     name: str
+    speaks_first: bool
+    """Whether the server's first payload comes unasked."""
 
     def path(self, own: str, to: str, /) -> str:
         """The URL path of a connection that joins group ``own`` and sends to group ``to``, both empty for echoes."""
@@ -57,6 +59,7 @@ class BareText:
     """The texts themselves: what a transport costs when nothing is around the message."""
 
     name = "aiohttp"
+    speaks_first = False
 
     def path(self, own: str, to: str, /) -> str:
         """See ``Dialect``."""
@@ -84,6 +87,7 @@ class _SignalR:
     """What both formats of the SignalR hub protocol share; the groups are those of the conformance hub."""
 
     name: str
+    speaks_first = False
     _format: str
 
     def path(self, _own: str, _to: str, /) -> str:

@@ -16,7 +16,7 @@ from .bench_websocket import BenchFailed, Opcode, client_frame, upgrade_request
 from .report import IdleSample
 from .servers import ServerProcess
 
-__all__ = ["BARE", "HUB", "Habits", "Idle", "Idler", "measure_idle", "require_files"]
+__all__ = ["BARE", "HUB", "HUB_MESSAGEPACK", "Habits", "Idle", "Idler", "measure_idle", "require_files"]
 
 AT_ONCE: Final = 64
 OPEN_S: Final = 120.0
@@ -26,17 +26,20 @@ SPARE_FILES: Final = 200
 _KIB: Final = 1_024
 _PING: Final = 0x89
 _PONG_HEAD: Final = bytes((0x8A, 0x80, 0, 0, 0, 0))
-_TEXT: Final = 0x81
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How one kind of client idles: its path, its first words and their answer, and its own sign of life."""
+    """How one kind of client idles: its path, its first words and their answer, its own sign of life and the server's.
+
+    Without a ``keep_alive`` the server's are WebSocket pings.
+    """
 
     path: str
     hello: bytes = b""
     welcome: bytes = b""
     sign_of_life: bytes = b""
+    keep_alive: bytes = b""
 
 
 HUB: Final = Habits(
@@ -44,6 +47,14 @@ HUB: Final = Habits(
     hello=client_frame(Opcode.TEXT, b'{"protocol":"json","version":1}\x1e'),
     welcome=b"\x81\x03{}\x1e",
     sign_of_life=client_frame(Opcode.TEXT, b'{"type":6}\x1e'),
+    keep_alive=b'\x81\x0b{"type":6}\x1e',
+)
+HUB_MESSAGEPACK: Final = Habits(
+    path="/hubs/conformance",
+    hello=client_frame(Opcode.TEXT, b'{"protocol":"messagepack","version":1}\x1e'),
+    welcome=b"\x82\x03{}\x1e",
+    sign_of_life=client_frame(Opcode.BINARY, b"\x02\x91\x06"),
+    keep_alive=b"\x82\x03\x02\x91\x06",
 )
 BARE: Final = Habits(path="/hold")
 
@@ -98,7 +109,7 @@ class _Holder(asyncio.Protocol):
         elif data[0] == _PING and len(data) == 2:
             self.heard += 1
             self.write(_PONG_HEAD)
-        elif data[0] == _TEXT and b'"type":6' in data:
+        elif data == self._habits.keep_alive:
             self.heard += 1
         else:
             self._on_end(f"an idle connection got {data[:60]!r}")

@@ -17,7 +17,7 @@ YARDSTICK = "aiohttp"
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
     """What was asked for. ``seconds`` and ``warm_up_s`` are of each window; ``fanout`` counts receivers.
 
-    ``idle`` counts connections that only keep alive.
+    ``idle`` counts connections that only keep alive; ``node``: Socket.IO on Node is measured too.
     """
 
     rounds: int
@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, rename="camel"):
     text_chars: int
     fanout: int
     idle: int = 0
+    node: bool = False
 
 
 class Machine(msgspec.Struct, frozen=True):

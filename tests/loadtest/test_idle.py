@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.bench_websocket import BenchFailed
-from loadtest.idle import BARE, HUB, Habits, Idle, Idler, measure_idle, require_files
+from loadtest.idle import BARE, HUB, HUB_MESSAGEPACK, Habits, Idle, Idler, measure_idle, require_files
 from loadtest.servers import auricle_server, auricle_token, bare_server
 
 BRISK = Idle(connections=40, window_s=0.8, keep_alive_s=0.2, settle_s=0.1)
@@ -18,10 +18,11 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("brisk")
-async def test_idle_hub_connections_are_held_and_hear_the_servers_pings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("habits", [HUB, HUB_MESSAGEPACK], ids=["json", "messagepack"])
+async def test_idle_hub_connections_are_held_and_hear_the_servers_pings(tmp_path: Path, habits: Habits) -> None:
     async with auricle_server(tmp_path) as server:
         headers = {"Authorization": f"Bearer {await auricle_token(tmp_path)}"}
-        sample = await measure_idle(Idler("auricle", server, HUB, headers), BRISK, 3)
+        sample = await measure_idle(Idler("auricle", server, habits, headers), BRISK, 3)
     assert (sample.round, sample.server, sample.connections) == (3, "auricle", 40)
     assert sample.wall_s >= BRISK.window_s
     assert 0 <= sample.busy < 1
