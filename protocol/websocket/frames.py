@@ -106,11 +106,12 @@ class FrameReader:
             payload = self._unmask(data[payload_start:end], data[payload_start - 4 : payload_start])
             if not (payload.isascii() or first == _WHOLE_BINARY or _is_utf8(payload)):
                 break
+            self._empty_frames = 0
+            if end == size and start == 0:
+                return payload, b""
             payloads.append(payload)
             start = end
-        if start:
-            self._empty_frames = 0
-        return payloads[0] if len(payloads) == 1 else b"".join(payloads), data[start:] if start < size else b""
+        return b"".join(payloads), data[start:]
 
     def feed(self, data: bytes) -> list[Event]:
         """The frames that ``data`` completes, in order; however the stream is divided, they are the same."""
