@@ -102,13 +102,13 @@ def json_bodies(draw: st.DrawFn) -> bytes:
     return draw(spaces) + b"{" + (space + b",").join(pairs) + b"}" + draw(st.sampled_from([b"", b"", b" ", b"}", b"x"]))
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, deadline=None)
 @given(body=json_bodies(), limits=any_limits)
 def test_whatever_json_a_call_is_made_of_the_short_way_agrees(body: bytes, limits: ScanLimits) -> None:
     _agree_on_json(body, limits)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(body=json_bodies(), position=st.integers(min_value=0), byte=st.integers(0, 255))
 def test_damaged_json_is_judged_alike(body: bytes, position: int, byte: int) -> None:
     at = position % len(body)
@@ -206,20 +206,20 @@ def packed_bodies(draw: st.DrawFn) -> bytes:
     return head + b"".join(items) + pick(st.sampled_from([b"", b"", b"", b"\xc0"]))
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, deadline=None)
 @given(body=packed_bodies(), limits=any_limits)
 def test_whatever_messagepack_a_call_is_made_of_the_short_way_agrees(body: bytes, limits: ScanLimits) -> None:
     _agree_on_messagepack(body, limits)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(body=packed_bodies(), position=st.integers(min_value=0), byte=st.integers(0, 255))
 def test_damaged_messagepack_is_judged_alike(body: bytes, position: int, byte: int) -> None:
     at = position % len(body)
     _agree_on_messagepack(body[:at] + bytes((byte,)) + body[at + 1 :], LIMITS[0])
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, deadline=None)
 @given(value=packed_values | packed_bodies() | st.binary(max_size=60), limits=any_limits)
 def test_what_the_library_finds_good_is_good_for_the_walk_as_well(value: bytes, limits: ScanLimits) -> None:
     if prescan._is_small_and_good(value, limits):
