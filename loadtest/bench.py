@@ -23,12 +23,12 @@ from typing import Final
 import msgspec
 
 from .bare import loop_factory
+from .bench_socketio import SocketIo
 from .bench_websocket import BenchFailed
 from .dialects import BareText, SignalRJson, SignalRMessagePack
 from .idle import BARE, HUB, HUB_MESSAGEPACK, Idle, Idler, measure_idle, require_files
 from .report import IdleSample, Machine, Report, Sample, Settings, summarise, table
 from .servers import ServerProcess, auricle_server, auricle_token, bare_server, node_server
-from .socketio import SocketIo
 from .traffic import Load, Tally, Target, open_crowd
 
 __all__ = ["main", "run"]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from .bench_websocket import BenchFailed, Opcode, client_frame
 from .dialects import Answer
-from .websocket import BenchFailed, Opcode, client_frame
 
 __all__ = ["SocketIo"]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from loadtest.bench_socketio import SocketIo
+from loadtest.bench_websocket import BenchFailed
 from loadtest.dialects import Answer
-from loadtest.socketio import SocketIo
-from loadtest.websocket import BenchFailed
 
 from .test_dialects import payload_of
 
