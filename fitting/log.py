@@ -124,6 +124,10 @@ class DeviceLog(Protocol):
         """The phone of that generation is gone; a later generation is not touched."""
         ...
 
+    def overheard(self, device: str) -> None:
+        """Somebody says that another process has written to the device: the next call must see what."""
+        ...
+
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         """The delivery to offer now: the oldest without an end, marked offered, attempt + 1.
 

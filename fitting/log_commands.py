@@ -13,7 +13,7 @@ from protocol.contract.devices import AttachDevice, Images, Report
 from protocol.contract.sessions import ReportDevice, RestoreCause
 from protocol.errors import BadArgument
 
-from .delivery import Judged, is_end, judge
+from .delivery import Judged, is_end, judge, move
 from .digest import ear_digest
 from .lease import live
 from .log_parts import Entry
@@ -44,6 +44,7 @@ __all__ = [
     "reoffer",
     "report",
     "report_device",
+    "revive",
 ]
 
 NewId = Callable[[], str]
@@ -55,10 +56,21 @@ _SUCCESS: Final = frozenset({"confirmed", "active"})
 _RESTORES: Final = frozenset(get_args(RestoreCause))
 
 
+def revive(rows: DeviceRows) -> None:
+    """Before any step on rows whose phone another process may carry: what it told may not be written down.
+
+    It may have offered the oldest delivery, which then must not end as one that was never offered, and what the phone
+    says of it counts.
+    """
+    entry = rows.oldest()
+    if entry is not None and rows.attached and not entry.delivery.attempt:
+        entry.delivery = replace(move(entry.delivery, "offered"), attempt=1)
+
+
 def head(rows: DeviceRows, now_s: float, *, key: str | None, request_hash: str | None) -> DeviceHead:
     """See ``DeviceLog.head``."""
     answered = None if key is None else rows.answer_to(key, request_hash)
-    return rows.snapshot(live(rows.lease, now_s), answered)
+    return rows.snapshot(now_s, live(rows.lease, now_s), answered)
 
 
 def append(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: NewId) -> Accepted | Refusal:
@@ -73,6 +85,7 @@ def append(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: NewId) ->
     lease = live(rows.lease, now_s)
     if lease is None or lease.holder != proposal.author:
         return Refusal(code="lease_lost", message="the lease has ended or is another's, acquire it anew")
+    rows.fresh.lease = "live"
     return _impediment(rows, proposal) or rows.append(proposal, new_id, now_s)
 
 

@@ -61,6 +61,9 @@ class MemoryLogStore:
         self._keep(rows)
         return outcome
 
+    def overheard(self, device: str) -> None:
+        """There is no other process."""
+
     async def due(self) -> tuple[str, ...]:
         return tuple(device for device, rows in self._devices.items() if rows.pending or rows.live is not None)
 

@@ -59,6 +59,10 @@ class LogStore(Protocol):
         """
         ...
 
+    def overheard(self, device: str) -> None:
+        """See ``DeviceLog.overheard``."""
+        ...
+
     async def due(self) -> tuple[str, ...]:
         """Devices on which time alone may bring something about now, a bounded number of them."""
         ...
@@ -170,6 +174,9 @@ class StoredDeviceLog:
 
     async def detach(self, device: str, generation: int) -> None:
         await self._store.run(device, lambda rows, _: log_commands.detach(rows, generation))
+
+    def overheard(self, device: str) -> None:
+        self._store.overheard(device)
 
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))

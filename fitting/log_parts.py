@@ -4,6 +4,7 @@ Pure values and constructors. This module must not know what may follow what. Re
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from msgspec import UnsetType
 
@@ -14,7 +15,7 @@ from protocol.contract.fitting import Content, SafetySummary
 from .digest import content_digests
 from .log_values import Accepted, Delivery, LogEvent, Moment, Proposal, Revision
 
-__all__ = ["Entry", "Fresh", "KnownKey", "held_since", "read_revision", "revision_of"]
+__all__ = ["Entry", "Fresh", "KnownKey", "OutboxItem", "held_since", "read_revision", "revision_of"]
 
 
 @dataclass(slots=True)
@@ -42,18 +43,32 @@ class KnownKey:
     answer: Accepted
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxItem:
+    """Something that the outside must be told, written down with what it is about."""
+
+    kind: Literal["push", "webhook"]
+    seq: int
+    due_at_s: float
+
+
 @dataclass(slots=True)
 class Fresh:
     """What steps have added since a store last took it. ``events`` are numbered and chained.
 
     ``deliveries`` are those that are new or have ended. ``is_hard``: it must be written down before anybody is told.
+    ``is_soft``: something has moved that may be told first. ``lease``: what was taken for true of the lease that was
+    there before; a store that has a better clock than it gave holds the step to it.
     """
 
     revisions: list[Revision] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     events: list[LogEvent] = field(default_factory=list)
     keys: dict[str, KnownKey] = field(default_factory=dict)
+    outbox: list[OutboxItem] = field(default_factory=list)
     is_hard: bool = False
+    is_soft: bool = False
+    lease: Literal["live", "ended"] | None = None
 
 
 def held_since(held: tuple[Moment, ...], newest: Moment, window_s: float) -> tuple[Moment, ...]:

@@ -114,7 +114,7 @@ class DeviceRows:
         if len(self.keys) > self.limits.max_keys:
             self.keys.popitem(last=False)
 
-    def snapshot(self, lease: LeaseState | None, answered: Accepted | Refusal | None) -> DeviceHead:
+    def snapshot(self, at_s: float, lease: LeaseState | None, answered: Accepted | Refusal | None) -> DeviceHead:
         return DeviceHead(
             device=self.device,
             epoch=self.epoch,
@@ -126,6 +126,7 @@ class DeviceRows:
             generation=self.generation,
             last_seq=self.last_seq,
             last_terminal=self.last_terminal,
+            at_s=at_s,
             battery=self.truth.battery,
             answered=answered,
             live=self.live,
@@ -228,6 +229,7 @@ class DeviceRows:
         """The phone is asked, or asked again, not to begin."""
         entry.delivery = replace(entry.delivery, offered_at_s=now_s)
         entry.asked_of = self.generation
+        self.fresh.is_soft = True
         return entry.delivery
 
     def record(
@@ -244,6 +246,7 @@ class DeviceRows:
         What is no end is told and recorded later: it can be made up for by asking the phone again.
         """
         before, entry.delivery = entry.delivery, delivery
+        self.fresh.is_soft = True
         hard = is_end(delivery.kind, delivery.state)
         code = None if judged is None else judged.code
         actor = "server" if report is None else "phone"

@@ -85,6 +85,7 @@ def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> 
         return Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
     if rows.read_due or rows.pending or not rows.truth.holds(rows.head):
         return Refusal(code="not_read_back", message="what the aids hold is not known yet", retryable=True)
+    rows.fresh.lease = "live"
     moment = Moment(now_s, rows.head)
     rows.live = LiveSession(fence, lease.session, holder, rows.head, now_s, (moment,))
     rows.note("session", "live", now_s, actor=holder)
@@ -120,6 +121,7 @@ def lapse(rows: DeviceRows, now_s: float) -> SessionEnded | None:
     lease = live(rows.lease, now_s)
     if rows.live is None or (lease is not None and lease.fence == rows.live.fence):
         return None
+    rows.fresh.lease = "ended" if lease is None else None
     return end_session(rows, now_s, cause="lease_lost", actor="server")
 
 
@@ -142,6 +144,7 @@ def _request(rows: DeviceRows, now_s: float, *, session: str, holder: str) -> Gr
 
 
 def _grant(rows: DeviceRows, now_s: float, outcome: Granted) -> LeaseGranted:
+    rows.fresh.lease = "live" if outcome.renewed else "ended"
     rows.lease, rows.fence = outcome.lease, outcome.lease.fence
     if outcome.renewed:
         rows.touch()

@@ -189,6 +189,7 @@ class DeviceHead:
 
     ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one. ``active`` is what
     NVM held as far as budgets look back, ``waiting`` the newest change if it is volatile and was never offered.
+    ``at_s`` is when this was true, on the log's clock.
     """
 
     device: str
@@ -201,6 +202,7 @@ class DeviceHead:
     generation: int
     last_seq: int
     last_terminal: int
+    at_s: float
     battery: int | None = None
     answered: "Accepted | Refusal | None" = None
     live: LiveSession | None = None

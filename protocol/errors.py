@@ -11,6 +11,8 @@
     │   ├── NotAllowed           the caller may not call this method at all
     │   ├── NotFound             the object is unknown or not the caller's: both look the same
     │   ├── Unavailable          a peer or a store is away; trying again may help
+    │   │   ├── StorageFull      there is no room to write anything down
+    │   │   └── UnknownOutcome   it may have happened or not; the same call with the same key tells
     │   └── Overloaded           a bound was reached
     └── Unauthenticated          no token, or not a good one
 
@@ -32,8 +34,10 @@ __all__ = [
     "Overloaded",
     "ProtocolError",
     "RemoteProtocolError",
+    "StorageFull",
     "Unauthenticated",
     "Unavailable",
+    "UnknownOutcome",
 ]
 
 
@@ -106,6 +110,18 @@ class Unavailable(HubError):
     """A peer or a store cannot be reached; the same call may succeed later."""
 
     code = "unavailable"
+
+
+class StorageFull(Unavailable):
+    """There is no room left to write anything down; what is there can still be read."""
+
+    code = "storage_full"
+
+
+class UnknownOutcome(Unavailable):
+    """The answer to a write was lost: it may have happened. The same call with the same key tells, and does no harm."""
+
+    code = "unknown_outcome"
 
 
 class Overloaded(HubError):

@@ -11,14 +11,14 @@ from typing import Final
 
 from aiohttp import web
 
-from fitting.log_memory import MemoryDeviceLog
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
+from protocol.errors import Unavailable
 
 from .auth import DevTokens
 from .backplane import Backplane, MemoryBackplane, MemoryBus
 from .bodies import Bodies
-from .config import Config, ConfigError
+from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
@@ -41,7 +41,8 @@ from .origins import Origins
 from .policy import Grants
 from .rest.devices import DeviceRoutes
 from .rest.problems import problem_middleware
-from .stores.devices import DeviceGrants, DeviceStore, MemoryDeviceStore
+from .storage import MemoryStorage, Storage, StorageContext, postgres_storage, sqlite_storage
+from .stores.devices import DeviceGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 
@@ -104,8 +105,10 @@ class _Assembly:
         )
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
         self.backplane: Backplane = MemoryBackplane(MemoryBus())
-        self.devices: DeviceStore = MemoryDeviceStore(max_devices=config.max_devices, reached=self.metrics.reached)
-        self.device_log = MemoryDeviceLog(clock=clock, new_id=lambda: secrets.token_hex(12), limits=config.log_limits)
+        self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics))
+        self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
+        self.devices = self.storage.devices
+        self.device_log = self.storage.log
         self.grants: Grants = RememberedGrants(
             DeviceGrants(self.devices),
             limit=config.max_grants,
@@ -127,7 +130,6 @@ class _Assembly:
             phones=phones,
             signer=self.signer,
             tasks=self.flows,
-            clock=self.clock,
             book=self.log,
             metrics=self.metrics,
             offer_timeout_s=config.offer_timeout_s,
@@ -140,7 +142,6 @@ class _Assembly:
             metrics=self.metrics,
             limits=config.mode_limits,
             times=config.session_times,
-            clock=self.clock,
         )
         submit = SubmitFlow(
             self.device_log,
@@ -149,7 +150,6 @@ class _Assembly:
             devices=self.devices,
             delivery=delivery,
             state_of=session.state_of,
-            clock=self.clock,
         )
         news = DeviceNews(log=self.device_log, phones=phones, delivery=delivery, tasks=self.flows)
         hub = CareHub(
@@ -191,6 +191,15 @@ class _Assembly:
         return HubRoutes(server, self.verifier, self.tokens, self.readiness)
 
 
+def _storage(context: StorageContext) -> Storage:
+    """Where devices and their logs are kept."""
+    if context.config.database_url == MEMORY:
+        return MemoryStorage(context)
+    if context.config.database_url:
+        return postgres_storage(context, context.config.database_url)
+    return sqlite_storage(context, context.config.sqlite_file)
+
+
 def create_app(
     config: Config,
     *,
@@ -230,6 +239,7 @@ def create_app(
     bodies = Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, parts.metrics.reached)
     DeviceRoutes(parts.devices, parts.device_log, parts.verifier, parts.metrics, bodies).register(app)
     register_health(app, parts.readiness, parts.metrics)
+    app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app
 
@@ -248,6 +258,34 @@ def _check_distinct(hubs: Sequence[Hub | type[Hub]]) -> None:
             seen.add(value)
 
 
+def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def stored(_: web.Application) -> AsyncIterator[None]:
+        await storage.open()
+        yield
+        await storage.close()
+
+    return stored
+
+
+async def _look_after(care: _Care, log: LogBook, every_s: float) -> None:
+    """Do what time brings about in the device logs; a database that is away is told of once."""
+    is_away = False
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await care.sweep()
+        except Unavailable:
+            if not is_away:
+                log.database_away()
+            is_away = True
+        except Exception as error:  # noqa: BLE001  # one bad turn must not end them all
+            log.task_failed(owner="sweep", error=error)
+        else:
+            if is_away:
+                log.database_back()
+            is_away = False
+
+
 def _running(
     parts: _Assembly, routes: list[HubRoutes], servers: list[HubServer], care: _Care
 ) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -259,20 +297,20 @@ def _running(
                     server.sweep()
                 for hub_routes in routes:
                     hub_routes.sweep()
-                await care.sweep()
             except Exception as error:  # noqa: BLE001  # one bad turn must not end all time-outs of the server
                 parts.log.task_failed(owner="sweep", error=error)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
+        # On its own: a slow database must not hold up the time-outs of connections.
+        sweeps.spawn(_look_after(care, parts.log, parts.config.sweep_s))
         yield
         await sweeps.close()
         for server in servers:
             for session in tuple(server.sessions.values()):
                 session.transport.abort()
         await parts.flows.close()
-        await parts.device_log.close()
         await parts.closing.close()
         await parts.backplane.close()
 

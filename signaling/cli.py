@@ -58,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
         "--indent", type=int, default=2, choices=range(9), metavar="N", help="spaces, 0 for one line (default 2)"
     )
     asyncapi.add_argument("--output", type=Path, metavar="FILE", help="write it there instead of printing it")
+    migrate = commands.add_parser("migrate", help="bring the database to the schema of this version")
+    migrate.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
+    migrate.add_argument("--database-url", metavar="URL", help="database (default: SQLite in the data folder)")
+    migrate.add_argument("--check", action="store_true", help="change nothing; 1 means that there is something to do")
+    migrate.add_argument(
+        "--restored", action="store_true", help="say that the database was restored from a copy: phones read back"
+    )
 
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
     return parser
@@ -133,8 +140,19 @@ def _asyncapi(options: argparse.Namespace) -> int:
     return 0
 
 
+def _migrate(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from .config import config_from
+    from .schema import migrate
+
+    config = config_from(data=options.data, database_url=options.database_url)
+    return asyncio.run(migrate(config, check=options.check, restored=options.restored))
+
+
 _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "serve": _serve,
     "token": _token,
+    "migrate": _migrate,
     "asyncapi": _asyncapi,
 }

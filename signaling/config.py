@@ -13,17 +13,19 @@ from typing import Any
 
 import msgspec
 
+from fitting.log_sql.limits import PostgresLimits, SqliteLimits, StoreLimits
 from fitting.log_values import LogLimits
 from fitting.mode import ModeLimits, SessionTimes
 from protocol.errors import AuricleError
 from protocol.signalr.connection import HubLimits
 
-__all__ = ["Config", "ConfigError", "config_from"]
+__all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 
 MIN_SIGNING_KEY_BYTES = 32
 # What a browser could name, in lower case: scheme, host, port and no path; neither ``null`` nor ``*``.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s/?#\\@:*\[\],]+)(?::[0-9]{1,5})?")
 TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
+MEMORY = "memory:"
 
 
 class ConfigError(AuricleError):
@@ -72,6 +74,16 @@ class Config:
     ``max_grants``: who was found to be allowed to do what with a device, for the time that the store is away.
     ``grant_patience_s``: how long the store of devices may take to answer before what is remembered counts.
     ``max_late_records``: stops and undos that were carried out while the log was away and must still be recorded.
+    ``database_url``: where devices and their logs are kept: empty for ``auricle.db`` in the data folder,
+    ``postgresql://...``, or ``memory:``, which a restart forgets.
+    ``max_cached_devices``: devices whose logs are kept in memory between calls.
+    ``max_unwritten_steps``: steps of one device that were told and are not written down yet.
+    ``max_due_devices``: devices of one look for changes that have expired.
+    ``max_waiting_writes``: changes that wait to be written into SQLite.
+    ``max_database_connections``: connections to PostgreSQL. ``database_timeout_s``: wait for the database.
+    ``ballast_bytes``: room set aside beside the SQLite file for what must be written when the disk is full; 0: none.
+    ``log_flush_s``: how long what was told of a device may stay unwritten.
+    ``log_stale_s``: how old an answer may be when another process writes to the same device.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
     """
 
@@ -122,6 +134,16 @@ class Config:
     max_late_records: int = 256
     max_grants: int = 65_536
     grant_patience_s: float = 1.0
+    database_url: str = field(default="", repr=False)
+    max_cached_devices: int = 10_000
+    max_unwritten_steps: int = 256
+    max_due_devices: int = 256
+    max_waiting_writes: int = 4_096
+    max_database_connections: int = 10
+    database_timeout_s: float = 5.0
+    ballast_bytes: int = 1_048_576
+    log_flush_s: float = 0.5
+    log_stale_s: float = 0.25
     sweep_s: float = 0.5
     drain_s: float = 10.0
 
@@ -152,6 +174,15 @@ class Config:
                 raise ConfigError(f"{entry.name}: must be a number greater than 0, not {value}")
         if not self.lease_ttl_s + 5 < self.dead_man_s or not self.freeze_after_s < self.dead_man_s:
             raise ConfigError("dead_man_s: must be more than freeze_after_s, and than lease_ttl_s and 5 seconds")
+        self._check_database()
+
+    def _check_database(self) -> None:
+        if self.ballast_bytes < 0:
+            raise ConfigError(f"ballast_bytes: must be 0 or more, not {self.ballast_bytes}")
+        is_postgres = self.database_url.startswith(("postgresql://", "postgres://"))
+        if not is_postgres and self.database_url not in ("", MEMORY):
+            # The value itself may hold a password.
+            raise ConfigError(f"database_url: must be empty, {MEMORY} or postgresql://...")
 
     @property
     def hub_limits(self) -> HubLimits:
@@ -186,6 +217,36 @@ class Config:
             consent_s=self.client_result_timeout_s,
             max_late=self.max_late_records,
         )
+
+    @property
+    def store_limits(self) -> StoreLimits:
+        """The bounds of the stores in SQL."""
+        return StoreLimits(
+            max_cached_devices=self.max_cached_devices,
+            max_unwritten_steps=self.max_unwritten_steps,
+            flush_s=self.log_flush_s,
+            stale_s=self.log_stale_s,
+            max_due_devices=self.max_due_devices,
+        )
+
+    @property
+    def sqlite_limits(self) -> SqliteLimits:
+        """The bounds of the SQLite file."""
+        return SqliteLimits(
+            max_waiting_writes=self.max_waiting_writes,
+            timeout_s=self.database_timeout_s,
+            ballast_bytes=self.ballast_bytes,
+        )
+
+    @property
+    def postgres_limits(self) -> PostgresLimits:
+        """The bounds of the connections to PostgreSQL."""
+        return PostgresLimits(max_connections=self.max_database_connections, timeout_s=self.database_timeout_s)
+
+    @property
+    def sqlite_file(self) -> Path:
+        """Where the SQLite database is."""
+        return self.data / "auricle.db"
 
     @property
     def origins(self) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """What an orchestrator asks: is the process alive, may it get traffic, what are its numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -11,9 +12,13 @@ __all__ = ["Readiness", "register_health"]
 
 @dataclass(slots=True)
 class Readiness:
-    """Whether new work may come; ``draining`` is set once and never taken back."""
+    """Whether new work may come; ``draining`` is set once and never taken back.
+
+    ``degraded`` names what is away: what does not need it goes on.
+    """
 
     draining: bool = False
+    degraded: Callable[[], list[str]] = list
 
 
 def register_health(app: web.Application, readiness: Readiness, metrics: Metrics) -> None:
@@ -25,7 +30,7 @@ def register_health(app: web.Application, readiness: Readiness, metrics: Metrics
     async def readyz(_: web.Request) -> web.Response:
         if readiness.draining:
             return web.json_response({"status": "draining"}, status=503)
-        return web.json_response({"status": "ready", "degraded": []})
+        return web.json_response({"status": "ready", "degraded": readiness.degraded()})
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(body=metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

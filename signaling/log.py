@@ -77,6 +77,14 @@ class LogBook:
         """A phone knows of deliveries that the log does not."""
         self._log.error("device_log_history_lost", resume=resume)
 
+    def database_away(self) -> None:
+        """Nothing can be read or written; what does not need it goes on."""
+        self._log.error("database_away")
+
+    def database_back(self) -> None:
+        """It can be used again."""
+        self._log.info("database_back")
+
 
 class HttpLog(logging.Handler):
     """Takes what the HTTP library logs and keeps the class of the error only: its texts quote requests, tokens too."""

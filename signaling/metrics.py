@@ -6,9 +6,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-__all__ = ["CallTallies", "Metrics", "Tally"]
+__all__ = ["CallTallies", "Metrics", "StorageMetrics", "Tally"]
 
 SILENCES = {"handshake": "handshake_timeout_s", "client": "client_timeout_s", "resume": "disconnect_timeout_s"}
+COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CONNECTION_BUCKETS_S = (0.01, 0.1, 1, 5, 15, 60, 300, 900, 3_600, 14_400)
 
 
@@ -39,6 +41,60 @@ class CallTallies(Collector):
         for labels, tally in self._tallies.items():
             family.add_metric(labels, tally.value)
         yield family
+
+
+class StorageMetrics:
+    """``fitting.log_sql.port.Watch``: what becomes of the writes of this process."""
+
+    def __init__(self, registry: CollectorRegistry, bounds: Counter) -> None:
+        self._bounds = bounds
+        self._commits = Histogram(
+            "auricle_database_commit_seconds", "How long commits took.", buckets=COMMIT_BUCKETS_S, registry=registry
+        )
+        self._batches = Histogram(
+            "auricle_database_commit_writes", "Writes of one commit.", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self._cached = Counter(
+            "auricle_log_cache_total",
+            "Device logs that were at hand, or had to be read.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._conflicts = Counter(
+            "auricle_log_conflicts_total", "Steps run again because another process had written.", registry=registry
+        )
+        self._waiting = Gauge("auricle_database_waiting_writes", "Writes that wait for their turn.", registry=registry)
+        self._failures = Counter(
+            "auricle_database_failures_total",
+            "The database was away or refused, by a word or SQLSTATE.",
+            ["reason"],
+            registry=registry,
+        )
+
+    def reached(self, bound: str) -> None:
+        """See ``Watch``."""
+        self._bounds.labels(bound).inc()
+
+    def cached(self, hit: bool) -> None:
+        """See ``Watch``."""
+        self._cached.labels("hit" if hit else "miss").inc()
+
+    def conflicted(self) -> None:
+        """See ``Watch``."""
+        self._conflicts.inc()
+
+    def committed(self, writes: int, duration_s: float) -> None:
+        """See ``Watch``."""
+        self._commits.observe(duration_s)
+        self._batches.observe(writes)
+
+    def waiting(self, writes: int) -> None:
+        """See ``Watch``."""
+        self._waiting.set(writes)
+
+    def failed(self, reason: str) -> None:
+        """See ``Watch``."""
+        self._failures.labels(reason).inc()
 
 
 class Metrics:
@@ -84,6 +140,7 @@ class Metrics:
         self.unauthenticated = Counter(
             "auricle_unauthenticated_total", "Requests with no good token.", registry=registry
         )
+        self.storage = StorageMetrics(registry, self.bounds)
 
     def reached(self, bound: str) -> None:
         """A bound was reached; ``bound`` is its configuration field."""

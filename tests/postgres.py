@@ -68,6 +68,10 @@ class PostgresServer:
         """Where another database of the same server is."""
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
+    def name_in(self, url: str) -> str:
+        """The name of the database that an URL leads to."""
+        return urlsplit(url).path.removeprefix("/")
+
     def new_name(self) -> str:
         """A name that no database of this server has yet."""
         return f"auricle_{os.getpid()}_{next(self._names)}"

@@ -4,7 +4,7 @@ The log decides what is offered and what a report means; this carries it out. A 
 at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change: the sweep asks the log again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import cast
 
 from msgspec import UNSET
@@ -52,7 +52,6 @@ class DeliveryFlow:
         phones: Phones,
         signer: OfferSigner,
         tasks: TaskSet,
-        clock: Callable[[], float],
         book: LogBook,
         metrics: Metrics,
         offer_timeout_s: float,
@@ -62,7 +61,6 @@ class DeliveryFlow:
         self._phones = phones
         self._signer = signer
         self._tasks = tasks
-        self._clock = clock
         self._book = book
         self._metrics = metrics
         self._offer_timeout_s = offer_timeout_s
@@ -70,7 +68,7 @@ class DeliveryFlow:
     async def attach(self, caller: Caller, claim: AttachDevice) -> Attached | Refusal:
         """A phone says hello for its aids; what waits for them is offered after the answer."""
         # Listening comes before reading: a change that is appended in between must not be missed.
-        self._phones.listen(claim.device, lambda: self._offer_soon(claim.device))
+        self._phones.listen(claim.device, lambda: self._woken(claim.device))
         attached = await self._log.attach(claim)
         if isinstance(attached, Refusal):
             self._phones.forget(claim.device)
@@ -159,6 +157,11 @@ class DeliveryFlow:
             else:
                 await self._offer(device)
 
+    def _woken(self, device: str) -> None:
+        """Another pod has written to the device's log."""
+        self._log.overheard(device)
+        self._offer_soon(device)
+
     def _offer_soon(self, device: str) -> None:
         """After the answer to the call at hand: it is already being sent when a new task first runs."""
         self._tasks.spawn(self._offer(device))
@@ -188,7 +191,7 @@ class DeliveryFlow:
                 if ear in delivery.ears
             }
         )
-        push(phone.caller, self._signer.sign(_offer(delivery, targets, self._clock())))
+        push(phone.caller, self._signer.sign(_offer(delivery, targets)))
         self._metrics.deliveries.labels(delivery.mode, "offered").inc()
 
     def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
@@ -197,7 +200,9 @@ class DeliveryFlow:
             self._phones.tell_fitters(delivery.device, _delivery_changed(delivery, event))
 
 
-def _offer(delivery: Delivery, targets: Targets, now_s: float) -> Offer:
+def _offer(delivery: Delivery, targets: Targets) -> Offer:
+    # Both times are the log's own: how far another clock is off does not matter.
+    left_s = delivery.expires_at_s - (delivery.offered_at_s or delivery.expires_at_s)
     base, revision = delivery.base, delivery.revision
     ears = tuple(ear for ear in EARS if ear in delivery.ears)
     body = offer_body(base.content, revision.content, revision.digests, ears, revision.vendor)
@@ -216,7 +221,7 @@ def _offer(delivery: Delivery, targets: Targets, now_s: float) -> Offer:
         target=targets,
         body=body,
         body_hash=body_hash(body),
-        expires_in_s=max(1, int(delivery.expires_at_s - now_s)),
+        expires_in_s=max(1, int(left_s)),
     )
 
 

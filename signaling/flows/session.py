@@ -12,7 +12,6 @@ from typing import Final
 
 from msgspec import UNSET
 
-from fitting.lease import live as live_lease
 from fitting.log import DeviceLog
 from fitting.log_values import Attached, DeviceHead, LeaseGranted, LiveSession, SessionEnded
 from fitting.mode import Event, ModeLimits, SessionTimes, judge_signs, preconditions, step
@@ -74,7 +73,6 @@ class SessionFlow:
         metrics: Metrics,
         limits: ModeLimits,
         times: SessionTimes,
-        clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log = log
@@ -84,7 +82,6 @@ class SessionFlow:
         self._metrics = metrics
         self._limits = limits
         self._times = times
-        self._clock = clock
         self._sleep = sleep
         self._watched: dict[str, _Watch] = {}
         self._late = 0
@@ -142,7 +139,7 @@ class SessionFlow:
         head = await self._log.head(request.device)
         if isinstance(head, Refusal):
             return self._refuse(head)
-        lease = live_lease(head.lease, self._clock())
+        lease = head.lease
         if lease is None or (lease.fence, lease.holder) != (request.fence, caller.principal.user):
             return self._refuse(Refusal(code="lease_lost", message="the lease has ended or is another's"))
         watch = self._watched.get(request.device)

@@ -75,7 +75,6 @@ class SubmitFlow:
         devices: DeviceStore,
         delivery: DeliveryFlow,
         state_of: Callable[[str], SessionState],
-        clock: Callable[[], float],
     ) -> None:
         self._log = log
         self._kernel = kernel
@@ -83,7 +82,6 @@ class SubmitFlow:
         self._devices = devices
         self._delivery = delivery
         self._state_of = state_of
-        self._clock = clock
 
     async def check(self, author: str, request: Submit) -> CheckAnswer | Failure:
         """What ``submit`` would say now; changes nothing.
@@ -219,7 +217,7 @@ class SubmitFlow:
             kind="volatile",
             context=SafetyContext(
                 reason=reason,
-                budgets=budgets(self._clock(), session=session, active=active),
+                budgets=budgets(head.at_s, session=session, active=active),
                 audiogram=None if record is None else record.audiogram,
                 restores_active=origin == "rollback" and was_active(active, candidate),
             ),

@@ -70,8 +70,9 @@ class DeviceRoutes:
             aids=aids,
             audiogram=_audiogram(body),
         )
-        if not await self._devices.register(record):
+        if not await self._devices.register(record) and await self._devices.get(body.device) != record:
             raise Conflict("a device with this id exists already")
+        # Whoever asked before may have died here: the same request again finishes what it began.
         refused = await self._log.create(body.device, aids)
         if isinstance(refused, Refusal):
             raise Conflict(refused.message)

@@ -13,8 +13,10 @@ from protocol.errors import (
     NotAllowed,
     NotFound,
     Overloaded,
+    StorageFull,
     Unauthenticated,
     Unavailable,
+    UnknownOutcome,
 )
 from signaling.log import LogBook
 
@@ -35,6 +37,8 @@ STATUS: Final[dict[type[AuricleError], HTTPStatus]] = {
     Conflict: HTTPStatus.CONFLICT,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    UnknownOutcome: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 

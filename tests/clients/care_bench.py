@@ -27,7 +27,7 @@ from protocol.contract.fitting import Base, Patch, PatchOp
 from protocol.signalr.codec import ProtocolName
 from signaling.app import create_app
 from signaling.auth import DevTokens
-from signaling.config import Config
+from signaling.config import MEMORY, Config
 from signaling.log import LogBook
 
 DEVICE: Final = "aids-1"
@@ -85,7 +85,7 @@ class CareBench:
 
 @asynccontextmanager
 async def care_bench(protocol: ProtocolName = "json", *, time_scale: float = 0.0) -> AsyncIterator[CareBench]:
-    app = create_app(Config(dev=True), signing_key=KEY, log=LogBook(io.StringIO()))
+    app = create_app(Config(dev=True, database_url=MEMORY), signing_key=KEY, log=LogBook(io.StringIO()))
     server = TestServer(app)
     await server.start_server()
     url = str(server.make_url(""))

@@ -31,6 +31,7 @@ __all__ = [
     "FALSE",
     "FRESH",
     "LIMITS",
+    "START",
     "Bench",
     "Clock",
     "digest",

@@ -293,14 +293,3 @@ class ReportContract:
         over = refused(await bench.try_report(1, "confirmed", "right", digest=proof))
         assert over.code == "overloaded"
         assert (await bench.report(1, "rolled_back", "right")).ended
-
-    async def test_only_so_much_history_is_kept(self, bench: Bench) -> None:
-        await bench.fitted()
-        for _ in range(LIMITS.max_history + 2):
-            await bench.apply()
-        kept = [seq for seq in range(1, 6) if await bench.log.delivery(DEVICE, seq) is not None]
-        assert kept == [3, 4, 5]
-        events = await bench.log.changed_since(DEVICE, 0)
-        assert {event.seq for event in events} == {3, 4, 5}
-        assert await bench.log.changed_since(DEVICE, events[0].n) == events[1:]
-        assert refused(await bench.try_report(1, "received")).code == "unknown_delivery"

@@ -7,6 +7,7 @@ import pytest
 from fitting.log import DeviceLog
 from fitting.log_memory import MemoryDeviceLog
 from tests.contracts.device_log import DEVICE, LIMITS, Bench, Clock, DeviceLogContract, registered
+from tests.contracts.device_log_bench import refused
 
 
 class TestMemoryDeviceLog(DeviceLogContract):
@@ -16,6 +17,17 @@ class TestMemoryDeviceLog(DeviceLogContract):
         log: DeviceLog = MemoryDeviceLog(clock=clock, new_id=lambda: f"id-{next(numbers)}", limits=LIMITS)
         assert await log.create(DEVICE, registered()) is None
         return Bench(log, clock)
+
+    async def test_only_so_much_history_is_kept(self, bench: Bench) -> None:
+        await bench.fitted()
+        for _ in range(LIMITS.max_history + 2):
+            await bench.apply()
+        kept = [seq for seq in range(1, 6) if await bench.log.delivery(DEVICE, seq) is not None]
+        assert kept == [3, 4, 5]
+        events = await bench.log.changed_since(DEVICE, 0)
+        assert {event.seq for event in events} == {3, 4, 5}
+        assert await bench.log.changed_since(DEVICE, events[0].n) == events[1:]
+        assert refused(await bench.try_report(1, "received")).code == "unknown_delivery"
 
 
 async def test_two_logs_have_two_epochs() -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from clients.hub_client import HubClient
 from signaling.app import PARTS, Parts, create_app
 from signaling.auth import DevTokens
-from signaling.config import Config
+from signaling.config import MEMORY, Config
 from signaling.connection import HubSession
 from signaling.hub import Hub
 from signaling.hubs.care_hub import CareHub
@@ -145,7 +145,7 @@ async def open_house() -> AsyncIterator[OpenHouse]:
     async with AsyncExitStack() as houses:
 
         async def start(*, hub: Hub | None = None, hubs: Sequence[Hub] = (), **changes: Any) -> House:
-            config = replace(Config(conformance=True, dev=True, sweep_s=3_600), **changes)
+            config = replace(Config(conformance=True, dev=True, sweep_s=3_600, database_url=MEMORY), **changes)
             return await houses.enter_async_context(running_house(config, hub, hubs))
 
         yield start

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from signaling.migrations import REVISIONS
+from tests.databases import new_sqlite
 from tests.running import Server, server
 
 KEY = "k" * 32
@@ -98,6 +101,9 @@ async def drains(running: Server) -> None:
         (["serve", "--dev"], {"AURICLE_MAX_CONNECTIONS": "many"}, "AURICLE_MAX_CONNECTIONS"),
         (["serve", "--dev"], {"AURICLE_MAX_CONNECTIONS": "0"}, "max_connections"),
         (["serve", "--dev", "--data", "/dev/null/x"], {}, "cannot"),
+        (["serve", "--dev"], {"AURICLE_DATABASE_URL": "mysql://u:secret@h/d"}, "database_url: must be empty"),
+        (["migrate", "--data", "/dev/null/x"], {}, "cannot use the data folder"),
+        (["migrate", "--database-url", "memory:"], {}, "memory has no schema"),
         (["token", "--user", "a", "--clinic", "c", "--role", "boss"], {}, "unknown role boss"),
         (["token", "--user", "a", "--clinic", "c", "--role", "clinician"], {}, "no signing key"),
         (["asyncapi", "--url", "care.example.org"], {}, "url: must be"),
@@ -133,3 +139,25 @@ def test_words_that_are_missing_are_explained() -> None:
         done = run(*arguments)
         assert done.returncode == 2
         assert "usage: auricle" in done.stderr
+
+
+def test_migrate_makes_the_schema_and_check_tells_whether_it_is_needed(tmp_path: Path) -> None:
+    where = ("--data", str(tmp_path / "new"))
+    assert run("migrate", "--check", *where).returncode == 1
+    assert not (tmp_path / "new").exists()
+    made = run("migrate", *where)
+    assert (made.returncode, made.stdout) == (0, f"schema none, this version has {REVISIONS[-1]}: migrated\n")
+    assert run("migrate", "--check", *where).returncode == 0
+    assert stat.S_IMODE((tmp_path / "new" / "auricle.db").stat().st_mode) == 0o600
+
+
+def test_a_newer_database_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    connection = sqlite3.connect(new_sqlite(tmp_path))
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    for command in (["serve", "--dev", "--port", "0"], ["migrate"], ["migrate", "--check"]):
+        done = run(*command, "--data", str(tmp_path))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert "schema 9999, which is newer" in done.stderr

@@ -1,0 +1,205 @@
+"""A PostgreSQL database: a bounded pool of connections, what a lost one means, and what time it is there.
+
+A statement is one round trip and one transaction. A connection that is lost while it writes leaves the outcome unknown,
+which is told as such, never as a failure. This module must not know any table. Read ``PostgresDatabase.fetch`` first.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from protocol.errors import StorageFull, Unavailable, UnknownOutcome
+
+from .compiled import Statement
+from .limits import PostgresLimits
+from .port import Unwatched, Watch
+
+__all__ = ["LostRace", "PostgresDatabase", "ServerClock"]
+
+# How far apart two clocks may drift: a second in three hours.
+_DRIFT = 1e-4
+_RETRY_AFTER_S = 0.05
+_RETRY_AFTER_MOST_S = 2.0
+# SQLSTATE classes after which it is not known what has become of a statement: connection lost, server going down.
+_LOST: Final = ("08", "57P")
+_DISK_FULL: Final = "53100"
+_RACES: Final = (asyncpg.IntegrityConstraintViolationError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
+class LostRace(Exception):
+    """Somebody else had written first: nothing was written, and trying on what there is now makes sense."""
+
+
+class ServerClock:
+    """The server's time without asking: the best that recent answers have told. ``monotonic`` only rises."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._ahead_s = 0.0
+        self._error_s = float("inf")
+        self._told_s = 0.0
+
+    def now_s(self) -> float:
+        """Unix seconds."""
+        return self._monotonic() + self._ahead_s
+
+    def told(self, server_s: float, sent_s: float, got_s: float) -> None:
+        """The server said this between the two; the quicker the answer, the better it is known."""
+        error_s = (got_s - sent_s) / 2
+        if error_s <= self._error_s + (got_s - self._told_s) * _DRIFT:
+            self._ahead_s = server_s - (sent_s + got_s) / 2
+            self._error_s, self._told_s = error_s, got_s
+
+
+class PostgresDatabase:
+    """Opened and closed by whoever made it. ``url`` holds a password and is never told to anybody.
+
+    ``greet`` is called with every new connection before it is used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        monotonic: Callable[[], float],
+        limits: PostgresLimits | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._url = url
+        self._monotonic = monotonic
+        self._limits = limits or PostgresLimits()
+        self._watch = watch or Unwatched()
+        self._pool: Any = None
+        self._waiting = 0
+        self._failures = 0
+        self._retry_at_s = 0.0
+        self.clock = ServerClock(monotonic)
+        self.greet: Callable[[Any], Awaitable[None]] | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database could not be reached the last time."""
+        return self._pool is None or self._failures > 0
+
+    async def open(self) -> None:
+        """Connect. Raises Unavailable when nobody answers."""
+        timeout_s = self._limits.timeout_s
+        pool = asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._limits.max_connections,
+            timeout=timeout_s,
+            # The server ends a statement first, and then it is known that nothing was written.
+            command_timeout=timeout_s + 1,
+            server_settings={
+                "application_name": "auricle",
+                "statement_timeout": str(round(timeout_s * 1_000)),
+                "lock_timeout": str(round(timeout_s * 1_000)),
+            },
+            init=self._init,
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._pool = await pool
+        except (*_ERRORS, ValueError) as error:
+            pool.terminate()
+            raise self._explained(error, is_write=False) from None
+
+    async def fetch(self, statement: Statement, values: Mapping[str, Any], *, is_write: bool = False) -> Sequence[Any]:
+        """Run one statement. A column ``clock`` of its first row is taken for the server's time.
+
+        Raises:
+            UnknownOutcome: a write may have happened or not.
+            Unavailable: nothing was written, and nothing can be read.
+            LostRace: nothing was written, because of what is there already.
+        """
+        placed = statement.placed(values)
+        # A connection that died while nobody used it is found out by the first who does; reading again does no harm.
+        for is_last in (is_write, True):
+            connection = await self._acquire()
+            try:
+                sent_s = self._monotonic()
+                rows: Sequence[Any] = await connection.fetch(statement.text, *placed)
+                self._answered(rows, sent_s)
+                return rows
+            except _RACES:
+                raise LostRace from None
+            except _ERRORS as error:
+                explained = self._explained(error, is_write=is_write)
+                if is_last or not _is_lost(error):
+                    raise explained from None
+            finally:
+                await self._release(connection)
+        raise Unavailable("the database cannot be reached, try again")
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                await pool.close()
+        except _ERRORS:
+            pool.terminate()
+
+    async def _init(self, connection: Any) -> None:
+        if self.greet is not None:
+            await self.greet(connection)
+
+    async def _acquire(self) -> Any:
+        if self._pool is None:
+            raise Unavailable("the database is closed")
+        if self._monotonic() < self._retry_at_s:
+            # Whoever asks meanwhile is answered at once; waiting for each of them would only add up.
+            raise Unavailable("the database cannot be reached, try again")
+        if self._pool.get_idle_size() == 0 and self._pool.get_size() >= self._limits.max_connections:
+            self._watch.reached("max_database_connections")
+        self._waiting += 1
+        self._watch.waiting(self._waiting)
+        try:
+            return await self._pool.acquire(timeout=self._limits.timeout_s)
+        except _ERRORS as error:
+            raise self._explained(error, is_write=False) from None
+        finally:
+            self._waiting -= 1
+            self._watch.waiting(self._waiting)
+
+    async def _release(self, connection: Any) -> None:
+        pool = self._pool
+        if pool is None:
+            return
+        try:
+            await pool.release(connection)
+        except _ERRORS:
+            # It is lost; what it was used for has been told already.
+            self._watch.failed("release")
+
+    def _answered(self, rows: Sequence[Any], sent_s: float) -> None:
+        self._failures = 0
+        if rows and "clock" in rows[0]:
+            self.clock.told(rows[0]["clock"], sent_s, self._monotonic())
+
+    def _explained(self, error: Exception, *, is_write: bool) -> Unavailable:
+        """What a caller may know: the kind of the failure, never its text, which may quote a statement or a value."""
+        state = getattr(error, "sqlstate", None)
+        self._watch.failed(state or type(error).__name__)
+        if state == _DISK_FULL:
+            return StorageFull("there is no room to write anything down, try again later")
+        if not _is_lost(error):
+            return Unavailable("the database cannot be used now, try again")
+        self._failures += 1
+        wait_s = min(_RETRY_AFTER_MOST_S, _RETRY_AFTER_S * 2.0 ** min(self._failures - 1, 10))
+        self._retry_at_s = self._monotonic() + (wait_s if self._failures > 1 else 0.0)
+        if is_write:
+            return UnknownOutcome("the answer of the database was lost, try again with the same key")
+        return Unavailable("the database cannot be reached, try again")
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the connection is, as opposed to the server's having said no."""
+    state = getattr(error, "sqlstate", None)
+    return not isinstance(error, asyncpg.PostgresError) or (state is not None and state.startswith(_LOST))

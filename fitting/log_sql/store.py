@@ -1,0 +1,274 @@
+"""``fitting.log_over_store.LogStore`` over a database: every step is taken on rows in memory, and stands once written.
+
+Rows are kept between calls and may be old, so nothing that they say is final: what a step makes hard is written only
+if nobody else has written since, and a refusal is given only on rows that were the newest during the call. Otherwise
+the rows are read again and the step is taken again. What is only told is written with the next hard step, or soon.
+This module must not know which database it is. Read ``SqlLogStore.run`` first.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from fitting.log_over_store import Step
+from fitting.log_parts import Fresh
+from fitting.log_rows import DeviceRows
+from fitting.log_values import Delivery, LogEvent, LogLimits, Revision
+from protocol.contract.base import Ear, Refusal
+from protocol.contract.devices import RegisteredAid
+from protocol.errors import AuricleError, Unavailable, UnknownOutcome
+
+from .limits import StoreLimits
+from .port import LogDatabase, Unwatched, Watch
+from .record import Place, Write, rows_of, write_of
+from .slot import Slot, Told
+
+__all__ = ["SqlLogStore"]
+
+T = TypeVar("T")
+_TRIES = 8
+_FLUSHED_AT_ONCE = 256
+
+
+class SqlLogStore:
+    """``LogStore`` over a database that somebody else opens and closes. ``monotonic`` gives seconds that only rise.
+
+    ``name`` tells the writes of this process from those of others.
+    """
+
+    def __init__(
+        self,
+        database: LogDatabase,
+        *,
+        name: str,
+        monotonic: Callable[[], float],
+        limits: LogLimits,
+        bounds: StoreLimits | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._database = database
+        self._name = name
+        self._writes = 0
+        self._monotonic = monotonic
+        self._limits = limits
+        self._bounds = bounds or StoreLimits()
+        self._watch = watch or Unwatched()
+        self._slots: OrderedDict[str, Slot] = OrderedDict()
+
+    async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> bool:
+        rows = DeviceRows(device, self._database.epoch(), dict(aids), self._limits)
+        place = Place(1, 0, self._next_name(), "", rows.epoch, self._database.now_s())
+        return await self._database.create(write_of(rows, rows.take(), place).head)
+
+    async def run(self, device: str, step: Step[T], *, key: str | None = None) -> T | Refusal:
+        while True:
+            slot = self._slot(device)
+            async with slot.lock:
+                # While we waited it may have been forgotten.
+                if self._slots.get(device) is slot:
+                    outcome = await self._run(slot, step, key)
+                    break
+        await self._make_room()
+        return outcome
+
+    def overheard(self, device: str) -> None:
+        """Somebody else has written to the device: what is kept of it counts only after asking."""
+        slot = self._slots.get(device)
+        if slot is not None:
+            slot.checked_s = float("-inf")
+
+    async def due(self) -> tuple[str, ...]:
+        """Also the time at which what was told is written down, and what others have written is noticed."""
+        await self._flush(older_than_s=self._bounds.flush_s)
+        await self._notice_others()
+        found = await self._database.due(self._bounds.max_due_devices)
+        if len(found) >= self._bounds.max_due_devices:
+            self._watch.reached("max_due_devices")
+        return found
+
+    async def delivery(self, device: str, seq: int) -> Delivery | None:
+        return await self._database.delivery(device, seq)
+
+    async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
+        return await self._database.events(device, after, limit)
+
+    async def revision(self, device: str, revision_id: str) -> Revision | None:
+        return await self._database.revision(device, revision_id)
+
+    async def revisions(self, device: str, before: str | None, limit: int) -> tuple[Revision, ...]:
+        return await self._database.revisions(device, before, limit)
+
+    async def close(self) -> None:
+        await self._flush(older_than_s=0.0)
+        self._slots.clear()
+
+    async def _run(self, slot: Slot, step: Step[T], key: str | None) -> T | Refusal:
+        for _ in range(_TRIES):
+            is_newest = await self._prepare(slot, key)
+            rows = slot.rows
+            if rows is None:
+                return Refusal(code="not_found", message="there is no such device")
+            now_s = self._database.now_s()
+            slot.doubt(self._name)
+            # Half a step must not be kept: until it is over, the rows are nobody's.
+            slot.rows = None
+            try:
+                outcome = step(rows, now_s)
+            except AuricleError:
+                if is_newest or await self._is_newest(slot):
+                    raise
+                continue
+            fresh = rows.take()
+            if fresh.is_hard or self._is_full(slot):
+                if await self._commit(slot, rows, fresh, now_s):
+                    return outcome
+                self._watch.conflicted()
+                continue
+            slot.rows = rows
+            if isinstance(outcome, Refusal) and not is_newest and not await self._is_newest(slot):
+                continue
+            if fresh.is_soft:
+                slot.told.append(Told(step, now_s))
+                slot.tell_later(self._monotonic())
+            return outcome
+        raise Unavailable("others write to this device all the time, try again")
+
+    def _is_full(self, slot: Slot) -> bool:
+        if len(slot.told) < self._bounds.max_unwritten_steps:
+            return False
+        self._watch.reached("max_unwritten_steps")
+        return True
+
+    async def _prepare(self, slot: Slot, key: str | None) -> bool:
+        """Have rows to work on; whether they are the newest."""
+        is_newest = slot.rows is None
+        self._watch.cached(not is_newest)
+        if slot.rows is None:
+            await self._read(slot)
+        elif self._monotonic() - slot.checked_s > self._bounds.stale_s:
+            is_newest = True
+            if not await self._is_newest(slot):
+                await self._read(slot)
+        if key is not None and slot.rows is not None and key not in slot.rows.keys:
+            version, known = await self._database.key_at(slot.device, key)
+            if version == slot.version:
+                slot.checked_s = self._monotonic()
+            else:
+                await self._read(slot)
+            if known is not None and slot.rows is not None:
+                slot.rows.remember(key, known)
+            is_newest = True
+        return is_newest
+
+    async def _read(self, slot: Slot) -> None:
+        slot.rows = None
+        loaded = await self._database.load(slot.device, known=slot.known)
+        if loaded is not None:
+            revisions = {**slot.known, **loaded.revisions}
+            rows = rows_of(loaded.head, revisions, self._database.epoch(), self._limits)
+            slot.read(rows, loaded.head, self._monotonic())
+
+    async def _is_newest(self, slot: Slot) -> bool:
+        """Whether nobody has written since the rows were; if somebody has, the next step reads them again."""
+        versions = await self._database.versions((slot.device,))
+        if versions.get(slot.device) != slot.version:
+            slot.rows = None
+            return False
+        slot.checked_s = self._monotonic()
+        return True
+
+    async def _commit(self, slot: Slot, rows: DeviceRows, fresh: Fresh, now_s: float) -> bool:
+        """Write what steps have made of the rows; False when they were old, and must be read again."""
+        # Whoever attaches a phone carries it, until somebody else does.
+        attached = rows.generation > slot.generation
+        place = Place(
+            version=slot.version + 1,
+            revisions=slot.revisions + len(fresh.revisions),
+            written=self._next_name(),
+            carrier=self._name if attached else slot.carrier,
+            log_epoch=self._database.epoch(),
+            now_s=now_s,
+        )
+        write = write_of(rows, fresh, place)
+        try:
+            is_written = await self._database.commit(write)
+        except UnknownOutcome:
+            is_written = await self._was_written(write)
+        if is_written:
+            slot.written(rows, write.head, self._monotonic())
+        return is_written
+
+    async def _was_written(self, write: Write) -> bool:
+        """Whether a write whose answer was lost has come about."""
+        try:
+            found = await self._database.load(write.head.device, known=write.head.refs.split())
+        except Unavailable:
+            raise UnknownOutcome("the answer of the database was lost, try again with the same key") from None
+        return found is not None and found.head.written == write.head.written
+
+    async def _flush(self, *, older_than_s: float) -> None:
+        """Write down what was told longer ago than that."""
+        before_s = self._monotonic() - older_than_s
+        late = [s for s in self._slots.values() if s.unwritten_s is not None and s.unwritten_s <= before_s]
+        for start in range(0, len(late), _FLUSHED_AT_ONCE):
+            async with asyncio.TaskGroup() as group:
+                for slot in late[start : start + _FLUSHED_AT_ONCE]:
+                    group.create_task(self._write_down(slot))
+
+    async def _write_down(self, slot: Slot) -> None:
+        async with slot.lock:
+            if slot.unwritten_s is None:
+                return
+            try:
+                await self._run(slot, _harden, None)
+            except Unavailable:
+                # It stays told, and is tried again with the next step or the next look.
+                self._watch.failed("flush")
+
+    async def _notice_others(self) -> None:
+        live = [s.device for s in self._slots.values() if s.rows is not None and (s.rows.attached or s.rows.pending)]
+        if not live:
+            return
+        before_s = self._monotonic()
+        versions = await self._database.versions(live)
+        for device in live:
+            slot = self._slots.get(device)
+            # A slot in use checks for itself, and may have written since we asked.
+            if slot is None or slot.rows is None or slot.lock.locked() or slot.checked_s > before_s:
+                continue
+            if versions.get(device) == slot.version:
+                slot.checked_s = before_s
+            else:
+                slot.rows = None
+
+    def _slot(self, device: str) -> Slot:
+        slot = self._slots.get(device)
+        if slot is None:
+            slot = self._slots[device] = Slot(device)
+        else:
+            self._slots.move_to_end(device)
+        return slot
+
+    async def _make_room(self) -> None:
+        """Forget the devices that were used longest ago."""
+        while len(self._slots) > self._bounds.max_cached_devices:
+            self._watch.reached("max_cached_devices")
+            oldest = next((s for s in self._slots.values() if not s.lock.locked()), None)
+            if oldest is None:
+                return
+            if not oldest.is_idle:
+                await self._write_down(oldest)
+            if not oldest.is_idle:
+                return
+            if self._slots.get(oldest.device) is oldest:
+                del self._slots[oldest.device]
+
+    def _next_name(self) -> str:
+        self._writes += 1
+        return f"{self._name}-{self._writes}"
+
+
+def _harden(rows: DeviceRows, _: float) -> None:
+    rows.harden()
+    rows.touch()

@@ -1,0 +1,1 @@
+"""The steps of the schema. Each is written once and never changed afterwards."""

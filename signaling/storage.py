@@ -1,0 +1,210 @@
+"""What must survive a restart, and where it is kept: in this process, in one SQLite file, or in PostgreSQL.
+
+``app`` chooses; whatever is chosen is opened before anything else starts and closed after everything else has ended.
+Each brings its own imports along, so that a server loads only the database that it uses. Read ``Storage`` first.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from fitting.log import DeviceLog
+from fitting.log_memory import MemoryDeviceLog
+from fitting.log_over_store import StoredDeviceLog
+
+from .config import Config
+from .metrics import Metrics
+from .stores.devices import DeviceStore, MemoryDeviceStore
+
+if TYPE_CHECKING:
+    from fitting.log_sql.port import LogDatabase
+
+    from .stores.devices_sql import DeviceTable
+
+__all__ = ["MemoryStorage", "Storage", "StorageContext", "postgres_storage", "sqlite_storage"]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageContext:
+    """What every storage is made with: ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise."""
+
+    config: Config
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    metrics: Metrics
+
+
+class Storage(Protocol):
+    """The stores of one process over one place."""
+
+    @property
+    def log(self) -> DeviceLog:
+        """The device log."""
+        ...
+
+    @property
+    def devices(self) -> DeviceStore:
+        """The registered devices."""
+        ...
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nothing can be written just now."""
+        ...
+
+    async def open(self) -> None:
+        """Be ready. Raises ConfigError when what is there cannot be worked on, Unavailable when nothing is."""
+        ...
+
+    async def close(self) -> None:
+        """Write down what was only told, and let go."""
+        ...
+
+
+class MemoryStorage:
+    """Everything in this process; a restart forgets it."""
+
+    is_away = False
+
+    def __init__(self, context: StorageContext) -> None:
+        self.log: DeviceLog = MemoryDeviceLog(clock=context.clock, new_id=_new_id, limits=context.config.log_limits)
+        self.devices: DeviceStore = MemoryDeviceStore(
+            max_devices=context.config.max_devices, reached=context.metrics.reached
+        )
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to write."""
+
+
+class _Database(Protocol):
+    """What the stores of one place share."""
+
+    @property
+    def is_away(self) -> bool: ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class SqlStorage:
+    """Stores over one database. ``prepare`` makes sure of its schema, ``learn`` reads what it says of itself."""
+
+    def __init__(
+        self,
+        *,
+        prepare: Callable[[], Awaitable[None]],
+        database: _Database,
+        learn: Callable[[], Awaitable[None]],
+        log: DeviceLog,
+        devices: DeviceStore,
+    ) -> None:
+        self.log = log
+        self.devices = devices
+        self._prepare = prepare
+        self._database = database
+        self._learn = learn
+
+    @property
+    def is_away(self) -> bool:
+        """See ``Storage``."""
+        return self._database.is_away
+
+    async def open(self) -> None:
+        """See ``Storage``."""
+        await self._prepare()
+        await self._database.open()
+        await self._learn()
+
+    async def close(self) -> None:
+        """See ``Storage``."""
+        await self.log.close()
+        await self._database.close()
+
+
+def sqlite_storage(context: StorageContext, path: Path) -> Storage:
+    """One file, made or upgraded when it is opened."""
+    from fitting.log_sql.sqlite import SqliteDatabase
+    from fitting.log_sql.sqlite_log import SqliteLog
+
+    from .stores.devices_sql import SqliteDeviceTable
+
+    database = SqliteDatabase(
+        path, monotonic=context.monotonic, limits=context.config.sqlite_limits, watch=context.metrics.storage
+    )
+    tables = SqliteLog(database, clock=context.clock)
+
+    async def prepare() -> None:
+        from .schema import prepare_sqlite
+
+        await asyncio.get_running_loop().run_in_executor(None, prepare_sqlite, path)
+
+    return SqlStorage(
+        prepare=prepare,
+        database=database,
+        learn=tables.open,
+        log=_log(context, tables),
+        devices=_devices(context, SqliteDeviceTable(database)),
+    )
+
+
+def postgres_storage(context: StorageContext, url: str) -> Storage:
+    """A database that has been migrated: several processes may share it, so none of them changes its schema."""
+    from fitting.log_sql.postgres import PostgresDatabase
+    from fitting.log_sql.postgres_log import PostgresLog
+
+    from .stores.devices_postgres import PostgresDeviceTable
+
+    database = PostgresDatabase(
+        url, monotonic=context.monotonic, limits=context.config.postgres_limits, watch=context.metrics.storage
+    )
+    tables = PostgresLog(database)
+
+    async def prepare() -> None:
+        from . import schema, schema_postgres
+
+        schema.require_current(await schema_postgres.revision(url))
+
+    return SqlStorage(
+        prepare=prepare,
+        database=database,
+        learn=tables.open,
+        log=_log(context, tables),
+        devices=_devices(context, PostgresDeviceTable(database)),
+    )
+
+
+def _log(context: StorageContext, tables: "LogDatabase") -> DeviceLog:
+    from fitting.log_sql.store import SqlLogStore
+
+    store = SqlLogStore(
+        tables,
+        name=_new_id(),
+        monotonic=context.monotonic,
+        limits=context.config.log_limits,
+        bounds=context.config.store_limits,
+        watch=context.metrics.storage,
+    )
+    return StoredDeviceLog(store, _new_id)
+
+
+def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:
+    from .stores.devices_sql import SqlDeviceStore
+
+    return SqlDeviceStore(
+        table,
+        monotonic=context.monotonic,
+        max_cached=context.config.max_cached_devices,
+        stale_s=context.config.log_stale_s,
+        reached=context.metrics.reached,
+    )
+
+
+def _new_id() -> str:
+    return secrets.token_hex(12)

@@ -1,0 +1,118 @@
+"""Registered devices in SQL: ``DeviceStore`` over a table that SQLite and PostgreSQL share.
+
+Every call of the hub asks whose device it is, so records are kept in memory for a short while. This module must not
+know who may do what. Read ``SqlDeviceStore`` first.
+"""
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+from sqlalchemy import bindparam, select
+from sqlalchemy.dialects import sqlite as dialects
+from sqlalchemy.sql.elements import BindParameter
+
+from fitting.log_sql.compiled import Statement
+from fitting.log_sql.sqlite import SqliteDatabase
+
+from .devices import DeviceRecord
+from .tables import registered_device
+
+__all__ = ["DEVICE", "DeviceTable", "SqlDeviceStore", "SqliteDeviceTable"]
+
+_RECORD = msgspec.msgpack.Decoder(DeviceRecord)
+# Mappings that nobody may change are packed as what they are.
+_PACKED = msgspec.msgpack.Encoder(enc_hook=dict)
+_DIALECT = dialects.dialect(paramstyle="named")
+DEVICE: Final[BindParameter[str]] = bindparam("of_device")
+_ADD = Statement.of(dialects.insert(registered_device).on_conflict_do_nothing(), _DIALECT)
+_GET = Statement.of(select(registered_device.c.record).where(registered_device.c.device == DEVICE), _DIALECT)
+
+
+class DeviceTable(Protocol):
+    """The table in one database. Every call raises Unavailable when that is away."""
+
+    async def add(self, device: str, clinic: str, patient: str, record: bytes) -> bool:
+        """Add a row; False when the device has one, and nothing changes."""
+        ...
+
+    async def get(self, device: str) -> bytes | None:
+        """The record of a device, None when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    record: DeviceRecord
+    at_s: float
+
+
+class SqlDeviceStore:
+    """``DeviceStore`` over a table.
+
+    ``max_cached``: records in memory. ``stale_s``: how old they may be there. ``monotonic`` gives seconds that only
+    rise. ``reached`` is told when records have to be forgotten.
+    """
+
+    def __init__(
+        self,
+        table: DeviceTable,
+        *,
+        monotonic: Callable[[], float],
+        max_cached: int,
+        stale_s: float,
+        reached: Callable[[str], None],
+    ) -> None:
+        self._table = table
+        self._monotonic = monotonic
+        self._max_cached = max_cached
+        self._stale_s = stale_s
+        self._reached = reached
+        self._read: OrderedDict[str, _Read] = OrderedDict()
+
+    async def register(self, record: DeviceRecord) -> bool:
+        """See ``DeviceStore``. Raises Unavailable."""
+        packed = _PACKED.encode(record)
+        return await self._table.add(record.device, record.clinic, record.patient, packed)
+
+    async def get(self, device: str) -> DeviceRecord | None:
+        """See ``DeviceStore``. Raises Unavailable."""
+        now_s = self._monotonic()
+        read = self._read.get(device)
+        if read is not None and now_s - read.at_s <= self._stale_s:
+            return read.record
+        packed = await self._table.get(device)
+        if packed is None:
+            self._read.pop(device, None)
+            return None
+        record = _RECORD.decode(packed)
+        self._read[device] = _Read(record, now_s)
+        self._read.move_to_end(device)
+        if len(self._read) > self._max_cached:
+            self._reached("max_cached_devices")
+            self._read.popitem(last=False)
+        return record
+
+
+class SqliteDeviceTable:
+    """``DeviceTable`` in SQLite."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def add(self, device: str, clinic: str, patient: str, record: bytes) -> bool:
+        values = _ADD.named({"device": device, "clinic": clinic, "patient": patient, "record": record})
+
+        def work(connection: sqlite3.Connection) -> bool:
+            return connection.execute(_ADD.text, values).rowcount == 1
+
+        return await self._database.write(work, is_new_work=True)
+
+    async def get(self, device: str) -> bytes | None:
+        row = await self._database.read(
+            lambda connection: connection.execute(_GET.text, _GET.named({"of_device": device})).fetchone()
+        )
+        return None if row is None else bytes(row[0])

@@ -1,0 +1,55 @@
+"""The contract suite of ``signaling.stores.devices.DeviceStore``: an implementation is a subclass with one fixture."""
+
+import asyncio
+from dataclasses import replace
+
+from fitting.audiogram import STANDARD_AUDIOGRAMS
+from protocol.contract.devices import RegisteredAid
+from signaling.stores.devices import DeviceRecord, DeviceStore
+
+__all__ = ["RECORD", "DeviceStoreContract"]
+
+RECORD = DeviceRecord(
+    device="d1",
+    clinic="c1",
+    patient="pat",
+    assignments=frozenset({"ann", "abe"}),
+    aids={"right": RegisteredAid(serial="R-1", model="ref10", firmware="1.0")},
+    audiogram=STANDARD_AUDIOGRAMS["N3"],
+)
+
+
+class DeviceStoreContract:
+    async def test_a_registered_device_is_found_as_it_was_given(self, store: DeviceStore) -> None:
+        assert await store.register(RECORD)
+        assert await store.get("d1") == RECORD
+        assert await store.get("d1") == RECORD
+
+    async def test_an_unknown_device_is_nothing(self, store: DeviceStore) -> None:
+        assert await store.get("d1") is None
+        await store.register(RECORD)
+        assert await store.get("d2") is None
+        assert await store.get("") is None
+
+    async def test_an_id_is_taken_once_and_what_was_there_stays(self, store: DeviceStore) -> None:
+        await store.register(RECORD)
+        assert not await store.register(replace(RECORD, clinic="c2", patient="other"))
+        assert await store.get("d1") == RECORD
+
+    async def test_of_two_that_register_one_id_at_once_one_does(self, store: DeviceStore) -> None:
+        rivals = [replace(RECORD, patient=patient) for patient in ("pat", "pia")]
+        outcomes = await asyncio.gather(*(store.register(rival) for rival in rivals))
+        assert sorted(outcomes) == [False, True]
+        assert await store.get("d1") == rivals[outcomes.index(True)]
+
+    async def test_a_device_that_was_looked_for_before_it_was_there_is_found_afterwards(
+        self, store: DeviceStore
+    ) -> None:
+        assert await store.get("d1") is None
+        await store.register(RECORD)
+        assert await store.get("d1") == RECORD
+
+    async def test_what_is_optional_may_be_missing(self, store: DeviceStore) -> None:
+        bare = DeviceRecord("d2", "c1", "pat", frozenset(), {})
+        assert await store.register(bare)
+        assert await store.get("d2") == bare

@@ -1,0 +1,76 @@
+"""Every store of registered devices keeps the contract: in memory, in SQLite, in PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fitting.log_sql.postgres import PostgresDatabase
+from fitting.log_sql.sqlite import SqliteDatabase
+from protocol.errors import Overloaded
+from signaling.stores.devices import DeviceStore, MemoryDeviceStore
+from signaling.stores.devices_postgres import PostgresDeviceTable
+from signaling.stores.devices_sql import DeviceTable, SqlDeviceStore, SqliteDeviceTable
+from tests.contracts.device_log_bench import Clock
+from tests.contracts.device_store import RECORD, DeviceStoreContract
+from tests.databases import new_postgres, new_sqlite
+from tests.postgres import PostgresServer
+
+BOUNDS: list[str] = []
+
+
+def over(table: DeviceTable, clock: Clock | None = None, max_cached: int = 10) -> SqlDeviceStore:
+    return SqlDeviceStore(table, monotonic=clock or Clock(), max_cached=max_cached, stale_s=0.25, reached=BOUNDS.append)
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[DeviceTable]:
+    database = SqliteDatabase(new_sqlite(tmp_path), monotonic=Clock())
+    await database.open()
+    yield SqliteDeviceTable(database)
+    await database.close()
+
+
+class TestMemoryDeviceStore(DeviceStoreContract):
+    @pytest.fixture
+    def store(self) -> DeviceStore:
+        return MemoryDeviceStore(max_devices=2, reached=BOUNDS.append)
+
+    async def test_only_so_many_devices_are_held(self, store: DeviceStore) -> None:
+        for device in ("d1", "d2"):
+            await store.register(replace(RECORD, device=device))
+        with pytest.raises(Overloaded):
+            await store.register(replace(RECORD, device="d3"))
+        assert "max_devices" in BOUNDS
+
+
+class TestSqliteDeviceStore(DeviceStoreContract):
+    @pytest.fixture
+    def store(self, sqlite: DeviceTable) -> DeviceStore:
+        return over(sqlite)
+
+    async def test_what_another_process_changes_is_seen_after_a_while(self, sqlite: DeviceTable) -> None:
+        clock = Clock()
+        here = over(sqlite, clock)
+        assert await here.get("d1") is None
+        assert await over(sqlite).register(RECORD)
+        assert await here.get("d1") == RECORD
+
+    async def test_only_so_many_records_are_kept_and_the_rest_is_read_again(self, sqlite: DeviceTable) -> None:
+        store = over(sqlite, max_cached=2)
+        devices = [f"d{number}" for number in range(4)]
+        for device in devices:
+            await store.register(replace(RECORD, device=device))
+            await store.get(device)
+        assert BOUNDS.count("max_cached_devices") == 2
+        assert [record and record.device for record in [await store.get(device) for device in devices]] == devices
+
+
+class TestPostgresDeviceStore(DeviceStoreContract):
+    @pytest.fixture
+    async def store(self, postgres: PostgresServer) -> AsyncIterator[DeviceStore]:
+        database = PostgresDatabase(await new_postgres(postgres), monotonic=Clock())
+        await database.open()
+        yield over(PostgresDeviceTable(database))
+        await database.close()
