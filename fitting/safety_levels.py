@@ -151,7 +151,8 @@ def k6(change: Change) -> tuple[Finding, ...]:
     """Gain stays 3 dB under the maximum stable gain that was measured at this ear.
 
     Where none was measured, Standard mode raises no gain above what was active last. What a candidate itself
-    calls stable can only lower the limit: a measurement comes from the file, or from what the aid holds.
+    calls stable can only lower the limit: a measurement comes from the file, or from what the aid holds, and there
+    it comes in a live session only.
     """
     findings: list[Finding] = []
     for part in parts(change):
@@ -161,6 +162,7 @@ def k6(change: Change) -> tuple[Finding, ...]:
         findings += gathered(_too_near(change, part, stable))
         if change.mode == "standard" and not change.context.restores_active:
             findings += gathered(_above_active(change, part, measured))
+            findings += _not_measured(part, measured, claimed)
     return tuple(findings)
 
 
@@ -200,3 +202,13 @@ def _above_active(change: Change, part: Part, measured: PerBand) -> Iterator[Fin
             text = f"gain may not rise without a feedback measurement, asked for {decibel(over.excess)} dB more"
             source = "last active gain"
             yield part.finding("K6", text, source, band=band, value=over.excess, limit=0, refused=over.refused)
+
+
+def _not_measured(part: Part, measured: PerBand, claimed: PerBand) -> Iterator[Finding]:
+    """A package cannot bring a measurement along that the next package would rely on."""
+    held = _per_band(UNSET if part.old is None else part.old.max_stable_gain_ddb, len(part.bands_hz))
+    for band, (known, now, before) in enumerate(zip(measured, claimed, held, strict=True)):
+        if now is not None and now != before and (known is None or now > known):
+            text = f"a package cannot measure, {decibel(now)} dB is said to be stable"
+            limit = UNSET if known is None else known
+            yield part.finding("K6", text, "feedback measurement", band=band, value=now, limit=limit)

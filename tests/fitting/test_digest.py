@@ -56,6 +56,15 @@ def test_the_digest_of_an_ear_is_over_these_bytes_for_ever() -> None:
     assert pinned == "sha256:6962729557c922fd61084f8f277f07c06291ed4c28fb49311bdb96247614ee1d"
 
 
+def test_a_field_that_is_absent_is_in_no_digest_and_one_that_is_there_is() -> None:
+    program = msgspec.structs.replace(IMAGE.slots[0].program, max_stable_gain_ddb=(400, 410))
+    measured = msgspec.structs.replace(IMAGE, slots=(msgspec.structs.replace(IMAGE.slots[0], program=program),))
+    whole = IMAGE_BYTES.replace(b'"mic":"omni"', b'"maxStableGainDdb":[400,410],"mic":"omni"')
+    assert canonical(msgspec.to_builtins(measured)) == whole
+    assert ear_digest(measured) != ear_digest(IMAGE)
+    assert msgspec.json.decode(whole, type=EarImage) == measured
+
+
 def test_the_digest_of_a_pair_follows_from_the_digests_of_its_ears() -> None:
     whole = content()
     digests = content_digests(whole)

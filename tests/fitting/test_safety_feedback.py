@@ -8,8 +8,8 @@ import pytest
 from fitting.budgets import Budgets, levels_of
 from fitting.limits import ClinicLimits
 from fitting.safety import Change, k6
-from protocol.contract.fitting import EarProgram
-from tests.fitting.changes import change, named, only
+from protocol.contract.fitting import EarProgram, Program
+from tests.fitting.changes import change, change_of, named, only
 from tests.fitting.contents import content, flat, with_band
 
 
@@ -100,3 +100,31 @@ def test_a_clinics_feedback_margin_is_wider() -> None:
     assert k6(change(with_band(flat(), 3, g50_ddb=220), flat(), **wide)) == ()
     finding = only(k6(change(with_band(flat(), 3, g50_ddb=230), flat(), **wide)))
     assert (finding.limit, finding.source) == (220, "clinic policy")
+
+
+def test_a_package_cannot_bring_its_own_measurement_for_the_next_one() -> None:
+    refused = k6(change(stable(400), flat(), mode="standard"))
+    assert [named(f) for f in refused] == [("K6", "right", band, 400, msgspec.UNSET) for band in range(10)]
+    assert refused[0].message == (
+        "K6: right 250 Hz a package cannot measure, 40.0 dB is said to be stable (feedback measurement)"
+    )
+    assert k6(change(stable(400), flat(), mode="advanced")) == ()
+    on_file: dict[str, Any] = {"mode": "standard", "max_stable_gain_ddb": {(1, "right"): (400,) * 10}}
+    assert k6(change(stable(400), flat(), **on_file)) == ()
+    assert [(f.value, f.limit) for f in k6(change(stable(410), flat(), **on_file))] == [(410, 400)] * 10
+    assert k6(change(stable(390), flat(), **on_file)) == ()
+    # What the aid holds may stay, and what was active before may come back with its own.
+    assert k6(change(stable(450), stable(450), **on_file)) == ()
+    assert k6(change(stable(400), flat(), mode="standard", restores_active=True)) == ()
+    assert len(k6(change(stable(400), mode="standard", origin="first_fit"))) == 20
+
+
+def test_each_slot_has_its_own_measurement() -> None:
+    held = content(right=flat())
+    music = Program(slot=2, name="Music", right=flat())
+    two = msgspec.structs.replace(held, programs=(*held.programs, music))
+    louder = msgspec.structs.replace(music, right=with_band(flat(), 3, g50_ddb=230))
+    candidate = msgspec.structs.replace(two, programs=(*held.programs, louder))
+    for slot, rules in ((1, set()), (2, {2})):
+        known = {(slot, "right"): (250,) * 10}
+        assert {f.slot for f in k6(change_of(candidate, two, max_stable_gain_ddb=known))} == rules

@@ -122,13 +122,14 @@ def test_only_the_ear_that_cannot_be_written_is_named() -> None:
 
 
 def test_what_was_measured_with_other_bands_is_refused_not_guessed() -> None:
-    six: tuple[int | None, ...] = (900,) * 6
-    loud = check(flat(), flat(), loudness_ddb={"right": six})
-    stable = check(flat(), flat(), max_stable_gain_ddb={(1, "right"): six})
-    for report in (loud, stable):
-        assert only(report.refusals).message == (
-            "K1: what was measured at the right ear has 6 bands, not 10 (contract)"
-        )
+    for bands in (6, 12):
+        other: tuple[int | None, ...] = (900,) * bands
+        loud = check(flat(), flat(), loudness_ddb={"right": other})
+        stable = check(flat(), flat(), max_stable_gain_ddb={(1, "right"): other})
+        for report in (loud, stable):
+            assert only(report.refusals).message == (
+                f"K1: what was measured at the right ear has {bands} bands, not 10 (contract)"
+            )
     assert check(flat(), flat(), loudness_ddb={"left": (None,) * 10}).accepted
 
 
@@ -144,7 +145,7 @@ def test_a_stable_gain_is_one_that_an_aid_could_have(value: int, limit: int) -> 
     assert "maxStableGainDdb" in finding.message
     wrong_length = only(k1(change(claiming((400,) * 9))))
     assert "maxStableGainDdb must have 10 values" in wrong_length.message
-    for garbage in (True, 1.5, math.nan, "400", 10**30):
+    for garbage in (True, 1.5, math.nan, "400", 10**30, 5_000):
         finding = only(k1(change(claiming((garbage,) * 10))))
         assert (finding.ear, finding.band, finding.limit) == ("right", 0, msgspec.UNSET)
 
@@ -153,3 +154,11 @@ def test_a_level_that_is_on_the_range_of_another_path_is_judged_by_its_own() -> 
     finding = only(check(with_band(flat(), 7, mpo_ddb=99_990), flat()).refusals)
     assert named(finding) == ("K1", "right", 7, 99_990, 1_240)
     assert finding.source == "capability sheet ref10"
+
+
+def test_steps_are_counted_from_the_least_that_the_aid_has() -> None:
+    odd = replace(REF10, gain_min_ddb=-5, mpo_min_ddb=803)
+    on_step = flat(g50_ddb=205, g65_ddb=155, g80_ddb=105, mpo_ddb=1_003)
+    assert k1(change(on_step, sheet=odd)) == ()
+    assert named(only(k1(change(with_band(on_step, 2, g65_ddb=150), sheet=odd)))) == ("K1", "right", 2, 150, 10)
+    assert named(only(k1(change(with_band(on_step, 2, mpo_ddb=1_000), sheet=odd)))) == ("K1", "right", 2, 1_000, 10)

@@ -63,6 +63,12 @@ def test_an_output_that_stands_still_has_a_ratio_without_end() -> None:
     assert finding.value is msgspec.UNSET
 
 
+def test_a_ratio_without_end_is_the_worst_of_all() -> None:
+    steep = with_band(with_band(flat(), 3, g50_ddb=280), 7, g50_ddb=300)
+    warning = only(k4(change(steep, steep)))
+    assert (warning.band, warning.value, warning.severity) == (7, msgspec.UNSET, "warn")
+
+
 def test_a_limiter_is_not_a_ratio() -> None:
     # Output 100 dB SPL at every level, 1 dB under the MPO: the limiter is at work.
     limited = flat(g50_ddb=500, g65_ddb=350, g80_ddb=200, mpo_ddb=1_010)

@@ -166,6 +166,15 @@ def test_a_budget_that_is_overdrawn_already_is_a_warning_until_more_rises() -> N
     assert [(f.severity, f.band) for f in findings] == [("refuse", 0), ("warn", 1), ("warn", 0)]
 
 
+def test_a_gain_that_rises_is_refused_beside_another_that_is_further_over_and_falls() -> None:
+    now = with_band(flat(), 3, g50_ddb=400, g65_ddb=270)
+    new = with_band(flat(), 3, g50_ddb=390, g65_ddb=280)
+    finding = only(k8(change(new, now, budgets=counted(window=now))))
+    assert (named(finding), finding.severity) == (("K8", "right", 3, 130, 120), "refuse")
+    alike = only(k8(change(with_band(now, 3, g80_ddb=230), now, budgets=counted(window=now))))
+    assert (alike.value, alike.severity) == (130, "refuse")
+
+
 @pytest.mark.parametrize("missing", ["session_base", "lowest_10s", "lowest_active_7d"])
 def test_what_is_not_known_lets_nothing_rise(missing: str) -> None:
     known = replace(counted(), **{missing: None})
