@@ -106,7 +106,7 @@ class Phone:
         self._vain_attaches += 1
         try:
             await self._hub.invoke("Hello", Hello(contract=CONTRACT_VERSION, app="auricle-phone"), result=HelloAnswer)
-            claim = self.runner.attach_claim()
+            claim = await self.runner.attach_claim()
             answer = await self._hub.ask("AttachDevice", claim, answer=AttachAnswer)
         except (ConnectionError, TimeoutError):
             _LOG.info("the link died while attaching; the next one attaches again")

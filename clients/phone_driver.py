@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from msgspec import UNSET
 
+from clients.device_driver import AidError, AidPair, AidRebooted, AidRefused, DeviceDriver, LinkUnavailable
 from clients.ear_work import (
     OPERATIONS,
     EarEvent,
@@ -23,10 +24,6 @@ from clients.ear_work import (
 )
 from clients.journal import EarPlan, Journal, JournalEntry, JournalRecord
 from clients.phone_core import AidFacts, Place, ears_of, examine, place, refusal_report, report_on, slots_of
-from clients.virtual_aid.aid import VirtualAid
-from clients.virtual_aid.faults import AidError, AidRebooted, AidRefused, LinkUnavailable
-from clients.virtual_aid.pair import VirtualPair
-from fitting.capability import SHEETS
 from fitting.digest import ear_digest
 from protocol.contract.base import Ear
 from protocol.contract.devices import (
@@ -82,7 +79,7 @@ class OfferRunner:
 
     def __init__(
         self,
-        pair: VirtualPair,
+        pair: AidPair,
         journal: Journal,
         *,
         device: str,
@@ -97,11 +94,11 @@ class OfferRunner:
         """What the journal holds now."""
         return self._record
 
-    def attach_claim(self) -> AttachDevice:
+    async def attach_claim(self) -> AttachDevice:
         """What to say hello with: where the phone stands, and a read-back of every aid that can be reached."""
+        aids = [self._pair.aid(ear) for ear in self._pair.ears]
+        images = {aid.ear: await _read_back(aid) for aid in aids if aid.connected}
         entry = self._record.in_flight
-        aids = (self._pair.aid(ear) for ear in self._pair.ears)
-        images = {aid.ear: _read_back(aid) for aid in aids if aid.connected}
         return AttachDevice(
             device=self._device,
             epoch=self._record.epoch,
@@ -150,7 +147,8 @@ class OfferRunner:
                 await self._start(offer, uplink)
 
     async def _start(self, offer: Offer, uplink: _Uplink) -> None:
-        facts = {ear: await self._facts(self._pair.aid(ear)) for ear in ears_of(offer) if self._pair.get(ear)}
+        worn = set(self._pair.ears)
+        facts = {ear: await self._facts(self._pair.aid(ear)) for ear in ears_of(offer) if ear in worn}
         examined = examine(offer, self._record, facts)
         if examined.refusals:
             entry = JournalEntry(offer, ())
@@ -210,10 +208,10 @@ class OfferRunner:
             state, code = end
             await self._tell(plan.ear, state, uplink, code=code, held=held)
 
-    async def _read(self, aid: VirtualAid) -> Images | None:
-        return _read_back(aid) if await self._reach(aid) else None
+    async def _read(self, aid: DeviceDriver) -> Images | None:
+        return await _read_back(aid) if await self._reach(aid) else None
 
-    async def _write(self, aid: VirtualAid, operation: Operation, plan: EarPlan) -> EarEvent:
+    async def _write(self, aid: DeviceDriver, operation: Operation, plan: EarPlan) -> EarEvent:
         try:
             if operation is Operation.RESTORE:
                 await aid.restore(plan.before)
@@ -228,7 +226,7 @@ class OfferRunner:
             return EarEvent.LOST
         return EarEvent.WRITTEN
 
-    async def _reach(self, aid: VirtualAid) -> bool:
+    async def _reach(self, aid: DeviceDriver) -> bool:
         for _ in range(self._limits.connect_tries):
             if aid.connected:
                 break
@@ -236,15 +234,15 @@ class OfferRunner:
                 await aid.connect()
         return aid.connected
 
-    async def _facts(self, aid: VirtualAid) -> AidFacts | None:
+    async def _facts(self, aid: DeviceDriver) -> AidFacts | None:
         if not await self._reach(aid):
             return None
-        identity = aid.identify()
+        identity = await aid.identify()
         return AidFacts(
             serial=identity.serial,
             firmware=identity.firmware,
-            sheet=SHEETS.get(identity.model),
-            ram=aid.read_image("ram"),
+            sheet=await aid.capabilities(),
+            ram=await aid.read("ram"),
         )
 
     async def _tell(
@@ -284,14 +282,14 @@ def _meaning(held: Images | None, plan: EarPlan) -> EarEvent:
     return read_event(held.ram, before=plan.before_digest, target=plan.target_digest)
 
 
-def _read_back(aid: VirtualAid) -> Images:
+async def _read_back(aid: DeviceDriver) -> Images:
     """Read both memories. The digests are computed here, from what was read: an aid's word is no proof."""
-    identity, image = aid.identify(), aid.read_image("ram")
+    identity, image = await aid.identify(), await aid.read("ram")
     return Images(
         serial=identity.serial,
         firmware=identity.firmware,
         ram=ear_digest(image),
-        nvm=ear_digest(aid.read_image("nvm")),
+        nvm=ear_digest(await aid.read("nvm")),
         image=image,
         battery=identity.battery_percent,
     )

@@ -1,23 +1,8 @@
-"""What can go wrong with an aid, as switches and as errors with the codes that a phone reports.
-
-Must not know what a phone makes of a fault. Read ``Faults`` first.
-"""
+"""What can go wrong with a virtual aid, as switches. Must not know what a phone makes of a fault."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from protocol.errors import AuricleError
-
-__all__ = [
-    "AidError",
-    "AidRebooted",
-    "AidRefused",
-    "BatteryLow",
-    "CommitFailed",
-    "Faults",
-    "LinkLost",
-    "LinkUnavailable",
-]
+__all__ = ["Faults"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,54 +15,19 @@ class Faults:
 
     drop_link_after_chunk: int | None = None
     reboot_after_chunk: int | None = None
+    drop_link_in_commit: int | None = None
+    """The link goes after that chunk of a copy to NVM: before the 8th it is lost, at the 8th it is made."""
     corrupt_digest: int = 0
     """How many of the next writes leave one value wrong, so that the digest read back differs."""
+    lie_readback: int = 0
+    """How many of the next readings of RAM tell one value wrong, whatever RAM holds."""
     refuse_connects: int = 0
     """How many of the next attempts to connect fail: the aid is out of range."""
-    nvm_verify_fails: bool = False
+    nvm_failures: int = 0
+    """How many of the next copies to NVM do not verify, and leave NVM as it was."""
+    busy: bool = False
+    """In a call, streaming or charging."""
     wrong_serial: bool = False
     battery_percent: int = 80
     time_scale: float = 1.0
     slow_link: float = 1.0
-
-
-class AidError(AuricleError):
-    """An operation on an aid failed; ``code`` is what the phone reports."""
-
-    code: ClassVar[str] = "E_TIMEOUT"
-
-
-class LinkUnavailable(AidError):
-    """There is no link to the aid: not one byte of this operation has reached it."""
-
-    code = "E_BLE_BEFORE"
-
-
-class LinkLost(AidError):
-    """The link ended within a write: nobody knows what the aid holds until it is read back."""
-
-    code = "E_BLE_DURING"
-
-
-class AidRebooted(AidError):
-    """The aid restarted: its RAM is a copy of its NVM again."""
-
-    code = "E_REBOOT"
-
-
-class CommitFailed(AidError):
-    """NVM did not read back as written; it holds what it held before."""
-
-    code = "E_NVM"
-
-
-class BatteryLow(AidError):
-    """Too little charge for a commit."""
-
-    code = "E_BATTERY"
-
-
-class AidRefused(AidError):
-    """The values are outside what this aid can do; nothing was written."""
-
-    code = "E_CAPABILITY"

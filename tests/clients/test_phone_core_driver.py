@@ -97,7 +97,7 @@ async def test_an_aid_that_stays_away_is_indeterminate_until_it_is_back() -> Non
     await runner.run_offer(offer, server.report)
     assert told(server.reports)[:3] == ["received", "right writing", "right indeterminate E_BLE_DURING"]
     assert told(server.reports)[3:] == ["left writing", "left confirmed"]
-    assert runner.attach_claim().right is UNSET
+    assert (await runner.attach_claim()).right is UNSET
     # Nothing else is begun in between.
     other = struct_replace(make_offer(make_pair(), seq=2), after=1)
     pair.aid("right").faults = replace(pair.aid("right").faults, refuse_connects=4)
@@ -227,7 +227,7 @@ async def test_deliveries_follow_one_another_once_they_are_settled() -> None:
         await runner.run_offer(make_offer(pair, seq=seq, gain_ddb=100 + 10 * seq), server.report)
         runner.settled(Settled(device=DEVICE, epoch=EPOCH, seq=seq))
     assert [report.seq for report in server.reports] == [seq for seq in range(1, 5) for _ in HAPPY]
-    assert runner.attach_claim().last_terminal == 4
+    assert (await runner.attach_claim()).last_terminal == 4
     assert pair.aid("left").writes_completed == 4
 
 
@@ -257,14 +257,15 @@ async def test_settled_of_another_device_is_not_ours() -> None:
 
 async def test_the_claim_holds_a_read_back_of_each_aid_and_where_the_phone_stands() -> None:
     pair = make_pair()
-    fresh = OfferRunner(pair, MemoryJournal(), device=DEVICE).attach_claim()
+    fresh = await OfferRunner(pair, MemoryJournal(), device=DEVICE).attach_claim()
     assert (fresh.epoch, fresh.last_terminal, fresh.fence_max, fresh.in_flight) == ("", 0, 0, UNSET)
     assert fresh.right is not UNSET
     assert fresh.right.serial == "R-1"
     assert fresh.right.image == factory_image("right", BANDS_HZ)
     assert fresh.right.ram == fresh.right.nvm == digests(pair)["right"]
     assert fresh.left is not UNSET
-    assert OfferRunner(make_pair(("left",)), MemoryJournal(), device=DEVICE).attach_claim().right is UNSET
+    one_ear = await OfferRunner(make_pair(("left",)), MemoryJournal(), device=DEVICE).attach_claim()
+    assert one_ear.right is UNSET
 
 
 async def test_only_so_many_answers_are_kept() -> None:

@@ -115,7 +115,7 @@ async def test_a_phone_that_dies_at_any_byte_leaves_no_mixture(recovers: bool) -
         with pytest.raises(Killed):
             await make_runner(pair, journal).run_offer(offer, server.report)
         reborn = make_runner(pair, journal)
-        claim = reborn.attach_claim()
+        claim = await reborn.attach_claim()
         assert claim.in_flight is not UNSET
         assert claim.in_flight.phase == ("writing:right" if dies_at < CHUNKS else "writing:left")
         if recovers:

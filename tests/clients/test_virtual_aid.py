@@ -1,26 +1,32 @@
 """The virtual aid's memories, link and faults; its sound follows RAM."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace as struct_replace
 
-from clients.meter import measure_gain_db
-from clients.virtual_aid.aid import VirtualAid
-from clients.virtual_aid.faults import (
+from clients.device_driver import (
+    AidBusy,
     AidError,
     AidRebooted,
     AidRefused,
     BatteryLow,
     CommitFailed,
-    Faults,
     LinkLost,
     LinkUnavailable,
+    VendorData,
 )
+from clients.meter import measure_gain_db
+from clients.virtual_aid.aid import VENDOR_FORMAT, AidChange, VendorSlots, VirtualAid
+from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.memory import CHUNKS, after_chunk, factory_image, with_slots
 from clients.virtual_aid.pair import VirtualPair
 from fitting.digest import ear_digest
-from tests.clients.offers import BANDS_HZ, make_aid, make_pair, slot_with
+from tests.clients.offers import BANDS_HZ, at_once, make_aid, make_pair, slot_with
 
 
 def gain_at_1_khz(aid: VirtualAid) -> float:
@@ -97,7 +103,8 @@ async def test_a_write_takes_the_time_of_the_sheet_in_eight_parts() -> None:
     await aid.restore(factory_image("right", BANDS_HZ))
     assert sum(waits[CHUNKS:]) == pytest.approx(2.0)
     await aid.commit()
-    assert waits[-1] == pytest.approx(0.75)
+    assert len(waits) == 3 * CHUNKS
+    assert sum(waits[2 * CHUNKS :]) == pytest.approx(0.75)
 
 
 async def test_the_middle_of_a_write_is_a_mixture_that_can_be_heard() -> None:
@@ -161,11 +168,11 @@ async def test_a_corrupt_write_reads_back_with_another_digest_once() -> None:
 
 
 async def test_a_commit_that_fails_leaves_nvm_as_it_was() -> None:
-    aid = make_aid("right", faults=Faults(nvm_verify_fails=True))
+    aid = make_aid("right", faults=Faults(nvm_failures=1))
     await aid.write_trial((slot_with(300),))
     with pytest.raises(CommitFailed):
         await aid.commit()
-    aid.faults = replace(aid.faults, nvm_verify_fails=False, battery_percent=19)
+    aid.faults = replace(aid.faults, battery_percent=19)
     with pytest.raises(BatteryLow):
         await aid.commit()
     assert aid.read_image("nvm") == factory_image("right", BANDS_HZ)
@@ -179,12 +186,12 @@ async def test_an_aid_out_of_range_can_be_reached_later() -> None:
         with pytest.raises(LinkUnavailable):
             await operation
     await aid.connect()
-    assert aid.identify().battery_percent == 80
+    assert (await aid.identify()).battery_percent == 80
 
 
-def test_a_wrong_serial_is_told_by_the_aid_itself() -> None:
-    assert make_aid("right").identify().serial == "R-1"
-    assert make_aid("right", faults=Faults(wrong_serial=True)).identify().serial != "R-1"
+async def test_a_wrong_serial_is_told_by_the_aid_itself() -> None:
+    assert (await make_aid("right").identify()).serial == "R-1"
+    assert (await make_aid("right", faults=Faults(wrong_serial=True)).identify()).serial != "R-1"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +222,88 @@ async def test_values_outside_the_capability_sheet_are_refused_and_nothing_is_wr
 def test_an_image_of_the_other_ear_is_refused() -> None:
     with pytest.raises(AidRefused, match="left ear"):
         make_aid("right", image=factory_image("left", BANDS_HZ))
+
+
+async def test_an_aid_that_is_busy_takes_nothing_and_keeps_what_it_had() -> None:
+    aid = make_aid("right", faults=Faults(busy=True))
+    before = aid.read_image("ram")
+    for operation in (aid.write_trial((slot_with(100),)), aid.restore(before), aid.commit()):
+        with pytest.raises(AidBusy):
+            await operation
+    assert aid.read_image("ram") == before
+    assert (await aid.identify()).busy
+
+
+async def test_a_read_back_that_lies_leaves_the_memory_alone() -> None:
+    aid = make_aid("right", faults=Faults(lie_readback=1))
+    truth = aid.read_image("ram")
+    assert await aid.read("ram") != truth
+    assert await aid.read("ram") == truth == aid.read_image("ram")
+
+
+@pytest.mark.parametrize(("chunk", "commits"), [(1, 0), (CHUNKS - 1, 0), (CHUNKS, 1)])
+async def test_a_link_lost_in_a_commit_leaves_nvm_old_or_new_and_never_a_mixture(chunk: int, commits: int) -> None:
+    aid = make_aid("right", faults=Faults(drop_link_in_commit=chunk))
+    await aid.write_trial((slot_with(100),))
+    with pytest.raises(LinkLost):
+        await aid.commit()
+    await aid.connect()
+    wanted = aid.read_image("ram") if commits else factory_image("right", BANDS_HZ)
+    assert aid.read_image("nvm") == wanted
+    assert aid.commits_completed == commits
+
+
+async def test_what_happens_to_an_aid_is_news_of_it() -> None:
+    aid = make_aid("right")
+    happenings: list[Callable[[], None]] = [
+        lambda: aid.select_slot(1),
+        lambda: aid.turn_volume(-50),
+        aid.reboot,
+        lambda: setattr(aid, "faults", Faults(busy=True)),
+    ]
+    for happens in happenings:
+        waiting = asyncio.ensure_future(aid.changed())
+        await asyncio.wait({waiting}, timeout=0)
+        assert not waiting.done()
+        happens()
+        await asyncio.wait_for(waiting, timeout=1)
+    assert aid.boots == 1
+
+
+def test_volume_and_mute_are_heard_and_change_no_memory() -> None:
+    aid = make_aid("right")
+    before = aid.read_digest("ram")
+    aid.turn_volume(60)
+    assert gain_at_1_khz(aid) == pytest.approx(6, abs=0.05)
+    aid.turn_volume(0, muted=True)
+    assert not np.any(aid.process(np.ones(4_800)))
+    with pytest.raises(AidRefused, match="volume"):
+        aid.turn_volume(70)
+    assert aid.read_digest("ram") == before
+
+
+async def test_a_vendor_payload_is_what_is_written() -> None:
+    payload = msgspec.json.encode(VendorSlots(right=(slot_with(120),)))
+    aid = make_aid("right")
+    await aid.write_trial((slot_with(100),), VendorData(VENDOR_FORMAT, payload))
+    assert aid.read_image("ram").slots == (slot_with(120),)
+    for bad in (VendorData("another/1", payload), VendorData(VENDOR_FORMAT, b"{")):
+        with pytest.raises(AidRefused):
+            await aid.write_trial((slot_with(130),), bad)
+    assert aid.read_image("ram").slots == (slot_with(120),)
+
+
+async def test_every_change_of_a_memory_is_told_when_it_has_happened() -> None:
+    told: list[AidChange] = []
+    aid = VirtualAid("right", "R-1", sleep=at_once, on_change=told.append)
+    before = aid.read_image("ram")
+    await aid.write_trial((slot_with(100),))
+    await aid.commit()
+    await aid.restore(before)
+    aid.reboot()
+    chunks = ["chunk"] * CHUNKS
+    assert [change.what for change in told] == [*chunks, "written", "committed", *chunks, "restored", "rebooted"]
+    assert told[CHUNKS].image == told[-1].image == aid._ram
 
 
 def test_every_fault_has_a_code_of_its_own() -> None:

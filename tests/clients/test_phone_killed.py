@@ -1,0 +1,93 @@
+"""Real phone processes, killed by SIGKILL, on a real journal and aids that play on."""
+
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clients.file_journal import FileJournal
+from clients.virtual_aid.pair import VirtualPair
+from protocol.contract.base import EARS, Ear
+from protocol.contract.devices import Offer
+from tests.clients.killed_phone import Ended, Nursery, Run, kept_pair, nursery, reports_in, touches_in
+from tests.clients.offers import again, make_offer, told
+from tests.clients.phone_bench import HAPPY, Server, digests, expected
+
+KILLED = Ended(signal.SIGKILL, -signal.SIGKILL)
+LIVED = Ended(0, 0)
+# Saves: the attach answer, received, and per ear writing and its end; the end of the delivery.
+POINTS = [f"{point}:{number}" for point in ("save", "saved") for number in range(7)]
+POINTS += [f"{point}:{number}" for point in ("report", "reported") for number in range(len(HAPPY))]
+POINTS += [f"chunk:{number}" for number in range(16)] + ["written:0", "written:1"]
+
+
+@pytest.fixture(scope="module")
+def phones() -> Iterator[Nursery]:
+    with nursery() as running:
+        yield running
+
+
+def check_nothing_half_written(folder: Path, pair: VirtualPair, offer: Offer, before: dict[Ear, str]) -> None:
+    """Each aid holds what it held or what was wanted, unless the journal says that it was being written."""
+    entry = FileJournal(folder / "journal").load().in_flight
+    for ear in EARS:
+        held = pair.aid(ear).read_digest("ram")
+        is_open = entry is not None and entry.last_state(ear) == "writing"
+        assert is_open or held in {before[ear], expected(offer, ear)}
+
+
+def check_the_end(folder: Path, offer: Offer, before: dict[Ear, str]) -> None:
+    """Each aid holds the one or the other, the server knows which, and nothing was written twice over itself."""
+    pair, facts = kept_pair(folder), Server(reports=reports_in(folder)).facts()
+    assert [report.n for report in facts] == list(range(1, len(facts) + 1))
+    assert FileJournal(folder / "journal").load().in_flight is None
+    for ear in EARS:
+        held, last = pair.aid(ear).read_digest("ram"), [report for report in facts if report.ear == ear][-1]
+        assert last.digest == held == (expected(offer, ear) if last.state == "confirmed" else before[ear])
+        assert last.state in {"confirmed", "rolled_back"}
+        held_at = [before[ear]]
+        for touch in touches_in(folder, ear):
+            assert touch.what != "written" or {touch.digest} != set(held_at[-8:])
+            held_at.append(touch.digest)
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+@pytest.mark.parametrize("dies_at", POINTS)
+def test_a_phone_killed_at_any_step_carries_on_and_each_ear_is_written_once(
+    phones: Nursery, tmp_path: Path, dies_at: str, recovers: bool
+) -> None:
+    pair = kept_pair(tmp_path)
+    offer, before = make_offer(pair), digests(pair)
+    first = Run(folder=str(tmp_path), offer=offer, dies_at=dies_at)
+    assert phones.run(first) == KILLED
+    check_nothing_half_written(tmp_path, kept_pair(tmp_path), offer, before)
+    assert phones.run(Run(folder=str(tmp_path), offer=again(offer), recovers=recovers)) == LIVED
+    check_the_end(tmp_path, offer, before)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_phone_killed_at_any_instant_and_again_ends_with_the_truth(
+    phones: Nursery, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    pair = kept_pair(tmp_path)
+    offer, before = make_offer(pair), digests(pair)
+    for _ in range(chance.randint(1, 3)):
+        after_s = chance.uniform(0.0, 0.12)
+        run = Run(folder=str(tmp_path), offer=offer, after_s=after_s, recovers=chance.random() < 0.5, time_scale=0.1)
+        phones.run(run)
+        check_nothing_half_written(tmp_path, kept_pair(tmp_path), offer, before)
+        offer = again(offer)
+    assert phones.run(Run(folder=str(tmp_path), offer=offer)) == LIVED
+    check_the_end(tmp_path, offer, before)
+
+
+def test_what_the_server_was_told_is_in_the_journal_already(phones: Nursery, tmp_path: Path) -> None:
+    offer = make_offer(kept_pair(tmp_path))
+    assert phones.run(Run(folder=str(tmp_path), offer=offer, dies_at="reported:0")) == KILLED
+    assert told(reports_in(tmp_path)) == ["received"]
+    entry = FileJournal(tmp_path / "journal").load().in_flight
+    assert entry is not None
+    assert list(entry.reports) == reports_in(tmp_path)
