@@ -1,37 +1,50 @@
 """What the phone makes of an offer, before anything is written: pure, a list of rules in order.
 
-Two questions. ``place``: have I seen this delivery, and does it follow on what I know? ``examine``: is it
-genuine, for these aids, inside what they can do, and based on what they hold now? No clock, no link, no
-journal: all of that is passed in. What then happens to each aid is ``clients.ear_work``.
+Three questions. ``place``: have I seen this delivery, and does it follow on what I know? ``examine``: is it genuine,
+allowed, for these aids, inside what they can do, and based on what they hold now? ``hold_code``: does it have to wait?
+No clock, no link, no journal: all of that is passed in. What then happens to each aid is ``clients.ear_work``.
 """
 
+import base64
+import binascii
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import replace as dataclass_replace
 from enum import StrEnum
 from typing import Final
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from clients.device_driver import VendorData
 from clients.journal import EarPlan, JournalRecord
 from fitting.capability import CapabilitySheet
 from fitting.digest import body_hash, ear_digest
+from fitting.limits import mpo_ceiling_ddb
+from fitting.signing import is_genuine
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import EarImage, Images, Offer, Report, ReportedState, SlotImage, Target
 from protocol.contract.fitting import EarProgram
 
 __all__ = [
+    "COMMIT_NEEDS_PERCENT",
     "AidFacts",
     "Examined",
     "Place",
     "Refused",
     "ears_of",
     "examine",
+    "hold_code",
     "place",
+    "raises_mpo",
     "refusal_report",
     "report_on",
     "slots_of",
+    "vendor_of",
 ]
+
+COMMIT_NEEDS_PERCENT: Final = 20
 
 
 class Place(StrEnum):
@@ -48,12 +61,20 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AidFacts:
-    """What one aid says of itself, just read. ``sheet`` is None for a model that the phone does not know."""
+    """What one aid says of itself, just read. ``sheet`` is None for a model that the phone does not know.
+
+    ``has_moved``: its wearer has changed the program, and the server has not heard of it yet.
+    """
 
     serial: str
     firmware: str
     sheet: CapabilitySheet | None
     ram: EarImage
+    nvm: EarImage | None = None
+    busy: bool = False
+    battery_percent: int = 100
+    has_moved: bool = False
+    vendor_formats: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +101,8 @@ def slots_of(offer: Offer, ear: Ear) -> tuple[SlotImage, ...]:
 
 
 def ears_of(offer: Offer) -> tuple[Ear, ...]:
-    """The ears that change, right first."""
-    return tuple(ear for ear in EARS if slots_of(offer, ear))
+    """The ears that change, right first. What is to be saved may be in RAM already: then the targets name the ears."""
+    return tuple(ear for ear in EARS if slots_of(offer, ear) or (offer.kind == "persist" and _target(offer, ear)))
 
 
 def _is_remembered(offer: Offer, record: JournalRecord) -> bool:
@@ -89,8 +110,8 @@ def _is_remembered(offer: Offer, record: JournalRecord) -> bool:
 
 
 def _is_under_way(offer: Offer, record: JournalRecord) -> bool:
-    entry = record.in_flight
-    return entry is not None and (entry.offer.seq, entry.offer.body_hash) == (offer.seq, offer.body_hash)
+    entry = record.under_way(record.epoch, offer.seq)
+    return entry is not None and entry.offer.body_hash == offer.body_hash
 
 
 # The first rule that holds decides.
@@ -109,13 +130,21 @@ def place(offer: Offer, record: JournalRecord) -> Place:
     return next((where for holds, where in _PLACES if holds(offer, record)), Place.NEW)
 
 
-def examine(offer: Offer, record: JournalRecord, facts: Mapping[Ear, AidFacts | None]) -> Examined:
+def examine(
+    offer: Offer,
+    record: JournalRecord,
+    facts: Mapping[Ear, AidFacts | None],
+    *,
+    is_late: bool = False,
+    live_code: str | None = None,
+) -> Examined:
     """The work to do, one plan per ear that changes, or why none of it is done.
 
     ``facts`` has None for an aid that cannot be reached and no key for an ear without an aid. An ear that
     cannot be written keeps the other from being written too (``E_PARTIAL``): they were checked as a pair.
+    ``is_late``: its time is over. ``live_code`` is why live work is not allowed now.
     """
-    whole = _refusal_of_offer(offer, record)
+    whole = _refusal_of_offer(offer, record, is_late, live_code)
     if whole is not None:
         return Examined(refusals=(Refused(whole),))
     judged = {ear: _judge_ear(offer, ear, facts) for ear in ears_of(offer)}
@@ -128,15 +157,62 @@ def examine(offer: Offer, record: JournalRecord, facts: Mapping[Ear, AidFacts | 
     return Examined(refusals=tuple(refusals))
 
 
-def _refusal_of_offer(offer: Offer, record: JournalRecord) -> str | None:
+def _refusal_of_offer(offer: Offer, record: JournalRecord, is_late: bool, live_code: str | None) -> str | None:
     if body_hash(offer.body) != offer.body_hash:
         return "E_SIG"
-    if offer.fence < record.fence_max:
+    if record.public_key and not is_genuine(offer, record.public_key):
+        return "E_SIG"
+    # A package was queued under no lease: only what is done live is fenced.
+    if offer.mode == "advanced" and offer.fence < record.fence_max:
         return "E_FENCE"
-    if not ears_of(offer):
-        return "E_RANGE"
-    # A commit to NVM needs the two-phase rule of both ears; this phone does trials in RAM.
-    return "E_CAPABILITY" if offer.kind != "volatile" else None
+    if is_late:
+        return "E_EXPIRED"
+    if live_code is not None and offer.kind == "volatile":
+        return live_code
+    return None if ears_of(offer) and _is_whole(offer) else "E_RANGE"
+
+
+def hold_code(facts: Mapping[Ear, AidFacts | None]) -> str | None:
+    """Why an offer that is in order has to wait for something that happens to an aid, None when it need not."""
+    known = [aid for aid in facts.values() if aid is not None]
+    if any(aid.busy for aid in known):
+        return "E_BUSY"
+    if any(aid.battery_percent < COMMIT_NEEDS_PERCENT for aid in known):
+        return "E_BATTERY"
+    return None
+
+
+def raises_mpo(offer: Offer, plans: tuple[EarPlan, ...]) -> bool:
+    """Whether any maximum output rises over what an aid plays now; a new program counts as one that rises."""
+    for plan in plans:
+        before = {slot.slot: slot.program.mpo_ddb for slot in plan.before.slots}
+        for slot in slots_of(offer, plan.ear):
+            old = before.get(slot.slot)
+            if old is None or any(new > was for new, was in zip(slot.program.mpo_ddb, old, strict=True)):
+                return True
+    return False
+
+
+def vendor_of(offer: Offer) -> VendorData | None:
+    """The maker's own form of the change, None for none. Raises ValueError when it is not what its digest is of."""
+    vendor = offer.body.vendor
+    if vendor is UNSET:
+        return None
+    try:
+        data = base64.b64decode(vendor.data, validate=True)
+    except binascii.Error as error:
+        raise ValueError("the payload is no base64") from error
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != vendor.digest:
+        raise ValueError("the payload is not what its digest is of")
+    return VendorData(vendor.format, data)
+
+
+def _is_whole(offer: Offer) -> bool:
+    try:
+        vendor_of(offer)
+    except ValueError:
+        return False
+    return True
 
 
 def _judge_ear(offer: Offer, ear: Ear, facts: Mapping[Ear, AidFacts | None]) -> EarPlan | Refused:
@@ -152,28 +228,38 @@ def _judge_ear(offer: Offer, ear: Ear, facts: Mapping[Ear, AidFacts | None]) -> 
         return Refused("E_FIRMWARE", ear)
     if aid.sheet is None or (offer.body.bands_hz, offer.body.refs) != (aid.ram.bands_hz, aid.ram.refs):
         return Refused("E_CAPABILITY", ear)
-    return _judge_content(offer, ear, aid.ram, aid.sheet)
+    vendor = offer.body.vendor
+    if vendor is not UNSET and vendor.format not in aid.vendor_formats:
+        return Refused("E_CAPABILITY", ear)
+    return _judge_content(offer, ear, aid, aid.sheet)
 
 
-def _judge_content(offer: Offer, ear: Ear, ram: EarImage, sheet: CapabilitySheet) -> EarPlan | Refused:
+def _judge_content(offer: Offer, ear: Ear, aid: AidFacts, sheet: CapabilitySheet) -> EarPlan | Refused:
     before, target = _digests(offer, ear)
-    current, slots = ear_digest(ram), slots_of(offer, ear)
+    current, slots = ear_digest(aid.ram), slots_of(offer, ear)
     if not all(_in_range(slot.program, sheet) and slot.slot <= sheet.slots for slot in slots):
         return Refused("E_RANGE", ear, digest=current)
     if before is None or target is None or current not in {before, target}:
-        return Refused("E_BASE", ear, digest=current)
+        gone = {slot.slot for slot in slots} - {slot.slot for slot in aid.ram.slots}
+        return Refused("E_PROGRAM" if gone and offer.kind == "volatile" else "E_BASE", ear, digest=current)
+    if aid.has_moved and offer.kind == "volatile":
+        return Refused("E_PROGRAM", ear, digest=current)
     # Writing this would not give what was signed for: server and phone disagree, so nobody writes.
-    if ear_digest(_with_slots(ram, slots)) != target:
+    if ear_digest(_with_slots(aid.ram, slots)) != target:
         return Refused("E_RANGE", ear, digest=current)
-    return EarPlan(ear=ear, before=ram, before_digest=current, target_digest=target)
+    plan = EarPlan(ear=ear, before=aid.ram, before_digest=current, target_digest=target)
+    if offer.kind == "volatile" or aid.nvm is None:
+        return plan
+    return dataclass_replace(plan, before_nvm=aid.nvm, nvm_digest=ear_digest(aid.nvm))
 
 
 def _in_range(program: EarProgram, sheet: CapabilitySheet) -> bool:
-    """The phone's own copy of rule K1: whatever the server says, an aid gets nothing outside its sheet."""
+    """The phone's own copy of the rules K1 and K2: an aid gets nothing beyond them, whatever the server says."""
     bands = len(sheet.bands_hz)
     gains = (program.g50_ddb, program.g65_ddb, program.g80_ddb)
     if any(len(table) != bands for table in (*gains, program.mpo_ddb)):
         return False
+    mpo_max_ddb = min(sheet.mpo_max_ddb, mpo_ceiling_ddb(sheet))
     return (
         all(
             sheet.gain_min_ddb <= value <= sheet.gain_max_ddb and value % sheet.gain_step_ddb == 0
@@ -181,8 +267,7 @@ def _in_range(program: EarProgram, sheet: CapabilitySheet) -> bool:
             for value in table
         )
         and all(
-            sheet.mpo_min_ddb <= value <= sheet.mpo_max_ddb and value % sheet.mpo_step_ddb == 0
-            for value in program.mpo_ddb
+            sheet.mpo_min_ddb <= value <= mpo_max_ddb and value % sheet.mpo_step_ddb == 0 for value in program.mpo_ddb
         )
         and sheet.nr_min_ddb <= program.nr_ddb <= sheet.nr_max_ddb
         and program.mic in sheet.mics
@@ -213,10 +298,11 @@ def report_on(
     *,
     code: str | None = None,
     held: Images | None = None,
+    loudness: int | None = None,
 ) -> Report:
     """The next report of a delivery; ``held`` is the read-back that it rests on.
 
-    ``n`` goes on from the earlier ones, also over a new attempt.
+    ``n`` goes on from the earlier ones, also over a new attempt. ``active`` rests on what NVM holds, all else on RAM.
     """
     report = Report(
         device=offer.device,
@@ -227,9 +313,12 @@ def report_on(
         state=state,
         ear=UNSET if ear is None else ear,
         code=UNSET if code is None else code,
+        loudness=UNSET if loudness is None else loudness,
     )
     if held is None:
         return report
+    if state == "active":
+        return replace(report, source="nvm", digest=held.nvm, battery=held.battery)
     return replace(report, source="ram", digest=held.ram, nvm=held.nvm, battery=held.battery)
 
 

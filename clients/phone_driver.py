@@ -1,46 +1,43 @@
-"""Carries an offer out on a pair of aids: the journal first, then the aid, then the report.
+"""The phone without its network: offers carried out on a pair of aids, and the way back from them at any time.
 
-The decisions are ``phone_core`` and ``ear_work``; here they are awaited, one aid at a time, the right ear
-first. Must not know the network: reports go through a callback, and when that fails the work on the aids
-goes on, because a half-written aid is worse than a silent phone. Read ``OfferRunner.run_offer`` first.
+One thing happens at a time, the right ear first; only what makes an aid quiet again does not wait its turn, it ends
+the turn of others. Reports go through a callback, and when that fails the work on the aids goes on, because a
+half-written aid is worse than a silent phone. Read ``OfferRunner.run_offer``, then ``OfferRunner.revert``.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from clients.device_driver import AidError, AidPair, AidRebooted, AidRefused, DeviceDriver, LinkUnavailable
-from clients.ear_work import (
-    OPERATIONS,
-    EarEvent,
-    Operation,
-    outcome,
-    read_event,
-    resumed,
-    step,
-)
-from clients.journal import EarPlan, Journal, JournalEntry, JournalRecord
-from clients.phone_core import AidFacts, Place, ears_of, examine, place, refusal_report, report_on, slots_of
-from fitting.digest import ear_digest
+from clients.brake import Brake
+from clients.device_driver import AidPair
+from clients.ear_hands import Reading
+from clients.journal import Journal, JournalRecord, Notice
+from clients.phone_book import PhoneBook, SendReport, Watch, watch_nothing
+from clients.phone_core import Place, place
+from clients.phone_limits import PhoneLimits
+from clients.phone_offers import OfferDesk
+from clients.wearer import NobodyThere, Wearer
 from protocol.contract.base import Ear
-from protocol.contract.devices import (
-    AttachAnswer,
-    AttachDevice,
-    Images,
-    InFlight,
-    Offer,
-    Report,
-    ReportedState,
-    Settled,
+from protocol.contract.devices import AttachAnswer, AttachDevice, Images, InFlight, Offer, Report, Settled
+from protocol.contract.sessions import (
+    ConsentAnswer,
+    ConsentAsked,
+    DeviceCause,
+    ReportDevice,
+    RestoreCause,
+    RevertNow,
+    SessionAlive,
+    Withdraw,
 )
-from protocol.errors import AuricleError, LocalProtocolError
+from protocol.errors import AuricleError
 
 __all__ = ["AttachNeeded", "OfferRunner", "PhoneLimits", "SendReport"]
 
-SendReport = Callable[[Report], Awaitable[object]]
+_DEFAULT_LIMITS = PhoneLimits()
 
 
 class AttachNeeded(AuricleError):
@@ -49,33 +46,12 @@ class AttachNeeded(AuricleError):
     code = "attach_needed"
 
 
-@dataclass(frozen=True, slots=True)
-class PhoneLimits:
-    """Bounds of one phone: deliveries whose reports are kept, attempts to reach an aid, writes per ear and run."""
-
-    max_ended: int = 256
-    connect_tries: int = 3
-    max_writes: int = 6
-
-
-class _Uplink:
-    """The way to the server for one run; it fails once, then it is down: the reports stay in the journal."""
-
-    def __init__(self, send: SendReport | None) -> None:
-        self._send = send
-
-    async def tell(self, *reports: Report) -> None:
-        for report in reports:
-            if self._send is None:
-                return
-            try:
-                await self._send(report)
-            except (ConnectionError, TimeoutError, AuricleError):
-                self._send = None
-
-
 class OfferRunner:
-    """Runs the offers of one device, one at a time; a second one waits for the first."""
+    """The phone of one device. ``clock`` gives seconds and goes on while the process does not.
+
+    ``report`` arguments are the way to the server: they may raise ConnectionError, TimeoutError or any AuricleError,
+    then the server is out of reach for this delivery until it offers again. None: there is no server now.
+    """
 
     def __init__(
         self,
@@ -83,213 +59,232 @@ class OfferRunner:
         journal: Journal,
         *,
         device: str,
-        limits: PhoneLimits = PhoneLimits(),  # frozen, so it can be shared
+        limits: PhoneLimits = _DEFAULT_LIMITS,
+        wearer: Wearer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        watch: Watch = watch_nothing,
     ) -> None:
-        self._pair, self._journal, self._device, self._limits = pair, journal, device, limits
-        self._record = journal.load()
+        self.device, self.pair, self.limits, self.wearer = device, pair, limits, wearer or NobodyThere()
+        self._clock = clock
+        self._book = PhoneBook(journal, max_ended=limits.max_ended, watch=watch)
+        self._brake = Brake(limits.finish_write_s)
+        self._desk = OfferDesk(
+            pair, self._book, self._brake, limits=limits, wearer=self.wearer, clock=clock, sleep=sleep
+        )
         self._turn = asyncio.Lock()
 
     @property
     def record(self) -> JournalRecord:
         """What the journal holds now."""
-        return self._record
+        return self._book.record
+
+    @property
+    def is_in_session(self) -> bool:
+        """Whether a base is kept."""
+        return bool(self.record.session.base)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an aid may hold what nobody has saved."""
+        return self._desk.guard.is_open
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is unfinished that an aid has to come back for."""
+        return self.record.in_flight is not None or self._desk.guard.is_restoring
+
+    @property
+    def offers_to_install(self) -> tuple[Offer, ...]:
+        """The packages that the wearer has to be asked about."""
+        return tuple(entry.offer for entry in self.record.awaiting)
+
+    def next_due_s(self) -> float | None:
+        """When ``work`` has something to do by itself, by the clock; None while it has not."""
+        return self._desk.next_due_s()
 
     async def attach_claim(self) -> AttachDevice:
-        """What to say hello with: where the phone stands, and a read-back of every aid that can be reached."""
-        aids = [self._pair.aid(ear) for ear in self._pair.ears]
-        images = {aid.ear: await _read_back(aid) for aid in aids if aid.connected}
-        entry = self._record.in_flight
+        """What to say hello with: where the phone stands, and a read-back of every aid that is connected."""
+        async with self._turn:
+            readings = await self._read_connected()
+            self._desk.watch.settle()
+        record = self.record
+        entry = record.in_flight
         return AttachDevice(
-            device=self._device,
-            epoch=self._record.epoch,
-            last_terminal=self._record.last_settled,
-            fence_max=self._record.fence_max,
-            left=images.get("left", UNSET),
-            right=images.get("right", UNSET),
+            device=self.device,
+            epoch=record.epoch,
+            last_terminal=record.last_settled,
+            fence_max=record.fence_max,
+            left=_images(readings, "left"),
+            right=_images(readings, "right"),
             in_flight=UNSET if entry is None else InFlight(seq=entry.offer.seq, phase=entry.phase),
+            trial=self.is_open,
         )
 
     def attached(self, answer: AttachAnswer) -> None:
         """The server answered the hello."""
-        self._save(self._record.attached(answer))
+        self._book.save(self.record.attached(answer))
 
     def settled(self, message: Settled) -> None:
         """The server holds the end of a delivery."""
-        if message.device == self._device:
-            self._save(self._record.settled(message))
+        if message.device == self.device:
+            self._book.save(self.record.settled(message))
 
     async def recover(self) -> None:
         """Bring aids that were being written when the phone stopped to a known content, without reporting.
 
         Good before a hello, so that its read-back shows no mixture. The reports come with the next offer.
         """
-        async with self._turn:
-            await self._recover()
+        async with self._turns(None):
+            self._want_what_is_due()
+            await self._desk.recover()
 
-    async def run_offer(self, offer: Offer, report: SendReport) -> None:
-        """Carry one offer out, to the end of both ears, and report every step.
+    async def run_offer(self, offer: Offer, report: SendReport, *, received_at_s: float | None = None) -> None:
+        """Carry one offer out as far as it goes now, and report every step. Raises AttachNeeded.
 
-        ``report`` may raise ConnectionError, TimeoutError or any AuricleError: the server is then out of
-        reach for the rest of this run, and gets the reports when it offers again. Raises AttachNeeded.
+        What has to wait, for an aid, for its charge or for the wearer, is taken up again by ``work``.
         """
-        async with self._turn:
-            uplink = _Uplink(report)
-            if place(offer, self._record) is Place.ATTACH:
-                await self._recover()
-            where = place(offer, self._record)
-            if where is Place.ATTACH or offer.device != self._device:
+        async with self._turns(report):
+            if place(offer, self.record) is Place.ATTACH or self._desk.guard.is_restoring:
+                await self._desk.recover()
+            where = place(offer, self.record)
+            if where is Place.ATTACH or offer.device != self.device:
                 raise AttachNeeded("this offer does not follow on what the phone knows")
+            self._desk.take(offer, self._clock() if received_at_s is None else received_at_s)
             if where is Place.REPLAY:
-                await uplink.tell(*(self._record.reports_of(offer.epoch, offer.seq) or ()))
+                key = (offer.epoch, offer.seq)
+                await self._book.tell_again(key, self.record.reports_of(*key) or ())
             elif where is Place.RESUME:
-                await self._resume(offer, uplink)
+                await self._desk.resume(offer)
             else:
-                await self._start(offer, uplink)
+                await self._desk.start(offer)
 
-    async def _start(self, offer: Offer, uplink: _Uplink) -> None:
-        worn = set(self._pair.ears)
-        facts = {ear: await self._facts(self._pair.aid(ear)) for ear in ears_of(offer) if ear in worn}
-        examined = examine(offer, self._record, facts)
-        if examined.refusals:
-            entry = JournalEntry(offer, ())
-            for refused in examined.refusals:
-                entry = entry.reported(refusal_report(offer, entry.reports, refused))
-            self._finish(entry)
-            await uplink.tell(*entry.reports)
-            return
-        received = report_on(offer, (), "received")
-        self._save(self._record.begun(JournalEntry(offer, examined.plans).reported(received)))
-        await uplink.tell(received)
-        await self._work(uplink)
+    async def work(self, report: SendReport | None) -> None:
+        """Go on with whatever waits: an aid has come back, has changed, or something is due.
 
-    async def _resume(self, offer: Offer, uplink: _Uplink) -> None:
-        entry = replace(self._entry(), offer=offer)
-        self._save(self._record.with_entry(entry))
-        await uplink.tell(*entry.reports)
-        await self._work(uplink)
+        Nothing waits for a new link to the server: an aid that is back is seen to at once.
+        """
+        async with self._turns(report):
+            if self.record.in_flight is None:
+                await self._read_connected()
+                self._desk.watch.look()
+                self._desk.guard.compare()
+            self._want_what_is_due()
+            if self._desk.guard.is_restoring:
+                await self._desk.restore()
+            await self._desk.go_on()
 
-    async def _recover(self) -> None:
-        """Work only on ears that a write may have touched; forget an offer of another log that touched none."""
-        entry = self._record.in_flight
-        if entry is None:
-            return
-        for plan in entry.open_plans():
-            if entry.last_state(plan.ear) is not None:
-                await self._work_ear(plan, _Uplink(None))
-        entry = self._entry()
-        untouched = all(entry.last_state(plan.ear) is None for plan in entry.open_plans())
-        if not entry.open_plans() or (untouched and entry.offer.epoch != self._record.epoch):
-            self._finish(entry)
+    async def revert(self, cause: RestoreCause, report: SendReport | None = None) -> bool:
+        """Give every aid back what its session began with, now, whatever else is under way.
 
-    async def _work(self, uplink: _Uplink) -> None:
-        for plan in self._entry().open_plans():
-            await self._work_ear(plan, uplink)
-        if not self._entry().open_plans():
-            self._finish(self._entry())
-
-    async def _work_ear(self, plan: EarPlan, uplink: _Uplink) -> None:
-        """Run the table of one ear to its end, or until its aid is out of reach."""
-        aid, work = self._pair.aid(plan.ear), resumed(self._entry().last_state(plan.ear))
-        writes, held = 0, None
-        while (operation := OPERATIONS.get(work.phase)) is not None:
-            if operation is Operation.READ:
-                held = await self._read(aid)
-                event = _meaning(held, plan)
-            elif writes < self._limits.max_writes:
-                writes += 1
-                event = await self._write(aid, operation, plan)
-            else:
-                event = EarEvent.EXHAUSTED
-            work, cell = step(work, event)
-            if cell.report is not None:
-                await self._tell(plan.ear, cell.report, uplink, code=cell.cause)
-        end = outcome(work)
-        if end is not None:
-            state, code = end
-            await self._tell(plan.ear, state, uplink, code=code, held=held)
-
-    async def _read(self, aid: DeviceDriver) -> Images | None:
-        return await _read_back(aid) if await self._reach(aid) else None
-
-    async def _write(self, aid: DeviceDriver, operation: Operation, plan: EarPlan) -> EarEvent:
+        True when every aid was read to hold it; False when one is away: it is seen to as soon as it is back. Needs
+        neither the server nor a journal that can be written.
+        """
+        self._desk.guard.want(cause)
+        with self._brake.pulled():
+            await self._turn.acquire()
         try:
-            if operation is Operation.RESTORE:
-                await aid.restore(plan.before)
-            else:
-                await aid.write_trial(slots_of(self._entry().offer, plan.ear))
-        except AidRebooted:
-            return EarEvent.REBOOTED
-        except AidRefused:
-            return EarEvent.REFUSED
-        except AidError:
-            # Whatever else went wrong, the read-back will say what the aid holds.
-            return EarEvent.LOST
-        return EarEvent.WRITTEN
+            self._book.reach_server(report)
+            await self._read_connected()
+            return await self._desk.restore(cause)
+        finally:
+            self._turn.release()
 
-    async def _reach(self, aid: DeviceDriver) -> bool:
-        for _ in range(self._limits.connect_tries):
-            if aid.connected:
-                break
-            with contextlib.suppress(LinkUnavailable):
-                await aid.connect()
-        return aid.connected
+    async def revert_now(self, message: RevertNow, report: SendReport | None) -> None:
+        """The server wants the base back; obeyed at any fence from the phone's own on."""
+        if message.device != self.device or message.fence < self.record.fence_max:
+            return
+        self._book.save(self.record.seen_fence(message.fence, is_live=False))
+        await self.revert(message.cause, report)
 
-    async def _facts(self, aid: DeviceDriver) -> AidFacts | None:
-        if not await self._reach(aid):
-            return None
-        identity = await aid.identify()
-        return AidFacts(
-            serial=identity.serial,
-            firmware=identity.firmware,
-            sheet=await aid.capabilities(),
-            ram=await aid.read("ram"),
+    async def withdraw(self, message: Withdraw, report: SendReport) -> None:
+        """Do not begin this one. What has not begun ends as the cause says; of the rest it is told what was done."""
+        if message.device != self.device:
+            return
+        key, entry = (message.epoch, message.seq), self.record.in_flight
+        if entry is not None and entry.key == key and not entry.has_begun:
+            with self._brake.pulled():
+                await self._turn.acquire()
+        else:
+            await self._turn.acquire()
+        try:
+            self._book.reach_server(report)
+            if not await self._desk.withdraw(key, message.cause):
+                unknown = Report(
+                    device=self.device, epoch=message.epoch, seq=message.seq, attempt=0, n=1, state=message.cause
+                )
+                await self._book.answer_for(unknown)
+            await self._desk.go_on()
+        finally:
+            self._turn.release()
+
+    async def answer_install(self, offer: Offer, *, accepted: bool, report: SendReport | None) -> None:
+        """The wearer has tapped Install, or Decline."""
+        async with self._turns(report):
+            await self._desk.answer_install((offer.epoch, offer.seq), accepted=accepted)
+
+    def alive(self, message: SessionAlive) -> None:
+        """The lease is live: feeds the dead-man, and nothing else does."""
+        if message.device == self.device:
+            self._desk.guard.alive(message.fence, message.ttl_ms)
+
+    def asked(self, asked: ConsentAsked, answer: ConsentAnswer) -> None:
+        """Keep the wearer's answer to a question for consent."""
+        self._desk.guard.asked(asked, answer)
+
+    def see(self, *, foreground: bool) -> None:
+        """The app came to the foreground, or left it."""
+        self._desk.guard.see(foreground=foreground)
+
+    async def device_report(self, cause: DeviceCause) -> ReportDevice:
+        """What is in the aids now, with why it is told."""
+        async with self._turn:
+            readings = await self._read_connected()
+            if self.record.in_flight is None:
+                self._desk.watch.look()
+                self._desk.guard.compare()
+        first = next(iter(readings.values()), None)
+        identity = None if first is None else first.identity
+        return ReportDevice(
+            device=self.device,
+            cause=cause,
+            left=_images(readings, "left"),
+            right=_images(readings, "right"),
+            battery=UNSET if self.battery_percent is None else self.battery_percent,
+            slot=UNSET if identity is None else identity.slot,
+            volume_ddb=UNSET if identity is None else identity.volume_ddb,
+            muted=UNSET if identity is None else identity.muted,
         )
 
-    async def _tell(
-        self,
-        ear: Ear,
-        state: ReportedState,
-        uplink: _Uplink,
-        *,
-        code: str | None = None,
-        held: Images | None = None,
-    ) -> None:
-        """Journal a report, then send it. The same state twice in a row is told once."""
-        entry = self._entry()
-        if entry.last_state(ear) == state:
-            return
-        told = report_on(entry.offer, entry.reports, state, ear, code=code, held=held)
-        self._save(self._record.with_entry(entry.reported(told)))
-        await uplink.tell(told)
+    def told(self, notice: Notice) -> None:
+        """The server has taken a notice."""
+        self._desk.watch.told(notice)
+        self._book.save(self.record.told(notice))
 
-    def _entry(self) -> JournalEntry:
-        entry = self._record.in_flight
-        if entry is None:
-            raise LocalProtocolError("no delivery is under way")
-        return entry
+    @property
+    def battery_percent(self) -> int | None:
+        """The weaker aid's charge when they were last read, None while none was."""
+        readings = self._desk.hands.readings.values()
+        return min((reading.identity.battery_percent for reading in readings), default=None)
 
-    def _finish(self, entry: JournalEntry) -> None:
-        self._save(self._record.finished(entry, max_ended=self._limits.max_ended))
+    def _want_what_is_due(self) -> None:
+        cause = self._desk.guard.due()
+        if cause is not None:
+            self._desk.guard.want(cause)
 
-    def _save(self, record: JournalRecord) -> None:
-        self._journal.save(record)
-        self._record = record
+    async def _read_connected(self) -> dict[Ear, Reading]:
+        hands = self._desk.hands
+        aids = [self.pair.aid(ear) for ear in self.pair.ears]
+        read = {aid.ear: await hands.read(aid) for aid in aids if aid.connected}
+        return {ear: reading for ear, reading in read.items() if reading is not None}
+
+    @asynccontextmanager
+    async def _turns(self, report: SendReport | None) -> AsyncIterator[None]:
+        async with self._turn:
+            self._book.reach_server(report)
+            yield
 
 
-def _meaning(held: Images | None, plan: EarPlan) -> EarEvent:
-    if held is None:
-        return EarEvent.LOST
-    return read_event(held.ram, before=plan.before_digest, target=plan.target_digest)
-
-
-async def _read_back(aid: DeviceDriver) -> Images:
-    """Read both memories. The digests are computed here, from what was read: an aid's word is no proof."""
-    identity, image = await aid.identify(), await aid.read("ram")
-    return Images(
-        serial=identity.serial,
-        firmware=identity.firmware,
-        ram=ear_digest(image),
-        nvm=ear_digest(await aid.read("nvm")),
-        image=image,
-        battery=identity.battery_percent,
-    )
+def _images(readings: dict[Ear, Reading], ear: Ear) -> Images | UnsetType:
+    reading = readings.get(ear)
+    return UNSET if reading is None else reading.images

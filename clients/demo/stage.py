@@ -25,11 +25,13 @@ from clients.hub_client import HubClient
 from clients.journal import MemoryJournal
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
+from clients.phone_limits import PhoneLimits
 from clients.reconnect import ReconnectPolicy
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from fitting.audiogram import Audiogram
+from clients.wearer import AgreeableWearer
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import DeliveryChanged, DeliveryState, RegisteredAid
 from protocol.contract.registration import RegisterDevice, Thresholds
@@ -113,7 +115,10 @@ async def staged(options: DemoOptions, printer: Printer, server: ServerProcess) 
             protocol=options.protocol,
             reconnect=_RECONNECT,
         )
-        phone = Phone(phone_hub, OfferRunner(pair, MemoryJournal(), device=DEVICE))
+        # The server of this version asks nobody for consent; the wearer of the demo is content with everything.
+        limits = PhoneLimits(require_consent=False)
+        runner = OfferRunner(pair, MemoryJournal(), device=DEVICE, limits=limits, wearer=AgreeableWearer())
+        phone = Phone(phone_hub, runner)
         news = News()
         fitter = Fitter(fitter_hub, on_delivery=news.hear)
         stage = Stage(options, printer, Checks(printer), server, cable, pair, phone_hub, phone, fitter, news)

@@ -100,7 +100,8 @@ class VirtualAid:
         self._active_slot = self._ram.slots[0].slot
         self._volume_ddb, self._muted = 0, False
         self.rate_hz = dsp.rate_hz
-        self._compressor = Compressor(self.sheet.bands_hz, self._audible(), dsp)
+        self._dsp = dsp
+        self._compressor: Compressor | None = None
 
     @property
     def faults(self) -> Faults:
@@ -218,7 +219,7 @@ class VirtualAid:
         if slot not in {held.slot for held in self._ram.slots}:
             raise AidRefused(f"slot {slot} is empty")
         self._active_slot = slot
-        self._compressor.program = self._audible()
+        self._sound()
         self._news.set()
 
     def turn_volume(self, volume_ddb: int, *, muted: bool = False) -> None:
@@ -226,11 +227,14 @@ class VirtualAid:
         if volume_ddb not in _VOLUME_DDB:
             raise AidRefused("the volume goes from -20 to +6 dB")
         self._volume_ddb, self._muted = volume_ddb, muted
-        self._compressor.program = self._audible()
+        self._sound()
         self._news.set()
 
     def process(self, samples: Samples) -> Samples:
         """Sound pressure in pascal at ``rate_hz`` through the active program, at most 15 ms later."""
+        if self._compressor is None:
+            # An aid that nobody listens to needs none, and it takes a while to make.
+            self._compressor = Compressor(self.sheet.bands_hz, self._audible(), self._dsp)
         heard = self._compressor.process(samples)
         return np.zeros_like(heard) if self._muted else heard
 
@@ -279,7 +283,7 @@ class VirtualAid:
         self._ram = image
         if self._active_slot not in {slot.slot for slot in image.slots}:
             self._active_slot = image.slots[0].slot
-        self._compressor.program = self._audible()
+        self._sound()
 
     def _wake_up(self, store: AidStore | None) -> None:
         """Take up what the store has kept, and let it keep what is new to it."""
@@ -304,6 +308,10 @@ class VirtualAid:
     def _keep_nvm(self) -> None:
         if self._store is not None:
             self._store.save("nvm", self._nvm, done=self.commits_completed)
+
+    def _sound(self) -> None:
+        if self._compressor is not None:
+            self._compressor.program = self._audible()
 
     def _audible(self) -> BandProgram:
         program = next(slot.program for slot in self._ram.slots if slot.slot == self._active_slot)

@@ -19,6 +19,7 @@ __all__ = [
     "ConsentAnswer",
     "ConsentAsked",
     "ConsentScope",
+    "DeviceCause",
     "DeviceChanged",
     "DeviceHeld",
     "Done",
@@ -185,7 +186,10 @@ class ReportDevice(Wire, frozen=True, kw_only=True):
 
 
 class ConsentAsked(Wire, frozen=True, kw_only=True):
-    """To the phone, which answers with a ``ConsentAnswer``: may this be done to the aids in this session?"""
+    """To the phone, which answers with a ``ConsentAnswer``: may this be done to the aids in this session?
+
+    ``fence`` is that of the lease that the session works under; without it the consent is for the next fence seen.
+    """
 
     device: str
     session: str
@@ -193,6 +197,7 @@ class ConsentAsked(Wire, frozen=True, kw_only=True):
     clinic: str
     scopes: tuple[ConsentScope, ...]
     expires_in_s: int
+    fence: Ordinal | UnsetType = UNSET
 
 
 class ConsentAnswer(Wire, frozen=True, kw_only=True):

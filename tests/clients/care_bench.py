@@ -18,9 +18,11 @@ from clients.hub_client import HubClient, ReconnectPolicy
 from clients.journal import MemoryJournal
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
+from clients.phone_limits import PhoneLimits
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
+from clients.wearer import AgreeableWearer
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import LeaseAnswer
 from protocol.contract.fitting import Base, Patch, PatchOp
@@ -57,7 +59,10 @@ class CareBench:
         return self._hub(self.phone_cable, self.token(user, "device"))
 
     def runner(self, journal: MemoryJournal | None = None) -> OfferRunner:
-        return OfferRunner(self.pair, journal or MemoryJournal(), device=DEVICE)
+        # This server asks nobody for consent yet.
+        limits = PhoneLimits(require_consent=False)
+        wearer = AgreeableWearer()
+        return OfferRunner(self.pair, journal or MemoryJournal(), device=DEVICE, limits=limits, wearer=wearer)
 
     @asynccontextmanager
     async def phone(self, hub: HubClient | None = None) -> AsyncIterator[Phone]:

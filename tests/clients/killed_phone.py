@@ -20,7 +20,6 @@ import msgspec
 
 from clients.file_journal import FileJournal
 from clients.journal import JournalRecord
-from clients.phone_driver import OfferRunner
 from clients.virtual_aid.aid import AidChange, VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
@@ -28,7 +27,8 @@ from clients.virtual_aid.store import AidStore
 from fitting.digest import ear_digest
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import Offer, Report
-from tests.clients.offers import DEVICE, FIRMWARE, SERIALS, attach_answer
+from tests.clients.offers import FIRMWARE, SERIALS
+from tests.clients.phone_bench import make_runner
 
 __all__ = ["Ended", "Nursery", "Run", "kept_pair", "nursery", "reports_in", "touches_in"]
 
@@ -134,9 +134,7 @@ async def live(run: Run) -> None:
         wire.reach("reported")
 
     with WiredJournal(folder / "journal", wire) as journal:
-        runner = OfferRunner(pair, journal, device=DEVICE)
-        if not runner.record.epoch:
-            runner.attached(attach_answer())
+        runner = make_runner(pair, journal)
         if run.recovers:
             await runner.recover()
         await runner.run_offer(run.offer, report)

@@ -21,7 +21,7 @@ from protocol.contract.devices import (
     Target,
     Targets,
 )
-from protocol.contract.fitting import Base, Digests, EarProgram, References
+from protocol.contract.fitting import Base, DeliveryKind, Digests, EarProgram, Mode, References
 
 DEVICE = "pair-1"
 EPOCH = "epoch-1"
@@ -42,8 +42,8 @@ def make_pair(ears: Sequence[Ear] = EARS, *, faults: Mapping[Ear, Faults] | None
     return VirtualPair(*(make_aid(ear, faults=(faults or {}).get(ear)) for ear in ears))
 
 
-def slot_with(gain_ddb: int, mpo_ddb: int = 1_050, slot: int = 1) -> SlotImage:
-    """A slot in which every band differs from the factory's, so that half a write shows."""
+def slot_with(gain_ddb: int, mpo_ddb: int = 950, slot: int = 1) -> SlotImage:
+    """A slot in which every band differs from the factory's, so that half a write shows; its limit is lower."""
     program = EarProgram(
         g50_ddb=(gain_ddb,) * 10,
         g65_ddb=(gain_ddb - 20,) * 10,
@@ -61,15 +61,19 @@ def make_offer(
     fence: int = 1,
     gain_ddb: int = 200,
     ears: Sequence[Ear] | None = None,
+    kind: DeliveryKind = "volatile",
+    mode: Mode = "advanced",
+    mpo_ddb: int = 950,
 ) -> Offer:
     """An offer of ``gain_ddb`` on what the aids hold now, for the given ears, or all."""
     changed = pair.ears if ears is None else tuple(ears)
-    slots = (slot_with(gain_ddb),)
+    slots = (slot_with(gain_ddb, mpo_ddb),)
     held = {ear: pair.aid(ear).read_image("ram") for ear in pair.ears}
     expected = {ear: with_slots(held[ear], slots) if ear in changed else held[ear] for ear in pair.ears}
     before = {ear: ear_digest(image) for ear, image in held.items()}
     after = {ear: ear_digest(image) for ear, image in expected.items()}
-    targets = {ear: Target(serial=SERIALS[ear], firmware=FIRMWARE) for ear in pair.ears}
+    aimed = pair.ears if kind == "volatile" else changed
+    targets = {ear: Target(serial=SERIALS[ear], firmware=FIRMWARE) for ear in aimed}
     body = OfferBody(
         bands_hz=BANDS_HZ,
         refs=References(),
@@ -84,8 +88,8 @@ def make_offer(
         after=seq - 1,
         attempt=attempt,
         revision_id=f"rev-{seq}",
-        mode="advanced",
-        kind="volatile",
+        mode=mode,
+        kind=kind,
         fence=fence,
         base=Base(revision=f"rev-{seq - 1}", left=before.get("left", UNSET), right=before.get("right", UNSET)),
         target=Targets(left=targets.get("left", UNSET), right=targets.get("right", UNSET)),
@@ -93,6 +97,16 @@ def make_offer(
         body_hash=body_hash(body),
         expires_in_s=30,
     )
+
+
+def make_save(pair: VirtualPair, *, seq: int, fence: int = 1) -> Offer:
+    """An offer to keep what RAM holds: a persist delivery whose target is its own base, with no values to write."""
+    held = {ear: pair.aid(ear).read_digest("ram") for ear in pair.ears}
+    digests = {ear: held.get(ear, UNSET) for ear in EARS}
+    offer = make_offer(pair, seq=seq, fence=fence, kind="persist")
+    body = OfferBody(bands_hz=BANDS_HZ, refs=References(), expect=Digests(pair=pair_digest(held), **digests))
+    base = Base(revision=f"rev-{seq - 1}", **digests)
+    return replace(offer, base=base, body=body, body_hash=body_hash(body))
 
 
 def again(offer: Offer) -> Offer:

@@ -1,15 +1,21 @@
 """A phone on its aids and a server that can be cut off, for the tests of delivery."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec import UNSET
 
-from clients.journal import JournalRecord, MemoryJournal
-from clients.phone_driver import OfferRunner, PhoneLimits
+from clients.journal import Journal, JournalRecord, MemoryJournal
+from clients.phone_book import Watch, watch_nothing
+from clients.phone_driver import OfferRunner
+from clients.phone_limits import PhoneLimits
 from clients.virtual_aid.pair import VirtualPair
+from clients.wearer import AgreeableWearer, Wearer
 from fitting.delivery import step
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import DeliveryState, Offer, Report
+from protocol.contract.fitting import DeliveryKind
 from tests.clients.offers import (
     DEVICE,
     attach_answer,
@@ -31,6 +37,7 @@ class Server:
     fails_at: int | None = None
     error: type[Exception] = ConnectionError
     calls: int = 0
+    kind: DeliveryKind = "volatile"
     reports: list[Report] = field(default_factory=list)
 
     async def report(self, report: Report) -> None:
@@ -45,22 +52,40 @@ class Server:
     def facts(self) -> list[Report]:
         """Each report once, by its number: what a server that drops repeats has recorded."""
         facts = list({report.n: report for report in self.reports}.values())
-        check_legal(facts)
+        check_legal(facts, self.kind)
         return facts
 
 
-def check_legal(reports: list[Report]) -> None:
+def check_legal(reports: list[Report], kind: DeliveryKind = "volatile") -> None:
     """Every report is one that the server's own state table takes."""
     states: dict[Ear, DeliveryState] = dict.fromkeys(EARS, "offered")
     for report in reports:
         for ear in EARS if report.ear is UNSET else (report.ear,):
-            after = step("volatile", states[ear], report.state)
+            after = step(kind, states[ear], report.state)
             assert after is not None, f"{report.state} cannot follow {states[ear]}"
             states[ear] = after
 
 
-def make_runner(pair: VirtualPair, journal: MemoryJournal | None = None, **limits: int) -> OfferRunner:
-    runner = OfferRunner(pair, journal or MemoryJournal(), device=DEVICE, limits=PhoneLimits(**limits))
+def make_runner(
+    pair: VirtualPair,
+    journal: Journal | None = None,
+    *,
+    wearer: Wearer | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
+    watch: Watch = watch_nothing,
+    **limits: Any,
+) -> OfferRunner:
+    """An attached phone whose wearer agrees to everything and was never asked for consent."""
+    limits = {"require_consent": False, **limits}
+    runner = OfferRunner(
+        pair,
+        journal or MemoryJournal(),
+        device=DEVICE,
+        limits=PhoneLimits(**limits),
+        wearer=wearer or AgreeableWearer(),
+        clock=clock,
+        watch=watch,
+    )
     if not runner.record.epoch:
         runner.attached(attach_answer())
     return runner

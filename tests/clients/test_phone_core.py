@@ -92,8 +92,6 @@ def test_a_lower_fence_than_seen_is_refused_and_the_same_one_is_not() -> None:
 def test_what_this_phone_cannot_do_is_refused() -> None:
     pair = make_pair()
     offer = make_offer(pair)
-    persist = struct_replace(offer, kind="persist")
-    assert refused(persist, facts_of(pair)) == [Refused("E_CAPABILITY")]
     empty = signed(offer, struct_replace(offer.body, left=(), right=()))
     assert refused(empty, facts_of(pair)) == [Refused("E_RANGE")]
 

@@ -303,4 +303,4 @@ async def test_an_error_of_ours_in_a_report_is_not_hidden_as_a_lost_link() -> No
 
 def test_asking_for_work_when_there_is_none_is_a_bug() -> None:
     with pytest.raises(LocalProtocolError, match="no delivery"):
-        make_runner(make_pair())._entry()
+        _ = make_runner(make_pair())._book.entry

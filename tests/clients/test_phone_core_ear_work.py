@@ -5,10 +5,12 @@ import pytest
 from clients.ear_work import (
     OPERATIONS,
     TABLE,
+    WAITS,
     EarEvent,
     EarPhase,
     EarWork,
     Operation,
+    Sought,
     outcome,
     read_event,
     resumed,
@@ -18,8 +20,22 @@ from protocol.errors import LocalProtocolError
 
 P, E = EarPhase, EarEvent
 READS = {E.READ_TARGET, E.READ_BEFORE, E.READ_OTHER, E.LOST}
-WRITES = {E.WRITTEN, E.LOST, E.REBOOTED, E.REFUSED, E.EXHAUSTED}
-EXPECTED_EVENTS = {Operation.READ: READS, Operation.WRITE: WRITES, Operation.RESTORE: WRITES, None: set()}
+WRITES = {E.WRITTEN, E.LOST, E.TIMED_OUT, E.REBOOTED, E.REFUSED, E.BUSY, E.EXHAUSTED}
+EXPECTED_EVENTS: dict[Operation | None, set[EarEvent]] = {
+    Operation.READ: READS,
+    Operation.WRITE: WRITES,
+    Operation.RESTORE: WRITES,
+    Operation.RESTORE_NVM: WRITES,
+    Operation.COMMIT: WRITES | {E.LOW_BATTERY, E.NVM_FAILED},
+    None: set(),
+}
+# What a reading can mean on the way back.
+READINGS_BACK = {
+    P.BACK_CHECKING: {E.READ_BEFORE, E.READ_OTHER, E.READ_OTHER_NVM, E.LOST},
+    P.BACK_VERIFYING: {E.READ_TARGET, E.READ_OTHER, E.LOST},
+}
+TRIAL = {P.CHECKING_BASE, P.WRITING, P.VERIFYING, P.REWRITING, P.REVERIFYING, P.UNKNOWN, P.RESTORING, P.UNDOING}
+BACK = {P.BACK_CHECKING, P.BACK_RAM, P.BACK_NVM, P.BACK_VERIFYING, P.BACK_COMMITTING}
 
 
 @pytest.mark.parametrize("phase", list(EarPhase))
@@ -27,7 +43,7 @@ EXPECTED_EVENTS = {Operation.READ: READS, Operation.WRITE: WRITES, Operation.RES
 def test_every_pair_has_a_cell_or_is_an_error(phase: EarPhase, event: EarEvent) -> None:
     """What an operation can come to has a cell; nothing else has."""
     work = EarWork(phase, "E_BLE_DURING")
-    if event in EXPECTED_EVENTS[OPERATIONS.get(phase)]:
+    if event in READINGS_BACK.get(phase, EXPECTED_EVENTS[OPERATIONS.get(phase)]):
         after, cell = step(work, event)
         assert after.phase is cell.phase
         assert after.cause == (cell.cause or "E_BLE_DURING")
@@ -39,14 +55,32 @@ def test_every_pair_has_a_cell_or_is_an_error(phase: EarPhase, event: EarEvent) 
 def test_a_phase_asks_for_an_operation_or_is_an_end_or_waits() -> None:
     for phase in EarPhase:
         ends = outcome(EarWork(phase, "E_REBOOT")) is not None
-        assert (phase in OPERATIONS) + ends + (phase is P.PARKED) == 1
+        assert (phase in OPERATIONS) + ends + (phase in WAITS) == 1
         assert bool(TABLE[phase]) == (phase in OPERATIONS)
 
 
 def test_nothing_is_confirmed_but_by_reading_the_target() -> None:
-    for row in TABLE.values():
-        for event, cell in row.items():
+    for phase in TRIAL:
+        for event, cell in TABLE[phase].items():
             assert (cell.phase is P.CONFIRMED) == (event is E.READ_TARGET)
+    assert all(cell.phase is not P.CONFIRMED for phase in set(P) - TRIAL for cell in TABLE[phase].values())
+
+
+def test_nothing_is_active_but_by_reading_the_target_in_nvm() -> None:
+    into = {(phase, event) for phase, row in TABLE.items() for event, c in row.items() if c.phase is P.ACTIVE}
+    assert into == {(P.CHECKING_NVM, E.READ_TARGET), (P.NVM_UNKNOWN, E.READ_TARGET)}
+
+
+def test_a_copy_to_nvm_follows_only_a_reading_of_ram() -> None:
+    copies = {phase for phase, operation in OPERATIONS.items() if operation is Operation.COMMIT}
+    into = {(phase, event) for phase, row in TABLE.items() for event, c in row.items() if c.phase in copies}
+    assert into == {(P.CHECKING_RAM, E.READ_TARGET), (P.BACK_VERIFYING, E.READ_TARGET)}
+
+
+def test_the_way_back_never_turns_round() -> None:
+    ends = {P.UNDONE, P.BROKEN} | WAITS
+    for phase in BACK:
+        assert {cell.phase for cell in TABLE[phase].values()} <= BACK | ends
 
 
 def test_a_write_follows_only_a_reading_of_the_content_before_or_a_failed_check() -> None:
@@ -57,6 +91,7 @@ def test_a_write_follows_only_a_reading_of_the_content_before_or_a_failed_check(
         (P.UNKNOWN, E.READ_BEFORE),
         (P.VERIFYING, E.READ_BEFORE),
         (P.VERIFYING, E.READ_OTHER),
+        (P.CHECKING_RAM, E.READ_BEFORE),
     }
 
 
@@ -85,6 +120,9 @@ def test_a_write_follows_only_a_reading_of_the_content_before_or_a_failed_check(
         ("read_before lost read_other exhausted", ("failed", "E_READBACK")),
         ("read_before lost lost", None),
         ("read_before lost read_other lost lost", None),
+        ("read_before timed_out read_before written read_target", ("confirmed", None)),
+        ("read_before timed_out read_other written read_before", ("rolled_back", "E_TIMEOUT")),
+        ("read_before busy", None),
     ],
 )
 def test_the_ways_through_a_write(events: str, end: tuple[str, str | None] | None) -> None:
@@ -95,19 +133,70 @@ def test_the_ways_through_a_write(events: str, end: tuple[str, str | None] | Non
     assert outcome(work) == end
 
 
-def test_a_lost_link_is_told_at_once() -> None:
-    for phase in (P.WRITING, P.VERIFYING, P.REWRITING, P.REVERIFYING, P.RESTORING):
-        assert TABLE[phase][E.LOST].report == "indeterminate"
+@pytest.mark.parametrize(
+    ("phase", "events", "after"),
+    [
+        (P.COMMITTING, "written read_target", P.ACTIVE),
+        (P.COMMITTING, "written read_before read_target written read_target", P.ACTIVE),
+        (P.COMMITTING, "nvm_failed read_target nvm_failed read_target exhausted", P.UNKEPT),
+        (P.COMMITTING, "lost read_target", P.ACTIVE),
+        (P.COMMITTING, "lost read_before read_target written read_target", P.ACTIVE),
+        (P.COMMITTING, "rebooted read_before read_before written read_target", P.CONFIRMED),
+        (P.COMMITTING, "rebooted read_before read_other written read_before", P.UNDONE),
+        (P.COMMITTING, "timed_out lost", P.PARKED),
+        (P.COMMITTING, "low_battery", P.BUSY),
+        (P.COMMITTING, "written lost lost", P.PARKED),
+        (P.BACK_CHECKING, "read_before", P.UNDONE),
+        (P.BACK_CHECKING, "read_other written read_before", P.UNDONE),
+        (P.BACK_CHECKING, "read_other_nvm written read_target written read_other written read_before", P.UNDONE),
+        (P.BACK_CHECKING, "read_other_nvm written read_other written read_target nvm_failed lost", P.PARKED),
+        (P.BACK_CHECKING, "read_other_nvm written read_target rebooted read_before", P.UNDONE),
+        (P.BACK_CHECKING, "read_other exhausted", P.BROKEN),
+    ],
+)
+def test_the_ways_through_a_commit_and_back(phase: EarPhase, events: str, after: EarPhase) -> None:
+    work = EarWork(phase)
+    for event in events.split():
+        work, _ = step(work, EarEvent(event))
+    assert work.phase is after
+
+
+def test_an_aid_that_does_not_keep_what_it_is_given_is_to_blame_for_it() -> None:
+    work = EarWork(P.COMMITTING)
+    for event in (E.NVM_FAILED, E.READ_TARGET, E.EXHAUSTED):
+        work, _ = step(work, event)
+    assert outcome(work) == ("failed", "E_NVM")
+
+
+def test_what_breaks_a_write_off_is_told_at_once() -> None:
+    writes = [phase for phase, operation in OPERATIONS.items() if operation is not Operation.READ]
+    for phase in (*writes, P.VERIFYING, P.REVERIFYING, P.CHECKING_NVM):
+        for event in (E.LOST, E.TIMED_OUT, E.REBOOTED):
+            assert event not in TABLE[phase] or TABLE[phase][event].report == "indeterminate"
 
 
 def test_what_a_read_back_means() -> None:
-    assert read_event("t", before="b", target="t") is E.READ_TARGET
-    assert read_event("b", before="b", target="t") is E.READ_BEFORE
-    assert read_event("x", before="b", target="t") is E.READ_OTHER
-    assert read_event("t", before="t", target="t") is E.READ_TARGET
+    sought, saving = Sought("b", "t", "n"), Sought("t", "t", "n")
+    for phase in (P.CHECKING_BASE, P.VERIFYING, P.UNKNOWN, P.UNDOING, P.CHECKING_RAM):
+        assert read_event(phase, "t", "-", sought) is E.READ_TARGET
+        assert read_event(phase, "b", "-", sought) is E.READ_BEFORE
+        assert read_event(phase, "x", "t", sought) is E.READ_OTHER
+        assert read_event(phase, "t", "-", saving) is E.READ_TARGET
+    for phase in (P.CHECKING_NVM, P.NVM_UNKNOWN):
+        assert read_event(phase, "-", "t", sought) is E.READ_TARGET
+        assert read_event(phase, "-", "n", sought) is E.READ_BEFORE
+        assert read_event(phase, "t", "x", sought) is E.READ_OTHER
+    back = P.BACK_CHECKING
+    assert read_event(back, "b", "n", sought) is E.READ_BEFORE
+    assert read_event(back, "t", "n", sought) is E.READ_OTHER
+    assert read_event(back, "b", "t", sought) is E.READ_OTHER_NVM
+    assert read_event(back, "b", "t", Sought("b", "t")) is E.READ_BEFORE
+    assert read_event(P.BACK_VERIFYING, "n", "t", sought) is E.READ_TARGET
+    assert read_event(P.BACK_VERIFYING, "b", "n", sought) is E.READ_OTHER
 
 
 def test_an_ear_is_taken_up_where_its_last_report_left_it() -> None:
     assert resumed(None) == EarWork(P.CHECKING_BASE)
     for state in ("writing", "indeterminate"):
         assert resumed(state) == EarWork(P.UNKNOWN, "E_BLE_DURING")
+        assert resumed(state, committing=True) == EarWork(P.NVM_UNKNOWN, "E_BLE_DURING")

@@ -95,7 +95,7 @@ async def test_a_phone_that_dies_at_any_save_of_its_journal_carries_on_from_it(k
         await reborn.run_offer(again(offer), server.report)
         assert told(server.facts()) == HAPPY
         check_once(pair, offer, server, before)
-    assert deaths == 6
+    assert deaths == 7
 
 
 @pytest.mark.parametrize("recovers", [True, False])

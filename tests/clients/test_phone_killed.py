@@ -21,6 +21,10 @@ LIVED = Ended(0, 0)
 POINTS = [f"{point}:{number}" for point in ("save", "saved") for number in range(7)]
 POINTS += [f"{point}:{number}" for point in ("report", "reported") for number in range(len(HAPPY))]
 POINTS += [f"chunk:{number}" for number in range(16)] + ["written:0", "written:1"]
+# Saves: also committing and active of each ear.
+PERSIST_POINTS = [f"{point}:{number}" for point in ("save", "saved") for number in range(5, 11)]
+PERSIST_POINTS += [f"{point}:{number}" for point in ("report", "reported") for number in range(4, 9)]
+PERSIST_POINTS += [f"chunk:{number}" for number in (0, 3, 7, 9, 15)] + ["committed:0", "committed:1"]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,29 @@ def check_nothing_half_written(folder: Path, pair: VirtualPair, offer: Offer, be
         held = pair.aid(ear).read_digest("ram")
         is_open = entry is not None and entry.last_state(ear) == "writing"
         assert is_open or held in {before[ear], expected(offer, ear)}
+
+
+def check_nothing_half_kept(folder: Path, pair: VirtualPair, offer: Offer, before: dict[Ear, str]) -> None:
+    """NVM holds the old or the new, and only an open journal excuses that the ears differ."""
+    kept = [pair.aid(ear).read_digest("nvm") == expected(offer, ear) for ear in EARS]
+    assert all(
+        is_new or pair.aid(ear).read_digest("nvm") == before[ear] for ear, is_new in zip(EARS, kept, strict=True)
+    )
+    entry = FileJournal(folder / "journal").load().in_flight
+    assert kept[0] == kept[1] or (entry is not None and entry.is_committing)
+
+
+def check_all_or_nothing(folder: Path, offer: Offer, before: dict[Ear, str]) -> None:
+    """Both aids keep the new in both memories, or both have the old in both; the server knows which."""
+    pair, facts = kept_pair(folder), Server(kind="persist", reports=reports_in(folder)).facts()
+    ends = {[report for report in facts if report.ear == ear][-1].state for ear in EARS}
+    wanted = {ear: expected(offer, ear) for ear in EARS} if ends == {"active"} else before
+    assert "active" not in ends or ends == {"active"}
+    for ear in EARS:
+        assert pair.aid(ear).read_digest("ram") == pair.aid(ear).read_digest("nvm") == wanted[ear]
+        commits = [touch.digest for touch in touches_in(folder, ear) if touch.what == "committed"]
+        assert commits in ([], [expected(offer, ear)])
+    assert FileJournal(folder / "journal").load().in_flight is None
 
 
 def check_the_end(folder: Path, offer: Offer, before: dict[Ear, str]) -> None:
@@ -82,6 +109,36 @@ def test_a_phone_killed_at_any_instant_and_again_ends_with_the_truth(
         offer = again(offer)
     assert phones.run(Run(folder=str(tmp_path), offer=offer)) == LIVED
     check_the_end(tmp_path, offer, before)
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+@pytest.mark.parametrize("dies_at", PERSIST_POINTS)
+def test_a_phone_killed_at_any_step_of_what_is_to_last_leaves_no_pair_that_differs(
+    phones: Nursery, tmp_path: Path, dies_at: str, recovers: bool
+) -> None:
+    pair = kept_pair(tmp_path)
+    offer, before = make_offer(pair, kind="persist"), digests(pair)
+    assert phones.run(Run(folder=str(tmp_path), offer=offer, dies_at=dies_at)) == KILLED
+    check_nothing_half_kept(tmp_path, kept_pair(tmp_path), offer, before)
+    assert phones.run(Run(folder=str(tmp_path), offer=again(offer), recovers=recovers)) == LIVED
+    check_all_or_nothing(tmp_path, offer, before)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_phone_killed_at_any_instant_of_what_is_to_last_leaves_no_pair_that_differs(
+    phones: Nursery, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(1_000 + seed)
+    pair = kept_pair(tmp_path)
+    offer, before = make_offer(pair, kind="persist"), digests(pair)
+    for _ in range(chance.randint(1, 3)):
+        after_s = chance.uniform(0.0, 0.25)
+        run = Run(folder=str(tmp_path), offer=offer, after_s=after_s, recovers=chance.random() < 0.5, time_scale=0.05)
+        phones.run(run)
+        check_nothing_half_kept(tmp_path, kept_pair(tmp_path), offer, before)
+        offer = again(offer)
+    assert phones.run(Run(folder=str(tmp_path), offer=offer)) == LIVED
+    check_all_or_nothing(tmp_path, offer, before)
 
 
 def test_what_the_server_was_told_is_in_the_journal_already(phones: Nursery, tmp_path: Path) -> None:

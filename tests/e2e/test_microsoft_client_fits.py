@@ -12,9 +12,11 @@ from clients.journal import MemoryJournal
 from clients.meter import measure_gain_db
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
+from clients.phone_limits import PhoneLimits
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
+from clients.wearer import AgreeableWearer
 from protocol.contract.base import EARS
 from tests.e2e.client import Client, Combination
 from tests.e2e.node_client import NodeDriver
@@ -47,7 +49,10 @@ async def patient(
     # The phone speaks the other format, so that every value crosses from one to the other.
     other = "messagepack" if combination.protocol == "json" else "json"
     hub = HubClient(f"{shared_server.url}/hub", token=token, protocol=other)  # type: ignore[arg-type]  # one of two literals
-    phone = Phone(hub, OfferRunner(pair, MemoryJournal(), device=name))
+    runner = OfferRunner(
+        pair, MemoryJournal(), device=name, limits=PhoneLimits(require_consent=False), wearer=AgreeableWearer()
+    )
+    phone = Phone(hub, runner)
     async with hub, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(phone.run())
         yield Patient(name, pair, clinician)

@@ -1,0 +1,186 @@
+"""Carries out on one aid what the table of its ear asks for, until the table wants nothing more of it.
+
+Every operation has a limit, and the brake shortens it, except that of a copy to NVM: what has begun there finishes.
+Must not know deliveries, sessions or the server. Read ``EarHands.run`` first.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from clients.brake import Brake
+from clients.device_driver import (
+    AidBusy,
+    AidError,
+    AidIdentity,
+    AidPair,
+    AidRebooted,
+    AidRefused,
+    BatteryLow,
+    CommitFailed,
+    DeviceDriver,
+    LinkUnavailable,
+    VendorData,
+)
+from clients.ear_work import OPERATIONS, EarEvent, EarWork, Operation, Sought, read_event, step
+from clients.journal import EarPlan
+from clients.phone_limits import PhoneLimits
+from fitting.digest import ear_digest
+from protocol.contract.base import Ear
+from protocol.contract.devices import EarImage, Images, SlotImage
+
+__all__ = ["EarDone", "EarHands", "EarJob", "Reading", "TellStep"]
+
+TellStep = Callable[[Ear, Literal["writing", "indeterminate", "received"], str | None], Awaitable[None]]
+_EVENTS: Final[tuple[tuple[type[Exception], EarEvent], ...]] = (
+    (AidRebooted, EarEvent.REBOOTED),
+    (AidRefused, EarEvent.REFUSED),
+    (AidBusy, EarEvent.BUSY),
+    (BatteryLow, EarEvent.LOW_BATTERY),
+    (CommitFailed, EarEvent.NVM_FAILED),
+    # Whatever else went wrong, the read-back will say what the aid holds.
+    (AidError, EarEvent.LOST),
+    (TimeoutError, EarEvent.TIMED_OUT),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EarJob:
+    """What is to be done to one ear: a plan, and what its target is written with."""
+
+    plan: EarPlan
+    slots: tuple[SlotImage, ...] = ()
+    vendor: VendorData | None = None
+
+    @property
+    def sought(self) -> Sought:
+        """The digests that matter."""
+        plan = self.plan
+        return Sought(plan.before_digest, plan.target_digest, plan.nvm_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that one aid was read to be, at one time."""
+
+    identity: AidIdentity
+    images: Images
+    nvm: EarImage
+
+
+@dataclass(frozen=True, slots=True)
+class EarDone:
+    """Where the work on an ear has come to, and what was read of the aid last."""
+
+    work: EarWork
+    held: Images | None
+
+
+class EarHands:
+    """The operations on a pair of aids. Callers see to it that one aid has one job at a time.
+
+    ``readings`` are of the aids that were not written since, and could be reached when they were last looked at.
+    """
+
+    def __init__(self, pair: AidPair, limits: PhoneLimits, brake: Brake) -> None:
+        self._pair, self._limits, self._brake = pair, limits, brake
+        self.readings: dict[Ear, Reading] = {}
+
+    @property
+    def held(self) -> dict[Ear, Images]:
+        """What each of these aids was last read to hold."""
+        return {ear: reading.images for ear, reading in self.readings.items()}
+
+    async def run(self, job: EarJob, work: EarWork, tell: TellStep, *, heeds_brake: bool = True) -> EarDone:
+        """Step the table from ``work`` on, to an end, to a wait, or until the brake is pulled."""
+        ear, held, counts = job.plan.ear, None, dict.fromkeys(Operation, 0)
+        aid = self._pair.aid(ear)
+        while (operation := OPERATIONS.get(work.phase)) is not None:
+            if heeds_brake and self._brake.is_on and operation is not Operation.COMMIT:
+                break
+            if operation is Operation.READ:
+                reading = await self.read(aid, heeds_brake=heeds_brake)
+                held = None if reading is None else reading.images
+                event = EarEvent.LOST if held is None else read_event(work.phase, held.ram, held.nvm, job.sought)
+            elif self._is_exhausted(operation, counts):
+                event = EarEvent.EXHAUSTED
+            else:
+                counts[operation] += 1
+                event = await self._write(aid, operation, job, heeds_brake)
+            if heeds_brake and self._brake.is_on and event in (EarEvent.LOST, EarEvent.TIMED_OUT):
+                # Broken off by us: what it came to is for the one who pulled the brake to find out.
+                break
+            work, cell = step(work, event)
+            if cell.report is not None:
+                await tell(ear, cell.report, cell.cause)
+        return EarDone(work, held)
+
+    async def reach(self, aid: DeviceDriver) -> bool:
+        """Bring the link to an aid up if it is down; whether it is up then."""
+        for _ in range(self._limits.connect_tries):
+            if aid.connected:
+                break
+            with contextlib.suppress(LinkUnavailable):
+                await aid.connect()
+        return aid.connected
+
+    async def read(self, aid: DeviceDriver, *, heeds_brake: bool = False) -> Reading | None:
+        """Read both memories, None when the aid cannot be reached.
+
+        The digests are computed here, from what was read: an aid's word is no proof.
+        """
+        self.readings.pop(aid.ear, None)
+        try:
+            async with self._limit(heeds_brake):
+                if await self.reach(aid):
+                    self.readings[aid.ear] = await _read(aid)
+        except (AidError, TimeoutError):
+            pass
+        return self.readings.get(aid.ear)
+
+    def _is_exhausted(self, operation: Operation, counts: dict[Operation, int]) -> bool:
+        if operation is Operation.COMMIT:
+            return counts[operation] >= self._limits.max_commits
+        writes = sum(counts.values()) - counts[Operation.COMMIT]
+        return writes >= self._limits.max_writes
+
+    async def _write(self, aid: DeviceDriver, operation: Operation, job: EarJob, heeds_brake: bool) -> EarEvent:
+        self.readings.pop(aid.ear, None)
+        try:
+            async with self._limit(heeds_brake and operation is not Operation.COMMIT):
+                if operation is Operation.COMMIT:
+                    await aid.commit()
+                elif operation is Operation.RESTORE:
+                    await aid.restore(job.plan.before)
+                elif operation is Operation.RESTORE_NVM:
+                    await aid.restore(job.plan.before_nvm or job.plan.before)
+                else:
+                    await aid.write_trial(job.slots, job.vendor)
+        except (AidError, TimeoutError) as error:
+            return next(event for kind, event in _EVENTS if isinstance(error, kind))
+        return EarEvent.WRITTEN
+
+    @asynccontextmanager
+    async def _limit(self, heeds_brake: bool) -> AsyncIterator[None]:
+        if heeds_brake:
+            async with self._brake.within(self._limits.operation_s):
+                yield
+        else:
+            async with asyncio.timeout(self._limits.operation_s):
+                yield
+
+
+async def _read(aid: DeviceDriver) -> Reading:
+    identity, ram, nvm = await aid.identify(), await aid.read("ram"), await aid.read("nvm")
+    images = Images(
+        serial=identity.serial,
+        firmware=identity.firmware,
+        ram=ear_digest(ram),
+        nvm=ear_digest(nvm),
+        image=ram,
+        battery=identity.battery_percent,
+    )
+    return Reading(identity, images, nvm)

@@ -1,0 +1,152 @@
+"""The phone's record and what it tells of it: on the disk first, then to the server.
+
+A report that the server did not take stays in the journal, and those after it wait with it: the server must not see
+the end of a delivery that it never saw begin. They are told when the server offers again. Must not know aids.
+Read ``PhoneBook.tell`` first.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from clients.file_journal import JournalUnavailable
+from clients.journal import Ended, Journal, JournalEntry, JournalRecord
+from clients.phone_core import report_on
+from protocol.contract.base import Ear
+from protocol.contract.devices import Images, Report, ReportedState
+from protocol.errors import AuricleError, LocalProtocolError
+
+__all__ = ["PhoneBook", "SendReport", "Watch", "watch_nothing"]
+
+SendReport = Callable[[Report], Awaitable[object]]
+_LOG: Final = logging.getLogger("auricle.clients")
+
+
+class Watch(Protocol):
+    """Hears of every step as it has happened; for tests and harnesses, which measure from outside."""
+
+    def __call__(self, what: str, /, **facts: Any) -> None:
+        """``what`` is the name of the step."""
+        ...
+
+
+def watch_nothing(what: str, /, **facts: Any) -> None:
+    """Nobody looks."""
+
+
+class PhoneBook:
+    """One record, kept in a journal; ``send`` is the way to the server while there is one."""
+
+    def __init__(self, journal: Journal, *, max_ended: int, watch: Watch) -> None:
+        self._journal, self._max_ended, self._watch = journal, max_ended, watch
+        self._record = journal.load()
+        self._send: SendReport | None = None
+        self._behind: dict[tuple[str, int], None] = {}
+
+    @property
+    def record(self) -> JournalRecord:
+        """What the journal holds now."""
+        return self._record
+
+    @property
+    def entry(self) -> JournalEntry:
+        """The delivery in work. Raises LocalProtocolError when there is none."""
+        entry = self._record.in_flight
+        if entry is None:
+            raise LocalProtocolError("no delivery is under way")
+        return entry
+
+    def save(self, record: JournalRecord) -> None:
+        """Put the record on the disk. Raises JournalUnavailable; the old one holds then."""
+        if record == self._record:
+            return
+        self._journal.save(record)
+        self._record = record
+
+    def save_if_possible(self, record: JournalRecord) -> None:
+        """For what must go on with a full disk too: making an aid quiet."""
+        self._record = record
+        with suppress(JournalUnavailable):
+            self._journal.save(record)
+            return
+        _LOG.error("the journal cannot be written; the aids are seen to all the same")
+
+    def reach_server(self, send: SendReport | None) -> None:
+        """From now on reports go that way; None for nowhere."""
+        self._send = send
+
+    async def tell_again(self, key: tuple[str, int], reports: tuple[Report, ...]) -> None:
+        """The server has asked: everything about a delivery once more, in order."""
+        self._behind.pop(key, None)
+        await self._out(key, *reports)
+
+    async def tell(
+        self,
+        entry: JournalEntry,
+        state: ReportedState,
+        ear: Ear | None = None,
+        *,
+        code: str | None = None,
+        held: Images | None = None,
+        loudness: int | None = None,
+    ) -> JournalEntry:
+        """Journal a report, then send it. The same in a row is told once, and doubt only once whatever its cause."""
+        told = report_on(entry.offer, entry.reports, state, ear, code=code, held=held, loudness=loudness)
+        last = next((old for old in reversed(entry.reports) if ear is None or old.ear == ear), None)
+        is_same = last is not None and (last.state, last.ear) == (told.state, told.ear)
+        if last is not None and is_same and (last.code == told.code or state == "indeterminate"):
+            return entry
+        entry = entry.reported(told)
+        self.save(self._record.with_entry(entry))
+        self._saved(entry)
+        await self._out(entry.key, told)
+        return entry
+
+    def begin(self, entry: JournalEntry) -> None:
+        """A delivery is received."""
+        self.save(self._record.begun(entry))
+        self._saved(entry)
+
+    def change(self, entry: JournalEntry) -> JournalEntry:
+        """A delivery under way has moved with nothing to tell."""
+        self.save(self._record.with_entry(entry))
+        self._saved(entry)
+        return entry
+
+    def finish(self, entry: JournalEntry) -> None:
+        """A delivery has ended."""
+        self.save(self._record.finished(entry, max_ended=self._max_ended))
+        self._watch("journal", epoch=entry.offer.epoch, seq=entry.offer.seq, phase="ended")
+
+    async def answer_for(self, report: Report) -> None:
+        """The end of a delivery that was never under way here, to be given again whenever it is asked for."""
+        ended = Ended(report.epoch, report.seq, (report,))
+        self.save(self._record.remembering(ended, max_ended=self._max_ended))
+        await self._out((report.epoch, report.seq), report)
+
+    async def end(self, entry: JournalEntry, *reports: Report) -> None:
+        """End a delivery with these reports: remembered first, then told."""
+        for report in reports:
+            entry = entry.reported(report)
+        self.finish(entry)
+        await self._out(entry.key, *reports)
+
+    async def _out(self, key: tuple[str, int], *reports: Report) -> None:
+        for report in reports:
+            if self._send is None or key in self._behind:
+                self._fall_behind(key)
+                return
+            self._watch("result_out", report=report)
+            try:
+                await self._send(report)
+            except (ConnectionError, TimeoutError, AuricleError):
+                self._fall_behind(key)
+
+    def _fall_behind(self, key: tuple[str, int]) -> None:
+        self._behind[key] = None
+        while len(self._behind) > self._max_ended:
+            del self._behind[next(iter(self._behind))]
+
+    def _saved(self, entry: JournalEntry) -> None:
+        self._watch("journal", epoch=entry.offer.epoch, seq=entry.offer.seq, phase=entry.phase)

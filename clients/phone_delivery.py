@@ -1,0 +1,217 @@
+"""One delivery on a pair of aids: try it on both, ask how it sounds, keep it in both or in neither.
+
+Both aids hold the target in RAM, read back, before either copies it to NVM; the right one first. When the second does
+not keep it in time the first gives it up again, and nothing turns round then. ``active`` is told when both are: an end
+that was told cannot be taken back. The tables are ``ear_work``; here they are run. Must not know sessions, nor how an
+offer came. Read ``DeliveryWork.advance`` first.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from msgspec import UNSET
+
+from clients.brake import Brake
+from clients.ear_hands import EarDone, EarHands, EarJob
+from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
+from clients.journal import Back, EarPlan, JournalEntry
+from clients.phone_book import PhoneBook
+from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, slots_of, vendor_of
+from clients.phone_limits import PhoneLimits
+from protocol.contract.base import Ear
+from protocol.contract.devices import Images, ReportedState
+
+__all__ = ["AskLoudness", "DeliveryWork"]
+
+AskLoudness = Callable[[], Awaitable[int | None]]
+"""The wearer's answer, None for silence."""
+_GONE: Final = frozenset({EarPhase.UNDONE, EarPhase.BROKEN, EarPhase.REFUSED, EarPhase.UNREACHED, EarPhase.UNKEPT})
+
+
+class DeliveryWork:
+    """Moves the delivery in work. ``began_here`` is the one that this very process has begun.
+
+    ``on_kept`` is called when NVM of all its aids was read to hold it, before anybody is told.
+    """
+
+    def __init__(
+        self,
+        book: PhoneBook,
+        hands: EarHands,
+        brake: Brake,
+        *,
+        limits: PhoneLimits,
+        clock: Callable[[], float],
+        ask_loudness: AskLoudness,
+        on_kept: Callable[[], None],
+    ) -> None:
+        self._book, self._hands, self._brake = book, hands, brake
+        self._limits, self._clock, self._ask_loudness, self._on_kept = limits, clock, ask_loudness, on_kept
+        self._stuck: tuple[tuple[str, int], float] | None = None
+        self.began_here: tuple[str, int] | None = None
+
+    @property
+    def gives_up_at_s(self) -> float | None:
+        """When the pair goes back because one aid does not keep what the other has, None while nothing is stuck."""
+        entry = self._book.record.in_flight
+        if entry is None or entry.back is not None or self._stuck is None or self._stuck[0] != entry.key:
+            return None
+        return self._stuck[1] + self._limits.commit_retry_s
+
+    async def advance(self, *, only_begun: bool = False) -> None:
+        """Bring the delivery in work as far as it goes now; what waits for an aid or the brake stays in work.
+
+        ``only_begun``: nothing new is begun, only what a byte has gone to is brought to a known content.
+        """
+        entry = self._book.entry
+        may_commit = entry.is_committing or (entry.back is None and await self._try(only_begun))
+        entry = self._book.entry
+        if may_commit and entry.back is None and entry.offer.kind == "persist":
+            await self._commit()
+        entry = self._book.entry
+        if entry.back is not None:
+            await self._go_back()
+        entry = self._book.entry
+        if not entry.open_plans():
+            self._book.finish(entry)
+
+    async def end_unbegun(self, entry: JournalEntry, state: ReportedState, code: str | None = None) -> None:
+        """End a delivery that no byte of has gone to an aid, in work or put aside."""
+        for plan in entry.open_plans():
+            entry = await self._book.tell(entry, state, plan.ear, code=code)
+        self._book.finish(entry)
+
+    async def end_restored(self, code: str, held: dict[Ear, Images]) -> None:
+        """The session has its base back in these ears: whatever was under way there has ended so."""
+        for plan in self._book.entry.open_plans():
+            if not self._book.entry.has_begun_on(plan.ear):
+                await self._tell(plan.ear, "rejected", code=code)
+            elif plan.ear in held:
+                await self._tell(plan.ear, "rolled_back", code=code, held=held[plan.ear])
+        if not self._book.entry.open_plans():
+            self._book.finish(self._book.entry)
+
+    async def _try(self, only_begun: bool) -> bool:
+        """The trial of every ear that is open; whether each of them holds the target now, and nobody objects."""
+        entry, confirmed = self._book.entry, dict[Ear, Images]()
+        asks = raises_mpo(entry.offer, entry.plans)
+        for plan in entry.open_plans():
+            if self._brake.is_on:
+                return False
+            if only_begun and not entry.has_begun_on(plan.ear):
+                continue
+            begun = self._book.entry.has_begun_on(plan.ear)
+            done = await self._run(plan, resumed(self._book.entry.last_state(plan.ear) if begun else None))
+            if done.work.phase is EarPhase.CONFIRMED and done.held is not None:
+                confirmed[plan.ear] = done.held
+                if not asks:
+                    await self._tell(plan.ear, "confirmed", held=done.held)
+            elif done.work.phase in _GONE and not await self._is_alone(plan, done):
+                return False
+        if asks and confirmed and not self._brake.is_on:
+            await self._hear(confirmed)
+        return len(confirmed) == len(entry.open_plans()) and not self._brake.is_on and not only_begun
+
+    async def _is_alone(self, plan: EarPlan, done: EarDone) -> bool:
+        """Tell the unhappy end of an ear; whether the other one goes on by itself, as in a live change."""
+        state, code = outcome(done.work) or ("failed", None)
+        alone = self._book.entry.offer.kind == "volatile"
+        if not alone:
+            # Before the end is told: whoever reads the journal after a crash must not take the other ear on.
+            self._book.change(self._book.entry.going_back(Back(code or "E_PARTIAL", plan.ear)))
+        await self._tell(plan.ear, state, code=code, held=done.held)
+        return alone
+
+    async def _hear(self, confirmed: dict[Ear, Images]) -> None:
+        """A higher maximum output is kept only if its wearer says that it is not too loud, in time."""
+        loudness = await self._ask_loudness() if self.began_here == self._book.entry.key else None
+        if self._brake.is_on:
+            return
+        if loudness is None or loudness > self._limits.max_loudness:
+            self._book.change(self._book.entry.going_back(Back("E_LOUD", loudness=loudness)))
+            return
+        for ear, held in confirmed.items():
+            await self._tell(ear, "confirmed", held=held, loudness=loudness)
+
+    async def _commit(self) -> None:
+        """Copy to NVM, ear after ear; all are confirmed, or it had begun."""
+        entry, kept = self._book.entry, dict[Ear, Images]()
+        if not entry.is_committing and await self._is_low(entry):
+            return
+        for plan in entry.open_plans():
+            had_begun = entry.has_told(plan.ear, "committing")
+            if not had_begun:
+                await self._tell(plan.ear, "committing")
+            done = await self._commit_ear(plan, had_begun)
+            if done.work.phase is not EarPhase.ACTIVE or done.held is None:
+                self._give_up_or_wait(plan.ear, done.work)
+                return
+            kept[plan.ear] = done.held
+        self._on_kept()
+        for ear, held in kept.items():
+            await self._tell(ear, "active", held=held)
+
+    async def _is_low(self, entry: JournalEntry) -> bool:
+        """Whether an aid has too little charge to begin; said once, and looked at again when it has changed."""
+        for plan in entry.open_plans():
+            held = self._hands.held.get(plan.ear)
+            percent = UNSET if held is None else held.battery
+            if percent is not UNSET and percent < COMMIT_NEEDS_PERCENT:
+                await self._tell(plan.ear, "received", code="E_BATTERY")
+                return True
+        return False
+
+    async def _commit_ear(self, plan: EarPlan, had_begun: bool) -> EarDone:
+        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.COMMITTING)
+        done = await self._run(plan, work, heeds_brake=False)
+        if done.work.phase is EarPhase.CONFIRMED:
+            # RAM had been lost and was written again: now it can be copied.
+            done = await self._run(plan, replace(done.work, phase=EarPhase.COMMITTING), heeds_brake=False)
+        return done
+
+    def _give_up_or_wait(self, ear: Ear, work: EarWork) -> None:
+        """An aid that is away or busy has some time to come back; one that cannot keep what it is given has none."""
+        entry, now_s = self._book.entry, self._clock()
+        if work.phase in WAITS:
+            if self._stuck is None or self._stuck[0] != entry.key:
+                self._stuck = entry.key, now_s
+            if now_s - self._stuck[1] < self._limits.commit_retry_s:
+                return
+        self._book.change(entry.going_back(Back(work.cause or "E_NVM", ear)))
+
+    async def _go_back(self) -> None:
+        """Bring RAM and NVM of every ear that is open to what they held before all this."""
+        back = self._book.entry.back or Back("E_PARTIAL")
+        for plan in self._book.entry.open_plans():
+            code = back.code_of(plan.ear)
+            if not self._book.entry.has_begun_on(plan.ear):
+                await self._tell(plan.ear, "rejected", code=code)
+                continue
+            done = await self._run(plan, EarWork(EarPhase.BACK_CHECKING), heeds_brake=False)
+            if done.work.phase is EarPhase.UNDONE:
+                await self._tell(plan.ear, "rolled_back", code=code, held=done.held, loudness=back.loudness)
+            elif done.work.phase is EarPhase.BROKEN:
+                await self._tell(plan.ear, "failed", code=done.work.cause, held=done.held, loudness=back.loudness)
+
+    async def _run(self, plan: EarPlan, work: EarWork, *, heeds_brake: bool = True) -> EarDone:
+        offer = self._book.entry.offer
+        job = EarJob(plan, slots_of(offer, plan.ear), vendor_of(offer))
+        return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
+
+    async def _tell_step(self, ear: Ear, state: ReportedState, code: str | None) -> None:
+        await self._tell(ear, state, code=code)
+
+    async def _tell(
+        self,
+        ear: Ear,
+        state: ReportedState,
+        *,
+        code: str | None = None,
+        held: Images | None = None,
+        loudness: int | None = None,
+    ) -> None:
+        entry = self._book.entry
+        if state == entry.last_state(ear) == "confirmed":
+            return
+        await self._book.tell(entry, state, ear, code=code, held=held, loudness=loudness)

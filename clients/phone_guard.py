@@ -1,0 +1,218 @@
+"""Keeps the way back of a live session: the base, the dead-man, and whether live work is allowed at all.
+
+The base is in the journal before the first live byte goes out. What wants it back is in the journal before anything is
+done for it, so a phone that dies in between goes on with it; and nothing live is begun from then on until every aid
+was read to hold the base. The table is ``phone_session``. Must not know deliveries. Read ``SessionGuard.want`` first.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from msgspec import UNSET
+
+from clients.ear_hands import EarDone, EarHands, EarJob
+from clients.ear_work import EarPhase, EarWork
+from clients.journal import EarPlan, Notice
+from clients.phone_book import PhoneBook
+from clients.phone_limits import PhoneLimits
+from clients.phone_session import (
+    CODES,
+    ENDING,
+    Consent,
+    Effect,
+    KeptImage,
+    SessionEvent,
+    SessionState,
+    due,
+    live_refusal,
+    next_due_s,
+    step,
+)
+from protocol.contract.base import Ear
+from protocol.contract.devices import Images, ReportedState
+from protocol.contract.sessions import ConsentAnswer, ConsentAsked, RestoreCause
+
+__all__ = ["SessionGuard"]
+
+_BY_THE_WEARER: Final = frozenset({"undo", "stop", "consent_withdrawn"})
+
+
+class SessionGuard:
+    """The session of the record. ``clock`` must go on while the phone's process does not."""
+
+    def __init__(self, book: PhoneBook, hands: EarHands, *, limits: PhoneLimits, clock: Callable[[], float]) -> None:
+        self._book, self._hands, self._limits, self._clock = book, hands, limits, clock
+        self._background_since_s: float | None = None
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether an aid still has to get its base back."""
+        return self._book.record.session.state is SessionState.RESTORING
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an aid may hold what nobody has saved."""
+        return self._book.record.session.is_open
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the app has been out of sight for so long that nothing live is begun."""
+        since_s = self._background_since_s
+        return since_s is not None and self._clock() - since_s >= self._limits.session.background_freeze_s
+
+    def live_code(self, fence: int) -> str | None:
+        """Why live work of that fence is refused, None when it is not."""
+        return live_refusal(self._book.record.consent, fence, required=self._limits.require_consent)
+
+    def see(self, *, foreground: bool) -> None:
+        """The app came to the foreground, or left it."""
+        if foreground:
+            self._background_since_s = None
+        elif self._background_since_s is None:
+            self._background_since_s = self._clock()
+
+    def due(self) -> RestoreCause | None:
+        """What must restore the base now."""
+        limits = self._limits.session
+        session = self._book.record.session
+        cause = due(session, self._clock(), limits, self._background_since_s)
+        if cause is None and session.state in (SessionState.STEADY, SessionState.TRIAL) and self._is_low():
+            return "battery"
+        return cause
+
+    def next_due_s(self) -> float | None:
+        """When to ask ``due`` again."""
+        return next_due_s(self._book.record.session, self._limits.session, self._background_since_s)
+
+    def is_over(self, fence: int) -> bool:
+        """Whether that fence is of a later session than the one whose base is kept."""
+        session = self._book.record.session
+        return session.state is not SessionState.NONE and session.fence < fence
+
+    def alive(self, fence: int, ttl_ms: int) -> None:
+        """The server says that the lease of that fence is live: only this feeds the dead-man."""
+        record = self._book.record
+        if ttl_ms <= 0 or fence < record.fence_max:
+            return
+        self.meet(fence)
+        record = self._book.record
+        session = record.session
+        if session.is_open and session.fence == fence:
+            self._book.save(replace(record, session=replace(session, fed_at_s=self._clock())))
+
+    def meet(self, fence: int) -> None:
+        """A fence was seen at work; with a higher one an earlier session is over, and its base goes back first."""
+        self._book.save(self._book.record.seen_fence(fence))
+        if self.is_over(fence):
+            self._step(SessionEvent.NEW_FENCE, cause="lease_lost")
+
+    def before_live_write(self, fence: int) -> None:
+        """Keep what every aid holds, before the first live write of a fence. Raises JournalUnavailable.
+
+        An aid that was away then has its base taken when it is first read: it was not written in this session.
+        """
+        record = self._book.record
+        session, effect = step(record.session, SessionEvent.LIVE_WRITE)
+        if effect is Effect.TAKE_BASE:
+            session = replace(session, fence=fence, cause=None)
+        if record.session.state is not SessionState.TRIAL:
+            session = replace(session, fed_at_s=self._clock())
+        new = {ear: held for ear, held in self._hands.held.items() if session.image_of(ear) is None}
+        base = (*session.base, *(KeptImage(ear, held.image, held.ram) for ear, held in new.items()))
+        self._book.save(replace(record, session=replace(session, base=base)))
+
+    def compare(self) -> None:
+        """After aids were read: do all of them hold the base?"""
+        session = self._book.record.session
+        if session.state in (SessionState.NONE, SessionState.RESTORING):
+            return
+        is_base = session.is_base({ear: held.ram for ear, held in self._hands.held.items()})
+        moved, _ = step(session, SessionEvent.RAM_IS_BASE if is_base else SessionEvent.RAM_DIFFERS)
+        if session.state is SessionState.STEADY and moved.state is SessionState.TRIAL:
+            moved = replace(moved, fed_at_s=self._clock())
+        self._book.save(replace(self._book.record, session=moved))
+
+    def saved(self) -> None:
+        """A delivery of this session is in NVM of its aids: what they hold is the base now.
+
+        Unless its wearer wanted the old one back meanwhile.
+        """
+        record = self._book.record
+        session = record.session
+        if session.state is SessionState.RESTORING and session.cause in _BY_THE_WEARER:
+            return
+        moved, effect = step(session, SessionEvent.SAVED)
+        if effect is Effect.MOVE_BASE:
+            base = tuple(_kept(kept, self._hands.held.get(kept.ear)) for kept in session.base)
+            moved = replace(moved, base=base)
+        self._book.save(replace(record, session=moved))
+
+    def want(self, cause: RestoreCause) -> None:
+        """The base is wanted back; what ends the session also ends the consent to it."""
+        record = self._book.record
+        session, _ = step(record.session, SessionEvent.REVERT, cause=cause)
+        fence = max(record.fence_max, session.fence)
+        consent = record.consent
+        if cause in ENDING and (consent is not None or fence):
+            consent = replace(consent or Consent(), fence=fence, code=CODES[cause])
+        notice = Notice(cause, fence)
+        self._book.save_if_possible(replace(record, session=session, consent=consent).noticed(notice))
+
+    async def restore(self) -> dict[Ear, Images]:
+        """Bring every aid to its base, both at once; the ears that were read to hold it.
+
+        The session stays RESTORING while one is missing.
+        """
+        session = self._book.record.session
+        async with asyncio.TaskGroup() as tasks:
+            works = {kept.ear: tasks.create_task(self._restore(kept)) for kept in session.base}
+        done = {ear: work.result() for ear, work in works.items()}
+        held = {ear: one.held for ear, one in done.items() if one.work.phase is EarPhase.UNDONE and one.held}
+        if len(held) == len(session.base):
+            self._restored()
+        return held
+
+    def asked(self, asked: ConsentAsked, answer: ConsentAnswer) -> None:
+        """Keep what the wearer said."""
+        fence = 0 if asked.fence is UNSET else asked.fence
+        code = "" if answer.accepted else "E_CONSENT"
+        self._book.save(replace(self._book.record, consent=Consent(asked.session, fence, code)))
+
+    async def _restore(self, kept: KeptImage) -> EarDone:
+        plan = EarPlan(kept.ear, kept.image, kept.digest, kept.digest)
+        return await self._hands.run(EarJob(plan), EarWork(EarPhase.BACK_CHECKING), _tell_nobody, heeds_brake=False)
+
+    def _restored(self) -> None:
+        record = self._book.record
+        cause = record.session.cause
+        session, _ = step(record.session, SessionEvent.RESTORED)
+        if cause in ENDING:
+            session, _ = step(session, SessionEvent.ENDED)
+        record = replace(record, session=session)
+        if cause is not None:
+            # It may have been told already, when one of the aids was still away.
+            record = record.noticed(Notice(cause, record.fence_max))
+        self._book.save_if_possible(record)
+
+    def _step(self, event: SessionEvent, *, cause: RestoreCause | None = None) -> None:
+        record = self._book.record
+        session, effect = step(record.session, event, cause=cause)
+        record = replace(record, session=session)
+        if effect is Effect.RESTORE and cause is not None:
+            record = record.noticed(Notice(cause, session.fence))
+        self._book.save(record)
+
+    def _is_low(self) -> bool:
+        percents = [held.battery for held in self._hands.held.values()]
+        limit = self._limits.session.min_battery_percent
+        return any(percent is not UNSET and percent < limit for percent in percents)
+
+
+def _kept(kept: KeptImage, held: Images | None) -> KeptImage:
+    return kept if held is None else KeptImage(kept.ear, held.image, held.ram)
+
+
+async def _tell_nobody(ear: Ear, state: ReportedState, code: str | None) -> None:
+    """Restoring the base is no delivery: it is told of as a whole."""
