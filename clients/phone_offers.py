@@ -168,7 +168,7 @@ class OfferDesk:
         self.watch.settle()
         return not self.guard.is_restoring and self._book.record.in_flight is None
 
-    async def withdraw(self, key: tuple[str, int], cause: ReportedState, unknown: Offer | None = None) -> bool:
+    async def withdraw(self, key: tuple[str, int], cause: ReportedState) -> bool:
         """End what has not begun as ``cause``, tell of the rest what was done; whether it was known here."""
         reports, entry = self._book.record.reports_of(*key), self._book.record.under_way(*key)
         if reports is not None:
@@ -259,7 +259,7 @@ class OfferDesk:
             offer,
             self._book.record,
             facts,
-            is_late=self._clock() > self._deadlines.get((offer.epoch, offer.seq), float("inf")),
+            is_late=self._clock() >= self._deadlines.get((offer.epoch, offer.seq), float("inf")),
             live_code="E_BUSY" if self.guard.is_restoring else self.guard.live_code(offer.fence),
         )
         return examined, facts
