@@ -116,6 +116,16 @@ def check_once(pair: VirtualPair, offer: Offer, server: Server, before: dict[Ear
             assert (last.state, last.code, held) == ("rolled_back", "E_BLE_DURING", before[ear])
 
 
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self, now_s: float = 100.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 class Killed(BaseException):
     """The phone's process is gone at this very moment."""
 

@@ -22,21 +22,11 @@ from tests.clients.offers import (
     make_save,
     told,
 )
-from tests.clients.phone_bench import Server, digests, expected, make_runner
+from tests.clients.phone_bench import Clock, Server, digests, expected, make_runner
 
 TRIED = ["received", "right writing", "right confirmed", "left writing", "left confirmed"]
 KEPT = [*TRIED, "right committing", "left committing", "right active", "left active"]
 FACTORY = {ear: factory_image(ear, BANDS_HZ) for ear in EARS}
-
-
-class Clock:
-    """Stands still until it is turned."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def persist(pair: VirtualPair) -> Offer:
