@@ -30,8 +30,8 @@ from clients.reconnect import ReconnectPolicy
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
-from fitting.audiogram import Audiogram
 from clients.wearer import AgreeableWearer
+from fitting.audiogram import Audiogram
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import DeliveryChanged, DeliveryState, RegisteredAid
 from protocol.contract.registration import RegisterDevice, Thresholds

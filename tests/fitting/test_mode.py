@@ -83,6 +83,7 @@ def head(**more: Any) -> DeviceHead:
         "generation": 1,
         "last_seq": 0,
         "last_terminal": 0,
+        "at_s": 0.0,
     }
     return DeviceHead(**(fields | more))
 
