@@ -15,11 +15,12 @@ from typing import Final, cast
 
 from msgspec import UNSET, UnsetType
 
-from fitting.budgets import Held, budgets, was_active
+from fitting.budgets import was_active
 from fitting.capability import sheet
 from fitting.digest import content_digests, request_hash
+from fitting.ledger import budgets_of, was_in_nvm
 from fitting.log import DeviceLog
-from fitting.log_values import Accepted, Delivery, DeviceHead, Moment, Proposal, Revision, RevisionOrigin
+from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision, RevisionOrigin
 from fitting.mode import only_lowers
 from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
 from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel
@@ -126,9 +127,10 @@ class SubmitFlow:
         base = head.revision
         if base is None:
             return self._refuse(_NOT_READ_BACK)
-        report = self._kernel.check(await self._change(head, base.content, base.content, "fitting", request.reason))
+        change = await self._change(head, base.content, base.content, "fitting", request.reason)
+        report = self._kernel.check(replace(change, kind="persist"))
         if report.refusals:
-            return self._refuse(*(_refusal(finding) for finding in report.refusals))
+            return self._refuse(*(_refusal(finding) for finding in _foremost(report.refusals)))
         proposal = Proposal(
             device=request.device,
             key=request.idempotency_key,
@@ -206,8 +208,6 @@ class SubmitFlow:
         self, head: DeviceHead, base: Content, candidate: Content, origin: ChangeOrigin, reason: str
     ) -> Change:
         record = await self._devices.get(head.device)
-        session = () if head.live is None else tuple(_held(moment) for moment in head.live.held)
-        active = tuple(_held(moment) for moment in head.active)
         return Change(
             base=base,
             candidate=candidate,
@@ -217,9 +217,9 @@ class SubmitFlow:
             kind="volatile",
             context=SafetyContext(
                 reason=reason,
-                budgets=budgets(head.at_s, session=session, active=active),
+                budgets=budgets_of(head),
                 audiogram=None if record is None else record.audiogram,
-                restores_active=origin == "rollback" and was_active(active, candidate),
+                restores_active=origin == "rollback" and was_active(was_in_nvm(head), candidate),
             ),
         )
 
@@ -240,10 +240,6 @@ class SubmitFlow:
         for refusal in refusals:
             self._metrics.refusals.labels(refusal.code, refusal.rule or "").inc()
         return Failure(error=refusals[0], errors=refusals)
-
-
-def _held(moment: Moment) -> Held:
-    return Held(moment.at_s, moment.revision.content, moment.begins)
 
 
 def _vendor(request: Submit) -> VendorPayload | None:

@@ -8,7 +8,7 @@ import pytest
 from clients.hub_client import HubClient
 from fitting.audiogram import STANDARD_AUDIOGRAMS
 from protocol.contract.base import Failure
-from protocol.contract.devices import AttachAnswer
+from protocol.contract.devices import AttachAnswer, Offer
 from protocol.contract.fitting import CheckAnswer, Content, Patch, PatchOp, Program, SubmitAnswer
 from protocol.contract.sessions import ModeAnswer
 from signaling.flows.submit import MAX_REASONS
@@ -155,3 +155,50 @@ async def test_a_change_that_breaks_everything_has_a_bounded_answer_that_names_e
     assert {r.rule for r in refused.errors} == {"K1", "K3", "K4", "K7", "K8", "K12"}
     assert {r.slot for r in refused.errors} == {1, 2, 3, 4}
     assert len(msgspec.json.encode(refused)) < 32_768
+
+
+def first_fit(gain_ddb: int) -> dict[str, Any]:
+    """All three gains of a first fit, and what else such a submit has."""
+    part = msgspec.structs.replace(FLAT, **dict.fromkeys(("g50_ddb", "g65_ddb", "g80_ddb"), (gain_ddb,) * 10))
+    fit = Content(bands_hz=BANDS_HZ, programs=(Program(slot=1, name="Universal", right=part),))
+    return {"patch": msgspec.UNSET, "content": fit, "origin": "first_fit"}
+
+
+async def test_a_session_is_counted_from_its_first_fit_however_much_later(connect: Connect, house: House) -> None:
+    here = await visit(connect)
+    await here.apply(change(await live(here.ann), key="fit", **first_fit(300)))
+    for step in range(4):
+        house.wall.now_s += 12
+        await here.apply(change(await live(here.ann), *louder(30), key=f"k{step}"))
+    house.wall.now_s += 12
+    refused = await submit(here.ann, change(await live(here.ann), *louder(30), key="more"))
+    assert isinstance(refused, Failure)
+    assert (refused.error.rule, refused.error.value, refused.error.limit) == ("K8", 150, 120)
+
+
+async def test_a_first_fit_that_came_to_nothing_is_nothing_to_count_from(connect: Connect, house: House) -> None:
+    here = await visit(connect)
+    asked = await here.call("Submit", change(await live(here.ann), key="fit", **first_fit(300)), SubmitAnswer)
+    offer = await here.phone.first(Offer)
+    await here.report(offer, 1, "received")
+    await here.report(offer, 2, "rejected", ear="right", code="E_BASE")
+    assert offer.seq == asked.seq
+    for step in range(2):
+        await here.apply(change(await live(here.ann), *louder(30), key=f"k{step}"))
+    refused = await submit(here.ann, change(await live(here.ann), *louder(30), key="more"))
+    assert isinstance(refused, Failure)
+    assert (refused.error.rule, refused.error.value, refused.error.source) == ("K8", 90, "last 10 seconds")
+
+
+async def test_saving_does_not_begin_the_count_anew_even_after_a_first_fit(connect: Connect, house: House) -> None:
+    here = await visit(connect)
+    await here.apply(change(await live(here.ann), key="fit", **first_fit(300)))
+    for step in range(4):
+        house.wall.now_s += 12
+        answer = await here.apply(change(await live(here.ann), *louder(30), key=f"k{step}"))
+    await here.save(answer.digests)
+    assert isinstance(await here.set_mode("standard"), ModeAnswer)
+    house.wall.now_s += 60
+    refused = await submit(here.ann, change(await live(here.ann, session="s2"), *louder(30), key="again"))
+    assert isinstance(refused, Failure)
+    assert (refused.error.rule, refused.error.source) == ("K8", "lowest active value of the last 7 days")

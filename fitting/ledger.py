@@ -1,0 +1,48 @@
+"""From what the device log keeps of a session and of NVM to what the safety kernel counts budgets from.
+
+Three things must not be mixed up: what was asked for, what came about, and what NVM holds. A first fit begins the
+count anew when it has come about, not when it is asked for; what is saved never does; and what was only in RAM was
+not active. This module must not know where moments are kept. Read ``budgets_of`` first.
+"""
+
+from dataclasses import replace
+
+from .budgets import Budgets, Held, budgets, levels_of
+from .log_values import DeviceHead, Moment
+
+__all__ = ["budgets_of", "was_in_nvm"]
+
+
+def budgets_of(head: DeviceHead) -> Budgets:
+    """What a change on ``head`` is counted from, at its time; without a live session no session is known."""
+    begun = [Held(moment.at_s, moment.revision.content, _is_first_fit(moment)) for moment in head.active]
+    saved = was_in_nvm(head)
+    known = budgets(head.at_s, session=_session(head), active=begun)
+    return replace(known, active=levels_of(saved[-1].content) if saved else None)
+
+
+def was_in_nvm(head: DeviceHead) -> tuple[Held, ...]:
+    """What NVM held in the last 7 days: ``head.active`` without first fits that were confirmed in RAM only."""
+    return tuple(Held(m.at_s, m.revision.content) for m in head.active if m.revision.origin != "first_fit")
+
+
+def _session(head: DeviceHead) -> list[Held]:
+    """What RAM held since the session began: what was accepted, what was read back, and first fits that came about."""
+    live = head.live
+    if live is None:
+        return []
+    held = [Held(moment.at_s, moment.revision.content) for moment in live.held]
+    if head.revision is not None and head.revision.origin == "readback":
+        held.append(Held(head.revision.at_s, head.revision.content))
+    fits = [m for m in head.active if _is_first_fit(m) and m.at_s >= live.at_s]
+    held += [Held(fit.at_s, fit.revision.content, begins=True) for fit in fits]
+    # A sort that is stable: of two at the same time the fit, which is the later news, comes last.
+    return sorted(held, key=_at_s)
+
+
+def _at_s(held: Held) -> float:
+    return held.at_s
+
+
+def _is_first_fit(moment: Moment) -> bool:
+    return moment.begins and moment.revision.origin == "first_fit"

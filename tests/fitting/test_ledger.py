@@ -1,0 +1,149 @@
+"""From the log's moments to budgets: what came about counts, what was only asked for does not begin anything."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fitting import ledger
+from fitting.budgets import Budgets, Held
+from fitting.digest import content_digests
+from fitting.ledger import was_in_nvm
+from fitting.limits import WEEK_S
+from fitting.log_values import DeviceHead, LiveSession, Moment, Revision
+from protocol.contract.devices import InAid
+from protocol.contract.fitting import Content, EarProgram, SafetySummary
+from tests.fitting.contents import content, flat
+
+
+def at(gain_ddb: int) -> Content:
+    return content(right=flat(g50_ddb=gain_ddb))
+
+
+def revision(gain_ddb: int, at_s: float, origin: Any = "fitting") -> Revision:
+    held = at(gain_ddb)
+    return Revision(
+        revision_id=f"r-{gain_ddb}-{at_s}",
+        parent="r",
+        origin=origin,
+        author="ann",
+        reason="too soft",
+        content=held,
+        digests=content_digests(held),
+        safety=SafetySummary(rules=()),
+        at_s=at_s,
+    )
+
+
+def moment(gain_ddb: int, at_s: float, origin: Any = "fitting", *, begins: bool = False) -> Moment:
+    return Moment(at_s, revision(gain_ddb, at_s, origin), begins)
+
+
+def head(
+    newest: Revision | None = None, *, held: tuple[Moment, ...] = (), active: tuple[Moment, ...] = ()
+) -> DeviceHead:
+    """A device; with ``held`` in a session that began with the first of it."""
+    live = LiveSession(1, "s", "ann", held[0].revision, held[0].at_s, held) if held else None
+    return DeviceHead(
+        device="d",
+        epoch="e",
+        aids={},
+        revision=newest or revision(100, 0.0),
+        at_s=0.0,
+        in_aid=InAid(),
+        lease=None,
+        fence=1,
+        generation=1,
+        last_seq=1,
+        last_terminal=1,
+        live=live,
+        active=active,
+    )
+
+
+def budgets_of(here: DeviceHead, now_s: float) -> Budgets:
+    return ledger.budgets_of(replace(here, at_s=now_s))
+
+
+def gains(known: Budgets) -> tuple[int | None, ...]:
+    """The gain for soft sounds that session, 10 s, active and 7 days are counted from."""
+    found: list[int | None] = []
+    for levels in (known.session_base, known.lowest_10s, known.active, known.lowest_active_7d):
+        program = None if levels is None else levels[1, "right"]
+        assert program is None or isinstance(program, EarProgram)
+        found.append(None if program is None else program.g50_ddb[0])
+    return tuple(found)
+
+
+READ = moment(100, 0.0, "readback", begins=True)
+BEGAN = moment(100, 50.0, "readback")
+
+
+def test_without_a_session_none_is_known_and_without_a_history_nothing() -> None:
+    assert gains(budgets_of(head(active=(READ,)), 5.0)) == (None, None, 100, 100)
+    assert budgets_of(head(), 5.0) == Budgets()
+
+
+def test_what_was_accepted_moves_the_window_and_not_where_the_session_began() -> None:
+    here = head(held=(BEGAN, moment(130, 60.0), moment(160, 65.0)), active=(READ,))
+    assert gains(budgets_of(here, 69.9)) == (100, 100, 100, 100)
+    assert gains(budgets_of(here, 70.0)) == (100, 130, 100, 100)
+    assert gains(budgets_of(here, 75.0)) == (100, 160, 100, 100)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_first_fit_that_was_only_asked_for_begins_nothing(marked: bool) -> None:
+    asked = moment(300, 60.0, "first_fit", begins=marked)
+    here = head(asked.revision, held=(BEGAN, asked), active=(READ,))
+    assert gains(budgets_of(here, 61.0)) == (100, 100, 100, 100)
+
+
+def test_a_first_fit_that_came_about_begins_the_count_though_the_session_has_forgotten_it() -> None:
+    fit = Moment(61.0, revision(300, 60.0, "first_fit"), begins=True)
+    later = (moment(320, 90.0), moment(340, 110.0))
+    here = head(later[1].revision, held=(BEGAN, *later), active=(READ, fit))
+    assert gains(budgets_of(here, 111.0)) == (300, 320, 100, 300)
+
+
+def test_a_first_fit_of_an_earlier_session_does_not_begin_this_one() -> None:
+    fit = Moment(40.0, revision(300, 39.0, "first_fit"), begins=True)
+    here = head(held=(BEGAN, moment(130, 60.0)), active=(READ, fit))
+    assert gains(budgets_of(here, 61.0)) == (100, 100, 100, 300)
+    same = head(held=(moment(100, 40.0, "readback"), moment(130, 60.0)), active=(READ, fit))
+    assert gains(budgets_of(same, 61.0))[0] == 300
+
+
+def test_saving_begins_nothing_even_if_the_log_says_so() -> None:
+    fit = Moment(61.0, revision(300, 60.0, "first_fit"), begins=True)
+    saved = moment(420, 100.0, "save", begins=True)
+    here = head(saved.revision, held=(BEGAN,), active=(READ, fit, saved))
+    assert gains(budgets_of(here, 101.0)) == (300, 300, 420, 300)
+
+
+def test_a_read_back_in_the_session_counts_as_what_ram_held() -> None:
+    lost = revision(100, 80.0, "readback")
+    here = head(lost, held=(BEGAN, moment(200, 60.0)), active=(READ,))
+    assert gains(budgets_of(here, 85.0)) == (100, 100, 100, 100)
+    assert gains(budgets_of(here, 79.0))[1] == 100
+    changed = head(revision(200, 80.0), held=(BEGAN, moment(200, 60.0)), active=(READ,))
+    assert gains(budgets_of(changed, 85.0))[1] == 200
+
+
+def test_a_later_read_back_does_not_begin_anew() -> None:
+    found = moment(400, 50.0, "readback")
+    here = head(active=(READ, found))
+    assert gains(budgets_of(here, 60.0)) == (None, None, 400, 100)
+    assert gains(budgets_of(here, 50.0 + WEEK_S)) == (None, None, 400, 400)
+
+
+def test_what_was_in_ram_only_was_not_active() -> None:
+    fit = Moment(61.0, revision(300, 60.0, "first_fit"), begins=True)
+    assert was_in_nvm(head(active=(READ, fit))) == (Held(0.0, at(100)),)
+    saved = moment(300, 70.0, "save")
+    assert was_in_nvm(head(active=(READ, fit, saved)))[-1] == Held(70.0, at(300))
+    assert gains(budgets_of(head(active=(fit,)), 62.0)) == (None, None, None, 300)
+
+
+def test_before_the_first_read_back_nothing_is_known() -> None:
+    assert budgets_of(replace(head(held=(BEGAN,)), revision=None), 60.0).session_base is not None
+    assert budgets_of(replace(head(), revision=None), 60.0) == Budgets()
