@@ -25,6 +25,7 @@ _RETRY_AFTER_MOST_S = 2.0
 # SQLSTATE classes after which it is not known what has become of a statement: connection lost, server going down.
 _LOST: Final = ("08", "57P")
 _DISK_FULL: Final = "53100"
+_TOO_LATE: Final = ("57014", "55P03")
 _RACES: Final = (asyncpg.IntegrityConstraintViolationError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
@@ -48,10 +49,11 @@ class ServerClock:
 
     def told(self, server_s: float, sent_s: float, got_s: float) -> None:
         """The server said this between the two; the quicker the answer, the better it is known."""
-        error_s = (got_s - sent_s) / 2
-        if error_s <= self._error_s + (got_s - self._told_s) * _DRIFT:
-            self._ahead_s = server_s - (sent_s + got_s) / 2
-            self._error_s, self._told_s = error_s, got_s
+        error_s, ahead_s = (got_s - sent_s) / 2, server_s - (sent_s + got_s) / 2
+        known_s = self._error_s + (got_s - self._told_s) * _DRIFT
+        # Further apart than either can be wrong: it is another server, or its clock was set.
+        if error_s <= known_s or abs(ahead_s - self._ahead_s) > error_s + known_s:
+            self._ahead_s, self._error_s, self._told_s = ahead_s, error_s, got_s
 
 
 class PostgresDatabase:
@@ -73,7 +75,7 @@ class PostgresDatabase:
         self._limits = limits or PostgresLimits()
         self._watch = watch or Unwatched()
         self._pool: Any = None
-        self._waiting = 0
+        self._in_use = 0
         self._failures = 0
         self._retry_at_s = 0.0
         self.clock = ServerClock(monotonic)
@@ -156,19 +158,28 @@ class PostgresDatabase:
         if self._monotonic() < self._retry_at_s:
             # Whoever asks meanwhile is answered at once; waiting for each of them would only add up.
             raise Unavailable("the database cannot be reached, try again")
-        if self._pool.get_idle_size() == 0 and self._pool.get_size() >= self._limits.max_connections:
+        is_busy = self._in_use >= self._limits.max_connections
+        if is_busy:
             self._watch.reached("max_database_connections")
-        self._waiting += 1
-        self._watch.waiting(self._waiting)
+        self._count(1)
         try:
             return await self._pool.acquire(timeout=self._limits.timeout_s)
-        except _ERRORS as error:
+        except BaseException as error:
+            self._count(-1)
+            if not isinstance(error, _ERRORS):
+                raise
+            if is_busy and isinstance(error, TimeoutError):
+                # It is there, and has more to do than it can: that is no reason to leave it alone.
+                self._watch.reached("database_timeout_s")
+                raise Unavailable("the database is too busy, try again") from None
             raise self._explained(error, is_write=False) from None
-        finally:
-            self._waiting -= 1
-            self._watch.waiting(self._waiting)
+
+    def _count(self, change: int) -> None:
+        self._in_use += change
+        self._watch.waiting(max(0, self._in_use - self._limits.max_connections))
 
     async def _release(self, connection: Any) -> None:
+        self._count(-1)
         pool = self._pool
         if pool is None:
             return
@@ -187,6 +198,8 @@ class PostgresDatabase:
         """What a caller may know: the kind of the failure, never its text, which may quote a statement or a value."""
         state = getattr(error, "sqlstate", None)
         self._watch.failed(state or type(error).__name__)
+        if state in _TOO_LATE or isinstance(error, TimeoutError):
+            self._watch.reached("database_timeout_s")
         if state == _DISK_FULL:
             return StorageFull("there is no room to write anything down, try again later")
         if not _is_lost(error):

@@ -26,6 +26,7 @@ __all__ = ["SqliteDatabase", "Work", "connect"]
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 _BATCH: Final = 256
+_NO_ROOM: Final = "there is no room to write anything down, try again later"
 # The lowest byte of SQLite's error codes is the kind of error.
 _KIND = 0xFF
 
@@ -147,6 +148,7 @@ class _Writer:
         self._wake = threading.Condition()
         self._is_closing = False
         self.is_failing = False
+        self._is_short = False
         self._thread = threading.Thread(target=self._run, name="auricle-sqlite-write", daemon=True)
         self._thread.start()
 
@@ -169,7 +171,7 @@ class _Writer:
         self._connection.close()
 
     def _run(self) -> None:
-        self._set_ballast_aside()
+        self._is_short = self.is_failing = not self._set_ballast_aside()
         while batch := self._next_batch():
             started_s = self._monotonic()
             self._write_all(batch)
@@ -193,18 +195,26 @@ class _Writer:
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
 
     def _write_all(self, batch: list[_Piece]) -> None:
-        error = self._try(batch)
+        if self._is_short and self._set_ballast_aside():
+            self._is_short = False
+        error = self._try(self._admitted(batch))
         if isinstance(error, StorageFull) and self._release_ballast():
             # What became of things comes first; whoever wants more is told that there is no room.
-            for piece in batch:
-                piece.error = error if piece.is_new_work else None
-            error = self._try([piece for piece in batch if not piece.is_new_work])
-        elif error is None and self.is_failing:
-            self._set_ballast_aside()
-        self.is_failing = error is not None
+            self._is_short = True
+            error = self._try(self._admitted(batch))
+        self.is_failing = error is not None or self._is_short
         if error is not None:
             for piece in batch:
                 piece.error = type(error)(error.public_message)
+
+    def _admitted(self, batch: list[_Piece]) -> list[_Piece]:
+        """What may be written: without the ballast, nothing new."""
+        if not self._is_short:
+            return batch
+        for piece in batch:
+            if piece.is_new_work:
+                piece.error = StorageFull(_NO_ROOM)
+        return [piece for piece in batch if not piece.is_new_work]
 
     def _try(self, batch: list[_Piece]) -> Unavailable | None:
         """Write a batch in one commit, or nothing of it."""
@@ -220,8 +230,8 @@ class _Writer:
             return _explained(error, self._watch)
         return None
 
-    def _set_ballast_aside(self) -> None:
-        """Best effort: without it only the last writes on a full disk are lost for as long as it is full."""
+    def _set_ballast_aside(self) -> bool:
+        """Whether there is as much room as what became of things may need on a full disk."""
         size = self._limits.ballast_bytes
         try:
             if size and not self._ballast.exists():
@@ -230,6 +240,8 @@ class _Writer:
                     file.write(b"\0" * size)
         except OSError:
             self._ballast.unlink(missing_ok=True)
+            return False
+        return True
 
     def _release_ballast(self) -> bool:
         try:
@@ -242,6 +254,7 @@ class _Writer:
 
 def _write_one(connection: sqlite3.Connection, piece: _Piece) -> None:
     """One piece in a savepoint: its own error undoes it alone, one of the disk everything."""
+    piece.error = None
     connection.execute("SAVEPOINT piece")
     try:
         piece.result = piece.work(connection)
@@ -274,8 +287,10 @@ def _explained(error: Exception, watch: Watch) -> Unavailable:
     """What a caller may know: the kind of the failure, never its text, which may quote a statement."""
     kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _KIND
     watch.failed(_REASONS.get(kind, "error"))
+    if kind == sqlite3.SQLITE_BUSY:
+        watch.reached("database_timeout_s")
     if kind == sqlite3.SQLITE_FULL:
-        return StorageFull("there is no room to write anything down, try again later")
+        return StorageFull(_NO_ROOM)
     return Unavailable("the database cannot be used now, try again")
 
 

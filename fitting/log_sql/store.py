@@ -27,7 +27,8 @@ from .slot import Slot, Told
 __all__ = ["SqlLogStore"]
 
 T = TypeVar("T")
-_TRIES = 8
+# Whoever loses a race loses it to somebody who got on; this many in a row mean that something is wrong.
+_TRIES = 64
 _FLUSHED_AT_ONCE = 256
 
 
@@ -120,7 +121,7 @@ class SqlLogStore:
                     raise
                 continue
             fresh = rows.take()
-            if fresh.is_hard or self._is_full(slot):
+            if fresh.is_hard or (fresh.is_soft and self._is_full(slot)):
                 if await self._commit(slot, rows, fresh, now_s):
                     return outcome
                 self._watch.conflicted()

@@ -102,6 +102,7 @@ class Bench:
     keys: int = 0
     fence: int = 0
     generation: int = 0
+    device: str = DEVICE
     numbers: dict[int, int] = field(default_factory=dict)
 
     async def attach(self, held: Content | None = FRESH, **more: Any) -> Attached:
@@ -111,22 +112,22 @@ class Bench:
         return outcome
 
     async def try_attach(self, held: Content | None = FRESH, **more: Any) -> Attached | Refusal:
-        fields: dict[str, Any] = {"device": DEVICE, "epoch": "", "last_terminal": 0, "fence_max": 0}
+        fields: dict[str, Any] = {"device": self.device, "epoch": "", "last_terminal": 0, "fence_max": 0}
         if held is not None:
             fields |= {ear: images(held, ear) for ear in EARS}
         return await self.log.attach(AttachDevice(**(fields | more)))
 
     async def acquire(self, session: str = "s-1", holder: str = "ann") -> LeaseGranted:
-        outcome = await self.log.acquire(DEVICE, session=session, holder=holder)
+        outcome = await self.log.acquire(self.device, session=session, holder=holder)
         assert isinstance(outcome, LeaseGranted), outcome
         self.fence = outcome.fence
         await self.log.lapsed()
         # Refused while nothing is known of the aids; a test that minds says so.
-        await self.log.open_session(DEVICE, fence=outcome.fence, holder=holder)
+        await self.log.open_session(self.device, fence=outcome.fence, holder=holder)
         return outcome
 
     async def head(self) -> DeviceHead:
-        outcome = await self.log.head(DEVICE)
+        outcome = await self.log.head(self.device)
         assert isinstance(outcome, DeviceHead), outcome
         return outcome
 
@@ -140,7 +141,7 @@ class Bench:
         after = after or louder(base.content)
         self.keys += 1
         made = Proposal(
-            device=DEVICE,
+            device=self.device,
             key=f"k-{self.keys}",
             request_hash=f"hash of k-{self.keys}",
             expected_head=base.revision_id,
@@ -164,14 +165,14 @@ class Bench:
         return outcome
 
     async def offer(self) -> Delivery:
-        offered = await self.log.next_offer(DEVICE, self.generation)
+        offered = await self.log.next_offer(self.device, self.generation)
         assert offered is not None
         return offered
 
     async def try_report(self, seq: int, state: Any, ear: Any = UNSET, **more: Any) -> Recorded | Refusal:
         self.numbers[seq] = self.numbers.get(seq, 0) + 1
         fields: dict[str, Any] = {
-            "device": DEVICE,
+            "device": self.device,
             "epoch": (await self.head()).epoch,
             "seq": seq,
             "attempt": 1,

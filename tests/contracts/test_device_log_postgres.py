@@ -4,8 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fitting.log_sql.compiled import Statement
+from fitting.log_sql.postgres_log import PostgresLog
 from tests.contracts.device_log import Bench, DeviceLogContract
-from tests.contracts.sql_world import World, postgres_world
+from tests.contracts.device_log_restart import RestartContract
+from tests.contracts.device_log_shared import BoundsContract, SharedContract
+from tests.contracts.sql_world import Process, World, postgres_world
 from tests.databases import new_postgres
 from tests.postgres import PostgresServer
 
@@ -21,3 +25,18 @@ class TestPostgresDeviceLog(DeviceLogContract):
     @pytest.fixture
     async def bench(self, world: World) -> Bench:
         return (await world.first()).bench
+
+
+class TestPostgresRestart(RestartContract):
+    async def outbox(self, process: Process) -> list[tuple[object, ...]]:
+        assert isinstance(process.tables, PostgresLog)
+        statement = Statement("SELECT device, kind, seq, due_at, tries FROM outbox", (), {})
+        return [tuple(row) for row in await process.tables._database.fetch(statement, {})]
+
+
+class TestPostgresShared(SharedContract):
+    """Several processes."""
+
+
+class TestPostgresBounds(BoundsContract):
+    """How much is kept."""

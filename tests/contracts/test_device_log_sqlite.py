@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from fitting.log_sql.sqlite_log import SqliteLog
 from tests.contracts.device_log import Bench, DeviceLogContract
-from tests.contracts.sql_world import World, sqlite_world
+from tests.contracts.device_log_restart import RestartContract
+from tests.contracts.device_log_shared import BoundsContract, SharedContract
+from tests.contracts.sql_world import Process, World, sqlite_world
 from tests.databases import new_sqlite
 
 
@@ -21,3 +24,19 @@ class TestSqliteDeviceLog(DeviceLogContract):
     @pytest.fixture
     async def bench(self, world: World) -> Bench:
         return (await world.first()).bench
+
+
+class TestSqliteRestart(RestartContract):
+    async def outbox(self, process: Process) -> list[tuple[object, ...]]:
+        assert isinstance(process.tables, SqliteLog)
+        return await process.tables._database.read(
+            lambda connection: connection.execute("SELECT device, kind, seq, due_at, tries FROM outbox").fetchall()
+        )
+
+
+class TestSqliteShared(SharedContract):
+    """Several processes."""
+
+
+class TestSqliteBounds(BoundsContract):
+    """How much is kept."""

@@ -24,6 +24,8 @@ RHYTHMS = {
     "freeze_after_s",
     "background_ends_after_s",
     "dead_man_s",
+    "log_flush_s",
+    "log_stale_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
@@ -46,8 +48,9 @@ def section(title: str) -> str:
 
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_a_bound_is_counted_tested_and_documented(bound: str) -> None:
-    assert f'"{bound}"' in sources("signaling"), "counted nowhere"
-    assert re.search(rf'(bound["=:\s]+|reached\()"{bound}"', sources("tests/signaling")), f"no test looks at {COUNTER}"
+    assert f'"{bound}"' in sources("signaling") + sources("fitting"), "counted nowhere"
+    tests = sources("tests/signaling") + sources("tests/fitting") + sources("tests/contracts")
+    assert re.search(rf'(bound["=:\s]+|reached\()"{bound}"', tests), f"no test looks at {COUNTER}"
     assert re.search(rf"^\| `{bound}` \| \S", section("Bounds"), re.MULTILINE), "not documented"
 
 

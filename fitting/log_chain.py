@@ -1,0 +1,51 @@
+"""Whether a device's recorded events are what was recorded: each is chained to all before it by its hash.
+
+Finds an event that was changed, taken out, put in or moved, and with the head's own count and hash also a tail that was
+cut off. This module must not know where events are kept. Read ``ChainCheck`` first.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .log_values import LogEvent, first_hash
+
+__all__ = ["ChainCheck", "verify"]
+
+
+@dataclass(slots=True)
+class ChainCheck:
+    """The events of one device, followed from the first one on; ``broken_at`` is the number of the first wrong one."""
+
+    device: str
+    last_n: int = 0
+    last_hash: str = ""
+    broken_at: int | None = None
+
+    def __post_init__(self) -> None:
+        """Begin before the first event."""
+        self.last_hash = self.last_hash or first_hash(self.device)
+
+    def follow(self, events: Iterable[LogEvent]) -> bool:
+        """Go on with the next events, in the order in which they are kept; whether all is well so far."""
+        for event in events:
+            if self.broken_at is not None:
+                break
+            n = self.last_n + 1
+            if event.n != n or event.chained(n, self.last_hash).hash != event.hash:
+                self.broken_at = n
+            else:
+                self.last_n, self.last_hash = n, event.hash
+        return self.broken_at is None
+
+    def ends_at(self, last_n: int, last_hash: str) -> bool:
+        """Whether the events that were followed are all that there ever were, as the device's head tells."""
+        if self.broken_at is None and (self.last_n, self.last_hash) != (last_n, last_hash):
+            self.broken_at = min(self.last_n, last_n) + 1
+        return self.broken_at is None
+
+
+def verify(device: str, events: Iterable[LogEvent]) -> int | None:
+    """The number of the first event that is not what was recorded, None when all are."""
+    check = ChainCheck(device)
+    check.follow(events)
+    return check.broken_at

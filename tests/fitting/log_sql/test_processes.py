@@ -1,0 +1,71 @@
+"""Processes that die and disks that are full: what was acknowledged is there, what was not is nobody's."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fitting.log_chain import verify
+from tests.contracts.device_log_bench import DEVICE
+from tests.databases import new_sqlite
+from tests.fitting.log_sql.appender import log_on
+
+# In a namespace of its own, so that it takes no right that an ordinary user has not.
+SMALL_DISK = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
+
+
+async def killed_after(path: Path, lines: int) -> list[list[str]]:
+    """What an appender had acknowledged when it was killed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.fitting.log_sql.appender", str(path)), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    told = [(await process.stdout.readline()).decode().split() for _ in range(lines)]
+    process.kill()
+    told += [line.decode().split() async for line in process.stdout]
+    await process.wait()
+    assert all(told)
+    return told
+
+
+@pytest.mark.parametrize("lines", [1, 2, 7, 40])
+async def test_a_killed_process_has_lost_nothing_that_it_acknowledged(tmp_path: Path, lines: int) -> None:
+    told = await killed_after(new_sqlite(tmp_path), lines)
+    log, database = await log_on(tmp_path / "auricle.db", "afterwards")
+    for what, seq, *rest in told:
+        delivery = await log.delivery(DEVICE, int(seq))
+        assert delivery is not None
+        if what == "accepted":
+            assert [delivery.revision.revision_id] == rest
+        else:
+            assert delivery.state == "confirmed"
+    events = await log.changed_since(DEVICE, 0, limit=100_000)
+    assert verify(DEVICE, events) is None
+    accepted = [event.seq for event in events if event.state == "accepted"]
+    assert accepted == list(range(1, len(accepted) + 1))
+    await log.close()
+    await database.close()
+
+
+def test_on_a_full_disk_what_became_of_things_is_still_recorded(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or subprocess.run([*SMALL_DISK, "true"], check=False).returncode:
+        pytest.skip("a small disk needs a mount namespace, which this machine does not give")
+    mount = f"mount -t tmpfs -o size=6m none {tmp_path}"
+    script = f"{mount} && exec {sys.executable} -m tests.fitting.log_sql.disk_full {tmp_path}"
+    done = subprocess.run([*SMALL_DISK, script], capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "ballast before": True,
+        "new work": "storage_full",
+        "away": True,
+        "read": 1,
+        "ended": True,
+        "ballast while full": False,
+        "new work afterwards": 2,
+        "chain": None,
+        "ballast afterwards": True,
+    }
