@@ -27,7 +27,7 @@ class AidWatch:
             known = self._known.get(ear)
             if known is not None:
                 for cause in _news(known, reading):
-                    self._note(cause)
+                    self._book.note(cause)
                 if known.identity.slot != reading.identity.slot:
                     self.moved.add(ear)
         self.settle()
@@ -39,16 +39,12 @@ class AidWatch:
     def differs(self) -> None:
         """An aid is not at the base of what was offered: the server gets to see it, if it does not already."""
         if all(notice.cause not in ("other_app", "reboot") for notice in self._book.record.notices):
-            self._note("read_back")
+            self._book.note("read_back")
 
     def told(self, notice: Notice) -> None:
         """The server knows."""
         if notice.cause == "user_state":
             self.moved.clear()
-
-    def _note(self, cause: DeviceCause) -> None:
-        record = self._book.record
-        self._book.save(record.noticed(Notice(cause, record.session.fence)))
 
 
 def _news(known: Reading, reading: Reading) -> list[DeviceCause]:

@@ -18,7 +18,6 @@ from clients.hub_errors import HubCallError
 from clients.journal import MemoryJournal
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
-from clients.phone_limits import PhoneLimits
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.pair import VirtualPair
 from clients.wearer import AgreeableWearer
@@ -80,8 +79,7 @@ async def _phone(given: argparse.Namespace) -> int:
         held = ", ".join(f"{ear} {pair.aid(ear).read_digest('ram')}" for ear in pair.ears)
         _say(f"in the aids: {held}")
 
-    limits = PhoneLimits(require_consent=False)
-    runner = OfferRunner(pair, MemoryJournal(), device=given.device, limits=limits, wearer=AgreeableWearer())
+    runner = OfferRunner(pair, MemoryJournal(), device=given.device, wearer=AgreeableWearer())
     phone = Phone(hub, runner, on_settled=lambda _: tell())
     async with hub:
         tell()

@@ -1,25 +1,25 @@
 """A SignalR client for Python: calls with typed answers, typed pushes, and a link that heals itself.
 
-Handlers run one at a time and in the order in which the server sent; a handler may call the hub. A call
-whose link dies raises ``LinkLost`` and is never repeated here, because only the caller knows whether it
-may be. Everything runs inside one task that ``start`` makes and ``stop`` ends. It must not know what the
-payloads mean. Read ``HubClient.start``, then ``HubClient._live``.
+Handlers run one at a time and in the order in which the server sent, but for those that were registered to run
+aside; a handler may call the hub. A call whose link dies raises ``LinkLost`` and is never repeated here, because only
+the caller knows whether it may be. Everything runs inside one task that ``start`` makes and ``stop`` ends. It must not
+know what the payloads mean. Read ``HubClient.start``, then ``HubClient._live``.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 import msgspec
 from msgspec import Raw
 
 from clients.hub_calls import Events, PendingCalls
-from clients.hub_errors import HubCallError, NotConnected
+from clients.hub_errors import HubCallError, HubOverloaded, NotConnected
 from clients.hub_handlers import Handler, Handlers, Listener, called
 from clients.hub_link import HubLink, HubOptions, LinkEnd, Token, Whereto
 from clients.reconnect import Happening, Link, ReconnectPolicy, next_state
@@ -73,6 +73,8 @@ class HubClient:
         self._state = Link.IDLE
         self._moved = asyncio.Event()
         self._link: HubLink | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._asides: set[asyncio.Task[None]] = set()
         self._life: asyncio.Task[None] | None = None
         self.end: LinkEnd | None = None
 
@@ -100,9 +102,12 @@ class HubClient:
     ) -> None:
         await self.stop()
 
-    def on(self, target: str, handler: Handler[T], payload: type[T]) -> None:
-        """Run ``handler`` for every ``target`` of the server; what it returns answers a client result."""
-        self._handlers.on(target, handler, payload)
+    def on(self, target: str, handler: Handler[T], payload: type[T], *, aside: bool = False) -> None:
+        """Run ``handler`` for every ``target`` of the server; what it returns answers a client result.
+
+        ``aside``: it takes its time, for example to ask a person, and everything else goes on meanwhile.
+        """
+        self._handlers.on(target, handler, payload, aside=aside)
 
     def on_reconnected(self, listener: Listener) -> None:
         """Run ``listener`` in turn with the handlers, before anything that the new link brings."""
@@ -189,8 +194,11 @@ class HubClient:
         try:
             async with asyncio.TaskGroup() as tasks:
                 events = tasks.create_task(self._events.run())
+                self._tasks = tasks
                 await self._stay_connected(link)
                 self._move(Happening.ENDED)
+                for aside in self._asides:
+                    aside.cancel()
                 await self._events.drained()
                 events.cancel()
         finally:
@@ -230,7 +238,18 @@ class HubClient:
         if isinstance(message, Completion):
             self._calls.settle(message)
         if isinstance(message, Invocation):
-            self._events.offer(partial(self._handlers.handle, message, link.send))
+            job = partial(self._handlers.handle, message, link.send)
+            if self._handlers.is_aside(message.target):
+                self._run_aside(job)
+            else:
+                self._events.offer(job)
+
+    def _run_aside(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._tasks is None or len(self._asides) >= self._options.max_asides:
+            raise HubOverloaded(f"{self._options.max_asides} handlers take their time already")
+        aside = self._tasks.create_task(job())
+        self._asides.add(aside)
+        aside.add_done_callback(self._asides.discard)
 
     async def _tell_reconnected(self) -> None:
         for listener in self._on_reconnected:

@@ -31,13 +31,20 @@ class Handlers:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._by_target: dict[str, tuple[Handler[Any], Callable[[Raw], Any]]] = {}
+        self._aside: set[str] = set()
         self.failures = 0
 
-    def on(self, target: str, handler: Handler[T], payload: type[T]) -> None:
+    def on(self, target: str, handler: Handler[T], payload: type[T], *, aside: bool = False) -> None:
         """Register one handler; a second one of the same target is a ValueError."""
         if target.lower() in self._by_target:
             raise ValueError(f"{target} has a handler already")
         self._by_target[target.lower()] = (handler, self._codec.binder(payload))
+        if aside:
+            self._aside.add(target.lower())
+
+    def is_aside(self, target: str) -> bool:
+        """Whether that handler may take its time, with others running meanwhile."""
+        return target.lower() in self._aside
 
     async def handle(self, call: Invocation, send: Send) -> None:
         """Run the handler of ``call``; when the server waits for a result, send its completion."""

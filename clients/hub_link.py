@@ -35,7 +35,8 @@ class HubOptions:
     ``connect_timeout_s``: for negotiate, upgrade and handshake together. ``call_timeout_s``: for the answer to
     a call. ``send_timeout_s``: a send that the network does not take in that long ends the link.
     ``close_timeout_s``: for the server's close frame. ``tick_s``: how often the deadlines of ``limits`` are
-    looked at. ``max_frame_bytes``: of one WebSocket frame, which may hold many messages.
+    looked at. ``max_frame_bytes``: of one WebSocket frame, which may hold many messages. ``max_asides``: handlers that
+    take their time at once.
     """
 
     limits: HubLimits = field(default_factory=lambda: HubLimits(max_message_bytes=1_048_576))
@@ -47,6 +48,7 @@ class HubOptions:
     max_frame_bytes: int = 4_194_304
     max_pending_calls: int = 256
     max_queued_events: int = 1_024
+    max_asides: int = 16
 
 
 @dataclass(frozen=True, slots=True)

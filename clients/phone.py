@@ -1,30 +1,43 @@
-"""The phone's side of the hub: attach the aids it carries, carry out offers one at a time, report.
+"""The phone's side of the hub: attach the aids it carries, carry out offers one at a time, report, and let go at once.
 
-Attaching and offers wait in one line, so a read-back never shows an aid in the middle of a write, and work
-on the aids goes on when the link dies: what was not reported then is reported when the server offers it
-again. It must not know how an aid is written; the runner does. Read ``Phone.run`` first. To try it by
-hand: ``python -m clients.phone --help``.
+Attaching and offers wait in one line. What makes an aid quiet again waits in none: ``undo`` and ``stop`` work with no
+network, in the middle of anything, and are told of later. Work on the aids goes on when the link dies, and an aid that
+comes back is seen to with no link at all. It must not know how an aid is written; the runner does. Read ``Phone.run``
+first. To try it by hand: ``python -m clients.phone --help``.
 """
 
 import asyncio
 import logging
 import random
+import secrets
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from clients.hub_client import HubClient
 from clients.hub_errors import HubCallError, HubOverloaded
 from clients.phone_driver import AttachNeeded, OfferRunner
+from clients.phone_duties import Duties, DutyTimes
+from clients.phone_news import PhoneNews
 from clients.reconnect import ReconnectPolicy
+from clients.wearer import answer_within
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer, Offer, Report, ReportAnswer, Settled
 from protocol.contract.session import Hello, HelloAnswer
-from protocol.contract.sessions import ConsentAnswer, ConsentAsked
-from protocol.errors import HubError, Unavailable
+from protocol.contract.sessions import (
+    ConsentAnswer,
+    ConsentAsked,
+    ReadBackNow,
+    RestoreCause,
+    RevertNow,
+    SessionAlive,
+    Withdraw,
+)
+from protocol.errors import AuricleError, HubError, Unavailable
 
 __all__ = ["AttachRefused", "Phone", "PhoneOptions"]
 
@@ -39,14 +52,20 @@ class AttachRefused(HubError):
     code = "attach_refused"
 
 
+def _new_key() -> str:
+    return secrets.token_hex(16)
+
+
 @dataclass(frozen=True, slots=True)
 class PhoneOptions:
     """``max_offers``: offers that wait for their turn; the server offers again what was not taken.
     ``retry``: how long to wait before attaching again when attaching did not help.
+    ``duties``: how often the phone shows that it is there, reads back, and looks for an aid that is away.
     """
 
     max_offers: int = 64
     retry: ReconnectPolicy = _RETRY
+    duties: DutyTimes = field(default_factory=DutyTimes)
 
 
 class _Turn(Enum):
@@ -65,40 +84,101 @@ class Phone:
         options: PhoneOptions | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        new_key: Callable[[], str] = _new_key,
         on_settled: Callable[[Settled], None] | None = None,
+        on_attached: Callable[[AttachAnswer], None] | None = None,
     ) -> None:
-        self._hub, self.runner, self._on_settled = hub, runner, on_settled
+        self._hub, self.runner = hub, runner
+        self._on_settled, self._on_attached = on_settled, on_attached
         self._options = options or PhoneOptions()
         self._uniform, self._sleep = uniform, sleep
-        self._turns: asyncio.Queue[Offer | _Turn] = asyncio.Queue()
+        self._turns: asyncio.Queue[tuple[Offer, float] | _Turn] = asyncio.Queue()
         self._vain_attaches = 0
         self.attached = asyncio.Event()
-        hub.on("Offer", self._offered, Offer)
-        hub.on("Settled", self._settled, Settled)
-        hub.on("ConsentAsked", self._asked, ConsentAsked)
-        hub.on_reconnected(self._reconnected)
-        hub.on_closed(lambda: self._turns.put_nowait(_Turn.END))
+        self._news = PhoneNews(hub, runner, new_key)
+        self.duties = Duties(
+            hub,
+            runner,
+            self._news,
+            times=self._options.duties,
+            report=self._report,
+            on_failed=self._closed,
+            uniform=uniform,
+            sleep=sleep,
+        )
+        self._listen(hub)
 
     async def run(self) -> None:
         """Attach, then carry out what is offered, until the hub is closed. The hub must have been started.
 
+        When the hub is closed in the middle of a session, the phone stays until the base is in the aids again.
+
         Raises:
             AttachRefused: the device is not this phone's, or its aids are not those of the device.
+            JournalUnavailable: the journal cannot be written, so nothing more may be.
         """
+        failed: AuricleError | None = None
+        async with asyncio.TaskGroup() as tasks:
+            duty = tasks.create_task(self.duties.run())
+            try:
+                await self._serve()
+                await self.duties.let_go()
+            except AuricleError as error:
+                failed = error
+            finally:
+                duty.cancel()
+        failed = failed or self.duties.failed
+        if failed is not None:
+            raise failed
+
+    async def undo(self) -> bool:
+        """The wearer wants the sound back that the session began with; it goes on. Works without a network.
+
+        True when every aid was read to hold it; False when one is away, then it is seen to as soon as it is back.
+        """
+        return await self._revert("undo")
+
+    async def stop(self) -> bool:
+        """As ``undo``, and the session ends: nothing live is begun before the wearer has agreed anew."""
+        return await self._revert("stop")
+
+    async def withdraw_consent(self) -> bool:
+        """As ``stop``, and the server hears that the wearer does not agree any more."""
+        return await self._revert("consent_withdrawn")
+
+    def set_foreground(self, foreground: bool) -> None:
+        """The app came to the foreground, or left it: out of sight nothing live is begun, then the base comes back."""
+        self.runner.see(foreground=foreground)
+        self.duties.see(foreground=foreground)
+
+    def _listen(self, hub: HubClient) -> None:
+        hub.on("Offer", self._offered, Offer)
+        hub.on("Settled", self._settled, Settled)
+        hub.on("Withdraw", self._withdrawn, Withdraw)
+        hub.on("SessionAlive", self._alive, SessionAlive)
+        hub.on("RevertNow", self._revert_now, RevertNow)
+        hub.on("ReadBackNow", self._read_back_now, ReadBackNow)
+        hub.on("ConsentAsked", self._asked, ConsentAsked, aside=True)
+        hub.on_reconnected(self._reconnected)
+        hub.on_closed(self._closed)
+
+    async def _serve(self) -> None:
         await self.runner.recover()
         await self._attach()
         while (turn := await self._turns.get()) is not _Turn.END:
-            if isinstance(turn, Offer):
-                await self._carry_out(turn)
+            if isinstance(turn, tuple):
+                await self._carry_out(*turn)
             else:
                 await self._attach()
 
-    async def _carry_out(self, offer: Offer) -> None:
+    async def _carry_out(self, offer: Offer, received_at_s: float) -> None:
         try:
-            await self.runner.run_offer(offer, self._report)
+            await self.runner.run_offer(offer, self._report, received_at_s=received_at_s)
             self._vain_attaches = 0
         except AttachNeeded:
             self._turns.put_nowait(_Turn.ATTACH)
+        await self._news.tell()
+        self.duties.look_again()
 
     async def _attach(self) -> None:
         if self._vain_attaches:
@@ -118,7 +198,11 @@ class Phone:
             self._refused(answer.error.code, answer.error.message)
             return
         self.runner.attached(answer)
+        if self._on_attached is not None:
+            self._on_attached(answer)
+        await self._news.tell()
         self.attached.set()
+        self.duties.look_again()
 
     def _refused(self, code: str, message: str) -> None:
         if code not in _PASSING_CODES:
@@ -133,23 +217,54 @@ class Phone:
         if isinstance(answer, Failure):
             _LOG.warning("the server did not take a report: %s", answer.error.code)
 
+    async def _revert(self, cause: RestoreCause) -> bool:
+        done = await self.runner.revert(cause, self._report)
+        await self._news.tell()
+        self.duties.look_again()
+        return done
+
     def _offered(self, offer: Offer) -> None:
         if self._turns.qsize() >= self._options.max_offers:
             raise HubOverloaded(f"{self._options.max_offers} offers wait for their turn already")
-        self._turns.put_nowait(offer)
-
-    def _asked(self, _: ConsentAsked) -> ConsentAnswer:
-        """This phone's patient always agrees."""
-        return ConsentAnswer(accepted=True)
+        self._turns.put_nowait((offer, self.runner.now_s()))
 
     def _settled(self, message: Settled) -> None:
         self.runner.settled(message)
         if self._on_settled is not None:
             self._on_settled(message)
 
+    def _withdrawn(self, message: Withdraw) -> None:
+        self.duties.errand(partial(self.runner.withdraw, message, self._report))
+
+    def _alive(self, message: SessionAlive) -> None:
+        self.runner.alive(message)
+        self.duties.look_again()
+
+    def _revert_now(self, message: RevertNow) -> None:
+        self.duties.errand(partial(self._obey, message))
+
+    def _read_back_now(self, message: ReadBackNow) -> None:
+        if message.device == self.runner.device:
+            self.duties.errand(self.duties.read_back)
+
+    async def _obey(self, message: RevertNow) -> None:
+        await self.runner.revert_now(message, self._report)
+        await self._news.tell()
+
+    async def _asked(self, asked: ConsentAsked) -> ConsentAnswer:
+        if asked.device != self.runner.device:
+            return ConsentAnswer(accepted=False)
+        question = partial(self.runner.wearer.consent, asked)
+        answer = await answer_within(question, asked.expires_in_s, self._sleep) or ConsentAnswer(accepted=False)
+        self.runner.asked(asked, answer)
+        return answer
+
     def _reconnected(self) -> None:
         self._vain_attaches = 0
         self._turns.put_nowait(_Turn.ATTACH)
+
+    def _closed(self) -> None:
+        self._turns.put_nowait(_Turn.END)
 
 
 if __name__ == "__main__":

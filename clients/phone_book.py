@@ -11,10 +11,11 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from clients.file_journal import JournalUnavailable
-from clients.journal import Ended, Journal, JournalEntry, JournalRecord
+from clients.journal import Ended, Journal, JournalEntry, JournalRecord, Notice
 from clients.phone_core import report_on
 from protocol.contract.base import Ear
 from protocol.contract.devices import Images, Report, ReportedState
+from protocol.contract.sessions import DeviceCause
 from protocol.errors import AuricleError, LocalProtocolError
 
 __all__ = ["PhoneBook", "SendReport", "Watch", "watch_nothing"]
@@ -119,11 +120,14 @@ class PhoneBook:
         self.save(self._record.finished(entry, max_ended=self._max_ended))
         self._watch("journal", epoch=entry.offer.epoch, seq=entry.offer.seq, phase="ended")
 
-    async def answer_for(self, report: Report) -> None:
+    async def answer_for(self, key: tuple[str, int], reports: tuple[Report, ...]) -> None:
         """The end of a delivery that was never under way here, to be given again whenever it is asked for."""
-        ended = Ended(report.epoch, report.seq, (report,))
-        self.save(self._record.remembering(ended, max_ended=self._max_ended))
-        await self._out((report.epoch, report.seq), report)
+        self.save(self._record.remembering(Ended(*key, reports), max_ended=self._max_ended))
+        await self._out(key, *reports)
+
+    def note(self, cause: DeviceCause) -> None:
+        """Something that the server is to be told of the aids."""
+        self.save(self._record.noticed(Notice(cause, self._record.session.fence)))
 
     async def end(self, entry: JournalEntry, *reports: Report) -> None:
         """End a delivery with these reports: remembered first, then told."""

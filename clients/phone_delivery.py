@@ -176,6 +176,8 @@ class DeliveryWork:
         if work.phase in WAITS:
             if self._stuck is None or self._stuck[0] != entry.key:
                 self._stuck = entry.key, now_s
+                # The ears may differ now: the server gets to see what can be seen of it.
+                self._book.note("read_back")
             if now_s - self._stuck[1] < self._limits.commit_retry_s:
                 return
         self._book.change(entry.going_back(Back(work.cause or "E_NVM", ear)))

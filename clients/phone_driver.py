@@ -91,13 +91,18 @@ class OfferRunner:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something is unfinished that an aid has to come back for."""
-        return self.record.in_flight is not None or self._desk.guard.is_restoring
+        """Whether something is unfinished that nobody works on: an aid has to come back for it."""
+        is_unfinished = self.record.in_flight is not None or self._desk.guard.is_restoring
+        return is_unfinished and not self._turn.locked()
 
     @property
     def offers_to_install(self) -> tuple[Offer, ...]:
         """The packages that the wearer has to be asked about."""
         return tuple(entry.offer for entry in self.record.awaiting)
+
+    def now_s(self) -> float:
+        """The clock."""
+        return self._clock()
 
     def next_due_s(self) -> float | None:
         """When ``work`` has something to do by itself, by the clock; None while it has not."""
@@ -191,11 +196,12 @@ class OfferRunner:
             self._turn.release()
 
     async def revert_now(self, message: RevertNow, report: SendReport | None) -> None:
-        """The server wants the base back; obeyed at any fence from the phone's own on."""
-        if message.device != self.device or message.fence < self.record.fence_max:
-            return
-        self._book.save(self.record.seen_fence(message.fence, is_live=False))
-        await self.revert(message.cause, report)
+        """The server wants the base back; obeyed at any fence from the phone's own on.
+
+        It raises no fence: a server that knows of no session says it with the highest there is.
+        """
+        if message.device == self.device and message.fence >= self.record.fence_max:
+            await self.revert(message.cause, report)
 
     async def withdraw(self, message: Withdraw, report: SendReport) -> None:
         """Do not begin this one. What has not begun ends as the cause says; of the rest it is told what was done."""
@@ -210,10 +216,7 @@ class OfferRunner:
         try:
             self._book.reach_server(report)
             if not await self._desk.withdraw(key, message.cause):
-                unknown = Report(
-                    device=self.device, epoch=message.epoch, seq=message.seq, attempt=0, n=1, state=message.cause
-                )
-                await self._book.answer_for(unknown)
+                await self._book.answer_for(key, self._never_came(message))
             await self._desk.go_on()
         finally:
             self._turn.release()
@@ -266,6 +269,21 @@ class OfferRunner:
         """The weaker aid's charge when they were last read, None while none was."""
         readings = self._desk.hands.readings.values()
         return min((reading.identity.battery_percent for reading in readings), default=None)
+
+    def _never_came(self, message: Withdraw) -> tuple[Report, ...]:
+        """Which ears it was for is not known here: the server takes what it can use."""
+        return tuple(
+            Report(
+                device=self.device,
+                epoch=message.epoch,
+                seq=message.seq,
+                attempt=0,
+                n=number,
+                state=message.cause,
+                ear=ear,
+            )
+            for number, ear in enumerate(self.pair.ears, 1)
+        )
 
     def _want_what_is_due(self) -> None:
         cause = self._desk.guard.due()

@@ -177,7 +177,8 @@ class SessionGuard:
     def asked(self, asked: ConsentAsked, answer: ConsentAnswer) -> None:
         """Keep what the wearer said."""
         fence = 0 if asked.fence is UNSET else asked.fence
-        code = "" if answer.accepted else "E_CONSENT"
+        is_live = answer.accepted and (answer.scopes is UNSET or "live_tuning" in answer.scopes)
+        code = "" if is_live else "E_CONSENT"
         self._book.save(replace(self._book.record, consent=Consent(asked.session, fence, code)))
 
     async def _restore(self, kept: KeptImage) -> EarDone:

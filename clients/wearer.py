@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 from protocol.contract.devices import Offer
 from protocol.contract.sessions import ConsentAnswer, ConsentAsked
 
-__all__ = ["AgreeableWearer", "NobodyThere", "Wearer", "answer_within"]
+__all__ = ["AgreeableWearer", "NobodyThere", "Wearer", "answer_within", "heard"]
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("auricle.clients")
@@ -85,7 +85,7 @@ async def answer_within(
     question: Callable[[], Awaitable[T]], seconds: float, sleep: Callable[[float], Awaitable[object]]
 ) -> T | None:
     """The answer to a question, None for silence; the question is cancelled when its time is over."""
-    asked, limit = asyncio.ensure_future(_heard(question)), asyncio.ensure_future(sleep(seconds))
+    asked, limit = asyncio.ensure_future(heard(question)), asyncio.ensure_future(sleep(seconds))
     try:
         await asyncio.wait({asked, limit}, return_when=asyncio.FIRST_COMPLETED)
         return asked.result() if asked.done() else None
@@ -94,7 +94,8 @@ async def answer_within(
         limit.cancel()
 
 
-async def _heard(question: Callable[[], Awaitable[T]]) -> T | None:
+async def heard(question: Callable[[], Awaitable[T]]) -> T | None:
+    """The answer to a question, however long it takes; None when the screen fails."""
     try:
         return await question()
     except Exception as error:  # noqa: BLE001  # an app's own screen: if it fails, nobody has answered

@@ -25,7 +25,6 @@ from clients.hub_client import HubClient
 from clients.journal import MemoryJournal
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
-from clients.phone_limits import PhoneLimits
 from clients.reconnect import ReconnectPolicy
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
@@ -115,9 +114,8 @@ async def staged(options: DemoOptions, printer: Printer, server: ServerProcess) 
             protocol=options.protocol,
             reconnect=_RECONNECT,
         )
-        # The server of this version asks nobody for consent; the wearer of the demo is content with everything.
-        limits = PhoneLimits(require_consent=False)
-        runner = OfferRunner(pair, MemoryJournal(), device=DEVICE, limits=limits, wearer=AgreeableWearer())
+        # The wearer of the demo is content with everything.
+        runner = OfferRunner(pair, MemoryJournal(), device=DEVICE, wearer=AgreeableWearer())
         phone = Phone(phone_hub, runner)
         news = News()
         fitter = Fitter(fitter_hub, on_delivery=news.hear)

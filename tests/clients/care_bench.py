@@ -5,7 +5,7 @@ import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,7 +18,6 @@ from clients.hub_client import HubClient, ReconnectPolicy
 from clients.journal import MemoryJournal
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
-from clients.phone_limits import PhoneLimits
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
@@ -40,13 +39,17 @@ SOON_S: Final = 5.0
 
 @dataclass
 class CareBench:
-    """Everything that a test of the clients looks at. Both clients go through cables of their own."""
+    """Everything that a test of the clients looks at. Both clients go through cables of their own.
+
+    ``journal`` is that of the one phone, which remembers what its wearer has agreed to.
+    """
 
     url: str
     fitter_cable: Cable
     phone_cable: Cable
     protocol: ProtocolName
     pair: VirtualPair
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
 
     def token(self, user: str, *roles: str) -> str:
         tokens = DevTokens(KEY, time.time)
@@ -59,10 +62,7 @@ class CareBench:
         return self._hub(self.phone_cable, self.token(user, "device"))
 
     def runner(self, journal: MemoryJournal | None = None) -> OfferRunner:
-        # This server asks nobody for consent yet.
-        limits = PhoneLimits(require_consent=False)
-        wearer = AgreeableWearer()
-        return OfferRunner(self.pair, journal or MemoryJournal(), device=DEVICE, limits=limits, wearer=wearer)
+        return OfferRunner(self.pair, journal or self.journal, device=DEVICE, wearer=AgreeableWearer())
 
     @asynccontextmanager
     async def phone(self, hub: HubClient | None = None) -> AsyncIterator[Phone]:

@@ -12,7 +12,6 @@ from clients.journal import MemoryJournal
 from clients.meter import measure_gain_db
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
-from clients.phone_limits import PhoneLimits
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
@@ -49,9 +48,7 @@ async def patient(
     # The phone speaks the other format, so that every value crosses from one to the other.
     other = "messagepack" if combination.protocol == "json" else "json"
     hub = HubClient(f"{shared_server.url}/hub", token=token, protocol=other)  # type: ignore[arg-type]  # one of two literals
-    runner = OfferRunner(
-        pair, MemoryJournal(), device=name, limits=PhoneLimits(require_consent=False), wearer=AgreeableWearer()
-    )
+    runner = OfferRunner(pair, MemoryJournal(), device=name, wearer=AgreeableWearer())
     phone = Phone(hub, runner)
     async with hub, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(phone.run())

@@ -1,0 +1,216 @@
+"""What a phone does besides its offers: show that it is there, look after the aids, and run errands at once.
+
+An aid that comes back, restarts or is charged is seen to when that happens, with a link to the server or without; so
+is the dead-man. It must not know what an offer is. Read ``Duties.run`` first.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from msgspec import UNSET
+
+from clients.device_driver import DeviceDriver
+from clients.hub_client import HubClient
+from clients.hub_errors import HubCallError, HubOverloaded
+from clients.phone_book import SendReport
+from clients.phone_driver import OfferRunner
+from clients.phone_news import PhoneNews
+from clients.reconnect import ReconnectPolicy
+from clients.wearer import answer_within, heard
+from protocol.contract.devices import Offer
+from protocol.contract.sessions import Done, Heartbeat
+from protocol.errors import AuricleError, BadArgument
+
+__all__ = ["Duties", "DutyTimes"]
+
+_LOG: Final = logging.getLogger("auricle.clients")
+_POLL: Final = ReconnectPolicy(base_s=1.0, cap_s=10.0)
+_FOR_EVER_S: Final = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DutyTimes:
+    """``heartbeat_s``: between signs of life. ``read_back_s``: between read-backs in a session.
+
+    ``poll``: how long until an aid that is away is looked for again, should it not announce itself. ``max_errands``:
+    that wait or run at once.
+    """
+
+    heartbeat_s: float = 5.0
+    read_back_s: float = 60.0
+    poll: ReconnectPolicy = _POLL
+    max_errands: int = 32
+
+
+class Duties:
+    """``failed`` is what ended them, None while they go on."""
+
+    def __init__(
+        self,
+        hub: HubClient,
+        runner: OfferRunner,
+        news: PhoneNews,
+        *,
+        times: DutyTimes,
+        report: SendReport,
+        on_failed: Callable[[], None],
+        uniform: Callable[[float, float], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._hub, self._runner, self._news, self._times = hub, runner, news, times
+        self._report, self._on_failed, self._uniform, self._sleep = report, on_failed, uniform, sleep
+        self._errands: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue()
+        self._running: set[asyncio.Task[None]] = set()
+        self._poke, self._calm = asyncio.Event(), asyncio.Event()
+        self._has_news = False
+        self._vain_looks = 0
+        self._foreground = True
+        self._rtt_s: float | None = None
+        self._prompts: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self.failed: AuricleError | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for ear in self._runner.pair.ears:
+                tasks.create_task(self._hear(self._runner.pair.aid(ear)))
+            tasks.create_task(self._beat())
+            tasks.create_task(self._look_after_aids(tasks))
+            while True:
+                errand = await self._errands.get()
+                running = tasks.create_task(self._run_errand(errand))
+                self._running.add(running)
+                running.add_done_callback(self._running.discard)
+
+    def errand(self, errand: Callable[[], Awaitable[object]]) -> None:
+        """Do that at once, beside everything else. Raises HubOverloaded, which ends the link that brings too many."""
+        if self._errands.qsize() + len(self._running) >= self._times.max_errands:
+            raise HubOverloaded(f"{self._times.max_errands} errands wait already")
+        self._errands.put_nowait(errand)
+
+    def look_again(self) -> None:
+        """Something has changed: when is something due now?"""
+        self._poke.set()
+
+    def see(self, *, foreground: bool) -> None:
+        """The app came to the foreground, or left it; the server is told at once."""
+        self._foreground, self._has_news = foreground, True
+        self._poke.set()
+        with suppress(HubOverloaded):
+            self.errand(self.beat)
+
+    async def let_go(self) -> None:
+        """Wait until no aid holds what nobody has saved: the dead-man sees to it."""
+        while self._runner.is_open and self.failed is None:
+            self._calm.clear()
+            self._poke.set()
+            await self._calm.wait()
+
+    async def read_back(self) -> None:
+        """Read both aids and tell."""
+        await self._news.tell("read_back")
+
+    async def beat(self) -> None:
+        """Show that the phone is there, and measure how long the way is."""
+        battery = self._runner.battery_percent
+        sign = Heartbeat(
+            device=self._runner.device,
+            foreground=self._foreground,
+            battery=UNSET if battery is None else battery,
+            rtt_ms=UNSET if self._rtt_s is None else min(600_000, round(self._rtt_s * 1_000)),
+        )
+        began_s = self._runner.now_s()
+        try:
+            await self._hub.ask("Heartbeat", sign, answer=Done)
+        except (ConnectionError, TimeoutError):
+            return
+        except (HubCallError, BadArgument) as error:
+            _LOG.debug("the server takes no heartbeat: %s", type(error).__name__)
+            return
+        self._rtt_s = max(0.0, self._runner.now_s() - began_s)
+
+    async def _beat(self) -> None:
+        read_back_at_s = self._runner.now_s() + self._times.read_back_s
+        while True:
+            await self._sleep(self._times.heartbeat_s)
+            await self.beat()
+            if self._runner.now_s() >= read_back_at_s:
+                read_back_at_s = self._runner.now_s() + self._times.read_back_s
+                if self._runner.is_in_session:
+                    await self.read_back()
+
+    async def _hear(self, aid: DeviceDriver) -> None:
+        while True:
+            await aid.changed()
+            self._has_news, self._vain_looks = True, 0
+            self._poke.set()
+
+    async def _look_after_aids(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._ask_installs(tasks)
+            patience_s = self._patience_s()
+            poked = await answer_within(self._poke.wait, patience_s, self._sleep) if patience_s > 0 else None
+            self._poke.clear()
+            if poked and not self._has_news and self._patience_s() > 0:
+                # Only what is due had to be thought over.
+                self._tell_calm()
+                continue
+            self._has_news = False
+            self._vain_looks += 1
+            await self._run_errand(self._see_to_aids)
+            self._tell_calm()
+
+    async def _see_to_aids(self) -> None:
+        was_waiting = self._runner.is_waiting
+        await self._runner.work(self._report)
+        if was_waiting and not self._runner.is_waiting:
+            self._vain_looks = 0
+        await self._news.tell()
+
+    def _patience_s(self) -> float:
+        """How long nothing has to be done for the aids."""
+        waits = [_FOR_EVER_S]
+        due_s = self._runner.next_due_s()
+        if due_s is not None:
+            waits.append(due_s - self._runner.now_s())
+        if self._runner.is_waiting:
+            # At least half of it: full jitter would now and then not wait at all.
+            delay_s = self._times.poll.delay_s(self._vain_looks, max)
+            waits.append(delay_s * (0.5 + self._uniform(0.0, 0.5)))
+        return max(0.0, min(waits))
+
+    def _tell_calm(self) -> None:
+        if not self._runner.is_open:
+            self._calm.set()
+
+    def _ask_installs(self, tasks: asyncio.TaskGroup) -> None:
+        """One question for each package that waits; those that are gone are not asked about any longer."""
+        waiting = {(offer.epoch, offer.seq): offer for offer in self._runner.offers_to_install}
+        for key in tuple(self._prompts):
+            if key not in waiting:
+                self._prompts.pop(key).cancel()
+        for key, offer in waiting.items():
+            if key not in self._prompts:
+                self._prompts[key] = tasks.create_task(self._run_errand(partial(self._ask_install, offer)))
+
+    async def _ask_install(self, offer: Offer) -> None:
+        accepted = await heard(partial(self._runner.wearer.install, offer))
+        if accepted is not None:
+            await self._runner.answer_install(offer, accepted=accepted, report=self._report)
+            await self._news.tell()
+
+    async def _run_errand(self, errand: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await errand()
+        except (ConnectionError, TimeoutError):
+            _LOG.info("the link died in an errand")
+        except AuricleError as error:
+            self.failed = error
+            self._calm.set()
+            self._on_failed()
+        self._poke.set()
