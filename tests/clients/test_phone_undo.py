@@ -1,0 +1,292 @@
+"""The base comes back from anywhere: undo and stop in the middle of everything, with or without a server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from clients.file_journal import JournalUnavailable
+from clients.journal import JournalRecord, MemoryJournal
+from clients.phone_session import SessionState
+from clients.virtual_aid.aid import VirtualAid
+from clients.virtual_aid.faults import Faults
+from clients.virtual_aid.pair import VirtualPair
+from protocol.contract.base import EARS, Ear
+from protocol.contract.devices import Report
+from protocol.contract.sessions import RestoreCause
+from tests.clients.live_bench import FACTORY, holds_base, settle, tried
+from tests.clients.offers import (
+    SERIALS,
+    make_offer,
+    make_pair,
+    make_save,
+    told,
+)
+from tests.clients.phone_bench import HAPPY, Clock, FragileJournal, Killed, Server, digests, make_runner
+from tests.eventually import eventually
+
+CAUSES: list[RestoreCause] = [
+    *("undo", "stop", "revert", "dead_man", "lease_lost"),
+    *("consent_withdrawn", "background", "battery", "session_ended"),
+]
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+async def test_whatever_the_cause_both_ears_get_their_base_back_with_no_server(cause: RestoreCause) -> None:
+    pair = make_pair()
+    runner = await tried(pair)
+    assert await runner.revert(cause)
+    assert holds_base(pair)
+    assert [notice.cause for notice in runner.record.notices] == [cause]
+    assert not runner.is_open
+    assert await runner.revert(cause)
+
+
+async def test_both_aids_are_restored_at_once() -> None:
+    writing: set[str] = set()
+    together = asyncio.Event()
+
+    def sleeper(ear: Ear) -> Callable[[float], Awaitable[None]]:
+        async def sleep(_: float) -> None:
+            if restoring:
+                writing.add(ear)
+                if len(writing) == 2:
+                    together.set()
+                await together.wait()
+
+        return sleep
+
+    restoring = False
+    pair = VirtualPair(*(VirtualAid(ear, SERIALS[ear], sleep=sleeper(ear)) for ear in EARS))
+    runner = await tried(pair)
+    restoring = True
+    async with asyncio.timeout(5):
+        assert await runner.revert("undo")
+
+
+@pytest.mark.parametrize("cause", ["undo", "stop"])
+@pytest.mark.parametrize("part", [1, 3, 8, 9, 12])
+async def test_undo_in_the_middle_of_a_write_ends_the_write_and_restores(cause: RestoreCause, part: int) -> None:
+    """The part-th of the 16 parts of a delivery never comes to its end: the link hangs."""
+    parts, hangs = 0, asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        nonlocal parts
+        parts += 1
+        if parts == 16 + part:
+            hangs.set()
+            await asyncio.Event().wait()
+
+    pair, server = VirtualPair(*(VirtualAid(ear, SERIALS[ear], sleep=sleep) for ear in EARS)), Server()
+    runner = make_runner(pair, clock=Clock(), finish_write_s=0.01)
+    await runner.run_offer(make_offer(pair), Server().report)
+    settle(runner, 1)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run_offer(make_offer(pair, seq=2, gain_ddb=230), server.report))
+        await hangs.wait()
+        assert await runner.revert(cause, server.report)
+    assert holds_base(pair)
+    written = ["received", "right writing", "right rolled_back E_USER_STOP", "left rejected E_USER_STOP"]
+    both = [*HAPPY[:4], "left rolled_back E_USER_STOP"]
+    assert told(server.facts()) == (written if part <= 8 else both)
+    assert runner.record.in_flight is None
+
+
+async def test_undo_takes_less_than_two_seconds_in_the_middle_of_a_write_at_the_pace_of_a_real_aid() -> None:
+    pair, server = VirtualPair(*(VirtualAid(ear, SERIALS[ear]) for ear in EARS)), Server()
+    runner, loop = make_runner(pair), asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run_offer(make_offer(pair), server.report))
+        await eventually(lambda: told(server.reports)[-1:] == ["right writing"])
+        began_s = loop.time()
+        assert await runner.revert("undo", server.report)
+        assert loop.time() - began_s < 2.0
+    assert holds_base(pair)
+
+
+async def test_undo_gives_a_write_that_is_nearly_done_the_time_to_finish() -> None:
+    pair, server, release, hangs = make_pair(), Server(), asyncio.Event(), asyncio.Event()
+    parts = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal parts
+        parts += 1
+        if parts == 8:
+            hangs.set()
+            await release.wait()
+
+    pair = VirtualPair(*(VirtualAid(ear, SERIALS[ear], sleep=sleep) for ear in EARS))
+    runner = make_runner(pair, finish_write_s=30.0)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run_offer(make_offer(pair), server.report))
+        await hangs.wait()
+        undo = tasks.create_task(runner.revert("undo", server.report))
+        await asyncio.wait({undo}, timeout=0)
+        release.set()
+    assert undo.result()
+    assert pair.aid("right").writes_completed == 2
+    assert holds_base(pair)
+
+
+async def test_undo_interrupts_what_is_still_to_be_looked_at() -> None:
+    pair, server = make_pair(faults={"left": Faults(busy=True)}), Server()
+    runner = make_runner(pair)
+    await runner.run_offer(make_offer(pair), server.report)
+    assert await runner.revert("stop", server.report)
+    assert told(server.facts())[2:] == ["right rejected E_USER_STOP", "left rejected E_USER_STOP"]
+
+
+async def test_an_aid_that_is_away_gets_its_base_as_soon_as_it_is_back_and_not_before_is_it_said() -> None:
+    pair = make_pair()
+    runner = await tried(pair)
+    pair.aid("left").connected = False
+    pair.aid("left").faults = Faults(refuse_connects=99)
+    assert not await runner.revert("stop")
+    assert pair.aid("right").read_image("ram") == FACTORY["right"]
+    assert (await runner.attach_claim()).trial
+    assert runner.is_waiting
+    pair.aid("left").faults = Faults()
+    await runner.work(None)
+    assert holds_base(pair)
+    assert not (await runner.attach_claim()).trial
+
+
+async def test_a_delivery_in_doubt_is_ended_by_a_stop_once_its_aid_is_back() -> None:
+    pair, server = make_pair(), Server()
+    runner = await tried(pair)
+    pair.aid("left").faults = Faults(drop_link_after_chunk=3, refuse_connects=99)
+    await runner.run_offer(make_offer(pair, seq=2, gain_ddb=230), server.report)
+    assert told(server.facts())[-1] == "left indeterminate E_BLE_DURING"
+    assert not await runner.revert("stop", server.report)
+    pair.aid("left").faults = Faults()
+    await runner.work(server.report)
+    assert told(server.facts())[-1] == "left rolled_back E_USER_STOP"
+    assert holds_base(pair)
+    assert runner.record.in_flight is None
+
+
+async def test_after_a_save_the_saved_is_what_a_session_goes_back_to() -> None:
+    pair, clock = make_pair(), Clock()
+    runner = await tried(pair, clock)
+    saved = digests(pair)
+    await runner.run_offer(make_save(pair, seq=2), Server(kind="persist").report)
+    assert runner.record.session.state is SessionState.STEADY
+    settle(runner, 2)
+    await runner.run_offer(make_offer(pair, seq=3, gain_ddb=230), Server().report)
+    assert digests(pair) != saved
+    clock.now_s += 30.0
+    await runner.work(None)
+    assert digests(pair) == saved
+
+
+async def test_a_commit_that_has_begun_finishes_before_an_undo_and_the_old_sound_comes_back_all_the_same() -> None:
+    pair, server = make_pair(), Server(kind="persist")
+    runner = await tried(pair)
+    saved = digests(pair)
+    undone: list[asyncio.Task[bool]] = []
+
+    async def report(sent: Report) -> None:
+        await server.report(sent)
+        if told([sent]) == ["right committing"]:
+            undone.append(asyncio.ensure_future(runner.revert("undo", server.report)))
+            await asyncio.wait(undone, timeout=0)
+
+    await runner.run_offer(make_save(pair, seq=2), report)
+    assert await undone[0]
+    assert told(server.facts())[-2:] == ["right active", "left active"]
+    assert {ear: pair.aid(ear).read_digest("nvm") for ear in EARS} == saved
+    assert holds_base(pair)
+
+
+async def test_a_lost_lease_in_a_commit_leaves_what_was_saved() -> None:
+    pair, server = make_pair(), Server(kind="persist")
+    runner = await tried(pair)
+    saved = digests(pair)
+    lost: list[asyncio.Task[bool]] = []
+
+    async def report(sent: Report) -> None:
+        if told([sent]) == ["right committing"]:
+            lost.append(asyncio.ensure_future(runner.revert("lease_lost")))
+            await asyncio.wait(lost, timeout=0)
+
+    await runner.run_offer(make_save(pair, seq=2), report)
+    assert await lost[0]
+    assert digests(pair) == saved == {ear: pair.aid(ear).read_digest("nvm") for ear in EARS}
+    assert server.reports == []
+
+
+async def test_a_commit_that_cannot_finish_is_taken_back_by_a_stop() -> None:
+    pair, server = make_pair(), Server(kind="persist")
+    runner = await tried(pair)
+    pair.aid("left").faults = Faults(drop_link_in_commit=4, refuse_connects=99)
+    await runner.run_offer(make_save(pair, seq=2), server.report)
+    assert not await runner.revert("stop", server.report)
+    pair.aid("left").faults = Faults()
+    await runner.work(server.report)
+    assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
+    assert holds_base(pair)
+    for ear in EARS:
+        assert pair.aid(ear).read_image("nvm") == FACTORY[ear]
+
+
+async def test_a_package_of_no_session_is_taken_back_by_a_stop() -> None:
+    """Its own content before is the base then."""
+    hangs, parts = asyncio.Event(), 0
+
+    async def sleep(_: float) -> None:
+        nonlocal parts
+        parts += 1
+        if parts == 12:
+            hangs.set()
+            await asyncio.Event().wait()
+
+    pair, server = VirtualPair(*(VirtualAid(ear, SERIALS[ear], sleep=sleep) for ear in EARS)), Server(kind="persist")
+    runner = make_runner(pair, finish_write_s=0.01)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run_offer(make_offer(pair, kind="persist"), server.report))
+        await hangs.wait()
+        assert await runner.revert("stop", server.report)
+    assert holds_base(pair)
+    assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_phone_that_dies_at_any_save_of_a_stop_goes_on_with_it(kept: bool) -> None:
+    deaths = 0
+    for dies_at in range(8):
+        journal, pair = FragileJournal(-1, kept=kept), make_pair()
+        runner = await tried(pair, journal=journal)
+        journal.dies_at = journal.saves + dies_at
+        try:
+            await runner.revert("stop")
+        except Killed:
+            deaths += 1
+            reborn = make_runner(pair, journal)
+            await reborn.recover()
+            wanted = reborn.record.notices
+            # The one save that can be lost is the one that wants the base back: then the dead-man is still there.
+            assert holds_base(pair) or (wanted == () and reborn.is_open)
+            assert holds_base(pair) == bool(wanted)
+    assert deaths == 2
+
+
+class FullDisk(MemoryJournal):
+    """Takes nothing any more once it is full."""
+
+    is_full = False
+
+    def save(self, record: JournalRecord) -> None:
+        if self.is_full:
+            raise JournalUnavailable("no space left")
+        super().save(record)
+
+
+async def test_a_disk_that_is_full_does_not_keep_the_aids_loud() -> None:
+    pair, journal = make_pair(), FullDisk()
+    runner = await tried(pair, journal=journal)
+    journal.is_full = True
+    assert await runner.revert("undo")
+    assert holds_base(pair)
+    with pytest.raises(JournalUnavailable):
+        await runner.run_offer(make_offer(pair, seq=2), Server().report)
+    assert holds_base(pair)
