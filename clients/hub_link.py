@@ -211,7 +211,7 @@ class HubLink:
             raise LinkLost("the network took no data for too long") from None
         except (aiohttp.ClientError, OSError):
             raise LinkLost("the link is gone") from None
-        self._hub.sent(self._clock())
+        self._hub.sent_at = self._clock()
 
 
 async def _negotiate(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> _Negotiated:

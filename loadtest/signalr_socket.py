@@ -269,7 +269,7 @@ class SignalRSocket:
             reason = "the network took no data for too long" if slow else "the connection broke off"
             self._lose(reason)
             raise LinkLost(reason) from None
-        self._hub.sent(self._clock())
+        self._hub.sent_at = self._clock()
 
     def _lose(self, reason: str) -> None:
         if not self.lost:

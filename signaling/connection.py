@@ -137,16 +137,16 @@ class HubSession:
             # Now a call may run, whose client is excused. A Ping only makes deadlines later.
             self._quiet_until = 0.0
             outbox.held = True
-            flow, invoke = self.flow, self._server.dispatcher.invoke
+            flow, invoke, waiting = self.flow, self._server.invoke, iter(events)
             try:
-                for index, event in enumerate(events, 1):
+                for event in waiting:
                     if type(event) is Invocation and not self._cause:
                         invoke(self, event)
                     else:
                         self._handle(event)
                     # One frame may hold thousands of calls, so the bounds are looked at after each.
                     if flow.stopped:
-                        self._park(events[index:], len(data))
+                        self._park(list(waiting), len(data))
                         break
             finally:
                 outbox.held = False

@@ -37,6 +37,7 @@ class HubServer:
         self.hub = hub
         self.config = config
         self.dispatcher = dispatcher
+        self.invoke = dispatcher.invoke
         self.lifetime = lifetime
         self.log = log
         self.metrics = metrics

@@ -137,7 +137,7 @@ class Outbox:
         payload = frames[0] if len(frames) == 1 else b"".join(frames)
         frames.clear()
         self._bytes = 0
-        self._core.sent(self._monotonic() if now is None else now)
+        self._core.sent_at = self._monotonic() if now is None else now
         transport.write(payload)
         return True
 
@@ -157,7 +157,7 @@ class Outbox:
                 self._allowance = self._bytes
             self._bytes = 0
         if payload:
-            self._core.sent(self._monotonic())
+            self._core.sent_at = self._monotonic()
             self.transport.write(payload)
         if frames and self._bytes > self._limit_bytes:
             return self._overflow()

@@ -41,7 +41,7 @@ class HubClientConnection(Endpoint):
     def _open(self, name: ProtocolName, version: int, now: float) -> None:
         super()._open(name, version, now)
         # The server watches a client from its first ping on, so that is due at once.
-        self._sent_at = -math.inf
+        self.sent_at = -math.inf
 
     def _handshake_failure(self, detail: str) -> str:
         return f"The server's handshake was not understood. {detail}"

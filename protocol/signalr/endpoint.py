@@ -66,7 +66,8 @@ class Endpoint(ABC):
         self._splitter = self._new_splitter()
         self._handshake = bytearray()
         self._keep_alive = b""
-        self._heard_at = self._sent_at = self._acked_at = self._lost_at = now
+        # ``sent_at``: when something was written to the peer; its owner says so, and the next keep-alive can wait.
+        self._heard_at = self.sent_at = self._acked_at = self._lost_at = now
         self._pinged = False
         self._stateful = stateful
         self._resume: ResumeBuffer | None = None
@@ -156,12 +157,8 @@ class Endpoint(ABC):
         self._move(Kind.ATTACHED)
         self._resume.link_lost()
         self._splitter = self._new_splitter()
-        self._heard_at = self._sent_at = self._lost_at = now
+        self._heard_at = self.sent_at = self._lost_at = now
         return self.codec.encode(Sequence(self._resume.first_sequence_id)) + self._resume.replay()
-
-    def sent(self, now: float) -> None:
-        """Something was written to the peer, so the next keep-alive can wait."""
-        self._sent_at = now
 
     def tick(self, now: float, *, busy: bool = False, acknowledge: bool = True) -> list[Event]:
         """What is due at ``now``. ``busy``: a message of the peer is being handled, its silence is excused.
@@ -185,7 +182,7 @@ class Endpoint(ABC):
         if self.state is not _OPEN or self._resume is not None:
             return now
         heard_at = self._heard_at if self._silence_counts() else now
-        return min(self._sent_at + self._limits.keep_alive_s, heard_at + self._limits.client_timeout_s)
+        return min(self.sent_at + self._limits.keep_alive_s, heard_at + self._limits.client_timeout_s)
 
     def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> bytes:
         """End the connection from here: the last bytes to write, empty when nobody is there."""
@@ -257,9 +254,9 @@ class Endpoint(ABC):
         return events
 
     def _keep_alive_due(self, now: float) -> list[Event]:
-        if now - self._sent_at < self._limits.keep_alive_s:
+        if now - self.sent_at < self._limits.keep_alive_s:
             return []
-        self._sent_at = now
+        self.sent_at = now
         return [KeepAliveDue(self._keep_alive)]
 
     def _receive_handshake(self, data: bytes, now: float) -> list[Event]:
@@ -295,4 +292,4 @@ class Endpoint(ABC):
         if self._stateful and version == STATEFUL_VERSION:
             self._resume = ResumeBuffer(self._limits.resume_buffer_bytes)
         self._keep_alive = self._codec.encode(Ping())
-        self._heard_at = self._sent_at = now
+        self._heard_at = self.sent_at = now

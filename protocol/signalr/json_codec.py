@@ -50,12 +50,13 @@ class JsonCodec:
     def __init__(self, limits: ScanLimits) -> None:
         self._limits = limits
         self._small_bytes = small_json_bytes(limits)
+        self._within = limits.within_a_call()
 
     def decode(self, body: bytes) -> Message | None:
         """See ``Codec.decode``."""
         if body == _PING_BODY:
             return _PING
-        call = _small_call(body) if len(body) <= self._small_bytes else None
+        call = _small_call(body, self._within) if len(body) <= self._small_bytes else None
         if call is not None:
             return call
         scan_json(body, self._limits)
@@ -91,8 +92,8 @@ class JsonCodec:
         return _decode_free(raw)
 
 
-def _small_call(body: bytes) -> Invocation | None:
-    """The call in a body that cannot break a limit, if it is such a call as clients nearly always send.
+def _small_call(body: bytes, within: ScanLimits) -> Invocation | None:
+    """The call in a small body, if it is written as clients nearly always write it; None: look at all of it.
 
     What the decoder found takes at least so many bytes. When the body has no more, nothing else is in it: no
     property twice, none that is unknown, no space. What is left to look at are the arguments.
@@ -109,11 +110,19 @@ def _small_call(body: bytes) -> Invocation | None:
     arguments: tuple[Any, ...] = call.arguments
     for argument in arguments:
         value = bytes(argument)
-        if value[0] != _QUOTE and not is_flat_json(value):
+        if value[0] != _QUOTE and not is_flat_json(value) and not _is_good(value, within):
             return None
         size += len(value) + 1
     # There is no comma behind the last argument.
     return call if size - 1 == len(body) or (not arguments and size == len(body)) else None
+
+
+def _is_good(value: bytes, limits: ScanLimits) -> bool:
+    try:
+        scan_json(value, limits)
+    except RemoteProtocolError:
+        return False
+    return True
 
 
 _QUOTE: Final = ord('"')

@@ -53,10 +53,11 @@ class MessagePackCodec:
     def __init__(self, limits: ScanLimits) -> None:
         self._limits = limits
         self._small_bytes = small_messagepack_bytes(limits)
+        self._within = limits.within_a_call()
 
     def decode(self, body: bytes) -> Message | None:
         """See ``Codec.decode``."""
-        call = _small_call(body) if len(body) <= self._small_bytes else None
+        call = _small_call(body, self._within) if len(body) <= self._small_bytes else None
         if call is not None:
             return call
         scan_messagepack(body, self._limits)
@@ -94,10 +95,10 @@ class MessagePackCodec:
             raise BadArgument(explain(error)) from None
 
 
-def _small_call(body: bytes) -> Message | None:
-    """The call in a body that cannot break a limit, if it is such a call as clients nearly always send.
+def _small_call(body: bytes, within: ScanLimits) -> Message | None:
+    """The call in a small body, if it is written as clients nearly always write it; None: look at all of it.
 
-    Its array has no more items than the decoder reads, and no map but the empty one of the headers.
+    Its array has no more items than the decoder reads, and no map but those in the arguments.
     """
     if not body or body[0] not in _CALL_SIZES:
         return None
@@ -108,11 +109,20 @@ def _small_call(body: bytes) -> Message | None:
     if type(call) is not InvocationArray or call.headers:
         return None
     for argument in call.arguments:
-        if not is_scalar_messagepack(bytes(argument)):
+        value = bytes(argument)
+        if not is_scalar_messagepack(value) and not _is_good(value, within):
             return None
     if call.stream_ids:
         return call.message()
     return Invocation(call.target, call.arguments, call.invocation_id or None)
+
+
+def _is_good(value: bytes, limits: ScanLimits) -> bool:
+    try:
+        scan_messagepack(value, limits)
+    except RemoteProtocolError:
+        return False
+    return True
 
 
 _CALL_SIZES: Final = (0x96, 0x95)

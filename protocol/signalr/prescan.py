@@ -9,7 +9,7 @@ of that and never quotes content. It must not know which message it looks at. Re
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -32,6 +32,10 @@ class ScanLimits:
     depth: int = 32
     keys: int = 1_000
     number_chars: int = 64
+
+    def within_a_call(self) -> "ScanLimits":
+        """For one argument, which is two levels deep; that all keys are not too many is for its size to show."""
+        return replace(self, depth=self.depth - 2)
 
 
 def scan_json(body: bytes, limits: ScanLimits) -> None:
@@ -57,9 +61,9 @@ def scan_json(body: bytes, limits: ScanLimits) -> None:
 
 
 def small_json_bytes(limits: ScanLimits) -> int:
-    """Up to which size a message cannot break ``limits`` if all of its arguments are ``is_flat_json``.
+    """Up to which size a call in JSON cannot have too many keys, each of which takes 5 bytes with its value.
 
-    A key and its value take 5 bytes at least; depth is that of an argument's members.
+    0 where the limits are so narrow that ``is_flat_json`` could break them.
     """
     may = limits.depth >= 3 and limits.number_chars >= _FEW_DIGITS + _OTHER_NUMBER_CHARS
     return min(_SMALL_BYTES, 5 * limits.keys) if may else 0
@@ -187,8 +191,8 @@ def scan_messagepack(body: bytes, limits: ScanLimits) -> None:
 
 
 def small_messagepack_bytes(limits: ScanLimits) -> int:
-    """Up to which size a call cannot break ``limits`` if all of its arguments are ``is_scalar_messagepack``."""
-    return _SMALL_BYTES if limits.depth >= 2 else 0
+    """Up to which size a call in MessagePack cannot have too many keys, each of which takes 2 bytes with its value."""
+    return min(_SMALL_BYTES, 2 * limits.keys) if limits.depth >= 2 else 0
 
 
 def is_scalar_messagepack(value: bytes) -> bool:

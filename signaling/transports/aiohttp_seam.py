@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final, NoReturn
 
 from aiohttp import web
@@ -24,13 +23,15 @@ from protocol.websocket.masking import unmask as unmask_in_python
 
 _C_MASK: Final = "aiohttp._websocket.mask"
 
-__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "stop_reading", "take_over", "unmask"]
+__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "find_unmask", "stop_reading", "take_over", "unmask"]
 
 
-def _find_unmask() -> Unmask:
-    if find_spec(_C_MASK) is None:  # an aiohttp that was built without its C parts
+def find_unmask() -> Unmask:
+    """aiohttp's own unmasking if it has it in C, else the one in Python."""
+    try:
+        mask_in_place = import_module(_C_MASK)._websocket_mask_cython
+    except (ImportError, AttributeError):
         return unmask_in_python
-    mask_in_place = import_module(_C_MASK)._websocket_mask_cython
 
     def unmask_in_c(payload: bytes, mask: bytes) -> bytes:
         plain = bytearray(payload)
@@ -41,7 +42,7 @@ def _find_unmask() -> Unmask:
 
 
 # Less than half the time of the one in Python for small frames, a fiftieth for large ones.
-unmask: Final = _find_unmask()
+unmask: Final = find_unmask()
 
 
 class LeftAiohttp(web.StreamResponse):

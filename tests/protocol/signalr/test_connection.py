@@ -349,7 +349,7 @@ def test_a_keep_alive_is_due_when_nothing_was_sent(protocol: str) -> None:
     connection = opened(protocol)
     ping = KeepAliveDue(connection.codec.encode(Ping()))
     assert connection.tick(14.5) == []
-    connection.sent(14.5)
+    connection.sent_at = 14.5
     assert connection.tick(15.0) == []
     assert connection.tick(29.5) == [ping]
     assert connection.tick(30.0) == []

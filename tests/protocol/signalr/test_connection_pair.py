@@ -127,7 +127,7 @@ def test_a_client_pings_at_once_and_then_when_it_is_silent(protocol: ProtocolNam
     ping = KeepAliveDue(pair.client.codec.encode(Ping()))
     assert pair.client.tick(0.0) == [ping]
     assert pair.client.tick(14.0) == []
-    pair.client.sent(14.0)
+    pair.client.sent_at = 14.0
     assert pair.client.tick(28.0) == []
     assert pair.client.tick(29.0) == [ping]
     assert pair.carry(ping.data, pair.server, 29.0) == []
@@ -140,7 +140,7 @@ def test_a_client_pings_at_once_and_then_when_it_is_silent(protocol: ProtocolNam
 def test_a_client_gives_up_a_server_after_30_s_of_silence(protocol: ProtocolName) -> None:
     pair = ConnectionPair(protocol)
     assert pair.carry(pair.server.codec.encode(Ping()), pair.client, 5.0) == []
-    pair.client.sent(34.0)
+    pair.client.sent_at = 34.0
     assert pair.client.tick(34.9) == []
     assert pair.client.tick(35.0) == [TimedOut("server", pair.client.codec.encode(Close()))]
     assert pair.client.state is State.CLOSED

@@ -32,7 +32,7 @@ def test_a_tick_has_nothing_to_say_before_it_and_something_at_it(protocol: str, 
             if rng.random() < 0.5:
                 connection.receive_data(PING[protocol], now)
             else:
-                connection.sent(now)
+                connection.sent_at = now
         quiet_until = connection.quiet_until(now)
         says_at = first_word(connection, now)
         # A client that has never pinged may be silent: then it is asked once more often than needed.

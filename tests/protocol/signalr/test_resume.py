@@ -212,7 +212,7 @@ def test_pings_and_acks_of_ours_are_not_replayed() -> None:
 @every_role
 def test_acks_are_a_second_apart(role: str) -> None:
     end = _end(role)
-    end.sent(0.0)
+    end.sent_at = 0.0
     _receive(end, _call(1))
     assert end.tick(0.9) == []
     assert end.tick(1.0) == [AckDue(end.codec.encode(Ack(1)))]
@@ -335,7 +335,7 @@ def test_a_peer_has_15_s_to_come_back(role: str) -> None:
 def test_a_peer_that_came_back_has_15_s_for_its_sequence(role: str) -> None:
     late, timely = _end(role), _end(role)
     for end in (late, timely):
-        end.sent(0.0)
+        end.sent_at = 0.0
         end.detach(10.0)
         end.attach(24.0)
         _receive(end, Ping(), _call(1), now=38.0)

@@ -160,6 +160,20 @@ def test_ordinary_calls_take_the_short_way(
         assert isinstance(MessagePackCodec(ScanLimits()).decode(packed), Invocation)
 
 
+NESTED = [{"device": "d-17", "patch": {"slot": 1, "ops": [{"op": "set", "band": 3}, {"op": "add", "band": 4}]}}]
+
+
+def test_of_other_small_calls_only_the_arguments_are_looked_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    for module, name in ((json_codec, "scan_json"), (msgpack_codec, "scan_messagepack")):
+        monkeypatch.setattr(module, name, lambda body, _: seen.append(body))
+    body = msgspec.json.encode({"type": 1, "target": "Submit", "arguments": NESTED})
+    assert isinstance(JsonCodec(ScanLimits()).decode(body), Invocation)
+    packed = msgspec.msgpack.encode([1, {}, None, "Submit", NESTED, []])
+    assert isinstance(MessagePackCodec(ScanLimits()).decode(packed), Invocation)
+    assert seen == [msgspec.json.encode(NESTED[0]), msgspec.msgpack.encode(NESTED[0])]
+
+
 def _must_not_be_called(*_: object) -> None:
     pytest.fail("a whole look at an ordinary call")
 

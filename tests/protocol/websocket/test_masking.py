@@ -25,3 +25,9 @@ def test_unmasking_is_the_loop_of_the_rfc(take_off: Unmask, payload: bytes, mask
 def test_every_size_and_mask_is_right_where_the_methods_change(take_off: Unmask, size: int, mask: bytes) -> None:
     payload = (bytes(range(256)) * (size // 256 + 1))[:size]
     assert take_off(masked(payload, mask), mask) == payload
+
+
+def test_without_aiohttps_c_part_python_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert aiohttp_seam.unmask is not unmask
+    monkeypatch.setattr(aiohttp_seam, "_C_MASK", "aiohttp._websocket.there_is_none")
+    assert aiohttp_seam.find_unmask() is unmask
