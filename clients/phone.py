@@ -186,6 +186,8 @@ class Phone:
         self._vain_attaches += 1
         try:
             await self._hub.invoke("Hello", Hello(contract=CONTRACT_VERSION, app="auricle-phone"), result=HelloAnswer)
+            # Why the aids hold something else comes before that they do.
+            await self._news.tell()
             claim = await self.runner.attach_claim()
             answer = await self._hub.ask("AttachDevice", claim, answer=AttachAnswer)
         except (ConnectionError, TimeoutError):

@@ -91,9 +91,10 @@ class OfferRunner:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something is unfinished that nobody works on: an aid has to come back for it."""
+        """Whether something is unfinished that nobody works on, or an aid is away in a session."""
         is_unfinished = self.record.in_flight is not None or self._desk.guard.is_restoring
-        return is_unfinished and not self._turn.locked()
+        is_away = self.is_in_session and not all(self.pair.aid(ear).connected for ear in self.pair.ears)
+        return (is_unfinished or is_away) and not self._turn.locked()
 
     @property
     def offers_to_install(self) -> tuple[Offer, ...]:
@@ -170,10 +171,7 @@ class OfferRunner:
         Nothing waits for a new link to the server: an aid that is back is seen to at once.
         """
         async with self._turns(report):
-            if self.record.in_flight is None:
-                await self._read_connected()
-                self._desk.watch.look()
-                self._desk.guard.compare()
+            await self._look()
             self._want_what_is_due()
             if self._desk.guard.is_restoring:
                 await self._desk.restore()
@@ -239,13 +237,15 @@ class OfferRunner:
         """The app came to the foreground, or left it."""
         self._desk.guard.see(foreground=foreground)
 
+    async def look(self) -> None:
+        """Read both aids, and note what has happened to them since they were last read."""
+        async with self._turn:
+            await self._look()
+
     async def device_report(self, cause: DeviceCause) -> ReportDevice:
         """What is in the aids now, with why it is told."""
         async with self._turn:
             readings = await self._read_connected()
-            if self.record.in_flight is None:
-                self._desk.watch.look()
-                self._desk.guard.compare()
         first = next(iter(readings.values()), None)
         identity = None if first is None else first.identity
         return ReportDevice(
@@ -289,6 +289,14 @@ class OfferRunner:
         cause = self._desk.guard.due()
         if cause is not None:
             self._desk.guard.want(cause)
+
+    async def _look(self) -> None:
+        if self.record.in_flight is not None:
+            return
+        for ear in self.pair.ears:
+            await self._desk.hands.read(self.pair.aid(ear))
+        self._desk.watch.look()
+        self._desk.guard.compare()
 
     async def _read_connected(self) -> dict[Ear, Reading]:
         hands = self._desk.hands

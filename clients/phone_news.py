@@ -34,17 +34,19 @@ class PhoneNews:
         self._telling = asyncio.Lock()
 
     async def tell(self, cause: DeviceCause | None = None) -> None:
-        """Tell the server everything that it has not taken yet, and ``cause`` even if there is no such notice."""
+        """Tell the server everything that it has not taken yet; with ``cause``, read the aids and tell that too."""
         if not self._hub.connection_id:
             return
         async with self._telling:
             try:
                 if cause is not None:
-                    await self._report(cause)
+                    await self._runner.look()
                 while self._runner.record.notices:
                     notice = self._runner.record.notices[0]
                     await self._tell_one(notice)
                     self._runner.told(notice)
+                if cause is not None:
+                    await self._report(cause)
             except (ConnectionError, TimeoutError):
                 return
             except HubCallError as error:

@@ -15,13 +15,15 @@ from aiohttp.test_utils import TestServer
 from clients.demo.cable import Cable
 from clients.fitter import Change, Fitter
 from clients.hub_client import HubClient, ReconnectPolicy
-from clients.journal import MemoryJournal
-from clients.phone import Phone
+from clients.journal import Journal, MemoryJournal
+from clients.phone import Phone, PhoneOptions
 from clients.phone_driver import OfferRunner
+from clients.phone_duties import DutyTimes
+from clients.phone_limits import PhoneLimits
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
-from clients.wearer import AgreeableWearer
+from clients.wearer import AgreeableWearer, Wearer
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import LeaseAnswer
 from protocol.contract.fitting import Base, Patch, PatchOp
@@ -59,16 +61,35 @@ class CareBench:
         return self._hub(self.fitter_cable, self.token(user, "clinician"))
 
     def phone_hub(self, user: str = "pat") -> HubClient:
-        return self._hub(self.phone_cable, self.token(user, "device"))
+        return self._hub(self.phone_cable, self.token(user, "patient", "device"))
 
-    def runner(self, journal: MemoryJournal | None = None) -> OfferRunner:
-        return OfferRunner(self.pair, journal or self.journal, device=DEVICE, wearer=AgreeableWearer())
+    def runner(
+        self,
+        journal: Journal | None = None,
+        *,
+        wearer: Wearer | None = None,
+        limits: PhoneLimits | None = None,
+    ) -> OfferRunner:
+        return OfferRunner(
+            self.pair,
+            journal or self.journal,
+            device=DEVICE,
+            wearer=wearer or AgreeableWearer(),
+            limits=limits or PhoneLimits(),
+        )
 
     @asynccontextmanager
-    async def phone(self, hub: HubClient | None = None) -> AsyncIterator[Phone]:
+    async def phone(
+        self,
+        hub: HubClient | None = None,
+        *,
+        runner: OfferRunner | None = None,
+        duties: DutyTimes | None = None,
+    ) -> AsyncIterator[Phone]:
         """An attached phone that runs until the block ends."""
         hub = hub or self.phone_hub()
-        phone = Phone(hub, self.runner())
+        options = PhoneOptions(duties=duties or DutyTimes())
+        phone = Phone(hub, runner or self.runner(), options=options)
         async with hub, asyncio.TaskGroup() as tasks:
             running = tasks.create_task(phone.run())
             async with asyncio.timeout(SOON_S):
@@ -107,7 +128,9 @@ async def care_bench(protocol: ProtocolName = "json", *, time_scale: float = 0.0
 
 async def _register(bench: CareBench) -> None:
     aids: dict[str, object] = {ear: {"serial": f"S-{ear}", "model": "ref10", "firmware": "2.3.1"} for ear in EARS}
-    body = {"device": DEVICE, "patient": "pat", "assignments": ["ann"], **aids}
+    # Without one no maximum output may rise.
+    audiogram = {ear: {"500": 35, "1000": 40, "2000": 50, "4000": 60} for ear in EARS}
+    body = {"device": DEVICE, "patient": "pat", "assignments": ["ann"], "audiogram": audiogram, **aids}
     headers = {"Authorization": f"Bearer {bench.token('ann', 'clinician')}"}
     async with (
         aiohttp.ClientSession() as session,

@@ -21,9 +21,9 @@ KINDS: tuple[DeliveryKind, ...] = get_args(DeliveryKind)
 # state: the events that it allows; "event=state" where the event does not lead to the state of its name.
 VOLATILE = """
 accepted:      offered superseded expired cancelled
-offered:       offered received writing confirmed rejected rolled_back failed indeterminate \
+offered:       offered received writing confirmed rejected declined rolled_back failed indeterminate \
                superseded expired cancelled
-received:      offered=received received writing confirmed rejected rolled_back failed indeterminate \
+received:      offered=received received writing confirmed rejected declined rolled_back failed indeterminate \
                superseded expired cancelled
 writing:       offered=writing received=writing confirmed rolled_back failed indeterminate
 indeterminate: offered=indeterminate received=indeterminate writing=indeterminate \
