@@ -23,6 +23,7 @@ from fitting.log import DeviceLog
 from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision, RevisionOrigin
 from fitting.mode import only_lowers
 from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
+from fitting.ramp import checked_ramp
 from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.fitting import (
@@ -52,7 +53,10 @@ MAX_REASONS = 40
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A change that the kernel has passed, on the revision that it saw."""
+    """A change that the kernel has passed, on the revision that it saw.
+
+    ``steps`` lead to ``content``, the last of them: what is restored comes back slowly.
+    """
 
     base: Revision
     content: Content
@@ -62,6 +66,7 @@ class _Candidate:
     origin: RevisionOrigin
     supersedes: int | None
     vendor: VendorPayload | None
+    steps: tuple[Content, ...]
 
 
 class SubmitFlow:
@@ -114,6 +119,20 @@ class SubmitFlow:
         if isinstance(candidate, Failure):
             return candidate
         proposal = _proposal(author, request, candidate)
+        for step, content in enumerate(candidate.steps[:-1], 1):
+            # Each is a change of its own, offered when the one before is confirmed.
+            eased = replace(
+                proposal,
+                key=f"{proposal.key}/{step}",
+                content=content,
+                digests=content_digests(content),
+                ears=candidate.ears,
+            )
+            outcome = await self._log.append(eased)
+            if isinstance(outcome, Refusal):
+                return self._refuse(outcome)
+            self._delivery.appended(request.device)
+            proposal = replace(proposal, expected_head=outcome.revision_id, supersedes=None)
         return self._answer(request.device, await self._log.append(proposal))
 
     async def save(self, author: str, request: Save) -> SubmitAnswer | Failure:
@@ -175,7 +194,8 @@ class SubmitFlow:
         if self._state_of(request.device) == "frozen" and not only_lowers(base.content, content):
             return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
         change = await self._change(head, base.content, content, origin, request.reason)
-        report = self._kernel.check(change)
+        eased = checked_ramp(self._kernel, change) if change.context.restores_active else None
+        report = self._kernel.check(change) if eased is None else eased.report
         if report.refusals:
             return self._refuse(*(_refusal(finding) for finding in _foremost(report.refusals)))
         ears = changed_ears(base.content, content)
@@ -183,7 +203,10 @@ class SubmitFlow:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
         vendor = _vendor(request)
         supersedes = None if head.waiting is None or vendor else self._supersedes(head.waiting, change)
-        return _Candidate(base, content, content_digests(content), ears, report.summary(), origin, supersedes, vendor)
+        steps = (content,) if eased is None else eased.steps
+        return _Candidate(
+            base, content, content_digests(content), ears, report.summary(), origin, supersedes, vendor, steps
+        )
 
     def _supersedes(self, waiting: Delivery, change: Change) -> int | None:
         """The change that waits may fall away only when this one is no bigger a step from what is before it."""

@@ -188,6 +188,30 @@ async def test_an_earlier_revision_comes_back_as_a_new_one(connect: Connect) -> 
     assert refused(await submit(here.ann, unknown)).code == "unknown_revision"
 
 
+async def test_what_was_active_comes_back_in_steps_that_nobody_is_startled_by(connect: Connect, house: House) -> None:
+    here = await visit(connect)
+    for key in ("a", "b", "c"):
+        await here.apply(change(await base_of(here), *louder(30), key=key))
+        house.wall.now_s += 12
+        await here.call("RenewLease", hold(here), LeaseRenewed)
+    loud = await base_of(here)
+    assert loud.head
+    await here.save(loud.head.digests)
+    for key in ("d", "e"):
+        await here.apply(change(await base_of(here), *louder(-50), key=key))
+    back = change(await base_of(here), key="back", patch=msgspec.UNSET, revision=loud.head.revision)
+    before = len(here.phone.of(Offer))
+    accepted = await here.call("Submit", back, SubmitAnswer)
+    levels = []
+    for number in range(2):
+        offer = await here.phone.first(Offer, before + number)
+        levels.append(offer.body.right[0].program.g65_ddb[3])
+        await here.confirm(offer)
+    assert levels == [150, 190]
+    assert offer.seq == accepted.seq
+    assert accepted.digests == loud.head.digests
+
+
 async def test_a_change_that_has_not_begun_is_taken_back(connect: Connect) -> None:
     here = await visit(connect)
     accepted = await here.call("Submit", change(here.leased), SubmitAnswer)
