@@ -46,12 +46,14 @@ class Config:
     ``dev_signing_key``: HS256 key of the development tokens; empty means none is configured.
     ``allowed_origins``: comma-separated origins of web pages that may use this server, beside its own.
     ``max_connections``: connections of one process; one more is answered 503.
-    ``max_frame_bytes``: one WebSocket frame or POST; a client joins many hub messages into one.
+    ``max_frame_bytes``: one WebSocket frame or POST, of which 64 KiB at a time are held; a client joins many hub
+    messages into one.
     ``max_send_queue_bytes``: bytes that wait for a slow reader; one message more ends its connection.
-    ``max_pending_calls``: calls of one connection that wait for their turn; what comes then waits unread.
+    ``max_waiting_bytes``: what of one client was read and waits behind a full queue; beyond it nothing is read.
+    ``max_pending_calls``: calls of one connection that wait for their turn; what comes then waits.
     ``max_pending_results``: client results that one connection owes at a time.
     ``max_streams``: streams of one connection that run at a time, calls with uploads included.
-    ``upload_buffer_items``: items of one upload that wait for their method; what comes then waits unread.
+    ``upload_buffer_items``: items of one upload that wait for their method; what comes then waits.
     ``max_groups``: groups of one connection.
     ``max_early_bytes``: what a client may post before its first poll or event stream has come.
     ``max_early_connections``: connections that have posted before it.
@@ -99,8 +101,9 @@ class Config:
     dev_signing_key: str = field(default="", repr=False)
     allowed_origins: str = ""
     max_connections: int = 20_000
-    max_frame_bytes: int = 1_048_576
+    max_frame_bytes: int = 30_000_000
     max_message_bytes: int = 32_768
+    max_waiting_bytes: int = 1_048_576
     max_send_queue_bytes: int = 1_048_576
     max_pending_calls: int = 32
     max_pending_results: int = 32

@@ -329,7 +329,10 @@ class HubSession:
     def _stop_reading(self, parked: Parked) -> None:
         # It is read on up to a bound: its pings show that it lives, and its Acks may be what a full stream waits for.
         # Behind the bound nothing is heard, so that a method which takes nothing from there has the client's time-out.
-        if self._transport.inherent_keep_alive or parked.size_bytes > self._server.config.max_frame_bytes:
+        too_much = parked.size_bytes > self._server.config.max_waiting_bytes
+        if too_much:
+            self._server.metrics.reached("max_waiting_bytes")
+        if too_much or self._transport.inherent_keep_alive:
             self._transport.pause_reading()
 
     def _go_on(self) -> None:

@@ -39,6 +39,8 @@ TOO_BIG: Final = 1009
 _WHOLE_BINARY: Final = FIN | BINARY
 _WHOLE: Final = (FIN | TEXT, _WHOLE_BINARY)
 _MAX_CONTROL_BYTES: Final = 125
+# A multiple of four, so that the mask begins anew with each.
+_PORTION_BYTES: Final = 65_536
 # An attribute of an enum costs a call in Python 3.11.
 _BETWEEN_MESSAGES: Final = State.BETWEEN_MESSAGES
 _ENDED: Final = State.ENDED
@@ -53,15 +55,17 @@ class _Broken(Exception):
 class FrameReader:
     """Reads what one client sends; after a CloseFrame or a Violation it ignores everything.
 
-    ``max_payload_bytes``: one data frame; a larger one is refused at its header. No more than one
-    incomplete frame is ever held. ``max_empty_frames``: data frames without payload in a row; control
-    frames neither count nor reset. How often frames may come, pings too, is for the owner to bound.
-    ``unmask``: what does the work of ``masking.unmask``.
+    ``max_payload_bytes``: one data frame; a larger one is refused at its header. A frame of more than
+    64 KiB is passed on in portions of that size, and no more than one of them is ever held.
+    ``max_empty_frames``: data frames without payload in a row; control frames neither count nor reset.
+    How often frames may come, pings too, is for the owner to bound. ``unmask``: what does the work of
+    ``masking.unmask``.
     """
 
     __slots__ = (
         "_empty_frames",
         "_held",
+        "_long",
         "_max_empty_frames",
         "_max_payload_bytes",
         "_needed",
@@ -79,6 +83,8 @@ class FrameReader:
         # The beginning of a frame; nothing can be told from it until ``_needed`` bytes are there.
         self._held: bytearray | None = None
         self._needed = 0
+        # First byte, mask and missing payload bytes of a frame that is passed on in portions.
+        self._long: tuple[int, bytes, int] | None = None
         # The beginning of a character at the end of a text fragment.
         self._tail = b""
 
@@ -123,17 +129,20 @@ class FrameReader:
                 return events
             stream, self._held = bytes(self._held), None
         try:
-            self._cut(stream, events)
+            self._cut(stream, 0 if self._long is None else self._portions(stream, 0, self._long, events), events)
         except _Broken as broken:
             events.append(broken.violation)
             self._state = _ENDED
         return events
 
-    def _cut(self, stream: bytes, events: list[Event]) -> None:
-        start = 0
+    def _cut(self, stream: bytes, start: int, events: list[Event]) -> None:
         size = len(stream)
         while start < size and self._state is not _ENDED:
             payload_start, end = self._bounds(stream, start, size - start)
+            if end - payload_start > _PORTION_BYTES and payload_start <= size:
+                long = (stream[start], stream[payload_start - 4 : payload_start], end - payload_start)
+                start = self._portions(stream, payload_start, long, events)
+                continue
             if end > size:
                 self._held = bytearray(stream[start:])
                 self._needed = end - start
@@ -141,6 +150,25 @@ class FrameReader:
             payload = self._unmask(stream[payload_start:end], stream[payload_start - 4 : payload_start])
             events.append(self._frame(stream[start], payload))
             start = end
+
+    def _portions(self, stream: bytes, start: int, long: tuple[int, bytes, int], events: list[Event]) -> int:
+        """Pass on what is there of a long frame; where it ends, or the end of the stream."""
+        first, mask, missing = long
+        while missing:
+            size = min(missing, _PORTION_BYTES)
+            if len(stream) - start < size:
+                self._held = bytearray(stream[start:])
+                self._needed = size
+                self._long = (first, mask, missing)
+                return len(stream)
+            payload = self._unmask(stream[start : start + size], mask)
+            start += size
+            missing -= size
+            self._check_data(first & ~FIN if missing else first, payload)
+            events.append(Data(payload))
+        self._long = None
+        self._state = TRANSITIONS[self._state][first]
+        return start
 
     def _bounds(self, stream: bytes, start: int, available: int) -> tuple[int, int]:
         """Where the payload of the frame at ``start`` begins and ends.

@@ -1,7 +1,8 @@
 """The client's half of a connection that is not a WebSocket: hub bytes in the bodies of POST requests.
 
-A client may post as soon as it has negotiated, before its first poll or event stream has come: what it says then is
-kept for the connection that is about to open. Read ``Inbox`` first.
+What comes in a body is a part of one stream of bytes, handed on as it comes and not when it is whole. A client may post
+as soon as it has negotiated, before its first poll or event stream has come: what it says then is kept for the
+connection that is about to open. Read ``Inbox`` first.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from protocol.signalr.connection import CLOSED_WITH_ERROR
 from signaling.bodies import Bodies
 from signaling.connection import HubSession
 
@@ -20,13 +22,13 @@ __all__ = ["Inbox", "PostedTransport", "WaitingRoom", "has_gone"]
 class Inbox:
     """Takes one POST after the other; while reading is paused a POST waits with its body unread.
 
-    ``posts``: how many are being taken or wait. ``max_early_bytes`` bounds what is kept until ``open``.
+    ``posts``: how many are being taken or wait. What ``early`` reads is kept until ``open``, up to its bound.
     """
 
-    def __init__(self, bodies: Bodies, *, max_early_bytes: int) -> None:
+    def __init__(self, bodies: Bodies, early: Bodies) -> None:
         self.posts = 0
         self._bodies = bodies
-        self._max_early_bytes = max_early_bytes
+        self._early_bodies = early
         self._early = b""
         self._session: HubSession | None = None
         self._over = False
@@ -40,7 +42,9 @@ class Inbox:
         try:
             async with self._turn:
                 await self._readable.wait()
-                return self._take(await self._bodies.read(request))
+                if self._session is None:
+                    return self._take(await self._early_bodies.read(request))
+                return await self._stream(request, self._session)
         except web.HTTPException as error:
             return refused(error)
         finally:
@@ -66,16 +70,35 @@ class Inbox:
         """See ``SessionTransport``."""
         self._readable.set()
 
+    async def _stream(self, request: web.Request, session: HubSession) -> web.Response:
+        handed_on = False
+        try:
+            async for piece in self._bodies.pieces(request):
+                await self._readable.wait()
+                if handed_on:
+                    # One body may hold more calls than their answers have room.
+                    await session.writable()
+                if session.is_ending:
+                    break
+                session.receive(piece)
+                handed_on = True
+        except web.HTTPException:
+            if handed_on:
+                # The beginning of a message is in, and its rest will not come.
+                session.close("protocol_error", CLOSED_WITH_ERROR, allow_reconnect=True)
+            raise
+        return refuse(HTTPStatus.NOT_FOUND, UNKNOWN) if session.is_ending and not handed_on else web.Response(text="")
+
     def _take(self, body: bytes) -> web.Response:
         if self._over or (self._session is not None and self._session.is_ending):
             # Nobody will look at it, so it must not look as if it had arrived.
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
         if self._session is not None:
             self._session.receive(body)
-        elif len(self._early) + len(body) <= self._max_early_bytes:
+        elif len(self._early) + len(body) <= self._early_bodies.max_bytes:
             self._early += body
         else:
-            self._bodies.reached("max_early_bytes")
+            self._early_bodies.reached(self._early_bodies.bound)
             return refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too much before the connection is open")
         return web.Response(text="")
 
@@ -83,10 +106,10 @@ class Inbox:
 class WaitingRoom:
     """The inboxes of connections that have been posted to and not been opened, at most ``limit``."""
 
-    def __init__(self, bodies: Bodies, *, limit: int, max_early_bytes: int) -> None:
+    def __init__(self, bodies: Bodies, early: Bodies, *, limit: int) -> None:
         self._bodies = bodies
+        self._early = early
         self._limit = limit
-        self._max_early_bytes = max_early_bytes
         self._inboxes: dict[str, tuple[Inbox, float]] = {}
 
     def enter(self, connection_id: str, until_s: float) -> Inbox | None:
@@ -112,7 +135,7 @@ class WaitingRoom:
             self._inboxes.pop(key)[0].give_up()
 
     def _new(self) -> Inbox:
-        return Inbox(self._bodies, max_early_bytes=self._max_early_bytes)
+        return Inbox(self._bodies, self._early)
 
 
 class PostedTransport:

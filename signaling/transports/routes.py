@@ -44,11 +44,11 @@ class HubRoutes:
         self._server = server
         self._tokens = tokens
         self._guard = Guard(server, verifier, readiness)
-        config = server.config
+        config, reached = server.config, server.metrics.reached
         self._waiting = WaitingRoom(
-            Bodies(config.max_frame_bytes, "max_frame_bytes", config.body_timeout_s, server.metrics.reached),
+            Bodies(config.max_frame_bytes, "max_frame_bytes", config.body_timeout_s, reached),
+            Bodies(config.max_early_bytes, "max_early_bytes", config.body_timeout_s, reached),
             limit=config.max_early_connections,
-            max_early_bytes=config.max_early_bytes,
         )
         # Connections that were opened and may be asked for again until their tokens end.
         self._opened_until_s: dict[str, float] = {}

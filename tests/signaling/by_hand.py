@@ -1,6 +1,7 @@
 """SignalR clients written out by hand, so that a test sees every status, header and byte."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -148,7 +149,7 @@ class Posted(Client):
         return await request(self.house, method, self.path, **options)
 
     async def post(self, *frames: bytes) -> int:
-        return (await self.ask("POST", data=b"".join(frames))).status
+        return (await self.ask("POST", data=io.BytesIO(b"".join(frames)))).status
 
     async def send(self, *frames: bytes) -> None:
         assert await self.post(*frames) == 200

@@ -227,7 +227,7 @@ async def test_a_reader_that_does_not_read_is_dropped_and_memory_stays_bounded(o
 
 async def test_posts_wait_while_an_upload_is_full_and_none_is_lost(open_house: OpenHouse) -> None:
     hub = Rehearsal()
-    house = await open_house(hub=hub, max_frame_bytes=400)
+    house = await open_house(hub=hub, max_waiting_bytes=400)
     async with event_reader(house, hub=hub.path) as client:
         await client.send(call("Gather", id_="1", streams=("s",)))
         posts = [asyncio.create_task(client.post(items("s", *range(6 * n, 6 * n + 6)))) for n in range(5)]

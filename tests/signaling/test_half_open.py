@@ -29,7 +29,7 @@ def hub() -> Rehearsal:
 
 @pytest.fixture
 async def stage(open_house: OpenHouse, hub: Rehearsal) -> House:
-    return await open_house(hub=hub, max_frame_bytes=2_000)
+    return await open_house(hub=hub, max_waiting_bytes=2_000)
 
 
 async def stuck(kind: Callable[..., Any], house: House, streams: AsyncExitStack) -> Client:
@@ -106,6 +106,7 @@ async def test_behind_the_bound_of_what_is_kept_it_is_given_up_too(stage: House)
     await client.send(items("s", *range(40)))
     await client.send(items("s", *range(40)), PING)
     await eventually(lambda: session._parked is not None and session._parked.size_bytes > 2_000)
+    assert stage.metric("auricle_bound_reached_total", bound="max_waiting_bytes") > 0
     pass_by(stage, 29)
     assert not given_up(session)
     pass_by(stage, 1.1)

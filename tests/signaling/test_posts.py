@@ -17,9 +17,11 @@ from tests.signaling.by_hand import (
     Poller,
     Posted,
     call,
+    done,
     event_reader,
     items,
     negotiate,
+    parsed,
     poller,
     request,
 )
@@ -98,6 +100,61 @@ async def test_a_broken_body_is_400_and_hurts_nobody(house: House) -> None:
     assert "crashed" not in house.log.getvalue()
 
 
+@pytest.mark.parametrize("transport", ["events", "polls"])
+async def test_a_body_far_larger_than_a_message_is_handed_on_as_it_comes(house: House, transport: str) -> None:
+    async with AsyncExitStack() as streams:
+        client: Posted = await (
+            streams.enter_async_context(event_reader(house)) if transport == "events" else poller(house)
+        )
+        texts = [f"{number}" * 10_000 for number in range(10, 99)]
+        post = asyncio.create_task(client.post(*(call("Echo", text, id_=text[:2]) for text in texts)))
+        assert [message["result"] for message in await client.messages(len(texts))] == texts
+        assert await post == 200
+
+
+async def test_a_large_body_waits_half_read_while_the_calls_in_it_do(open_house: OpenHouse) -> None:
+    hub = Rehearsal()
+    house = await open_house(hub=hub)
+    client = await poller(house, hub=hub.path)
+    await client.send(call("Gather", id_="a", streams=("s",)))
+    session = client.session
+    post = asyncio.create_task(client.post(items("s", *range(20_000)), done("s")))
+    await eventually(lambda: session._parked is not None)
+    assert (await asyncio.wait({post}, timeout=0.05))[0] == set()
+    assert session._parked is not None
+    assert session._parked.size_bytes < 4 * 65_536
+    hub.gate.set()
+    assert await post == 200
+    assert (await client.messages(1))[0]["result"] == list(range(20_000))
+
+
+@pytest.mark.parametrize("how", ["broken", "slow", "large"])
+async def test_a_body_that_ends_within_a_message_ends_its_connection(open_house: OpenHouse, how: str) -> None:
+    house = await open_house(body_timeout_s=0.2, max_frame_bytes=200_000)
+    client, begun = await poller(house), asyncio.Event()
+    opened = client.session
+
+    async def beginning() -> AsyncIterator[bytes]:
+        for number in range(100_000 if how == "large" else 50):
+            yield call("Echo", "x" * 2_000, id_=str(number))
+        yield b'{"type":'
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with aiohttp.ClientSession(headers=house.bearer()) as other:
+        post = asyncio.create_task(other.post(house.url + client.path, data=beginning()))
+        if how == "broken":
+            await begun.wait()
+            await eventually(lambda: opened._outbox.transport.waiting_bytes > 0)
+            post.cancel()
+        await eventually(lambda: opened.is_ending)
+        post.cancel()
+    found = parsed((await client.poll()).body)
+    assert found[-1] == {"type": 7, "error": "Connection closed with an error.", "allowReconnect": True}
+    assert all(len(message["result"]) == 2_000 for message in found[:-1])
+    assert "crashed" not in house.log.getvalue()
+
+
 async def test_a_post_to_a_connection_that_has_been_told_goodbye_is_404(house: House) -> None:
     client = await poller(house)
     await client.send(call("Abort"))
@@ -126,7 +183,7 @@ async def test_posts_wait_while_the_calls_before_them_do_and_none_is_lost(open_h
 @pytest.mark.parametrize("transport", ["events", "polls"])
 async def test_a_post_that_waits_is_told_when_the_connection_ends(open_house: OpenHouse, transport: str) -> None:
     hub = Rehearsal()
-    house = await open_house(hub=hub, max_frame_bytes=600)
+    house = await open_house(hub=hub, max_waiting_bytes=600)
     async with AsyncExitStack() as streams:
         opened = event_reader(house, hub=hub.path)
         client: Posted = await (

@@ -197,7 +197,7 @@ async def test_what_is_sent_to_one_who_is_away_or_never_acknowledges_is_bounded(
 
 
 async def test_a_client_that_sends_on_without_acks_is_read_up_to_a_bound(open_house: OpenHouse, hub: Rehearsal) -> None:
-    house = await open_house(hub=hub, max_frame_bytes=20_000)
+    house = await open_house(hub=hub, max_waiting_bytes=20_000)
     client = await client_of(house)
     await client.call("Gather", id_="a", streams=("s",))
     item = b'{"type":2,"invocationId":"s","item":1,"headers":{"x":"' + b"y" * 10_000 + b'"}}\x1e'

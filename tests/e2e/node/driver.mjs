@@ -69,19 +69,33 @@ class Noting extends signalR.DefaultHttpClient {
   }
 }
 
+// What a browser or Node has for a transport behind a firewall that lets none of it through.
+class Blocked {
+  constructor() {
+    setTimeout(() => this.onerror?.({ message: "blocked" }));
+    setTimeout(() => this.onclose?.({ code: 1006 }));
+  }
+  close() {}
+}
+
 const configure = (connection, options) => {
-  const { url, protocol, transport = "WebSockets", skipNegotiation = false } = options;
+  const { url, protocol, transport = "WebSockets", skipNegotiation = false, headers = {}, blocked = [] } = options;
   const format = protocol === "messagepack" ? new MessagePackHubProtocol() : new signalR.JsonHubProtocol();
   let builder = new signalR.HubConnectionBuilder()
     .withUrl(url, {
       accessTokenFactory: () => tokens.get(connection),
       httpClient: new Noting(connection),
-      transport: signalR.HttpTransportType[transport],
+      // Without a wish the client tries what the server offers, in the order of the offer.
+      transport: transport === "any" ? undefined : signalR.HttpTransportType[transport],
       skipNegotiation,
+      headers,
+      ...(blocked.includes("WebSockets") ? { WebSocket: Blocked } : {}),
+      ...(blocked.includes("ServerSentEvents") ? { EventSource: Blocked } : {}),
     })
     .withHubProtocol(counting(connection, format))
     .configureLogging(signalR.LogLevel.None);
-  if (options.reconnect) builder = builder.withAutomaticReconnect([0, 200, 200, 500, 500, 1000]);
+  if (options.reconnect)
+    builder = builder.withAutomaticReconnect(options.reconnect === true ? [0, 200, 200, 500, 500, 1000] : options.reconnect);
   if (options.stateful) builder = builder.withStatefulReconnect();
   if (options.serverTimeoutMs) builder = builder.withServerTimeout(options.serverTimeoutMs);
   if (options.keepAliveMs) builder = builder.withKeepAliveInterval(options.keepAliveMs);
@@ -175,6 +189,14 @@ const operations = {
   },
   async stop({ connection }) {
     await connections.get(connection).stop();
+  },
+  // The same object again, as pages do it that come and go.
+  async start({ connection }) {
+    await connections.get(connection).start();
+    return connections.get(connection).connectionId;
+  },
+  async off({ connection, method }) {
+    connections.get(connection).off(method);
   },
   async stopAll({ scope }) {
     const mine = [...connections].filter(([name]) => name.startsWith(scope));

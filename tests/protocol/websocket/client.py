@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from protocol.websocket.events import Event, Violation
+from protocol.websocket.events import Data, Event, Violation
 from protocol.websocket.frames import FrameReader
 
 FIN = 0x80
@@ -48,6 +48,11 @@ def message(opcode: int, *fragments: bytes) -> bytes:
 def read(reader: FrameReader, chunks: Iterable[bytes]) -> list[Event]:
     """All events of the chunks."""
     return [event for chunk in chunks for event in reader.feed(chunk)]
+
+
+def portions(payload: bytes) -> list[Data]:
+    """A payload as a reader passes it on: a long one in pieces of 64 KiB."""
+    return [Data(payload[start : start + 65_536]) for start in range(0, len(payload) or 1, 65_536)]
 
 
 def reaction(events: Iterable[Event]) -> list[Event | int]:

@@ -23,6 +23,7 @@ from .client import (
     header,
     masked,
     message,
+    portions,
     reaction,
     read,
 )
@@ -32,7 +33,7 @@ GREETING = "Hello-µ@ßöäüàá-UTF-8!!".encode()
 
 FRAMING: Cases = {
     **{
-        f"{name} of {size} bytes": (frame(opcode, b"*" * size), [Data(b"*" * size)])
+        f"{name} of {size} bytes": (frame(opcode, b"*" * size), portions(b"*" * size))
         for name, opcode in (("text", TEXT), ("binary", BINARY))
         for size in (0, 1, 125, 126, 127, 128, 65_535, 65_536, MAX_PAYLOAD_BYTES)
     },

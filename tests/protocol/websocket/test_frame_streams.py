@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.websocket.events import CloseFrame, Data, Event, Violation
+from protocol.websocket.events import CloseFrame, Data, Event, PingFrame, Violation
 from protocol.websocket.frames import FrameReader
 
-from .client import BINARY, CONTINUATION, FIN, MASK, PING, TEXT, close, frame, header, message, reaction, read
+from .client import BINARY, CONTINUATION, FIN, MASK, PING, TEXT, close, frame, header, message, portions, reaction, read
 
 KIB = 1024
 MAX_PAYLOAD_BYTES = 64 * KIB
+LARGE_BYTES = 2**20
 
 payloads = st.binary(max_size=150) | st.text(max_size=40).map(str.encode)
 masks = st.binary(min_size=4, max_size=4)
@@ -159,13 +160,40 @@ def test_a_flood_leaves_no_memory_behind(stream: bytes, chunk_bytes: int) -> Non
 
 
 @pytest.mark.parametrize("chunk_bytes", [61, 4 * KIB, 64 * KIB])
-def test_an_incomplete_frame_costs_its_own_bytes(chunk_bytes: int) -> None:
-    endless = header(FIN | BINARY, MAX_PAYLOAD_BYTES) + MASK + bytes(MAX_PAYLOAD_BYTES - 1)
-    reader = FrameReader(MAX_PAYLOAD_BYTES)
+def test_an_incomplete_frame_costs_a_portion_of_it_at_most(chunk_bytes: int) -> None:
+    endless = header(FIN | BINARY, LARGE_BYTES) + MASK + bytes(LARGE_BYTES - 1)
+    reader = FrameReader(LARGE_BYTES)
     peak, after = grown_by(endless, chunk_bytes, reader)
-    assert after < 1.2 * MAX_PAYLOAD_BYTES
-    assert peak < 4 * MAX_PAYLOAD_BYTES
+    assert after < 1.2 * 64 * KIB
+    assert peak < 6 * 64 * KIB
     assert len(reader.feed(b"\x00")) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(size=st.integers(65_530, 200_000), mask=st.binary(min_size=4, max_size=4), cuts=cut_places, fin=st.booleans())
+def test_a_long_frame_is_the_same_in_portions(size: int, mask: bytes, cuts: list[int], fin: bool) -> None:
+    payload = ("\u00e9\U0001f600" * (size // 6 + 1)).encode()[:size]
+    stream = frame(PING, b"a") + frame(TEXT, payload, fin=fin, mask=mask) + frame(PING, b"b") + frame(3)
+    reader = FrameReader(LARGE_BYTES)
+    events = reaction(read(reader, divided(stream, [cut * 200 for cut in cuts])))
+    ends_inside = fin and not _is_text(payload)
+    behind: list[Event | int] = [1007] if ends_inside else [portions(payload)[-1], PingFrame(b"b"), 1002]
+    assert events == [PingFrame(b"a"), *portions(payload)[:-1], *behind]
+
+
+def _is_text(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_a_portion_that_is_no_text_ends_the_frame_where_it_is() -> None:
+    stream = frame(TEXT, b"x" * 70_000 + b"\xff" + b"x" * 200_000)
+    reader = FrameReader(LARGE_BYTES)
+    assert reaction(reader.feed(stream[:150_000])) == [Data(b"x" * 65_536), 1007]
+    assert reader.feed(stream[150_000:]) == []
 
 
 def test_an_idle_reader_is_small() -> None:
@@ -188,4 +216,4 @@ def test_a_large_frame_byte_by_byte_is_not_quadratic() -> None:
     started = time.process_time()
     events = read(reader, (stream[index : index + 1] for index in range(len(stream))))
     assert time.process_time() - started < 5.0
-    assert events == [Data(bytes(2**20))]
+    assert events == portions(bytes(2**20))
