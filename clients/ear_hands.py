@@ -25,8 +25,9 @@ from clients.device_driver import (
     LinkUnavailable,
     VendorData,
 )
-from clients.ear_work import OPERATIONS, EarEvent, EarWork, Operation, Sought, read_event, step
+from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarWork, Operation, Sought, read_event, step
 from clients.journal import EarPlan
+from clients.phone_book import Watch
 from clients.phone_limits import PhoneLimits
 from fitting.digest import ear_digest
 from protocol.contract.base import Ear
@@ -85,8 +86,8 @@ class EarHands:
     ``readings`` are of the aids that were not written since, and could be reached when they were last looked at.
     """
 
-    def __init__(self, pair: AidPair, limits: PhoneLimits, brake: Brake) -> None:
-        self._pair, self._limits, self._brake = pair, limits, brake
+    def __init__(self, pair: AidPair, limits: PhoneLimits, brake: Brake, watch: Watch) -> None:
+        self._pair, self._limits, self._brake, self._watch = pair, limits, brake, watch
         self.readings: dict[Ear, Reading] = {}
 
     @property
@@ -109,6 +110,7 @@ class EarHands:
                 event = EarEvent.EXHAUSTED
             else:
                 counts[operation] += 1
+                self._watch("operation", ear=ear, is_back=work.phase in GOING_BACK)
                 event = await self._write(aid, operation, job, heeds_brake)
             if heeds_brake and self._brake.is_on and event in (EarEvent.LOST, EarEvent.TIMED_OUT):
                 # Broken off by us: what it came to is for the one who pulled the brake to find out.

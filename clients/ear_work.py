@@ -19,6 +19,7 @@ from protocol.contract.devices import ReportedState
 from protocol.errors import LocalProtocolError
 
 __all__ = [
+    "GOING_BACK",
     "OPERATIONS",
     "TABLE",
     "WAITS",
@@ -305,6 +306,7 @@ _OUTCOMES: Final[Mapping[EarPhase, ReportedState]] = {
     _P.REFUSED: "rejected",
     _P.UNREACHED: "failed",
 }
+GOING_BACK: Final = frozenset(_BACK)
 _NVM_IS_READ: Final = frozenset({_P.CHECKING_NVM, _P.NVM_UNKNOWN})
 
 

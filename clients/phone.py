@@ -86,10 +86,9 @@ class Phone:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_key: Callable[[], str] = _new_key,
         on_settled: Callable[[Settled], None] | None = None,
-        on_attached: Callable[[AttachAnswer], None] | None = None,
     ) -> None:
         self._hub, self.runner = hub, runner
-        self._on_settled, self._on_attached = on_settled, on_attached
+        self._on_settled = on_settled
         self._options = options or PhoneOptions()
         self._uniform, self._sleep = uniform, sleep
         self._turns: asyncio.Queue[tuple[Offer, float] | _Turn] = asyncio.Queue()
@@ -189,6 +188,7 @@ class Phone:
             # Why the aids hold something else comes before that they do.
             await self._news.tell()
             claim = await self.runner.attach_claim()
+            self.runner.watch("hello", claim=claim)
             answer = await self._hub.ask("AttachDevice", claim, answer=AttachAnswer)
         except (ConnectionError, TimeoutError):
             _LOG.info("the link died while attaching; the next one attaches again")
@@ -199,9 +199,8 @@ class Phone:
         if isinstance(answer, Failure):
             self._refused(answer.error.code, answer.error.message)
             return
+        self.runner.watch("welcome", answer=answer)
         self.runner.attached(answer)
-        if self._on_attached is not None:
-            self._on_attached(answer)
         await self._news.tell()
         self.attached.set()
         self.duties.look_again()
@@ -228,14 +227,17 @@ class Phone:
     def _offered(self, offer: Offer) -> None:
         if self._turns.qsize() >= self._options.max_offers:
             raise HubOverloaded(f"{self._options.max_offers} offers wait for their turn already")
+        self.runner.watch("offer_in", offer=offer)
         self._turns.put_nowait((offer, self.runner.now_s()))
 
     def _settled(self, message: Settled) -> None:
+        self.runner.watch("settled_in", settled=message)
         self.runner.settled(message)
         if self._on_settled is not None:
             self._on_settled(message)
 
     def _withdrawn(self, message: Withdraw) -> None:
+        self.runner.watch("withdraw_in", withdraw=message)
         self.duties.errand(partial(self.runner.withdraw, message, self._report))
 
     def _alive(self, message: SessionAlive) -> None:
@@ -270,6 +272,6 @@ class Phone:
 
 
 if __name__ == "__main__":
-    from clients.by_hand import run_phone
+    from clients.phone_by_hand import run_phone
 
     sys.exit(run_phone())

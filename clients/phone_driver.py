@@ -66,11 +66,11 @@ class OfferRunner:
         watch: Watch = watch_nothing,
     ) -> None:
         self.device, self.pair, self.limits, self.wearer = device, pair, limits, wearer or NobodyThere()
-        self._clock = clock
+        self._clock, self.watch = clock, watch
         self._book = PhoneBook(journal, max_ended=limits.max_ended, watch=watch)
         self._brake = Brake(limits.finish_write_s)
         self._desk = OfferDesk(
-            pair, self._book, self._brake, limits=limits, wearer=self.wearer, clock=clock, sleep=sleep
+            pair, self._book, self._brake, limits=limits, wearer=self.wearer, clock=clock, sleep=sleep, watch=watch
         )
         self._turn = asyncio.Lock()
 

@@ -16,7 +16,7 @@ from clients.brake import Brake
 from clients.device_driver import AidPair
 from clients.ear_hands import EarHands, Reading
 from clients.journal import Back, JournalEntry
-from clients.phone_book import PhoneBook
+from clients.phone_book import PhoneBook, Watch
 from clients.phone_core import (
     AidFacts,
     Examined,
@@ -57,10 +57,11 @@ class OfferDesk:
         wearer: Wearer,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
+        watch: Watch,
     ) -> None:
         self._pair, self._book, self._brake, self._limits = pair, book, brake, limits
         self._wearer, self._clock, self._sleep = wearer, clock, sleep
-        self.hands = EarHands(pair, limits, brake)
+        self.hands = EarHands(pair, limits, brake, watch)
         self.guard = SessionGuard(book, self.hands, limits=limits, clock=clock)
         self.watch = AidWatch(book, self.hands)
         self._work = DeliveryWork(

@@ -1,6 +1,7 @@
 """A phone on its aids and a server that can be cut off, for the tests of delivery."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +74,7 @@ def make_runner(
     wearer: Wearer | None = None,
     clock: Callable[[], float] = lambda: 0.0,
     watch: Watch = watch_nothing,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     **limits: Any,
 ) -> OfferRunner:
     """An attached phone whose wearer agrees to everything and was never asked for consent."""
@@ -85,6 +87,7 @@ def make_runner(
         wearer=wearer or AgreeableWearer(),
         clock=clock,
         watch=watch,
+        sleep=sleep,
     )
     if not runner.record.epoch:
         runner.attached(attach_answer())
