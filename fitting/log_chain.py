@@ -31,7 +31,7 @@ class ChainCheck:
             if self.broken_at is not None:
                 break
             n = self.last_n + 1
-            if event.n != n or event.chained(n, self.last_hash).hash != event.hash:
+            if event.n != n or event.hash_after(self.last_hash, n) != event.hash:
                 self.broken_at = n
             else:
                 self.last_n, self.last_hash = n, event.hash

@@ -171,11 +171,16 @@ class LogEvent:
 
     def chained(self, n: int, before: str) -> "LogEvent":
         """The same step with its number and its hash, which covers all that came before it."""
+        return replace(self, n=n, hash=self.hash_after(before, n))
+
+    def hash_after(self, before: str, n: int) -> str:
+        """The hash that it has as number ``n`` behind the one whose hash is ``before``."""
         at_ms = round(self.at_s * 1_000)
         what = (self.kind, self.state, self.seq, self.ear, self.code, self.digest)
-        told = (before, n, at_ms, *what, self.actor, self.text)
-        digest = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
-        return replace(self, n=n, hash=digest)
+        return hashlib.sha256(_TOLD.encode((before, n, at_ms, *what, self.actor, self.text))).hexdigest()
+
+
+_TOLD = msgspec.json.Encoder()
 
 
 def first_hash(device: str) -> str:

@@ -66,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
         "--restored", action="store_true", help="say that the database was restored from a copy: phones read back"
     )
 
+    audit = commands.add_parser("audit", help="verify what was recorded")
+    verify = audit.add_subparsers(dest="audit", required=True, metavar="COMMAND").add_parser(
+        "verify", help="follow every device's chain of hashes; 1 means that something was changed, cut or moved"
+    )
+    verify.add_argument("--device", metavar="ID", help="one device (default: all)")
+    verify.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
+    verify.add_argument("--database-url", metavar="URL", help="database (default: SQLite in the data folder)")
+
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
     return parser
 
@@ -150,9 +158,19 @@ def _migrate(options: argparse.Namespace) -> int:
     return asyncio.run(migrate(config, check=options.check, restored=options.restored))
 
 
+def _audit(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from .audit import verify
+    from .config import config_from
+
+    return asyncio.run(verify(config_from(data=options.data, database_url=options.database_url), options.device))
+
+
 _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "serve": _serve,
     "token": _token,
     "migrate": _migrate,
+    "audit": _audit,
     "asyncapi": _asyncapi,
 }

@@ -5,14 +5,14 @@ Two implementations: ``sqlite_log`` and ``postgres_log``. This module must not k
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fitting.log_parts import KnownKey
 from fitting.log_values import Delivery, LogEvent, Revision
 
 from .record import HeadRow, Write
 
-__all__ = ["Loaded", "LogDatabase", "Unwatched", "Watch"]
+__all__ = ["ChainEnd", "Loaded", "LogDatabase", "Unwatched", "Watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,14 @@ class Loaded:
 
     head: HeadRow
     revisions: Mapping[str, Revision]
+
+
+class ChainEnd(NamedTuple):
+    """The number and the hash of the newest event of a device."""
+
+    device: str
+    last_n: int
+    last_hash: str
 
 
 class LogDatabase(Protocol):
@@ -63,6 +71,10 @@ class LogDatabase(Protocol):
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         """A delivery as it was written last."""
+        ...
+
+    async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
+        """What the heads of devices say of the end of their chains, by device, those after one."""
         ...
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:

@@ -38,7 +38,7 @@ from . import tables
 from .compiled import Statement
 from .meta import DATABASE_ID, RESTORES, epoch_of
 from .packed import delivery_of, revisions_of_delivery
-from .port import Loaded
+from .port import ChainEnd, Loaded
 from .postgres import LostRace, PostgresDatabase
 from .record import HeadRow, Row, Write, event_of, known_key_of, revision_of
 
@@ -96,6 +96,12 @@ _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version, _CLOCK).where(_HEAD.c.d
 _DUE = _sql(select(_HEAD.c.device, _CLOCK).where(_HEAD.c.due_at <= _NOW).order_by(_HEAD.c.due_at).limit(_BOUND))
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
+)
+_ENDS = _sql(
+    select(_HEAD.c.device, _HEAD.c.last_n, _HEAD.c.last_hash)
+    .where(_HEAD.c.device > bindparam("after_device"))
+    .order_by(_HEAD.c.device)
+    .limit(_BOUND)
 )
 _EVENTS = _sql(
     select(*_EVENT_COLUMNS)
@@ -235,6 +241,10 @@ class PostgresLog:
         names = list(revisions_of_delivery(record))
         revisions = await self._read(_NAMED_REVISIONS, {"of_device": device, "ids": names})
         return delivery_of(device, record, _by_id(revisions))
+
+    async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
+        rows = await self._read(_ENDS, {"after_device": after, "bound": limit})
+        return tuple(ChainEnd(*row) for row in rows)
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
         rows = await self._read(_EVENTS, {"of_device": device, "after": after, "bound": limit})

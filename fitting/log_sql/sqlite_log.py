@@ -21,7 +21,7 @@ from . import tables
 from .compiled import Statement
 from .meta import DATABASE_ID, RESTORES, epoch_of
 from .packed import delivery_of, revisions_of_delivery
-from .port import Loaded
+from .port import ChainEnd, Loaded
 from .record import HeadRow, Row, Write, event_of, known_key_of, revision_of
 from .sqlite import SqliteDatabase
 
@@ -92,6 +92,12 @@ _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version).where(_HEAD.c.device.in
 _DUE = _sql(select(_HEAD.c.device).where(_HEAD.c.due_at <= bindparam("now")).order_by(_HEAD.c.due_at).limit(_BOUND))
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
+)
+_ENDS = _sql(
+    select(_HEAD.c.device, _HEAD.c.last_n, _HEAD.c.last_hash)
+    .where(_HEAD.c.device > bindparam("after_device"))
+    .order_by(_HEAD.c.device)
+    .limit(_BOUND)
 )
 _EVENTS = _sql(
     select(*_EVENT_COLUMNS)
@@ -179,6 +185,10 @@ class SqliteLog:
 
         found = await self._database.read(work)
         return None if found is None else delivery_of(device, found[0], _by_id(found[1]))
+
+    async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
+        rows = await self._all(_ENDS, {"after_device": after, "bound": limit})
+        return tuple(ChainEnd(*row) for row in rows)
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
         rows = await self._all(_EVENTS, {"of_device": device, "after": after, "bound": limit})

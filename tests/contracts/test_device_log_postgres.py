@@ -10,15 +10,16 @@ from tests.contracts.device_log import Bench, DeviceLogContract
 from tests.contracts.device_log_restart import RestartContract
 from tests.contracts.device_log_shared import BoundsContract, SharedContract
 from tests.contracts.sql_world import Process, World, postgres_world
-from tests.databases import new_postgres
+from tests.databases import lent_postgres
 from tests.postgres import PostgresServer
 
 
 @pytest.fixture
 async def world(postgres: PostgresServer) -> AsyncIterator[World]:
-    world = postgres_world(await new_postgres(postgres))
-    yield world
-    await world.end()
+    async with lent_postgres(postgres) as url:
+        world = postgres_world(url)
+        yield world
+        await world.end()
 
 
 class TestPostgresDeviceLog(DeviceLogContract):

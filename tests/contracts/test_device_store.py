@@ -14,7 +14,7 @@ from signaling.stores.devices_postgres import PostgresDeviceTable
 from signaling.stores.devices_sql import DeviceTable, SqlDeviceStore, SqliteDeviceTable
 from tests.contracts.device_log_bench import Clock
 from tests.contracts.device_store import RECORD, DeviceStoreContract
-from tests.databases import new_postgres, new_sqlite
+from tests.databases import lent_postgres, new_sqlite
 from tests.postgres import PostgresServer
 
 BOUNDS: list[str] = []
@@ -70,7 +70,8 @@ class TestSqliteDeviceStore(DeviceStoreContract):
 class TestPostgresDeviceStore(DeviceStoreContract):
     @pytest.fixture
     async def store(self, postgres: PostgresServer) -> AsyncIterator[DeviceStore]:
-        database = PostgresDatabase(await new_postgres(postgres), monotonic=Clock())
-        await database.open()
-        yield over(PostgresDeviceTable(database))
-        await database.close()
+        async with lent_postgres(postgres) as url:
+            database = PostgresDatabase(url, monotonic=Clock())
+            await database.open()
+            yield over(PostgresDeviceTable(database))
+            await database.close()
