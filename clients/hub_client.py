@@ -9,7 +9,8 @@ know what the payloads mean. Read ``HubClient.start``, then ``HubClient._live``.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -18,7 +19,7 @@ import aiohttp
 import msgspec
 from msgspec import Raw
 
-from clients.hub_calls import Events, PendingCalls
+from clients.hub_calls import Events, OpenStreams, PendingCalls
 from clients.hub_errors import HubCallError, HubOverloaded, NotConnected
 from clients.hub_handlers import Handler, Handlers, Listener, called
 from clients.hub_link import HubLink, HubOptions, LinkEnd, Token, Whereto
@@ -26,7 +27,14 @@ from clients.reconnect import Happening, Link, ReconnectPolicy, next_state
 from protocol.contract.base import Failure
 from protocol.errors import BadArgument
 from protocol.signalr.codec import CODECS, ProtocolName
-from protocol.signalr.messages import Completion, Invocation, Message
+from protocol.signalr.messages import (
+    CancelInvocation,
+    Completion,
+    Invocation,
+    Message,
+    StreamInvocation,
+    StreamItem,
+)
 
 __all__ = ["HubCallError", "HubClient", "HubOptions", "ReconnectPolicy"]
 
@@ -66,6 +74,7 @@ class HubClient:
         self._session, self._owns_session = session, session is None
         self._uniform, self._sleep = uniform, sleep
         self._calls = PendingCalls(self._options.max_pending_calls)
+        self._streams = OpenStreams(self._options.max_streams, self._options.max_stream_items)
         self._events = Events(self._options.max_queued_events)
         self._handlers = Handlers(self._codec)
         self._on_reconnected: list[Listener] = []
@@ -174,6 +183,28 @@ class HubClient:
         result: T | Failure = self._codec.binder(answer if accepted else Failure)(raw)
         return result
 
+    async def stream(self, target: str, payload: object, *, item: type[T]) -> AsyncGenerator[T, None]:
+        """Call ``target`` for its stream of ``item``; leaving the iteration (``contextlib.aclosing``) cancels it.
+
+        Raises:
+            HubCallError: the server ended it with an error.
+            NotConnected, HubOverloaded: it was not begun, or items came faster than they were taken.
+            LinkLost: the link died under it; how to go on, only the caller knows.
+            BadArgument: an item is not an ``item``.
+        """
+        link, decode = self._present_link(), self._codec.binder(item)
+        with self._streams.opened() as stream:
+            begin = StreamInvocation(invocation_id=stream.stream_id, target=target, arguments=(payload,))
+            await link.send(begin)
+            try:
+                while (raw := await stream.next()) is not None:
+                    taken: T = decode(raw)
+                    yield taken
+            finally:
+                if not stream.ended_by_server:
+                    with suppress(ConnectionError):  # then it has ended with its link
+                        await link.send(CancelInvocation(invocation_id=stream.stream_id))
+
     async def send(self, target: str, *args: object) -> None:
         """Call ``target`` and ask for no answer. Raises NotConnected, or LinkLost when sending failed."""
         await self._present_link().send(Invocation(target=target, arguments=args))
@@ -203,7 +234,7 @@ class HubClient:
                 events.cancel()
         finally:
             self._link = None
-            self._calls.lose()
+            self._lose_all()
             self._move(Happening.ENDED)
             await self._release_session()
             for listener in self._on_closed:
@@ -214,7 +245,7 @@ class HubClient:
         while link is not None:
             self.end = await link.serve(partial(self._take, link))
             self._link = None
-            self._calls.lose()
+            self._lose_all()
             if self._reconnect is None or not self.end.may_reconnect:
                 return
             self._move(Happening.LOST)
@@ -235,7 +266,9 @@ class HubClient:
         return None
 
     def _take(self, link: HubLink, message: Message) -> None:
-        if isinstance(message, Completion):
+        if isinstance(message, StreamItem):
+            self._streams.put(message)
+        if isinstance(message, Completion) and not self._streams.settle(message):
             self._calls.settle(message)
         if isinstance(message, Invocation):
             job = partial(self._handlers.handle, message, link.send)
@@ -250,6 +283,10 @@ class HubClient:
         aside = self._tasks.create_task(job())
         self._asides.add(aside)
         aside.add_done_callback(self._asides.discard)
+
+    def _lose_all(self) -> None:
+        self._calls.lose()
+        self._streams.lose()
 
     async def _tell_reconnected(self) -> None:
         for listener in self._on_reconnected:

@@ -19,7 +19,7 @@ from protocol.signalr.client_connection import HubClientConnection
 from protocol.signalr.codec import ProtocolName
 from protocol.signalr.endpoint import HubLimits
 from protocol.signalr.events import Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
-from protocol.signalr.messages import Completion, Invocation, Message
+from protocol.signalr.messages import Completion, Invocation, Message, StreamItem
 
 __all__ = ["HubLink", "HubOptions", "LinkEnd", "Token", "Whereto"]
 
@@ -36,7 +36,8 @@ class HubOptions:
     a call. ``send_timeout_s``: a send that the network does not take in that long ends the link.
     ``close_timeout_s``: for the server's close frame. ``tick_s``: how often the deadlines of ``limits`` are
     looked at. ``max_frame_bytes``: of one WebSocket frame, which may hold many messages. ``max_asides``: handlers that
-    take their time at once.
+    take their time at once. ``max_streams``: that run at once. ``max_stream_items``: of one stream that nobody has
+    taken yet; one more ends the stream.
     """
 
     limits: HubLimits = field(default_factory=lambda: HubLimits(max_message_bytes=1_048_576))
@@ -49,6 +50,8 @@ class HubOptions:
     max_pending_calls: int = 256
     max_queued_events: int = 1_024
     max_asides: int = 16
+    max_streams: int = 16
+    max_stream_items: int = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class HubLink:
         await self._socket.close()
 
     async def serve(self, take: Callable[[Message], None]) -> LinkEnd:
-        """Hand every call and completion to ``take`` until the link ends. HubOverloaded from it ends the link."""
+        """Hand every call, item and completion to ``take`` until the link ends. HubOverloaded from it ends the link."""
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read(take))
             timer = tasks.create_task(self._keep_time())
@@ -180,7 +183,7 @@ class HubLink:
 
     def _goes_on_after(self, event: Event, take: Callable[[Message], None]) -> bool:
         try:
-            if isinstance(event, Invocation | Completion):
+            if isinstance(event, Invocation | Completion | StreamItem):
                 take(event)
             elif isinstance(event, PeerClosed):
                 self._end = self._end or LinkEnd("closed", event.allow_reconnect, event.error)

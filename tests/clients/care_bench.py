@@ -3,7 +3,7 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -57,8 +57,20 @@ class CareBench:
         tokens = DevTokens(KEY, time.time)
         return tokens.mint(user=user, clinic="c1", roles=frozenset(roles), expires_in_s=600)
 
+    @property
+    def fitter_url(self) -> str:
+        return f"http://127.0.0.1:{self.fitter_cable.port}/hub"
+
     def fitter_hub(self, user: str = "ann") -> HubClient:
         return self._hub(self.fitter_cable, self.token(user, "clinician"))
+
+    @asynccontextmanager
+    async def direct_fitter(self, user: str) -> AsyncIterator[Fitter]:
+        """A fitter whose cable nobody pulls."""
+        hub = HubClient(f"{self.url}/hub", token=self.token(user, "clinician"), protocol=self.protocol)
+        fitter = Fitter(hub)
+        async with hub:
+            yield fitter
 
     def phone_hub(self, user: str = "pat") -> HubClient:
         return self._hub(self.phone_cable, self.token(user, "patient", "device"))
@@ -110,7 +122,9 @@ class CareBench:
 
 
 @asynccontextmanager
-async def care_bench(protocol: ProtocolName = "json", *, time_scale: float = 0.0) -> AsyncIterator[CareBench]:
+async def care_bench(
+    protocol: ProtocolName = "json", *, time_scale: float = 0.0, clinicians: Sequence[str] = ("ann",)
+) -> AsyncIterator[CareBench]:
     app = create_app(Config(dev=True, database_url=MEMORY), signing_key=KEY, log=LogBook(io.StringIO()))
     server = TestServer(app)
     await server.start_server()
@@ -120,17 +134,17 @@ async def care_bench(protocol: ProtocolName = "json", *, time_scale: float = 0.0
     try:
         async with Cable(port) as fitter_cable, Cable(port) as phone_cable:
             bench = CareBench(url, fitter_cable, phone_cable, protocol, pair)
-            await _register(bench)
+            await _register(bench, clinicians)
             yield bench
     finally:
         await server.close()
 
 
-async def _register(bench: CareBench) -> None:
+async def _register(bench: CareBench, clinicians: Sequence[str]) -> None:
     aids: dict[str, object] = {ear: {"serial": f"S-{ear}", "model": "ref10", "firmware": "2.3.1"} for ear in EARS}
     # Without one no maximum output may rise.
     audiogram = {ear: {"500": 35, "1000": 40, "2000": 50, "4000": 60} for ear in EARS}
-    body = {"device": DEVICE, "patient": "pat", "assignments": ["ann"], "audiogram": audiogram, **aids}
+    body = {"device": DEVICE, "patient": "pat", "assignments": list(clinicians), "audiogram": audiogram, **aids}
     headers = {"Authorization": f"Bearer {bench.token('ann', 'clinician')}"}
     async with (
         aiohttp.ClientSession() as session,

@@ -17,7 +17,15 @@ from protocol.signalr.connection import HubConnection
 from protocol.signalr.endpoint import HubLimits
 from protocol.signalr.events import Opened
 from protocol.signalr.handshake import encode_response
-from protocol.signalr.messages import Close, Completion, Invocation, Message
+from protocol.signalr.messages import (
+    CancelInvocation,
+    Close,
+    Completion,
+    Invocation,
+    Message,
+    StreamInvocation,
+    StreamItem,
+)
 
 SOON_S = 5.0
 PINGS = (b'{"type":6}\x1e', b"\x02\x91\x06")
@@ -31,6 +39,7 @@ class HubDouble:
         self.tokens: list[str | None] = []
         self.calls: list[str] = []
         self.answers: list[Completion] = []
+        self.cancelled: list[str] = []
         self.links: list[Link] = []
         self.refuse_with = 0
         self.negotiate_error: str | None = None
@@ -113,6 +122,10 @@ class Link:
                 elif isinstance(event, Invocation):
                     self.hub.calls.append(event.target)
                     await self._call(event)
+                elif isinstance(event, StreamInvocation):
+                    await self._stream(event)
+                elif isinstance(event, CancelInvocation):
+                    self.hub.cancelled.append(event.invocation_id)
                 elif isinstance(event, Completion):
                     self.hub.answers.append(event)
 
@@ -139,11 +152,25 @@ class Link:
     async def _call(self, call: Invocation) -> None:
         await getattr(self, f"method_{call.target.lower()}")(call)
 
+    async def _stream(self, call: StreamInvocation) -> None:
+        """``Count`` items and an end, ``CountAndFail`` items and an error, ``Endless``: one item and no end."""
+        count = self._argument(call)
+        assert isinstance(count, int)
+        error = "HubException: no more" if call.target == "CountAndFail" else None
+        items = range(1 if call.target == "Endless" else count)
+        await self.send_many(*(StreamItem(invocation_id=call.invocation_id, item=item) for item in items))
+        if call.target != "Endless":
+            await self.send(Completion(invocation_id=call.invocation_id, error=error))
+
+    async def send_item(self, stream_id: str, item: object) -> None:
+        """An item that nobody may have asked for."""
+        await self.send(StreamItem(invocation_id=stream_id, item=item))
+
     async def _answer(self, call: Invocation, result: object) -> None:
         assert call.invocation_id is not None
         await self.send(Completion(invocation_id=call.invocation_id, result=result))
 
-    def _argument(self, call: Invocation, index: int = 0) -> object:
+    def _argument(self, call: Invocation | StreamInvocation, index: int = 0) -> object:
         raw = call.arguments[index]
         assert isinstance(raw, Raw)
         return self.connection.codec.free(raw)
