@@ -311,7 +311,8 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if delivery.code == "E_DEVICE":
         rows.alarm("locked", now_s, on=True)
     if not rows.pending:
-        rows.follow_truth(delivery.revision, new_id, now_s)
+        # The head may be a later change that was taken back meanwhile.
+        rows.follow_truth(rows.head or delivery.revision, new_id, now_s)
     return others
 
 

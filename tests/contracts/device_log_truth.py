@@ -57,6 +57,18 @@ class TruthContract:
         await bench.report(1, "rejected", "right", code="E_BASE", digest=digest(elsewhere, "right"))
         assert (await bench.newest()).content == elsewhere
 
+    async def test_a_head_that_was_taken_back_gives_way_when_the_change_before_it_is_in_the_aids(
+        self, bench: Bench
+    ) -> None:
+        await bench.fitted()
+        await bench.submit()
+        first, delivery = await bench.newest(), await bench.offer()
+        await bench.submit()
+        await bench.log.cancel(DEVICE, 2, actor="ann")
+        await bench.confirm(delivery)
+        assert (await bench.newest()).content == first.content
+        assert (await bench.apply()).seq == 3
+
     async def test_a_change_that_expired_gives_way_too(self, bench: Bench) -> None:
         await bench.fitted()
         await bench.submit(expires_in_s=1.0)
