@@ -1,0 +1,106 @@
+"""I6 one fitter at a time, I8 one answer per key: what is granted and accepted, and never granted or accepted twice."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+
+from tests.chaos.history import Event
+from tests.chaos.story import Op, Story
+from tests.chaos.violation import Violation
+
+__all__ = ["fences_rise", "old_fences_are_dead", "one_answer_per_key"]
+
+
+def fences_rise(story: Story) -> Iterator[Violation]:
+    """I6: a fence belongs to one holder's session, and a grant asked for after another was answered is not lower."""
+    holders: dict[int, Op] = {}
+    for op in _grants(story):
+        first = holders.setdefault(op.answer["fence"], op)
+        if _session(first) != _session(op):
+            text = f"fence {op.answer['fence']} was granted to two sessions"
+            yield Violation("I6", story.device, text, (*first.events, *op.events))
+    answered = _Highest(_grants(story))
+    for op in _grants(story):
+        before = answered.by(op.invoke.t)
+        if before is not None and before.answer["fence"] > op.answer["fence"]:
+            text = f"fence {op.answer['fence']} was granted after fence {before.answer['fence']}"
+            yield Violation("I6", story.device, text, (*before.events, *op.events))
+
+
+def old_fences_are_dead(story: Story) -> Iterator[Violation]:
+    """I6: once a fence is granted, nothing first asked for later under a lower one is accepted or begun by a phone."""
+    answered = _Highest(_grants(story))
+    first_try: dict[str, Op] = {}
+    for op in story.changes:
+        first = first_try.setdefault(op.invoke.v["idem"], op)
+        grant = answered.by(first.invoke.t)
+        fence = op.invoke.v.get("fence")
+        if op.outcome == "ok" and grant is not None and fence is not None and fence < grant.answer["fence"]:
+            text = f"fence {fence} was obeyed after fence {grant.answer['fence']} had been granted"
+            yield Violation("I6", story.device, text, (*grant.events, *first.events, *op.events))
+    accepted = sorted(story.accepted.values(), key=lambda op: int(op.answer["seq"]))
+    fenced = [op for op in accepted if op.invoke.v.get("fence") is not None]
+    for before, op in pairwise(fenced):
+        if op.invoke.v["fence"] < before.invoke.v["fence"]:
+            text = f"seq {op.answer['seq']} has a lower fence than seq {before.answer['seq']}"
+            yield Violation("I6", story.device, text, (*before.events, *op.events))
+    yield from _phone_obeys(story)
+
+
+def _phone_obeys(story: Story) -> Iterator[Violation]:
+    fences = {(offer.v["epoch"], offer.v["seq"]): offer for offer in story.facts["offer_in"]}
+    highest: Event | None = None
+    for journal in story.facts["journal"]:
+        offer = fences.get((journal.v["epoch"], journal.v["seq"]))
+        if journal.v["phase"] != "received" or offer is None or offer.v.get("fence") is None:
+            continue
+        if highest is not None and offer.v["fence"] < highest.v["fence"]:
+            text = f"the phone began fence {offer.v['fence']} after fence {highest.v['fence']}"
+            yield Violation("I6", story.device, text, (highest, offer, journal))
+        else:
+            highest = offer
+
+
+def one_answer_per_key(story: Story) -> Iterator[Violation]:
+    """I8: the same key and words always get the same number and revision; the same key with other words is refused."""
+    by_key: dict[str, list[Op]] = defaultdict(list)
+    for op in story.changes:
+        if op.outcome == "ok":
+            by_key[op.invoke.v["idem"]].append(op)
+    for key, ops in by_key.items():
+        first = ops[0]
+        for op in ops[1:]:
+            same_words = op.invoke.v["request"] == first.invoke.v["request"]
+            same_answer = all(op.answer[name] == first.answer[name] for name in ("epoch", "seq", "rev"))
+            if not same_words:
+                yield Violation("I8", story.device, f"key {key} was taken twice", (*first.events, *op.events))
+            elif not same_answer:
+                yield Violation("I8", story.device, f"key {key} had two answers", (*first.events, *op.events))
+
+
+def _grants(story: Story) -> list[Op]:
+    ops = [op for f in ("acquire", "steal") for op in story.ops[f] if op.outcome == "ok"]
+    return sorted(ops, key=lambda op: op.invoke.t)
+
+
+def _session(op: Op) -> tuple[str, str]:
+    return op.invoke.v["holder"], op.invoke.v["session"]
+
+
+class _Highest:
+    """The highest grant that was answered before a moment."""
+
+    def __init__(self, grants: list[Op]) -> None:
+        answered = sorted(((op.end.t, op) for op in grants if op.end is not None), key=lambda pair: pair[0])
+        self._times = [t for t, _ in answered]
+        self._highest = list(accumulate((op for _, op in answered), _higher))
+
+    def by(self, t: int) -> Op | None:
+        """None when nothing was granted by ``t``."""
+        place = bisect_left(self._times, t)
+        return self._highest[place - 1] if place else None
+
+
+def _higher(one: Op, other: Op) -> Op:
+    return other if other.answer["fence"] > one.answer["fence"] else one

@@ -1,0 +1,49 @@
+"""The judge: a merged history in, the broken promises out, each with the shortest witness.
+
+Every invariant is a scan over one device's story, so the whole is O(n log n) in the number of events. It must not
+know how the history came about. Read ``check`` first.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from tests.chaos.check_effects import no_duplicate, no_loss, no_phantom
+from tests.chaos.check_fences import fences_rise, old_fences_are_dead, one_answer_per_key
+from tests.chaos.check_images import no_half_write, truth_is_known
+from tests.chaos.check_order import in_order, numbers_have_no_gaps, one_stream, real_time_order
+from tests.chaos.check_record import chain_holds, every_end_is_recorded_once, nothing_strays
+from tests.chaos.history import Event
+from tests.chaos.story import Story, stories
+from tests.chaos.violation import Violation
+
+__all__ = ["INVARIANTS", "check", "report"]
+
+Invariant = Callable[[Story], Iterator[Violation]]
+INVARIANTS: Final[tuple[Invariant, ...]] = (
+    no_loss,
+    no_duplicate,
+    in_order,
+    no_phantom,
+    no_half_write,
+    truth_is_known,
+    fences_rise,
+    old_fences_are_dead,
+    one_stream,
+    one_answer_per_key,
+    numbers_have_no_gaps,
+    nothing_strays,
+    chain_holds,
+    every_end_is_recorded_once,
+    real_time_order,
+)
+
+
+def check(history: Iterable[Event]) -> list[Violation]:
+    """All broken promises; an empty list is what a run is for."""
+    return [found for story in stories(history).values() for invariant in INVARIANTS for found in invariant(story)]
+
+
+def report(history: Iterable[Event], violations: Iterable[Violation]) -> str:
+    """The witnesses, one after the other."""
+    told = stories(history)
+    return "\n\n".join(violation.witness(told.get(violation.device)) for violation in violations)
