@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
+from tests.chaos.proxy import Proxy, proxy
 from tests.e2e.client import COMBINATIONS, PROTOCOLS, Client, Combination
 from tests.e2e.node_client import NodeDriver, node_driver
-from tests.e2e.proxy import Proxy, proxy
 from tests.running import Server, server
 
 _scopes = count()

@@ -17,8 +17,8 @@ import pytest
 from aiosignalr.client import HubConnection  # type: ignore[import-untyped]  # it ships no types
 from aiosignalr.errors import HubException, NegotiationError  # type: ignore[import-untyped]  # it ships no types
 
+from tests.chaos.proxy import Proxy
 from tests.e2e.client import HUB
-from tests.e2e.proxy import Proxy
 from tests.eventually import eventually
 from tests.running import Server
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import aiohttp
 
+from tests.chaos.proxy import proxy
 from tests.e2e.client import COMBINATIONS, HUB, PROTOCOLS, Client, Combination, token_until
 from tests.e2e.node_client import NodeDriver
-from tests.e2e.proxy import proxy
 from tests.running import Server, server
 
 TOKEN_LIFE_S = 3

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.chaos.proxy import Proxy
 from tests.e2e.client import Client
 from tests.e2e.node_client import NodeDriver
-from tests.e2e.proxy import Proxy
 from tests.eventually import eventually
 
 Cut = Callable[[], Awaitable[None]]

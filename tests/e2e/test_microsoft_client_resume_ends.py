@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from tests.chaos.proxy import Proxy, proxy
 from tests.e2e.client import Client, Combination, token_until
 from tests.e2e.node_client import NodeDriver, NodeError
-from tests.e2e.proxy import Proxy, proxy
 from tests.running import Server
 
 
