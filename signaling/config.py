@@ -87,6 +87,7 @@ class Config:
     ``log_flush_s``: how long what was told of a device may stay unwritten.
     ``log_stale_s``: how old an answer may be when another process writes to the same device.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
+    ``test_kill``: where a fault test has this process killed (``kill_points``); only with ``dev``.
     """
 
     host: str = "127.0.0.1"
@@ -149,6 +150,7 @@ class Config:
     log_stale_s: float = 0.25
     sweep_s: float = 0.5
     drain_s: float = 10.0
+    test_kill: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the field.
@@ -163,6 +165,8 @@ class Config:
             raise ConfigError(
                 "workers: this version runs one process; several need a shared bus, which it does not have yet"
             )
+        if self.test_kill and not self.dev:
+            raise ConfigError("test_kill: a test's switch, only with dev")
         if 0 < len(self.dev_signing_key.encode()) < MIN_SIGNING_KEY_BYTES:
             raise ConfigError(f"dev_signing_key: must have at least {MIN_SIGNING_KEY_BYTES} bytes")
         for origin in self.origins:
