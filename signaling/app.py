@@ -34,7 +34,7 @@ from .hub_clients import HubClients
 from .hub_server import HubServer
 from .hubs.care_hub import CareHub
 from .hubs.conformance_hub import ConformanceHub
-from .kill_points import dying_log
+from .kill_points import killable
 from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
@@ -106,11 +106,10 @@ class _Assembly:
         )
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
         self.backplane: Backplane = MemoryBackplane(MemoryBus())
-<<<<<<< HEAD
         self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics))
         self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
         self.devices = self.storage.devices
-        self.device_log = self.storage.log
+        self.device_log = killable(self.storage.log, config)
         self.grants: Grants = RememberedGrants(
             DeviceGrants(self.devices),
             limit=config.max_grants,
@@ -118,15 +117,6 @@ class _Assembly:
             monotonic=monotonic,
             reached=self.metrics.reached,
         )
-=======
-        self.devices: DeviceStore = MemoryDeviceStore(max_devices=config.max_devices, reached=self.metrics.reached)
-        self.device_log: DeviceLog = MemoryDeviceLog(
-            clock=clock, new_id=lambda: secrets.token_hex(12), limits=config.log_limits
-        )
-        if config.test_kill:
-            self.device_log = dying_log(self.device_log, config.test_kill)
-        self.grants: Grants = DeviceGrants(self.devices)
->>>>>>> 3ab98c1 (A fault test can have the server killed at a named point; in service the hook is not there)
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)

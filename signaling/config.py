@@ -165,8 +165,6 @@ class Config:
             raise ConfigError(
                 "workers: this version runs one process; several need a shared bus, which it does not have yet"
             )
-        if self.test_kill and not self.dev:
-            raise ConfigError("test_kill: a test's switch, only with dev")
         if 0 < len(self.dev_signing_key.encode()) < MIN_SIGNING_KEY_BYTES:
             raise ConfigError(f"dev_signing_key: must have at least {MIN_SIGNING_KEY_BYTES} bytes")
         for origin in self.origins:

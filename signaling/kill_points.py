@@ -9,12 +9,13 @@ import os
 import signal
 from typing import Any, Final, cast
 
-from fitting.log import Accepted, Attached, Delivery, DeviceHead, DeviceLog, Proposal, Recorded
+from fitting.log import DeviceLog
+from fitting.log_values import Accepted, Attached, Delivery, DeviceHead, Proposal, Recorded
 from protocol.contract.base import Refusal
 from protocol.contract.devices import AttachDevice, Report
-from protocol.errors import AuricleError
+from signaling.config import Config, ConfigError
 
-__all__ = ["POINTS", "BadKillPoint", "dying_log"]
+__all__ = ["POINTS", "killable"]
 
 POINTS: Final = frozenset(
     {
@@ -30,17 +31,18 @@ _ENDS: Final = frozenset({"confirmed", "active", "rejected", "rolled_back", "fai
 _ON_THE_WIRE_S: Final = 0.005
 
 
-class BadKillPoint(AuricleError):
-    """``AURICLE_TEST_KILL`` names no point of this program."""
+def killable(log: DeviceLog, config: Config) -> DeviceLog:
+    """``log``, which kills the process where the configuration says so, for example at ``after_commit:3``.
 
-    code = "bad_kill_point"
-
-
-def dying_log(log: DeviceLog, where: str) -> DeviceLog:
-    """``log``, which kills the process at ``where``, for example ``after_commit:3``. Raises BadKillPoint."""
-    point, _, count = where.partition(":")
+    Raises ConfigError for a point that is none, and for a server that is not a developer's own.
+    """
+    if not config.test_kill:
+        return log
+    if not config.dev:
+        raise ConfigError("test_kill: a test's switch, only with dev")
+    point, _, count = config.test_kill.partition(":")
     if point not in POINTS or not count.isdecimal() or int(count) < 1:
-        raise BadKillPoint(f"test_kill: must be point:n, the point one of {', '.join(sorted(POINTS))}")
+        raise ConfigError(f"test_kill: must be point:n, the point one of {', '.join(sorted(POINTS))}")
     # Whatever the interface has beside the calls below passes through ``__getattr__``.
     return cast("DeviceLog", _DyingLog(log, point, int(count)))
 

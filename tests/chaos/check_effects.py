@@ -18,22 +18,22 @@ def no_loss(story: Story) -> Iterator[Violation]:
                 "I1", story.device, f"seq {key[1]} was accepted, and the server knows nothing of it", op.events
             )
     proofs = _proofs(story)
-    written: dict[Key, Event] = {}
     for commit in story.facts["side_commit"]:
-        written.setdefault(key_of(commit), commit)
+        final = story.deliveries.get(key_of(commit))
+        state = None if final is None else final.v["ears"].get(commit.v["ear"])
+        if final is not None and state in UNTOUCHED:
+            text = f"seq {final.v['seq']} ended as {state} in the {commit.v['ear']} aid, but was written there"
+            yield Violation("I1", story.device, text, (commit, final))
     for key, final in story.deliveries.items():
-        yield from _judge_end(story, key, final, written.get(key), proofs)
+        yield from _judge_end(story, key, final, proofs)
 
 
 def _judge_end(
-    story: Story, key: Key, final: Event, commit: Event | None, proofs: dict[tuple[Key, str], tuple[Event, bool]]
+    story: Story, key: Key, final: Event, proofs: dict[tuple[Key, str], tuple[Event, bool]]
 ) -> Iterator[Violation]:
-    state, origins = final.v["state"], story.origins(key)
-    kind = origins[0].kind if origins else "volatile"
-    if state not in ENDS[kind]:
+    state = final.v["state"]
+    if state not in ENDS[story.kind_of(key)]:
         yield Violation("I1", story.device, f"seq {key[1]} is still {state} after the drain", (final,))
-    if state in UNTOUCHED and commit is not None:
-        yield Violation("I1", story.device, f"seq {key[1]} ended as {state}, but was written", (commit, final))
     if state not in APPLIED:
         return
     for ear in final.v["ears"]:
@@ -47,23 +47,32 @@ def _judge_end(
 
 
 def _proofs(story: Story) -> dict[tuple[Key, str], tuple[Event, bool]]:
-    """Per delivery and ear: the last report of success, and whether the aid held what it was to hold just then."""
-    proofs: dict[tuple[Key, str], tuple[Event, bool]] = {}
+    """Per delivery and ear: the last report of success, and whether the aid ever held what it was to hold.
+
+    A report may be told again long after the aid has moved on; what counts is what it held while the journal was open.
+    """
+    proven: set[tuple[Key, str]] = set()
+    said: dict[tuple[Key, str], Event] = {}
     for event, held in replay(story):
-        if event.f != "result_out" or event.v["state"] not in APPLIED:
+        if event.f == "result_out" and event.v["state"] in APPLIED:
+            said[key_of(event), event.v["ear"]] = event
+        key = held.key if event.f != "result_out" else key_of(event)
+        if key is None:
             continue
-        key, ear = key_of(event), event.v["ear"]
-        memory = "nvm" if event.v["state"] == "active" else "ram"
-        is_true = held.digests.get((ear, memory)) == story.expected(key).get(ear)
-        known = proofs.get((key, ear))
-        # The same words again, from the journal, may come when the aid has long moved on.
-        proofs[key, ear] = (event, is_true or (known is not None and known[1]))
-    return proofs
+        memory = "nvm" if story.kind_of(key) == "persist" else "ram"
+        for ear, digest in story.expected(key).items():
+            if held.digests.get((ear, memory)) == digest:
+                proven.add((key, ear))
+    return {place: (event, place in proven) for place, event in said.items()}
 
 
 def no_duplicate(story: Story) -> Iterator[Violation]:
-    """I2: no delivery is brought to its end twice in one memory of one ear with nothing else done in between."""
+    """I2: no delivery is brought to its end twice in one memory of one ear with nothing else done in between.
+
+    An aid that was made to lie when it was read is written once more: its phone cannot know.
+    """
     last: dict[tuple[str, str], Event] = {}
+    lies = [event for event in story.facts["start"] if event.v["fault"] == "aid_lies"]
     for event, _ in replay(story):
         if event.f not in {"chunk", "side_commit", "restore", "reboot"}:
             continue
@@ -72,6 +81,9 @@ def no_duplicate(story: Story) -> Iterator[Violation]:
         is_same = before is not None and event.f in {"chunk", "side_commit"} and key_of(before) == key_of(event)
         if event.f == "side_commit":
             if before is not None and is_same and before.v["digest"] == event.v["digest"]:
+                if lies and lies[0].t < event.t:
+                    lies.pop(0)
+                    continue
                 text = f"seq {event.v['seq']} was written twice into the {place[0]} aid"
                 yield Violation("I2", story.device, text, (before, event))
             last[place] = event
@@ -103,9 +115,9 @@ def no_phantom(story: Story) -> Iterator[Violation]:
 
 
 def _once(story: Story) -> Iterator[Violation]:
-    by_reason: dict[str, Event] = {}
-    for revision in story.revision_at.values():
-        first = by_reason.setdefault(revision.v["reason"], revision)
-        if first is not revision:
-            text = f"one request became two deliveries, seq {first.v['seq']} and {revision.v['seq']}"
+    by_reason: dict[str, tuple[int, Event]] = {}
+    for seq, revision in story.revision_at.items():
+        first_seq, first = by_reason.setdefault(revision.v["reason"], (seq, revision))
+        if first_seq != seq:
+            text = f"one request became two deliveries, seq {first_seq} and {seq}"
             yield Violation("I4", story.device, text, (first, revision))

@@ -72,7 +72,9 @@ def one_stream(story: Story) -> Iterator[Violation]:
             if newest is None or pending.v["gen"] > newest.v["gen"]:
                 newest = pending
             pending = next(welcomes, None)
-        if offer.v.get("gen") not in by_generation:
+        if offer.v["gen"] is None:
+            continue  # the phone was killed before it took the answer to its hello
+        if offer.v["gen"] not in by_generation:
             yield Violation("I7", story.device, "an offer came on a connection that was never welcomed", (offer,))
         elif newest is not None and offer.v["gen"] < newest.v["gen"]:
             text = (

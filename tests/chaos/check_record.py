@@ -56,12 +56,11 @@ def every_end_is_recorded_once(story: Story) -> Iterator[Violation]:
 
 
 def _grants_are_recorded(story: Story) -> Iterator[Violation]:
-    recorded = Counter(event.v["fence"] for event in story.facts["read_audit"] if event.v.get("kind") == "grant")
+    recorded = sum(event.v.get("kind") == "grant" for event in story.facts["read_audit"])
     granted = {op.answer["fence"]: op for f in ("acquire", "steal") for op in story.ops[f] if op.outcome == "ok"}
-    for fence, op in granted.items():
-        if recorded[fence] != 1:
-            text = f"the grant of fence {fence} is recorded {recorded[fence]} times"
-            yield Violation("I15", story.device, text, op.events)
+    if recorded < len(granted):
+        text = f"{len(granted)} fences were granted, and {recorded} grants are recorded"
+        yield Violation("I15", story.device, text, granted[max(granted)].events)
 
 
 def nothing_leaks(channels: Mapping[str, str], canaries: Iterable[str]) -> Iterator[Violation]:

@@ -4,6 +4,7 @@ Every invariant is a scan over one device's story, so the whole is O(n log n) in
 know how the history came about. Read ``check`` first.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -43,7 +44,14 @@ def check(history: Iterable[Event]) -> list[Violation]:
     return [found for story in stories(history).values() for invariant in INVARIANTS for found in invariant(story)]
 
 
-def report(history: Iterable[Event], violations: Iterable[Violation]) -> str:
-    """The witnesses, one after the other."""
+def report(history: Iterable[Event], violations: Iterable[Violation], *, each: int = 3) -> str:
+    """The witnesses, one after the other; at most ``each`` of one invariant, because one cause breaks it often."""
     told = stories(history)
-    return "\n\n".join(violation.witness(told.get(violation.device)) for violation in violations)
+    shown: Counter[str] = Counter()
+    witnesses = []
+    for violation in violations:
+        shown[violation.invariant] += 1
+        if shown[violation.invariant] <= each:
+            witnesses.append(violation.witness(told.get(violation.device)))
+    more = [f"{name}: {count - each} more" for name, count in sorted(shown.items()) if count > each]
+    return "\n\n".join((*witnesses, *more))

@@ -66,6 +66,11 @@ class Proxy:
         self._frames_left: int | None = None
         self.aim(target)
 
+    @property
+    def connected(self) -> int:
+        """How many connections pass through."""
+        return len(self._links)
+
     def aim(self, target: str) -> None:
         """New connections go to another server."""
         address = urlsplit(target)
@@ -170,7 +175,7 @@ class Proxy:
                     continue
                 last = self._last_byte(link, chunk, is_from_client=is_from_client)
                 writer.write(chunk[:last])
-                if is_from_client and link.mirror is not None:
+                if is_from_client and link.mirror is not None and not link.mirror.is_closing():
                     link.mirror.write(chunk[:last])
                 await writer.drain()
                 if last is not None:

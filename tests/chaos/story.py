@@ -57,7 +57,7 @@ class Story:
     """All that concerns one device, in the order of the clock.
 
     ``facts`` are by name, ``ops`` by operation, ``accepted`` by delivery: the first fitter who was told of it.
-    ``revision_at`` and ``deliveries`` are what the server said at the end; every change has a reason of its own, by
+    ``revision_at`` and ``deliveries`` are what there was at the end; every change has a reason of its own, by
     which ``asked`` finds who asked for a revision.
     """
 
@@ -70,6 +70,7 @@ class Story:
     asked: dict[str, list[Op]] = field(default_factory=lambda: defaultdict(list))
     deliveries: dict[Key, Event] = field(default_factory=dict)
     revision_at: dict[int, Event] = field(default_factory=dict)
+    row_kinds: dict[int, str] = field(default_factory=dict)
 
     def origins(self, key: Key) -> list[Op]:
         """Who asked for a delivery: all tries of one request, found by what was answered or by its reason."""
@@ -78,17 +79,24 @@ class Story:
         revision = self.revision_at.get(key[1])
         return [] if revision is None else self.asked.get(revision.v["reason"], [])
 
+    def kind_of(self, key: Key) -> str:
+        """``volatile`` or ``persist``, by what was asked for, else by the row that there is in the end."""
+        origins = self.origins(key)
+        return origins[0].kind if origins else self.row_kinds.get(key[1], "volatile")
+
     def expected(self, key: Key) -> dict[str, str]:
         """The digests by ear that a delivery is to lead to, as the server said; empty when it never said."""
         if key in self.accepted:
-            return dict(self.accepted[key].answer["digests"])
-        revision = self.revision_at.get(key[1])
-        return {} if revision is None else dict(revision.v["digests"])
+            digests: dict[str, str] = self.accepted[key].answer["digests"]
+        else:
+            revision = self.revision_at.get(key[1])
+            digests = {} if revision is None else revision.v["digests"]
+        return digests
 
 
 def key_of(event: Event) -> Key:
-    """The delivery that an event speaks of."""
-    return event.v["epoch"], event.v["seq"]
+    """The delivery that an event speaks of; of none when an aid is put back outside of one."""
+    return event.v.get("epoch", ""), event.v.get("seq", 0)
 
 
 def stories(history: Iterable[Event]) -> dict[str, Story]:
@@ -125,13 +133,15 @@ def _tell(story: Story, event: Event) -> None:
     story.facts[event.f].append(event)
     if event.f == "read_delivery":
         story.deliveries[key_of(event)] = event
-    elif event.f == "read_revision" and event.v.get("seq") is not None:
-        story.revision_at[event.v["seq"]] = event
 
 
 def _index(story: Story) -> None:
     for ops in story.ops.values():
         ops.sort(key=lambda op: op.invoke.t)
+    revisions = {event.v["rev"]: event for event in story.facts["read_revision"]}
+    rows = ((row.v["seq"], revisions.get(row.v["rev"])) for row in story.facts["read_row"])
+    story.revision_at = {seq: revision for seq, revision in rows if revision is not None}
+    story.row_kinds = {row.v["seq"]: row.v.get("kind", "volatile") for row in story.facts["read_row"]}
     story.changes = sorted(story.ops["submit"] + story.ops["save"], key=lambda op: op.invoke.t)
     for op in story.changes:
         story.asked[op.invoke.v["reason"]].append(op)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.chaos.fake.mutations import BUGS, Mutation
 from tests.chaos.fake.phone import FakePhone
-from tests.chaos.fake.server import EARS, FakeServer, Refused, Shelf
+from tests.chaos.fake.server import EARS, FakeServer, Refused, Row, Shelf
 from tests.chaos.history import Event, EventType
 
 __all__ = ["FakeRun", "FakeSize", "run_fake"]
@@ -230,14 +230,18 @@ class _World:
             for row in shelf.rows.values():
                 self.tell(
                     "runner", "read_delivery", name,
-                    epoch=self.server.epoch, seq=row.seq, state=row.state, ears=sorted(row.ears),
+                    epoch=self.server.epoch, seq=row.seq, state=row.state, ears=_ears(row),
                 )  # fmt: skip
-                self.tell(
-                    "runner", "read_revision", name,
-                    rev=row.rev, seq=row.seq, reason=row.request["reason"], digests=row.digests,
-                )  # fmt: skip
+                words = {"reason": row.request["reason"], "digests": row.digests}
+                self.tell("runner", "read_revision", name, rev=row.rev, **words)
+                self.tell("runner", "read_row", name, seq=row.seq, rev=row.rev)
             for event in shelf.audit:
                 self.tell("runner", "read_audit", name, **event)
+
+
+def _ears(row: Row) -> dict[str, str]:
+    """The ears of a delivery that has ended as a whole, before a phone said anything of them, have ended so too."""
+    return {ear: row.state if state == "accepted" else state for ear, state in row.ears.items()}
 
 
 def run_fake(seed: int, mutation: Mutation | None = None, size: FakeSize = FakeSize()) -> FakeRun:

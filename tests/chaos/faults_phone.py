@@ -1,0 +1,113 @@
+"""What happens to a phone and its aids. Each function says whether the fault has landed."""
+
+import asyncio
+import signal
+from typing import Final
+
+from clients.hub_client import HubClient
+from clients.hub_errors import HubCallError
+from protocol.contract.base import Failure
+from protocol.contract.devices import AttachAnswer, AttachDevice, Offer
+from protocol.contract.session import Hello, HelloAnswer
+from tests.chaos.faults_server import freeze
+from tests.chaos.orders import Orders
+from tests.chaos.patience import OPTIONS
+from tests.chaos.phone_events import offer_values
+from tests.chaos.plan import Fault
+from tests.chaos.stage import Stage
+from tests.chaos.waiting import LANDS_S, holds_within
+
+__all__ = ["aid_fault", "phone_freeze", "phone_kill", "phone_kill_at", "phone_sleep", "takeover"]
+
+AID_FAULTS: Final = {
+    "aid_lies": "lie_readback",
+    "aid_corrupts": "corrupt_digest",
+    "aid_link_lost": "drop_link_after_chunk",
+    "aid_reboots": "reboot_after_chunk",
+}
+
+
+async def phone_kill_at(stage: Stage, fault: Fault) -> bool:
+    """The phone dies before or after its journal is saved in a phase."""
+    phone = stage.phones[fault.lane]
+    phase, _, when = fault.value.rpartition(":")
+    deaths = phone.deaths
+    phone.give(Orders(phase=phase, when=when))
+    return await phone.death_after(deaths, LANDS_S) and phone.has_obeyed
+
+
+async def phone_kill(stage: Stage, fault: Fault) -> bool:
+    """At any moment."""
+    phone = stage.phones[fault.lane]
+    return await phone.death_after(await phone.strike(signal.SIGKILL), LANDS_S)
+
+
+async def phone_sleep(stage: Stage, fault: Fault) -> bool:
+    """Killed, and not there again for a while: what is for it must wait."""
+    phone = stage.phones[fault.lane]
+    phone.held_down.clear()
+    landed = await phone_kill(stage, fault)
+    await asyncio.sleep(fault.length_s)
+    phone.held_down.set()
+    return landed
+
+
+async def phone_freeze(stage: Stage, fault: Fault) -> bool:
+    """The app is in the background."""
+    return await freeze(stage.phones[fault.lane].signal, fault.length_s)
+
+
+async def aid_fault(stage: Stage, fault: Fault) -> bool:
+    """The aid that is written next goes wrong."""
+    phone = stage.phones[fault.lane]
+    phone.give(Orders(faults={AID_FAULTS[fault.kind]: int(fault.value or 1)}))
+    return await holds_within(LANDS_S, lambda: phone.has_obeyed)
+
+
+async def takeover(stage: Stage, fault: Fault) -> bool:
+    """Somebody attaches for the same device: the newest wins, and is sent what there is to send."""
+    return await _Shadow(stage, fault).run()
+
+
+class _Shadow:
+    """A second connection of a phone's device that claims what the phone's journal says, and then only listens."""
+
+    def __init__(self, stage: Stage, fault: Fault) -> None:
+        self._stage, self._fault = stage, fault
+        self._phone = stage.phones[fault.lane]
+        self._generation: int | None = None
+
+    async def run(self) -> bool:
+        """Attach, stay a while, leave; whether the server took it."""
+        token = self._stage.tokens.mint(f"canary-patient-{self._fault.lane}", "patient", "device")
+        hub = HubClient(f"{self._stage.server.url}/hub", token=token, reconnect=None, options=OPTIONS)
+        hub.on("Offer", self._offered, Offer)
+        try:
+            async with hub, asyncio.timeout(LANDS_S):
+                await hub.invoke("Hello", Hello(contract=1, app="shadow"), result=HelloAnswer)
+                answer = await hub.ask("AttachDevice", self._claim(), answer=AttachAnswer)
+                if isinstance(answer, Failure):
+                    self._tell("refused", code=answer.error.code)
+                    return False
+                self._generation = answer.generation
+                self._tell("welcome", epoch=answer.epoch, from_seq=answer.from_seq, gen=answer.generation)
+                await asyncio.sleep(self._fault.length_s)
+        except (ConnectionError, TimeoutError, HubCallError) as error:
+            # The server has died meanwhile, or the phone has taken its place back.
+            self._tell("shadow_gone", error=type(error).__name__)
+        return self._generation is not None
+
+    def _claim(self) -> AttachDevice:
+        record = self._phone.journal()
+        return AttachDevice(
+            device=self._phone.name,
+            epoch=record.get("epoch", ""),
+            last_terminal=record.get("last_settled", 0),
+            fence_max=record.get("fence_max", 0),
+        )
+
+    def _offered(self, offer: Offer) -> None:
+        self._tell("offer_in", **offer_values(offer), gen=self._generation)
+
+    def _tell(self, f: str, /, **values: object) -> None:
+        self._stage.history.write("ok", f, self._phone.name, shadow=True, **values)

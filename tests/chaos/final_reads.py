@@ -1,0 +1,153 @@
+"""The end of a run: wait until nothing is under way, then write down what everybody says there is.
+
+The server is asked over its hub, the aids through their files, the audit in the database. Nobody's word is taken for
+another's. Read ``Reader.drain`` first.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from msgspec import UNSET
+
+from clients.hub_client import HubClient
+from protocol.contract.base import EARS, Failure
+from protocol.contract.devices import DeliveryAnswer, DeliveryQuery, DeviceAnswer, DeviceQuery
+from protocol.contract.history import GetHistory, HistoryAnswer, RevisionView
+from protocol.contract.session import Hello, HelloAnswer
+from tests.chaos.database import audit_events
+from tests.chaos.patience import OPTIONS, RECONNECT
+from tests.chaos.stage import LEASE_TTL_S, Stage
+from tests.chaos.story import ENDS
+
+__all__ = ["Reader", "read_aids", "read_audit"]
+
+POLL_S: Final = 0.1
+PAGE: Final = 10
+MAX_TRIES: Final = 20
+T = TypeVar("T")
+
+
+class Reader:
+    """Somebody who may see every device, connected to the healed server."""
+
+    def __init__(self, stage: Stage, hub: HubClient) -> None:
+        self._stage, self._history, self._hub = stage, stage.history, hub
+
+    @classmethod
+    def hub(cls, stage: Stage) -> HubClient:
+        """A client for a reader."""
+        token = stage.tokens.mint("reader", "clinician")
+        return HubClient(f"{stage.server.url}/hub", token=token, reconnect=RECONNECT, options=OPTIONS)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until every phone is there and every delivery has an end; whether that came to be."""
+        hello = Hello(contract=1, app="reader")
+        await self._again(partial(self._hub.invoke, "Hello", hello, result=HelloAnswer))
+        # What ends with its lease ends now, and what was tried in it is taken back.
+        await asyncio.sleep(LEASE_TTL_S)
+        try:
+            async with asyncio.timeout(timeout_s):
+                for device in self._stage.devices:
+                    await self._drain(device)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _drain(self, device: str) -> None:
+        """Oldest first: what has an end keeps it."""
+        seq = 1
+        while True:
+            held = await self._device(device)
+            while seq <= held.last_seq:
+                answer = await self._delivery(device, seq)
+                kind = self._stage.tally.kinds.get((device, seq), "volatile")
+                if answer is not None and answer.state not in ENDS[kind]:
+                    break
+                seq += 1
+            if seq > held.last_seq and held.phone.online and _in_aid(held) == self._stage.phone_of(device).aids():
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def read_server(self) -> None:
+        """What the server says of every device, delivery and revision."""
+        for device in self._stage.devices:
+            for view in await self._revisions(device):
+                digests = {ear: getattr(view.digests, ear) for ear in EARS if getattr(view.digests, ear) is not UNSET}
+                told: dict[str, Any] = {"rev": view.revision, "reason": view.reason, "digests": digests}
+                self._history.write("ok", "read_revision", device, **told)
+            held = await self._device(device)
+            for seq in range(1, held.last_seq + 1):
+                answer = await self._delivery(device, seq)
+                if answer is not None:
+                    ears = {ear: state for ear in EARS if (state := getattr(answer.ears, ear)) is not UNSET}
+                    values: dict[str, Any] = {"epoch": answer.epoch, "seq": seq, "state": answer.state, "ears": ears}
+                    code = None if answer.code is UNSET else answer.code
+                    self._history.write("ok", "read_delivery", device, **values, code=code)
+            self._history.write("ok", "read_device", device, last_seq=held.last_seq, in_aid=_in_aid(held))
+
+    async def _again(self, read: Callable[[], Awaitable[T]]) -> T:
+        """A read, once more when its link dies under it. Raises ConnectionError when links keep dying."""
+        for left in reversed(range(MAX_TRIES)):
+            try:
+                await self._hub.connected()
+                return await read()
+            except (ConnectionError, TimeoutError):
+                if not left:
+                    raise
+                await asyncio.sleep(POLL_S)
+        raise AssertionError("unreachable")
+
+    async def _device(self, device: str) -> DeviceAnswer:
+        query = DeviceQuery(device=device)
+        return await self._again(partial(self._hub.invoke, "GetDevice", query, result=DeviceAnswer))
+
+    async def _delivery(self, device: str, seq: int) -> DeliveryAnswer | None:
+        """None for a delivery that the server does not know."""
+        for epoch in sorted(self._stage.tally.epochs):
+            query = DeliveryQuery(device=device, epoch=epoch, seq=seq)
+            answer = await self._again(partial(self._hub.ask, "GetDelivery", query, answer=DeliveryAnswer))
+            if not isinstance(answer, Failure):
+                return answer
+        return None
+
+    async def _revisions(self, device: str) -> list[RevisionView]:
+        views: list[RevisionView] = []
+        before = None
+        while True:
+            query = GetHistory(device=device, limit=PAGE, before=UNSET if before is None else before)
+            page = await self._again(partial(self._hub.invoke, "GetHistory", query, result=HistoryAnswer))
+            views += page.revisions
+            if page.next is UNSET:
+                return views
+            before = page.next
+
+
+def _in_aid(held: DeviceAnswer) -> dict[str, dict[str, str]]:
+    truths = {ear: getattr(held.in_aid, ear) for ear in EARS if getattr(held.in_aid, ear) is not UNSET}
+    return {ear: {"ram": truth.ram, "nvm": truth.nvm} for ear, truth in truths.items()}
+
+
+def read_aids(stage: Stage) -> None:
+    """What the memories of all aids truly hold."""
+    for phone in stage.phones.values():
+        stage.history.write("ok", "read_aids", phone.name, aids=phone.aids())
+
+
+async def read_audit(stage: Stage) -> None:
+    """Every recorded event, with the hash that it should have; the server must have ended."""
+    kinds: dict[tuple[str, int], str] = {}
+    for device, seq, revision, kind in await stage.database.rows(_DELIVERIES):
+        kinds[device, seq] = kind
+        stage.history.write("ok", "read_row", device, seq=seq, rev=revision, kind=kind)
+    async for event in audit_events(stage.database):
+        device = event.pop("device")
+        ends = ENDS[kinds.get((device, event["seq"]), "volatile")]
+        is_whole = event["kind"] == "delivery" and event["ear"] is None
+        if (event["kind"], event["state"]) == ("lease", "granted"):
+            event["kind"] = "grant"
+        stage.history.write("ok", "read_audit", device, **event, is_end=is_whole and event["state"] in ends)
+
+
+_DELIVERIES: Final = "SELECT device, seq, revision_id, kind FROM delivery ORDER BY device, seq"

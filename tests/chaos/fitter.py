@@ -1,0 +1,128 @@
+"""A professional at work: takes leases, steals them, changes, saves, reverts, repeats, tries what is not allowed.
+
+What is done is drawn from a seed; what comes back decides only how it goes on. Read ``FitterWorker.run`` first.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from protocol.contract.base import EARS
+from protocol.contract.fitting import BandPath, Content, Patch, PatchOp
+from tests.chaos.desk import Desk, Known, Twist
+from tests.chaos.orders import POISON_NR_DDB
+from tests.chaos.wire import Caller
+
+__all__ = ["FitterWorker"]
+
+GAIN_PATHS: Final[tuple[BandPath, ...]] = ("g50Ddb", "g65Ddb", "g80Ddb")
+STAYS: Final = 0.9
+LOW_GAIN_DDB, HIGH_GAIN_DDB = 50, 200
+Step = Callable[["FitterWorker", str, Known], Awaitable[None]]
+
+
+class FitterWorker:
+    """``pace_s`` is the mean pause between two steps."""
+
+    def __init__(self, caller: Caller, devices: list[str], *, seed: str, pace_s: float = 0.03) -> None:
+        self._devices, self._pace_s = devices, pace_s
+        self._rng = random.Random(seed)
+        self._desk = Desk(caller, self._rng)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop."""
+        steps, weights = zip(*_STEPS, strict=True)
+        while not stop.is_set():
+            await asyncio.sleep(self._rng.expovariate(1 / self._pace_s))
+            for device, known in tuple(self._desk.known.items()):
+                await self._desk.renew(device, known)
+            # Mostly on with what is held; now and then somebody else's device.
+            mine = list(self._desk.known)
+            device = self._rng.choice(mine if mine and self._rng.random() < STAYS else self._devices)
+            held = self._desk.known.get(device)
+            if held is None:
+                await self._desk.take(device)
+            elif held.is_live or await self._desk.go_live(device, held):
+                [step] = self._rng.choices(steps, weights)
+                await step(self, device, held)
+
+    async def _burst(self, device: str, known: Known) -> None:
+        """Some changes in a row, faster than an aid takes them or each when the one before has come to its end."""
+        waits = self._rng.random() < 0.5
+        for _ in range(self._rng.choice((1, 1, 2, 5))):
+            if not await self._desk.change(device, known, self._patch):
+                return
+            if waits and not await self._desk.has_settled(device):
+                self._desk.forget(device)
+                return
+
+    async def _save(self, device: str, known: Known) -> None:
+        await self._desk.save(device, known)
+
+    async def _steal(self, device: str, _: Known) -> None:
+        await self._desk.steal(device)
+
+    async def _revert(self, device: str, known: Known) -> None:
+        await self._desk.revert(device, known)
+
+    async def _cancel(self, device: str, known: Known) -> None:
+        if await self._desk.change(device, known, self._patch):
+            await self._desk.cancel()
+
+    async def _repeat(self, device: str, _: Known) -> None:
+        if self._desk.requests:
+            await self._desk.submit(self._rng.choice(self._desk.requests), 1)
+            self._desk.caller.tally.done["repeat"] += 1
+
+    async def _repeat_in_other_words(self, device: str, _: Known) -> None:
+        if self._desk.requests:
+            request = self._rng.choice(self._desk.requests)
+            await self._desk.submit(replace(request, reason=f"{request.reason} again"), 1)
+            self._desk.caller.tally.done["other words"] += 1
+
+    async def _old_fence(self, device: str, known: Known) -> None:
+        fence = self._desk.lost.get(device)
+        if fence is not None and fence != known.fence:
+            self._desk.caller.tally.done["old fence tried"] += 1
+            await self._desk.change(device, known, self._patch, Twist("old fence taken", fence=fence))
+
+    async def _expiring(self, device: str, known: Known) -> None:
+        await self._desk.change(device, known, self._patch, Twist("expiring", expires_in_s=1))
+
+    async def _poison(self, device: str, known: Known) -> None:
+        await self._desk.change(device, known, self._poisoned, Twist("poison"))
+
+    def _patch(self, content: Content) -> Patch:
+        """A small step up or down of one band of each chosen ear, within what the safety rules let pass mostly."""
+        program, ops = content.programs[0], list[PatchOp]()
+        for ear in self._rng.sample(EARS, self._rng.randint(1, len(EARS))):
+            band = self._rng.randrange(len(content.bands_hz))
+            gain_ddb = getattr(program, ear).g50_ddb[band]
+            rises = gain_ddb < LOW_GAIN_DDB or (gain_ddb < HIGH_GAIN_DDB and self._rng.random() < 0.5)
+            step_ddb = 10 * self._rng.randint(1, 2) * (1 if rises else -1)
+            ops += [PatchOp(op="add", ear=ear, path=path, band=band, value=step_ddb) for path in GAIN_PATHS]
+        ear = self._rng.choice(EARS)
+        ops.append(PatchOp(op="set", ear=ear, path="nrDdb", value=10 * self._rng.randint(0, 6)))
+        return Patch(slot=program.slot, ops=tuple(ops))
+
+    def _poisoned(self, content: Content) -> Patch:
+        ear = self._rng.choice(EARS)
+        poison = PatchOp(op="set", ear=ear, path="nrDdb", value=POISON_NR_DDB)
+        return Patch(slot=content.programs[0].slot, ops=(poison,))
+
+
+_STEPS: Final[tuple[tuple[Step, int], ...]] = (
+    (FitterWorker._burst, 54),
+    (FitterWorker._save, 18),
+    (FitterWorker._steal, 3),
+    (FitterWorker._revert, 2),
+    (FitterWorker._cancel, 5),
+    (FitterWorker._repeat, 3),
+    (FitterWorker._repeat_in_other_words, 2),
+    (FitterWorker._old_fence, 4),
+    (FitterWorker._expiring, 4),
+    (FitterWorker._poison, 3),
+)

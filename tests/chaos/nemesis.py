@@ -1,0 +1,64 @@
+"""What goes wrong in a run: lanes of faults, side by side, and a count of those that have landed.
+
+A fault that should end in something waits for it, with a bound. What did not land is not counted, and a run whose plan
+was not met proves nothing. Read ``Nemesis.run`` first; the faults themselves are in ``faults_*``.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from tests.chaos import faults_network, faults_phone, faults_server
+from tests.chaos.plan import Fault
+from tests.chaos.stage import Stage
+
+__all__ = ["FAULTS", "Nemesis"]
+
+Strike = Callable[[Stage, Fault], Awaitable[bool]]
+_ENDS_A_LIFE: Final = frozenset({"server_kill", "server_terminate"})
+_NETWORK: Final = ("cut_frame", "cut_byte", "reset", "fin", "half_open", "black_hole", "delay", "mirror")
+FAULTS: Final[Mapping[str, Strike]] = {
+    **{name: getattr(faults_server, name) for name in faults_server.__all__ if name != "freeze"},
+    **{name: getattr(faults_phone, name) for name in faults_phone.__all__ if name != "aid_fault"},
+    **dict.fromkeys(faults_phone.AID_FAULTS, faults_phone.aid_fault),
+    **{f"{side}_{name}": getattr(faults_network, name) for side in ("phone", "fitter") for name in _NETWORK},
+}
+
+
+class Nemesis:
+    """``landed`` counts the faults that did what they were to do, ``missed`` are the others."""
+
+    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
+        self._stage, self._say = stage, say
+        self.landed: Counter[str] = Counter()
+        self.missed: list[Fault] = []
+
+    async def run(self) -> None:
+        """All lanes side by side, each one fault after the other."""
+        lanes: dict[str, list[Fault]] = {}
+        for fault in self._stage.plan.faults:
+            lanes.setdefault(fault.lane, []).append(fault)
+        async with asyncio.TaskGroup() as tasks:
+            for faults in lanes.values():
+                tasks.create_task(self._lane(faults))
+
+    async def _lane(self, faults: list[Fault]) -> None:
+        for fault, after in zip(faults, [*faults[1:], None], strict=True):
+            await asyncio.sleep(fault.pause_s)
+            if after is not None and after.kind == "server_kill_at" and fault.kind in _ENDS_A_LIFE:
+                # The life that begins with this fault may as well know already where it ends.
+                self._stage.server.kill_point = after.value
+            self._note("start", fault)
+            landed = await FAULTS[fault.kind](self._stage, fault)
+            self._note("stop", fault, landed=landed)
+            if landed:
+                self.landed[fault.counted] += 1
+            else:
+                self.missed.append(fault)
+            self._say(f"{fault.lane}: {fault.kind} {fault.value} {'landed' if landed else 'MISSED'}")
+
+    def _note(self, f: str, fault: Fault, **more: bool) -> None:
+        phone = self._stage.phones.get(fault.lane)
+        values = {"fault": fault.kind, "lane": fault.lane, "value": fault.value, **more}
+        self._stage.history.write("ok", f, "" if phone is None else phone.name, **values)

@@ -1,0 +1,173 @@
+"""One run, from its plan to its verdict.
+
+Warm up, faults, heal and restart everything, drain, final reads, end all processes, check. A run whose faults did not
+land, or that did too little work, is invalid: it proves nothing. Read ``run`` first.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from tests.chaos.check_record import nothing_leaks
+from tests.chaos.checker import check, report
+from tests.chaos.final_reads import Reader, read_aids, read_audit
+from tests.chaos.history import Event, merged, read_history
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.phone_events import phone_events
+from tests.chaos.plan import Plan
+from tests.chaos.stage import Stage, staged
+from tests.chaos.waiting import holds_within
+
+__all__ = ["Result", "history_of", "run"]
+
+MAX_FAULT_PHASE_S: Final = 7_200.0
+WORK_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``broken``: how often each invariant was, ``witness``: the events that show it.
+
+    ``missing``: what the plan required and the run did not meet, and by how much.
+    """
+
+    plan: Plan
+    folder: Path
+    seconds: float
+    broken: dict[str, int]
+    witness: str
+    missing: dict[str, int]
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``violation``, or ``invalid`` for a run that found nothing and proves nothing."""
+        if self.broken:
+            return "violation"
+        return "invalid" if self.missing else "ok"
+
+    def as_json(self) -> dict[str, Any]:
+        """One object for machines."""
+        return {
+            "verdict": self.verdict,
+            "seed": self.plan.seed,
+            "profile": self.plan.profile.name,
+            "database": self.plan.database,
+            "seconds": round(self.seconds, 1),
+            "faults": sum(self.plan.required.values()),
+            "missing": self.missing,
+            "broken": self.broken,
+            "counts": self.counts,
+            "folder": str(self.folder),
+        }
+
+
+async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
+    """Carry a plan out in an empty folder, which keeps the plan, the history and all logs."""
+    began = time.monotonic()
+    (folder / "plan.json").write_text(json.dumps(plan.as_json(), indent=1))
+    async with staged(plan, folder) as stage:
+        say(f"server, {len(stage.phones)} phones and {len(stage.fitters)} fitters are up")
+        nemesis = Nemesis(stage, say)
+        missing = await _fault_phase(stage, nemesis, say)
+        try:
+            missing |= await _end(stage, say)
+        except (ConnectionError, TimeoutError) as error:
+            missing[f"final reads: {type(error).__name__} {error}"] = 1
+        channels = {**stage.server.log_texts, "errors": "\n".join(stage.tally.error_texts), **stage.texts}
+        canaries = stage.canaries()
+        missing |= _uncovered(stage, nemesis)
+    history = history_of(folder)
+    violations = [*check(history), *nothing_leaks(channels, canaries)]
+    return Result(
+        plan=plan,
+        folder=folder,
+        seconds=time.monotonic() - began,
+        broken=dict(sorted(Counter(each.invariant for each in violations).items())),
+        witness=report(history, violations),
+        missing=missing,
+        counts=_counts(stage, nemesis, history),
+    )
+
+
+async def _fault_phase(stage: Stage, nemesis: Nemesis, say: Callable[[str], None]) -> dict[str, int]:
+    """Work, then faults over the work, then work again; what was not met."""
+    stop = asyncio.Event()
+    tally, profile = stage.tally, stage.plan.profile
+    async with asyncio.TaskGroup() as tasks:
+        for fitter in stage.fitters.values():
+            tasks.create_task(fitter.run(stop))
+        warmed_up = await holds_within(WORK_TIMEOUT_S, lambda: tally.accepted >= profile.warm_up)
+        say(f"{'warmed up' if warmed_up else 'NOT warmed up'}: {tally.accepted} changes accepted")
+        if not warmed_up:
+            stop.set()
+            return {"warm up": profile.warm_up - tally.accepted}
+        async with asyncio.timeout(MAX_FAULT_PHASE_S):
+            await nemesis.run()
+        for link in stage.proxies.values():
+            link.heal()
+        healed_at = tally.accepted
+        say(f"all faults are over: {healed_at} changes accepted so far")
+        went_on = await holds_within(WORK_TIMEOUT_S, lambda: tally.accepted >= healed_at + profile.after)
+        stop.set()
+    return {} if went_on else {"work after the faults": healed_at + profile.after - tally.accepted}
+
+
+async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
+    """Restart everybody, let what is under way come to its end, and write down what there is."""
+    server = stage.server
+    server.kill_point = ""
+    await server.restart()
+    for phone in stage.phones.values():
+        phone.take_back_orders()
+        await phone.restart()
+    async with Reader.hub(stage) as hub, aiohttp.ClientSession() as session:
+        reader = Reader(stage, hub)
+        drained = await reader.drain(stage.plan.profile.drain_s)
+        say("everything has come to its end" if drained else "some things have NOT come to an end")
+        await reader.read_server()
+        async with session.get(f"{server.url}/metrics") as answer:
+            stage.texts["metrics"] = await answer.text()
+    for phone in stage.phones.values():
+        await phone.stop()
+    exit_code = await server.stop()
+    read_aids(stage)
+    await read_audit(stage)
+    return {} if exit_code == 0 else {f"server exit code {exit_code}": 1}
+
+
+def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:
+    """What must have happened for the run to prove anything."""
+    missing = dict(stage.plan.required - nemesis.landed)
+    open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_death)
+    if stage.plan.faults and open_kills < stage.plan.profile.min_open_kills:
+        missing["kills with an open journal"] = stage.plan.profile.min_open_kills - open_kills
+    return missing
+
+
+def history_of(folder: Path) -> list[Event]:
+    """The merged history that a run has left in its folder. Raises TornHistory."""
+    own = [read_history(path) for path in sorted(folder.glob("*.jsonl"))]
+    told = [phone_events(path, path.parent.name) for path in sorted(folder.glob("phone-*/events-*.jsonl"))]
+    return merged((*own, *told))
+
+
+def _counts(stage: Stage, nemesis: Nemesis, history: list[Event]) -> dict[str, Any]:
+    return {
+        "events": len(history),
+        "accepted": stage.tally.accepted,
+        "offers": sum(event.f == "offer_in" for event in history),
+        "written": sum(event.f == "side_commit" for event in history),
+        "server deaths": stage.server.deaths,
+        "phone deaths": sum(phone.deaths for phone in stage.phones.values()),
+        "with open journal": sum(bool(p) for phone in stage.phones.values() for p in phone.phases_at_death),
+        "faults": dict(sorted(nemesis.landed.items())),
+        "work": dict(sorted(stage.tally.done.items())),
+    }

@@ -1,0 +1,43 @@
+"""A run is its seed: the same plan every time, every fault in some plan, and every point within two seeds."""
+
+import pytest
+
+from tests.chaos.nemesis import FAULTS
+from tests.chaos.plan import DATABASES, KILL_POINTS, MAX_FRAME, PHASES, PROFILES, plan_of
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_seed_gives_the_same_plan_and_another_seed_another_one(name: str, database: str) -> None:
+    profile = PROFILES[name]
+    assert plan_of(7, profile, database) == plan_of(7, profile, database)
+    assert plan_of(7, profile, database) != plan_of(8, profile, database)
+
+
+def test_every_fault_that_is_planned_can_be_done_and_every_one_that_can_be_done_is_planned() -> None:
+    planned = {fault.kind for database in DATABASES for fault in plan_of(1, PROFILES["smoke"], database).faults}
+    assert planned == set(FAULTS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_small_runs_kill_the_server_at_every_point_and_a_phone_in_every_phase(seed: int) -> None:
+    faults = [fault for each in (seed, seed + 1) for fault in plan_of(each, PROFILES["smoke"], "sqlite").faults]
+    points = {fault.value.split(":")[0] for fault in faults if fault.kind == "server_kill_at"}
+    phases = {fault.value.rpartition(":")[0] for fault in faults if fault.kind == "phone_kill_at"}
+    assert (points, phases) == (set(KILL_POINTS), set(PHASES))
+
+
+def test_a_standard_run_cuts_after_every_frame_on_both_sides_and_has_every_fault_three_times() -> None:
+    plan = plan_of(1, PROFILES["standard"], "postgres")
+    for side in ("phone", "fitter"):
+        cuts = {fault.value for fault in plan.faults if fault.kind == f"{side}_cut_frame"}
+        assert cuts == {str(frame) for frame in range(1, MAX_FRAME + 1)}
+    kinds = [fault.kind for fault in plan.faults]
+    assert min(kinds.count(kind) for kind in kinds) >= PROFILES["standard"].each
+
+
+def test_a_part_of_a_plan_asks_for_a_part_of_its_faults() -> None:
+    plan = plan_of(1, PROFILES["smoke"], "sqlite")
+    part = plan.only([0, 2])
+    assert part.faults == (plan.faults[0], plan.faults[2])
+    assert sum(part.required.values()) == 2

@@ -1,0 +1,25 @@
+"""One short run with faults on each database: every promise is kept, and every fault that was planned has landed."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.__main__ import replay
+from tests.chaos.plan import PROFILES, plan_of
+from tests.chaos.runner import run
+
+TIMEOUT_S = 180
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+@pytest.mark.parametrize(("database", "seed"), [("sqlite", 1), ("postgres", 2)])
+async def test_no_promise_is_broken_while_everything_else_is(database: str, seed: int) -> None:
+    plan = plan_of(seed, PROFILES["smoke"], database)
+    # Kept after a failure, wherever pytest's own folders are.
+    folder = Path(tempfile.mkdtemp(prefix=f"auricle-chaos-{database}-"))
+    told: list[str] = []
+    result = await run(plan, folder, told.append)
+    where = f"replay: {replay(plan)}\nkept in {folder}\n" + "\n".join(told)
+    assert not result.broken, f"{result.witness}\n{where}"
+    assert not result.missing, f"not met: {result.missing}\n{where}"
