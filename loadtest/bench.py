@@ -27,7 +27,7 @@ from .bench_socketio import SocketIo
 from .bench_websocket import BenchFailed
 from .dialects import BareText, SignalRJson, SignalRMessagePack
 from .idle import BARE, HUB, HUB_MESSAGEPACK, Idle, Idler, measure_idle, require_files
-from .report import IdleSample, Machine, Report, Sample, Settings, summarise, table
+from .report import IdleSample, Machine, Report, Sample, Settings, joined, summarise, table
 from .servers import ServerProcess, auricle_server, auricle_token, bare_server, node_server
 from .traffic import Load, Tally, Target, open_crowd
 
@@ -36,6 +36,7 @@ __all__ = ["main", "run"]
 IN_FLIGHT: Final = (1, 8)
 MICROSECONDS: Final = 1e6
 MAX_LOOKS: Final = 20
+TURNS: Final = 5
 EXIT_FAILED: Final = 1
 Progress = Callable[[str], None]
 
@@ -85,11 +86,21 @@ async def run(settings: Settings, progress: Progress) -> Report:
             for number in range(settings.rounds):
                 progress(f"round {number + 1} of {settings.rounds}")
                 for load in _loads(settings):
-                    # Forwards, then backwards: a drift within a round favours nobody.
-                    for one in measured if number % 2 == 0 else reversed(measured):
-                        samples.append(await _measure(one, load, settings, number))
+                    samples += await _round(measured, load, settings, number)
         idle = await _idle(folder, settings, progress) if settings.idle else []
     return Report(settings, _machine(), summarise(samples), samples, idle)
+
+
+async def _round(measured: list[_Measured], load: Load, settings: Settings, number: int) -> list[Sample]:
+    """One sample of each server, of several short windows in turn: a neighbour who comes and goes meets them all."""
+    turns = TURNS if load.connections <= settings.connections else 1
+    windows: list[list[Sample]] = [[] for _ in measured]
+    for turn in range(turns):
+        in_turn = list(zip(measured, windows, strict=True))
+        # Forwards, then backwards: a drift favours nobody.
+        for one, samples in in_turn if (number + turn) % 2 == 0 else reversed(in_turn):
+            samples.append(await _measure(one, load, settings, number, settings.seconds / turns))
+    return [joined(samples) for samples in windows]
 
 
 async def _idle(folder: Path, settings: Settings, progress: Progress) -> list[IdleSample]:
@@ -147,13 +158,13 @@ def _loads(settings: Settings) -> list[Load]:
     return loads
 
 
-async def _measure(one: _Measured, load: Load, settings: Settings, number: int) -> Sample:
+async def _measure(one: _Measured, load: Load, settings: Settings, number: int, seconds: float) -> Sample:
     name = one.target.dialect.name
     try:
         async with open_crowd(one.target, load) as crowd:
             crowd.start()
-            await crowd.tally.hold(settings.warm_up_s)
-            before, after = await _window(one.process, crowd.tally, settings.seconds)
+            await crowd.tally.hold(min(settings.warm_up_s, seconds / 4))
+            before, after = await _window(one.process, crowd.tally, seconds)
             await crowd.tally.drain()
             sent, delivered = crowd.tally.sent, crowd.tally.delivered
     except BenchFailed as error:
@@ -177,7 +188,7 @@ async def _measure(one: _Measured, load: Load, settings: Settings, number: int) 
 
 
 async def _window(server: ServerProcess, tally: Tally, seconds: float) -> "tuple[_Instant, _Instant]":
-    """Two instants at least ``seconds`` apart, with something between them: CPU clocks tick only 100 times a second."""
+    """Two instants at least ``seconds`` apart, with something between them: some CPU clocks tick 100 times a second."""
     before = _Instant.now(server, tally.delivered)
     for _ in range(MAX_LOOKS):
         await tally.hold(seconds)

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-__all__ = ["IdleSample", "Machine", "Report", "Row", "Sample", "Settings", "Spread", "summarise", "table"]
+__all__ = ["IdleSample", "Machine", "Report", "Row", "Sample", "Settings", "Spread", "joined", "summarise", "table"]
 
 YARDSTICK = "aiohttp"
 
 
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
-    """What was asked for. ``seconds`` and ``warm_up_s`` are of each window; ``fanout`` counts receivers.
+    """What was asked for. ``seconds`` are of each server, load and round together, ``warm_up_s`` before each window.
+
+    ``fanout`` counts receivers.
 
     ``idle`` counts connections that only keep alive; ``node``: Socket.IO on Node is measured too.
     """
@@ -41,7 +43,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True, rename="camel"):
-    """One window on one server.
+    """One window on one server, or several joined.
 
     ``messages`` were delivered within it, at ``server_us`` and ``generator_us`` of CPU time each; the server was busy
     for ``server_busy`` of the window (1 = one core). ``sent`` and ``delivered`` count from the first message to the
@@ -59,6 +61,21 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     server_us: float
     generator_us: float
     server_busy: float
+
+
+def joined(samples: Sequence[Sample]) -> Sample:
+    """Windows of one server under one load as if they were one."""
+    messages, wall_s = sum(s.messages for s in samples), sum(s.wall_s for s in samples)
+    return msgspec.structs.replace(
+        samples[0],
+        messages=messages,
+        sent=sum(s.sent for s in samples),
+        delivered=sum(s.delivered for s in samples),
+        wall_s=wall_s,
+        server_us=sum(s.server_us * s.messages for s in samples) / messages,
+        generator_us=sum(s.generator_us * s.messages for s in samples) / messages,
+        server_busy=sum(s.server_busy * s.wall_s for s in samples) / wall_s,
+    )
 
 
 class IdleSample(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,8 +1,9 @@
 """How samples become rows: ratios are taken within a round, never across rounds."""
 
+import msgspec
 import pytest
 
-from loadtest.report import Machine, Report, Sample, Settings, Spread, summarise, table
+from loadtest.report import Machine, Report, Sample, Settings, Spread, joined, summarise, table
 
 
 def sample(number: int, server: str, server_us: float, workload: str = "echo") -> Sample:
@@ -38,6 +39,15 @@ def test_ratios_are_those_of_each_round() -> None:
     assert auricle.ratio == Spread(2.0, 1.0, 3.0)
     assert bare.ratio == Spread(1.0, 1.0, 1.0)
     assert auricle.messages_per_s == Spread(2_000.0, 2_000.0, 2_000.0)
+
+
+def test_joined_windows_weigh_as_many_messages_as_they_had() -> None:
+    short = msgspec.structs.replace(sample(0, "aiohttp", 40.0), messages=500, wall_s=0.1, server_busy=0.3)
+    whole = joined([sample(0, "aiohttp", 10.0), short])
+    assert (whole.messages, whole.sent, whole.delivered) == (1_500, 2_200, 2_200)
+    assert (whole.server_us, whole.generator_us) == (20.0, 3.0)
+    assert whole.wall_s == pytest.approx(0.6)
+    assert whole.server_busy == pytest.approx((0.9 * 0.5 + 0.3 * 0.1) / 0.6)
 
 
 def test_each_workload_has_rows_of_its_own() -> None:
