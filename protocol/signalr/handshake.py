@@ -29,8 +29,10 @@ __all__ = [
 
 HANDSHAKE_CANCELED: Final = "Handshake was canceled."
 HANDSHAKE_FAILED: Final = "An unexpected error occurred during connection handshake."
-# Version 2 adds stateful reconnect, if both sides agreed on it before.
-_VERSIONS: Final = (1, 2)
+# Version 2 adds stateful reconnect, if both sides agreed on it before. Any lower one is taken for version 1: some
+# clients say 0, and Microsoft's server lets them (MessagePackHubProtocol.cs, "IsVersionSupported").
+_HIGHEST_VERSION: Final = 2
+_LOWEST_VERSION: Final = -(2**31)
 
 
 class HandshakeRequest(Struct, frozen=True):
@@ -75,7 +77,7 @@ def refusal(request: HandshakeRequest, *, binary_ok: bool) -> str | None:
     codec = CODECS.get(name)
     if codec is None:
         return f"The protocol '{name}' is not supported."
-    if version not in _VERSIONS:
+    if not _LOWEST_VERSION <= version <= _HIGHEST_VERSION:
         return f"The server does not support version {version} of the '{name}' protocol."
     if codec.binary and not binary_ok:
         return (

@@ -64,8 +64,10 @@ def test_what_is_no_response_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["json", "messagepack"])
-@pytest.mark.parametrize("version", [1, 2])
-def test_both_protocols_are_spoken_in_both_versions(protocol: str, version: int) -> None:
+@pytest.mark.parametrize("version", [1, 2, 0, -1, -(2**31)])
+def test_both_protocols_are_spoken_in_both_versions_and_lower_ones_are_taken_for_the_first(
+    protocol: str, version: int
+) -> None:
     assert refusal(HandshakeRequest(protocol, version), binary_ok=True) is None
 
 
@@ -74,7 +76,7 @@ def test_both_protocols_are_spoken_in_both_versions(protocol: str, version: int)
     [
         ("xml", 1, "The protocol 'xml' is not supported."),
         ("xml", 9, "The protocol 'xml' is not supported."),
-        ("json", 0, "The server does not support version 0 of the 'json' protocol."),
+        ("json", 2**31, "The server does not support version 2147483648 of the 'json' protocol."),
         ("messagepack", 3, "The server does not support version 3 of the 'messagepack' protocol."),
         (
             "messagepack",
