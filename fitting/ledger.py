@@ -32,7 +32,8 @@ def _session(head: DeviceHead) -> list[Held]:
     if live is None:
         return []
     held = [Held(moment.at_s, moment.revision.content) for moment in live.held]
-    if head.revision is not None and head.revision.origin == "readback":
+    if head.revision is not None:
+        # What was read back in between is in no moment.
         held.append(Held(head.revision.at_s, head.revision.content))
     fits = [m for m in head.active if _is_first_fit(m) and m.at_s >= live.at_s]
     held += [Held(fit.at_s, fit.revision.content, begins=True) for fit in fits]
@@ -45,4 +46,4 @@ def _at_s(held: Held) -> float:
 
 
 def _is_first_fit(moment: Moment) -> bool:
-    return moment.begins and moment.revision.origin == "first_fit"
+    return moment.revision.origin == "first_fit"

@@ -138,7 +138,7 @@ ANY = st.builds(EarProgram, g50_ddb=LEVELS, g65_ddb=LEVELS, g80_ddb=LEVELS, mpo_
 SOUND = ANY.map(lambda program: trim("right", program, REF10)[0])
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(SOUND, SOUND)
 def test_between_two_sound_curves_every_step_is_sound_and_small(held: EarProgram, wanted: EarProgram) -> None:
     before = held
@@ -156,7 +156,7 @@ def test_between_two_sound_curves_every_step_is_sound_and_small(held: EarProgram
     assert steps[-1] == right(wanted)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ANY, ANY)
 def test_any_two_images_have_a_ramp_that_ends(held: EarProgram, wanted: EarProgram) -> None:
     steps = ramp(right(held), right(wanted), BOTH)

@@ -33,6 +33,7 @@ GARBAGE = st.recursive(
 MODES = st.sampled_from(["advanced", "standard"])
 
 
+@settings(deadline=None)
 @given(GARBAGE, GARBAGE, st.sampled_from(["bands_hz", "programs", "refs"]), st.sampled_from(["right", "left"]), MODES)
 def test_garbage_is_refused_and_never_raises(whole: Any, part: Any, field: str, ear: str, mode: Any) -> None:
     good = content()
@@ -63,6 +64,7 @@ OPS = st.builds(
 PATCHES = st.lists(OPS, min_size=1, max_size=12).map(lambda ops: Patch(slot=1, ops=tuple(ops)))
 
 
+@settings(deadline=None)
 @given(PATCHES, MODES)
 def test_every_refusal_names_rule_ear_limit_and_source_and_reads_as_a_sentence(patch: Patch, mode: Any) -> None:
     candidate = apply_patch(content(), patch)
@@ -122,7 +124,8 @@ def lower(program: EarProgram, gains: list[int], mpos: list[int]) -> EarProgram:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(PAIRS, st.lists(FALLS, min_size=4, max_size=4), CONTEXTS, MODES)
 def test_lowering_is_always_possible_whatever_is_known_and_whatever_the_clinic_says(
     held: Content, falls: list[list[int]], context: SafetyContext, mode: Any
@@ -173,7 +176,8 @@ def stricter(context: SafetyContext) -> list[SafetyContext]:
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(PAIRS | st.just(content()), MOVES, CONTEXTS, MODES)
 def test_less_knowledge_and_a_tighter_clinic_never_let_more_pass(
     held: Content, moves: list[list[int]], context: SafetyContext, mode: Any
@@ -188,7 +192,8 @@ def test_less_knowledge_and_a_tighter_clinic_never_let_more_pass(
         assert not kernel.check(replace(change, context=less)).accepted
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(PAIRS, CONTEXTS, MODES)
 def test_asking_for_what_is_there_is_never_refused(held: Content, context: SafetyContext, mode: Any) -> None:
     assert Kernel().check(Change(held, held, BOTH, "fitting", mode, context=context)).accepted

@@ -1,7 +1,7 @@
 """Trimming lowers to what the kernel accepts, and never raises."""
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.audiogram import STANDARD_AUDIOGRAMS
@@ -40,6 +40,7 @@ def test_an_over_the_counter_aid_gets_no_more_output_than_its_sheet() -> None:
     assert {t.rule for t in trims} == {"K1"}
 
 
+@settings(deadline=None)
 @given(GAINS, GAINS, GAINS, MPOS)
 def test_any_target_is_lowered_to_what_the_kernel_accepts(
     g50: tuple[int, ...], g65: tuple[int, ...], g80: tuple[int, ...], mpo: tuple[int, ...]
@@ -99,6 +100,7 @@ def test_a_clinics_limits_are_trimmed_to() -> None:
     assert Kernel().check(change_of(content(right=lowered), silent, origin="first_fit", limits=tight)).refusals == ()
 
 
+@settings(deadline=None)
 @given(GAINS, GAINS, GAINS, MPOS, st.lists(st.none() | st.integers(0, 1_300), min_size=12, max_size=12))
 def test_any_target_is_lowered_to_what_was_measured(
     g50: tuple[int, ...], g65: tuple[int, ...], g80: tuple[int, ...], mpo: tuple[int, ...], measured: list[int | None]

@@ -8,7 +8,7 @@ import pytest
 from clients.hub_client import HubClient
 from fitting.audiogram import STANDARD_AUDIOGRAMS
 from protocol.contract.base import Failure
-from protocol.contract.devices import AttachAnswer, Offer
+from protocol.contract.devices import AttachAnswer, HeadView, Offer
 from protocol.contract.fitting import CheckAnswer, Content, Patch, PatchOp, Program, SubmitAnswer
 from protocol.contract.sessions import ModeAnswer
 from signaling.flows.submit import MAX_REASONS
@@ -202,3 +202,25 @@ async def test_saving_does_not_begin_the_count_anew_even_after_a_first_fit(conne
     refused = await submit(here.ann, change(await live(here.ann, session="s2"), *louder(30), key="again"))
     assert isinstance(refused, Failure)
     assert (refused.error.rule, refused.error.source) == ("K8", "lowest active value of the last 7 days")
+
+
+async def test_only_what_was_active_comes_back_at_once_and_only_when_it_is_asked_for_by_its_name(
+    connect: Connect, house: House
+) -> None:
+    here = await visit(connect)
+    active = (await live(here.ann)).head
+    assert isinstance(active, HeadView)
+    tried = await here.apply(change(await live(here.ann), *louder(30), key="up"))
+    house.wall.now_s += 12
+    await here.apply(change(await live(here.ann), *louder(-90), key="down"))
+
+    async def asked(key: str, **wanted: Any) -> SubmitAnswer | Failure:
+        return await submit(here.ann, change(await live(here.ann), key=key, patch=msgspec.UNSET, **wanted))
+
+    house.wall.now_s += 12
+    # 9 dB up to what was only tried, 6 dB up to what was active: both too much for one change.
+    for key, wanted in (("tried", {"revision": tried.revision_id}), ("content", {"content": active.content})):
+        refused = await asked(key, **wanted)
+        assert isinstance(refused, Failure)
+        assert refused.error.rule == "K7"
+    assert isinstance(await asked("active", revision=active.revision), SubmitAnswer)
