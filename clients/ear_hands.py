@@ -29,6 +29,7 @@ from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarWork, Operatio
 from clients.journal import EarPlan
 from clients.phone_book import Watch
 from clients.phone_limits import PhoneLimits
+from fitting.capability import CapabilitySheet
 from fitting.digest import ear_digest
 from protocol.contract.base import Ear
 from protocol.contract.devices import EarImage, Images, SlotImage
@@ -50,9 +51,13 @@ _EVENTS: Final[tuple[tuple[type[Exception], EarEvent], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class EarJob:
-    """What is to be done to one ear: a plan, and what its target is written with."""
+    """What is to be done to one ear: a plan, and what its target is written with.
+
+    ``serial`` is that of the one aid that it is for: another in its place counts as away.
+    """
 
     plan: EarPlan
+    serial: str
     slots: tuple[SlotImage, ...] = ()
     vendor: VendorData | None = None
 
@@ -70,6 +75,7 @@ class Reading:
     identity: AidIdentity
     images: Images
     nvm: EarImage
+    sheet: CapabilitySheet | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,8 @@ class EarHands:
                 break
             if operation is Operation.READ:
                 reading = await self.read(aid, heeds_brake=heeds_brake)
-                held = None if reading is None else reading.images
+                is_it = reading is not None and reading.images.serial == job.serial
+                held = reading.images if reading is not None and is_it else None
                 event = EarEvent.LOST if held is None else read_event(work.phase, held.ram, held.nvm, job.sought)
             elif self._is_exhausted(operation, counts):
                 event = EarEvent.EXHAUSTED
@@ -185,4 +192,4 @@ async def _read(aid: DeviceDriver) -> Reading:
         image=ram,
         battery=identity.battery_percent,
     )
-    return Reading(identity, images, nvm)
+    return Reading(identity, images, nvm, await aid.capabilities())

@@ -225,7 +225,7 @@ class JournalRecord:
     def begun(self, entry: JournalEntry) -> "JournalRecord":
         """A delivery is received; its fence is the lowest that is still obeyed."""
         offer = entry.offer
-        return replace(self.seen_fence(offer.fence, is_live=offer.kind == "volatile"), in_flight=entry)
+        return replace(self.seen_fence(offer.fence, is_live=offer.mode == "advanced"), in_flight=entry)
 
     def with_entry(self, entry: JournalEntry) -> "JournalRecord":
         """A delivery under way has moved."""

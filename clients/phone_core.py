@@ -167,7 +167,7 @@ def _refusal_of_offer(offer: Offer, record: JournalRecord, is_late: bool, live_c
         return "E_FENCE"
     if is_late:
         return "E_EXPIRED"
-    if live_code is not None and offer.kind == "volatile":
+    if live_code is not None and offer.mode == "advanced":
         return live_code
     return None if ears_of(offer) and _is_whole(offer) else "E_RANGE"
 

@@ -198,7 +198,9 @@ class DeliveryWork:
 
     async def _run(self, plan: EarPlan, work: EarWork, *, heeds_brake: bool = True) -> EarDone:
         offer = self._book.entry.offer
-        job = EarJob(plan, slots_of(offer, plan.ear), vendor_of(offer))
+        target = offer.target.right if plan.ear == "right" else offer.target.left
+        serial = "" if target is UNSET else target.serial
+        job = EarJob(plan, serial, slots_of(offer, plan.ear), vendor_of(offer))
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 
     async def _tell_step(self, ear: Ear, state: ReportedState, code: str | None) -> None:

@@ -188,7 +188,6 @@ class OfferRunner:
             await self._turn.acquire()
         try:
             self._book.reach_server(report)
-            await self._read_connected()
             return await self._desk.restore(cause)
         finally:
             self._turn.release()
@@ -287,16 +286,16 @@ class OfferRunner:
 
     def _want_what_is_due(self) -> None:
         cause = self._desk.guard.due()
-        if cause is not None:
+        # A commit that has begun finishes, or is given up in its own time.
+        if cause is not None and not self._desk.is_committing():
             self._desk.guard.want(cause)
 
     async def _look(self) -> None:
-        if self.record.in_flight is not None:
-            return
         for ear in self.pair.ears:
             await self._desk.hands.read(self.pair.aid(ear))
-        self._desk.watch.look()
-        self._desk.guard.compare()
+        if self.record.in_flight is None:
+            self._desk.watch.look()
+            self._desk.guard.compare()
 
     async def _read_connected(self) -> dict[Ear, Reading]:
         hands = self._desk.hands

@@ -31,6 +31,7 @@ __all__ = ["Duties", "DutyTimes"]
 _LOG: Final = logging.getLogger("auricle.clients")
 _POLL: Final = ReconnectPolicy(base_s=1.0, cap_s=10.0)
 _FOR_EVER_S: Final = 3_600.0
+_BREATH_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class Duties:
             patience_s = self._patience_s()
             poked = await answer_within(self._poke.wait, patience_s, self._sleep) if patience_s > 0 else None
             self._poke.clear()
-            if poked and not self._has_news and self._patience_s() > 0:
+            if poked and not self._has_news and self._patience_s() > _BREATH_S:
                 # Only what is due had to be thought over.
                 self._tell_calm()
                 continue
@@ -182,7 +183,8 @@ class Duties:
             # At least half of it: full jitter would now and then not wait at all.
             delay_s = self._times.poll.delay_s(self._vain_looks, max)
             waits.append(delay_s * (0.5 + self._uniform(0.0, 0.5)))
-        return max(0.0, min(waits))
+        # Whatever is due again and again without an end must not keep the phone from everything else.
+        return max(_BREATH_S if self._vain_looks else 0.0, min(waits))
 
     def _tell_calm(self) -> None:
         if not self._runner.is_open:

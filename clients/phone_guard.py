@@ -120,7 +120,7 @@ class SessionGuard:
         if record.session.state is not SessionState.TRIAL:
             session = replace(session, fed_at_s=self._clock())
         new = {ear: held for ear, held in self._hands.held.items() if session.image_of(ear) is None}
-        base = (*session.base, *(KeptImage(ear, held.image, held.ram) for ear, held in new.items()))
+        base = (*session.base, *(KeptImage(ear, held.image, held.ram, held.serial) for ear, held in new.items()))
         self._book.save(replace(record, session=replace(session, base=base)))
 
     def compare(self) -> None:
@@ -183,7 +183,8 @@ class SessionGuard:
 
     async def _restore(self, kept: KeptImage) -> EarDone:
         plan = EarPlan(kept.ear, kept.image, kept.digest, kept.digest)
-        return await self._hands.run(EarJob(plan), EarWork(EarPhase.BACK_CHECKING), _tell_nobody, heeds_brake=False)
+        job = EarJob(plan, kept.serial)
+        return await self._hands.run(job, EarWork(EarPhase.BACK_CHECKING), _tell_nobody, heeds_brake=False)
 
     def _restored(self) -> None:
         record = self._book.record
@@ -212,7 +213,7 @@ class SessionGuard:
 
 
 def _kept(kept: KeptImage, held: Images | None) -> KeptImage:
-    return kept if held is None else KeptImage(kept.ear, held.image, held.ram)
+    return kept if held is None else KeptImage(kept.ear, held.image, held.ram, held.serial)
 
 
 async def _tell_nobody(ear: Ear, state: ReportedState, code: str | None) -> None:

@@ -33,7 +33,6 @@ from clients.phone_guard import SessionGuard
 from clients.phone_limits import PhoneLimits
 from clients.phone_session import CODES
 from clients.wearer import Wearer, answer_within
-from fitting.capability import CapabilitySheet
 from protocol.contract.base import Ear
 from protocol.contract.devices import Offer, ReportedState
 from protocol.contract.sessions import RestoreCause
@@ -41,7 +40,8 @@ from protocol.contract.sessions import RestoreCause
 __all__ = ["OfferDesk"]
 
 T = TypeVar("T")
-_LIVE: Final = "volatile"
+_LIVE: Final = "advanced"
+_TAKES_BACK: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "consent_withdrawn", "revert"})
 
 
 class OfferDesk:
@@ -77,12 +77,18 @@ class OfferDesk:
         self._holds: dict[tuple[str, int], int] = {}
         self._installs: set[tuple[str, int]] = set()
 
+    def is_committing(self) -> bool:
+        """Whether a pair is in the middle of keeping something."""
+        entry = self._book.record.in_flight
+        return entry is not None and entry.is_committing and entry.back is None
+
     def next_due_s(self) -> float | None:
         """When something is to be done by itself, None while nothing is."""
+        if self.is_committing():
+            return self._work.gives_up_at_s
         entry = self._book.record.in_flight
         deadline = None if entry is None or entry.has_begun else self._deadlines.get(entry.key)
-        known = [when for when in (deadline, self._work.gives_up_at_s, self.guard.next_due_s()) if when is not None]
-        return min(known, default=None)
+        return min((when for when in (deadline, self.guard.next_due_s()) if when is not None), default=None)
 
     def take(self, offer: Offer, received_at_s: float) -> None:
         """Its time runs from when it was received."""
@@ -90,12 +96,13 @@ class OfferDesk:
         keys = {entry.key for entry in under_way}
         self._deadlines = {key: when for key, when in self._deadlines.items() if key in keys}
         self._holds = {key: count for key, count in self._holds.items() if key in keys}
+        self._installs &= keys
         self._deadlines[offer.epoch, offer.seq] = received_at_s + offer.expires_in_s
 
     async def start(self, offer: Offer) -> None:
         """A delivery that is new here."""
         examined, facts = await self._examine(offer)
-        if not examined.refusals and offer.kind == _LIVE and self.guard.is_over(offer.fence):
+        if not examined.refusals and offer.mode == _LIVE and self.guard.is_over(offer.fence):
             # The base of the session before goes back first; what is offered now was thought of on that.
             self.guard.meet(offer.fence)
             await self.restore()
@@ -152,13 +159,15 @@ class OfferDesk:
     async def restore(self, cause: RestoreCause = "revert") -> bool:
         """Give every aid its base back, and end what is under way; whether every aid was read to have it.
 
-        A commit that has begun finishes first; one that cannot finish is taken back.
+        A commit that has begun finishes first. One that cannot finish is taken back for the wearer's and the fitter's
+        sake; for any other it has its own time.
         """
         cause = self._book.record.session.cause or cause
-        entry = self._book.record.in_flight
-        if entry is not None and entry.is_committing and entry.back is None:
+        if self.is_committing():
             await self._work.advance()
-            entry = self._book.record.in_flight
+            if self.is_committing() and cause not in _TAKES_BACK:
+                return False
+        entry = self._book.record.in_flight
         if entry is not None:
             entry = self._book.change(entry.going_back(Back(CODES[cause])))
             if entry.is_committing or not self.guard.is_restoring:
@@ -204,8 +213,8 @@ class OfferDesk:
         if entry.offer.mode == "standard" and entry.key not in self._installs:
             await self._put_aside(entry)
             return
-        is_live = entry.offer.kind == _LIVE
-        code = hold_code(facts) or ("E_BUSY" if is_live and self.guard.is_frozen else None)
+        is_frozen = entry.offer.kind == "volatile" and self.guard.is_frozen
+        code = hold_code(facts) or ("E_BUSY" if is_frozen else None)
         if code is not None:
             await self._hold(entry, code)
             return
@@ -215,7 +224,7 @@ class OfferDesk:
             return
         if self._brake.is_on:
             return
-        if is_live:
+        if entry.offer.mode == _LIVE:
             self.guard.before_live_write(entry.offer.fence)
         self._work.began_here = entry.key
         await self._advance()
@@ -252,9 +261,8 @@ class OfferDesk:
             aid = self._pair.aid(ear)
             if ear in changed or aid.connected:
                 reading = await self.hands.read(aid, heeds_brake=True)
-                sheet = None if reading is None else await aid.capabilities()
                 if ear in changed:
-                    facts[ear] = self._facts(ear, reading, sheet)
+                    facts[ear] = self._facts(ear, reading)
         self.watch.look()
         examined = examine(
             offer,
@@ -265,14 +273,14 @@ class OfferDesk:
         )
         return examined, facts
 
-    def _facts(self, ear: Ear, reading: Reading | None, sheet: CapabilitySheet | None) -> AidFacts | None:
+    def _facts(self, ear: Ear, reading: Reading | None) -> AidFacts | None:
         if reading is None:
             return None
         identity = reading.identity
         return AidFacts(
             serial=identity.serial,
             firmware=identity.firmware,
-            sheet=sheet,
+            sheet=reading.sheet,
             ram=reading.images.image,
             nvm=reading.nvm,
             busy=identity.busy,

@@ -158,11 +158,12 @@ refused afterwards."""
 
 @dataclass(frozen=True, slots=True)
 class KeptImage:
-    """What one aid held in RAM when the session began."""
+    """What one aid held in RAM when the session began, and which aid that was."""
 
     ear: Ear
     image: EarImage
     digest: str
+    serial: str
 
 
 @dataclass(frozen=True, slots=True)

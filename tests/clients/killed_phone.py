@@ -34,13 +34,17 @@ __all__ = ["Ended", "Nursery", "Run", "kept_pair", "nursery", "reports_in", "tou
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One life of a phone. ``dies_at`` is a point and how often it is reached first, ``after_s`` an instant."""
+    """One life of a phone. ``dies_at`` is a point and how often it is reached first, ``after_s`` an instant.
+
+    ``stops``: its wearer wants the old sound back once the delivery is through.
+    """
 
     folder: str
     offer: Offer
     dies_at: str = ""
     after_s: float | None = None
     recovers: bool = True
+    stops: bool = False
     time_scale: float = 0.0
 
 
@@ -138,6 +142,8 @@ async def live(run: Run) -> None:
         if run.recovers:
             await runner.recover()
         await runner.run_offer(run.offer, report)
+        if run.stops:
+            await runner.revert("stop", report)
 
 
 class Nursery:

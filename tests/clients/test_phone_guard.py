@@ -36,7 +36,10 @@ async def test_the_base_of_both_ears_is_in_the_journal_before_the_first_live_byt
 async def test_what_lasts_needs_no_session() -> None:
     pair = make_pair()
     runner = make_runner(pair)
-    await runner.run_offer(make_offer(pair, kind="persist"), Server(kind="persist").report)
+    package = make_offer(pair, kind="persist", mode="standard")
+    await runner.run_offer(package, Server(kind="persist").report)
+    await runner.answer_install(package, accepted=True, report=None)
+    assert pair.aid("left").commits_completed == 1
     assert not runner.is_in_session
 
 

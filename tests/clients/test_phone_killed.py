@@ -141,6 +141,57 @@ def test_a_phone_killed_at_any_instant_of_what_is_to_last_leaves_no_pair_that_di
     check_all_or_nothing(tmp_path, offer, before)
 
 
+def check_a_way_back(folder: Path, offer: Offer, before: dict[Ear, str]) -> None:
+    """An aid that holds neither the old nor the new is known to the journal, with what it held before."""
+    pair, record = kept_pair(folder), FileJournal(folder / "journal").load()
+    for ear in EARS:
+        if pair.aid(ear).read_digest("ram") not in {before[ear], expected(offer, ear)}:
+            kept = record.session.image_of(ear)
+            assert kept is not None
+            assert kept.digest == before[ear]
+
+
+def check_stopped(folder: Path, before: dict[Ear, str]) -> None:
+    assert digests(kept_pair(folder)) == before
+    record = FileJournal(folder / "journal").load()
+    assert record.in_flight is None
+    assert not record.session.is_open
+    Server(reports=reports_in(folder)).facts()
+
+
+# Of the 32 parts that are written the second half are the restoring ones; of the saves the last four are the stop's.
+STOP_POINTS = [f"chunk:{number}" for number in range(14, 32)] + ["restored:0", "restored:1"]
+STOP_POINTS += [f"{point}:{number}" for point in ("save", "saved") for number in range(6, 10)]
+
+
+@pytest.mark.parametrize("dies_at", STOP_POINTS)
+def test_a_phone_killed_at_any_step_of_a_stop_gives_the_base_back(
+    phones: Nursery, tmp_path: Path, dies_at: str
+) -> None:
+    pair = kept_pair(tmp_path)
+    offer, before = make_offer(pair), digests(pair)
+    assert phones.run(Run(folder=str(tmp_path), offer=offer, dies_at=dies_at, stops=True)) == KILLED
+    check_a_way_back(tmp_path, offer, before)
+    assert phones.run(Run(folder=str(tmp_path), offer=again(offer), stops=True)) == LIVED
+    check_stopped(tmp_path, before)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_phone_killed_at_any_instant_of_a_session_gives_the_base_back(
+    phones: Nursery, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(2_000 + seed)
+    pair = kept_pair(tmp_path)
+    offer, before = make_offer(pair), digests(pair)
+    for _ in range(chance.randint(1, 3)):
+        after_s = chance.uniform(0.0, 0.2)
+        phones.run(Run(folder=str(tmp_path), offer=offer, after_s=after_s, stops=True, time_scale=0.1))
+        check_a_way_back(tmp_path, offer, before)
+        offer = again(offer)
+    assert phones.run(Run(folder=str(tmp_path), offer=offer, stops=True)) == LIVED
+    check_stopped(tmp_path, before)
+
+
 def test_what_the_server_was_told_is_in_the_journal_already(phones: Nursery, tmp_path: Path) -> None:
     offer = make_offer(kept_pair(tmp_path))
     assert phones.run(Run(folder=str(tmp_path), offer=offer, dies_at="reported:0")) == KILLED

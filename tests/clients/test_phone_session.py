@@ -37,7 +37,7 @@ IMPOSSIBLE = {
     (S.RESTORING, E.LIVE_WRITE),
     (S.RESTORING, E.ENDED),
 }
-BASE = tuple(KeptImage(ear, factory_image(ear, BANDS_HZ), f"base of {ear}") for ear in ("right", "left"))
+BASE = tuple(KeptImage(ear, factory_image(ear, BANDS_HZ), f"base of {ear}", ear) for ear in ("right", "left"))
 
 
 def session(state: SessionState, **given: object) -> Session:

@@ -243,11 +243,31 @@ async def test_a_package_of_no_session_is_taken_back_by_a_stop() -> None:
     pair, server = VirtualPair(*(VirtualAid(ear, SERIALS[ear], sleep=sleep) for ear in EARS)), Server(kind="persist")
     runner = make_runner(pair, finish_write_s=0.01)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(runner.run_offer(make_offer(pair, kind="persist"), server.report))
+        package = make_offer(pair, kind="persist", mode="standard")
+        await runner.run_offer(package, server.report)
+        tasks.create_task(runner.answer_install(package, accepted=True, report=server.report))
         await hangs.wait()
         assert await runner.revert("stop", server.report)
     assert holds_base(pair)
     assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
+
+
+@pytest.mark.parametrize("cause", ["lease_lost", "session_ended"])
+async def test_a_commit_that_cannot_finish_has_its_own_time_when_nobody_has_asked_for_the_old_sound(
+    cause: RestoreCause,
+) -> None:
+    pair, server, clock = make_pair(), Server(kind="persist"), Clock()
+    runner = await tried(pair, clock)
+    saved = digests(pair)
+    pair.aid("left").faults = Faults(drop_link_in_commit=4, refuse_connects=99)
+    await runner.run_offer(make_save(pair, seq=2), server.report)
+    assert not await runner.revert(cause, server.report)
+    clock.now_s += 40.0
+    pair.aid("left").faults = Faults()
+    await runner.work(server.report)
+    assert told(server.facts())[-2:] == ["right active", "left active"]
+    assert digests(pair) == saved
+    assert not runner.is_open
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -290,3 +310,28 @@ async def test_a_disk_that_is_full_does_not_keep_the_aids_loud() -> None:
     with pytest.raises(JournalUnavailable):
         await runner.run_offer(make_offer(pair, seq=2), Server().report)
     assert holds_base(pair)
+
+
+async def test_the_base_of_one_aid_is_never_written_into_another_in_its_place() -> None:
+    pair = make_pair()
+    runner = await tried(pair)
+    held = pair.aid("left").read_digest("ram")
+    pair.aid("left").faults = Faults(wrong_serial=True)
+    assert not await runner.revert("stop")
+    assert pair.aid("right").read_image("ram") == FACTORY["right"]
+    assert pair.aid("left").read_digest("ram") == held
+    pair.aid("left").faults = Faults()
+    await runner.work(None)
+    assert holds_base(pair)
+
+
+async def test_a_delivery_is_never_finished_on_another_aid_in_its_place() -> None:
+    pair, server = make_pair(faults={"left": Faults(drop_link_after_chunk=3, refuse_connects=3)}), Server()
+    runner = make_runner(pair)
+    await runner.run_offer(make_offer(pair), server.report)
+    pair.aid("left").faults = Faults(wrong_serial=True)
+    await runner.work(server.report)
+    assert told(server.facts())[-1] == "left indeterminate E_BLE_DURING"
+    pair.aid("left").faults = Faults()
+    await runner.work(server.report)
+    assert told(server.facts())[-1] == "left rolled_back E_BLE_DURING"
