@@ -142,6 +142,8 @@ def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: Ne
     refusal = _misread(rows, read)
     if refusal is not None:
         return refusal
+    # A read-back that finds what was known is no event, and still says when that was seen last.
+    rows.fresh.is_soft = True
     if isinstance(told.battery, int):
         rows.truth.battery = told.battery
     changed = tuple(ear for ear, images in read.items() if rows.truth.read_back(ear, images, now_s, told.cause))
@@ -260,7 +262,8 @@ def report(
         return _of_ended(rows, told, ended)
     if entry.delivery.attempt == 0 or told.epoch != entry.delivery.epoch:
         return _unknown_delivery()
-    entry.answered |= generation == entry.offered_to
+    if generation == entry.offered_to and not entry.answered:
+        entry.answered = rows.fresh.is_soft = True
     if (told.ear, told.n, told.state, told.digest) in entry.seen:
         return rows.recorded(entry.delivery, repeated=True)
     judged = judge(entry.delivery, told)
