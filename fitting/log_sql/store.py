@@ -56,6 +56,7 @@ class SqlLogStore:
         self._bounds = bounds or StoreLimits()
         self._watch = watch or Unwatched()
         self._slots: OrderedDict[str, Slot] = OrderedDict()
+        self._noticed_s = float("-inf")
 
     async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> bool:
         rows = DeviceRows(device, self._database.epoch(), dict(aids), self._limits)
@@ -228,10 +229,14 @@ class SqlLogStore:
                 self._watch.failed("flush")
 
     async def _notice_others(self) -> None:
-        live = [s.device for s in self._slots.values() if s.rows is not None and (s.rows.attached or s.rows.pending)]
+        """One question for all phones that this process carries: a sweep asks each for its offers, again and again."""
+        before_s = self._monotonic()
+        if before_s - self._noticed_s < self._bounds.flush_s:
+            return
+        self._noticed_s = before_s
+        live = [s.device for s in self._slots.values() if s.rows and s.rows.attached and s.carrier == self._name]
         if not live:
             return
-        before_s = self._monotonic()
         versions = await self._database.versions(live)
         for device in live:
             slot = self._slots.get(device)

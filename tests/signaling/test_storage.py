@@ -101,6 +101,22 @@ async def test_a_device_whose_log_was_never_opened_is_opened_by_the_same_request
     assert await register(BODY) == 409
 
 
+async def test_what_becomes_of_writes_is_measured(open_house: OpenHouse, tmp_path: Path) -> None:
+    house = await open_house(database_url="", data=tmp_path)
+    async with house.http.post(f"{house.url}/api/v1/devices", json=BODY, headers=house.bearer()) as answer:
+        assert answer.status == 201
+    async with in_house(house, "pat", "device") as phone:
+        await attach(phone)
+        await phone.invoke("GetDevice", DeviceQuery(device="d1"), result=DeviceAnswer)
+    commits = house.metric("auricle_database_commit_seconds_count")
+    assert commits >= 3
+    assert house.metric("auricle_database_commit_writes_sum") >= commits
+    assert house.metric("auricle_log_cache_total", outcome="miss") == 1
+    assert house.metric("auricle_log_cache_total", outcome="hit") >= 1
+    assert house.metric("auricle_log_conflicts_total") == 0
+    await eventually(lambda: house.metric("auricle_database_waiting_writes") == 0)
+
+
 async def test_nothing_is_degraded_while_the_database_is_there(open_house: OpenHouse, tmp_path: Path) -> None:
     house = await open_house(database_url="", data=tmp_path)
     async with house.http.get(f"{house.url}/readyz") as ready:
