@@ -22,6 +22,7 @@ class _Settled:
         self._story = story
         self._offers = {key_of(offer): offer for offer in story.facts["offer_in"]}
         self._held: dict[str, str] = {}
+        self._last_look = story.facts["read_aids"][-1] if story.facts["read_aids"] else None
         digests = [op.answer["digests"] for op in story.accepted.values()]
         digests += [event.v["digests"] for event in story.facts["read_revision"]]
         self._whole = {pair for each in digests for pair in each.items()}
@@ -38,7 +39,8 @@ class _Settled:
             self._whole.add((ear, now[ear]))
         if event.f == "reboot" or (event.f == "restore" and (key is None or self._is_whole(event))):
             self._held[event.v["ear"]] = now[event.v["ear"]]
-        if held.key is not None or event.f not in {"journal", "read_aids"}:
+        # A look at the aids in between may fall into the middle of putting a session's base back.
+        if event is not self._last_look and (held.key is not None or event.f != "journal"):
             return None
         wrong = self._end(key_of(event), now) if event.f == "journal" else None
         strays = sorted(ear for ear, digest in now.items() if digest != self._held[ear])

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from typing import Final
 
 from clients.hub_client import HubClient
@@ -19,6 +20,7 @@ from tests.chaos.waiting import LANDS_S, holds_within
 
 __all__ = ["aid_fault", "phone_freeze", "phone_kill", "phone_kill_at", "phone_sleep", "takeover"]
 
+RETRY_S: Final = 0.1
 AID_FAULTS: Final = {
     "aid_lies": "lie_readback",
     "aid_corrupts": "corrupt_digest",
@@ -78,24 +80,32 @@ class _Shadow:
         self._generation: int | None = None
 
     async def run(self) -> bool:
-        """Attach, stay a while, leave; whether the server took it."""
+        """Attach, stay a while, leave; whether the server took it. A server that is just down is tried again."""
+        end = time.monotonic() + LANDS_S
+        while self._generation is None and time.monotonic() < end:
+            try:
+                async with self._hub() as hub, asyncio.timeout(LANDS_S):
+                    await self._take_over(hub)
+            except (ConnectionError, TimeoutError, HubCallError) as error:
+                self._tell("shadow_gone", error=type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+        return self._generation is not None
+
+    def _hub(self) -> HubClient:
         token = self._stage.tokens.mint(f"canary-patient-{self._fault.lane}", "patient", "device")
         hub = HubClient(f"{self._stage.server.url}/hub", token=token, reconnect=None, options=OPTIONS)
         hub.on("Offer", self._offered, Offer)
-        try:
-            async with hub, asyncio.timeout(LANDS_S):
-                await hub.invoke("Hello", Hello(contract=1, app="shadow"), result=HelloAnswer)
-                answer = await hub.ask("AttachDevice", self._claim(), answer=AttachAnswer)
-                if isinstance(answer, Failure):
-                    self._tell("refused", code=answer.error.code)
-                    return False
-                self._generation = answer.generation
-                self._tell("welcome", epoch=answer.epoch, from_seq=answer.from_seq, gen=answer.generation)
-                await asyncio.sleep(self._fault.length_s)
-        except (ConnectionError, TimeoutError, HubCallError) as error:
-            # The server has died meanwhile, or the phone has taken its place back.
-            self._tell("shadow_gone", error=type(error).__name__)
-        return self._generation is not None
+        return hub
+
+    async def _take_over(self, hub: HubClient) -> None:
+        await hub.invoke("Hello", Hello(contract=1, app="shadow"), result=HelloAnswer)
+        answer = await hub.ask("AttachDevice", self._claim(), answer=AttachAnswer)
+        if isinstance(answer, Failure):
+            self._tell("refused", code=answer.error.code)
+            return
+        self._generation = answer.generation
+        self._tell("welcome", epoch=answer.epoch, from_seq=answer.from_seq, gen=answer.generation)
+        await asyncio.sleep(self._fault.length_s)
 
     def _claim(self) -> AttachDevice:
         record = self._phone.journal()

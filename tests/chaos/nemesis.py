@@ -16,7 +16,7 @@ from tests.chaos.stage import Stage
 __all__ = ["FAULTS", "Nemesis"]
 
 Strike = Callable[[Stage, Fault], Awaitable[bool]]
-_ENDS_A_LIFE: Final = frozenset({"server_kill", "server_terminate"})
+_ENDS_A_LIFE: Final = frozenset({"server_kill", "server_terminate", "server_kill_at"})
 _NETWORK: Final = ("cut_frame", "cut_byte", "reset", "fin", "half_open", "black_hole", "delay", "mirror")
 FAULTS: Final[Mapping[str, Strike]] = {
     **{name: getattr(faults_server, name) for name in faults_server.__all__ if name != "freeze"},
@@ -35,20 +35,22 @@ class Nemesis:
         self.missed: list[Fault] = []
 
     async def run(self) -> None:
-        """All lanes side by side, each one fault after the other."""
+        """All lanes side by side, each one fault after the other; then once more what has missed its moment."""
         lanes: dict[str, list[Fault]] = {}
         for fault in self._stage.plan.faults:
             lanes.setdefault(fault.lane, []).append(fault)
         async with asyncio.TaskGroup() as tasks:
             for faults in lanes.values():
                 tasks.create_task(self._lane(faults))
+        again, self.missed = self.missed, []
+        await self._lane(again)
 
     async def _lane(self, faults: list[Fault]) -> None:
         for fault, after in zip(faults, [*faults[1:], None], strict=True):
             await asyncio.sleep(fault.pause_s)
             if after is not None and after.kind == "server_kill_at" and fault.kind in _ENDS_A_LIFE:
                 # The life that begins with this fault may as well know already where it ends.
-                self._stage.server.kill_point = after.value
+                self._stage.server.then = after.value
             self._note("start", fault)
             landed = await FAULTS[fault.kind](self._stage, fault)
             self._note("stop", fault, landed=landed)

@@ -30,6 +30,7 @@ from tests.chaos.phone_events import offer_values
 __all__ = ["main"]
 
 TIME_SCALE: Final = 0.1
+RETRY_S: Final = 0.1
 _KINDS: Final = {"chunk": "chunk", "written": "side_commit", "restored": "restore", "rebooted": "reboot"}
 
 
@@ -109,22 +110,25 @@ async def carry(given: argparse.Namespace) -> int:
         entry = runner.record.in_flight
         if entry is not None:
             diary.key = {"epoch": entry.offer.epoch, "seq": entry.offer.seq}
+        phone = await _connected(given, runner, diary)
+        await phone.run()
+    return 1
+
+
+async def _connected(given: argparse.Namespace, runner: OfferRunner, diary: Diary) -> TellingPhone:
+    """A first connect is not tried again by a client, so there is a new client for each try."""
+    while True:
         hub = HubClient(
             f"{given.url}/hub", token=given.token, protocol=given.protocol, reconnect=RECONNECT, options=OPTIONS
         )
         phone = TellingPhone(hub, runner, on_settled=diary.settled, on_attached=diary.attached)
         phone.diary = diary
-        await _connect(hub)
-        await phone.run()
-    return 1
-
-
-async def _connect(hub: HubClient) -> None:
-    """A first connect is not tried again by the client; the phone is ended, and started again by whoever watches it."""
-    try:
-        await hub.start()
-    except ConnectionError as error:
-        sys.exit(f"no first connection: {error}")
+        try:
+            await hub.start()
+        except ConnectionError:
+            await asyncio.sleep(RETRY_S)
+        else:
+            return phone
 
 
 def main() -> int:

@@ -173,8 +173,8 @@ class ServerProcess(Supervised):
         super().__init__("server", folder, environ)
         self.on_ready = on_ready
         self.url = ""
-        self.kill_point = ""
-        """Where the next life is to end."""
+        self.kill_point = self.then = ""
+        """Where the next life is to end; where one is to end that nothing else was said of."""
         self.armed = ""
         """Where the present life is to end."""
         self.died_at: Counter[str] = Counter()
@@ -213,7 +213,10 @@ class ServerProcess(Supervised):
 
     async def launch(self) -> None:
         """Start it; a server that ends before it is ready is started again, as any supervisor would."""
-        self.armed, self.kill_point = self.kill_point, ""
+        if self.kill_point:
+            self.armed, self.kill_point = self.kill_point, ""
+        else:
+            self.armed, self.then = self.then, ""
         environ = self.environ | ({"AURICLE_TEST_KILL": self.armed} if self.armed else {})
         async with asyncio.timeout(2 * READY_TIMEOUT_S):
             while True:

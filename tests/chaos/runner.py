@@ -123,7 +123,7 @@ async def _fault_phase(stage: Stage, nemesis: Nemesis, say: Callable[[str], None
 async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
     """Restart everybody, let what is under way come to its end, and write down what there is."""
     server = stage.server
-    server.kill_point = ""
+    server.kill_point = server.then = ""
     await server.restart()
     for phone in stage.phones.values():
         phone.take_back_orders()
