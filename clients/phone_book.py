@@ -1,7 +1,8 @@
 """The phone's record and what it tells of it: on the disk first, then to the server.
 
 A report that the server did not take stays in the journal, and those after it wait with it: the server must not see
-the end of a delivery that it never saw begin. They are told when the server offers again. Must not know aids.
+the end of a delivery that it never saw begin. They are told when the server offers again, or when the phone catches up
+by itself. Must not know aids.
 Read ``PhoneBook.tell`` first.
 """
 
@@ -9,6 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
+
+from msgspec import UNSET
 
 from clients.file_journal import JournalUnavailable
 from clients.journal import Ended, Journal, JournalEntry, JournalRecord, Notice
@@ -77,10 +80,26 @@ class PhoneBook:
         """From now on reports go that way; None for nowhere."""
         self._send = send
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the server did not take something that it was told."""
+        return bool(self._behind)
+
+    async def catch_up(self) -> None:
+        """Tell what the server did not take, without waiting to be asked: over a link that lives it never asks."""
+        for key in tuple(self._behind):
+            entry = self._record.under_way(*key)
+            await self.tell_again(key, (self._record.reports_of(*key) or ()) if entry is None else entry.reports)
+
     async def tell_again(self, key: tuple[str, int], reports: tuple[Report, ...]) -> None:
-        """The server has asked: everything about a delivery once more, in order."""
+        """Everything about a delivery once more, in order.
+
+        What it tells of an aid may be long past, so a read-back follows that shows what is there now.
+        """
         self._behind.pop(key, None)
         await self._out(key, *reports)
+        if any(report.digest is not UNSET for report in reports):
+            self.note("read_back")
 
     async def tell(
         self,

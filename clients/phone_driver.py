@@ -8,7 +8,8 @@ half-written aid is worse than a silent phone. Read ``OfferRunner.run_offer``, t
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 
 from msgspec import UNSET, UnsetType
 
@@ -170,7 +171,7 @@ class OfferRunner:
 
         Nothing waits for a new link to the server: an aid that is back is seen to at once.
         """
-        async with self._turns(report):
+        async with self._turns(report, at_once=self._desk.guard.due() is not None):
             await self._look()
             self._want_what_is_due()
             if self._desk.guard.is_restoring:
@@ -184,13 +185,9 @@ class OfferRunner:
         neither the server nor a journal that can be written.
         """
         self._desk.guard.want(cause)
-        with self._brake.pulled():
-            await self._turn.acquire()
-        try:
-            self._book.reach_server(report)
+        async with self._turns(report, at_once=True):
+            await self._read_connected()
             return await self._desk.restore(cause)
-        finally:
-            self._turn.release()
 
     async def revert_now(self, message: RevertNow, report: SendReport | None) -> None:
         """The server wants the base back; obeyed at any fence from the phone's own on.
@@ -205,18 +202,17 @@ class OfferRunner:
         if message.device != self.device:
             return
         key, entry = (message.epoch, message.seq), self.record.in_flight
-        if entry is not None and entry.key == key and not entry.has_begun:
-            with self._brake.pulled():
-                await self._turn.acquire()
-        else:
-            await self._turn.acquire()
-        try:
-            self._book.reach_server(report)
+        at_once = entry is not None and entry.key == key and not entry.has_begun
+        async with self._turns(report, at_once=at_once):
             if not await self._desk.withdraw(key, message.cause):
                 await self._book.answer_for(key, self._never_came(message))
             await self._desk.go_on()
-        finally:
-            self._turn.release()
+
+    async def catch_up(self, report: SendReport) -> None:
+        """Tell what the server did not take when it was told."""
+        if self._book.is_behind:
+            async with self._turns(report):
+                await self._book.catch_up()
 
     async def answer_install(self, offer: Offer, *, accepted: bool, report: SendReport | None) -> None:
         """The wearer has tapped Install, or Decline."""
@@ -304,10 +300,20 @@ class OfferRunner:
         return {ear: reading for ear, reading in read.items() if reading is not None}
 
     @asynccontextmanager
-    async def _turns(self, report: SendReport | None) -> AsyncIterator[None]:
-        async with self._turn:
-            self._book.reach_server(report)
+    async def _turns(self, report: SendReport | None, *, at_once: bool = False) -> AsyncIterator[None]:
+        """One thing at a time; ``at_once``: whatever waits for something meanwhile lets go."""
+        with self._brake.pulled() if at_once else nullcontext():
+            await self._turn.acquire()
+        try:
+            self._book.reach_server(None if report is None else partial(self._send, report))
             yield
+        finally:
+            self._turn.release()
+
+    async def _send(self, report: SendReport, told: Report) -> None:
+        """A server that does not answer must not hold up the aids, nor whoever wants them quiet."""
+        async with self._brake.within(self.limits.report_s):
+            await report(told)
 
 
 def _images(readings: dict[Ear, Reading], ear: Ear) -> Images | UnsetType:

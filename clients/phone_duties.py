@@ -140,10 +140,17 @@ class Duties:
         while True:
             await self._sleep(self._times.heartbeat_s)
             await self.beat()
+            await self._run_errand(self._catch_up)
             if self._runner.now_s() >= read_back_at_s:
                 read_back_at_s = self._runner.now_s() + self._times.read_back_s
                 if self._runner.is_in_session:
                     await self.read_back()
+
+    async def _catch_up(self) -> None:
+        """What the server did not take while it had a link, it does not ask for either."""
+        if self._hub.connection_id:
+            await self._runner.catch_up(self._report)
+            await self._news.tell()
 
     async def _hear(self, aid: DeviceDriver) -> None:
         while True:

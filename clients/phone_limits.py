@@ -19,6 +19,7 @@ class PhoneLimits:
     for an aid is looked at again before it is refused.
 
     ``operation_s``: the hard limit of one operation on an aid; then nobody knows, and it is read back.
+    ``report_s``: how long the work on the aids waits for the server to take a report; then it is told again later.
     ``finish_write_s``: how long a write that is under way may go on once the base is wanted back.
     ``commit_retry_s``: how long the second aid of a pair may take to keep what the first has kept.
     ``ready_s`` and ``loudness_s``: how long the wearer may take to answer before and after a higher maximum output.
@@ -31,6 +32,7 @@ class PhoneLimits:
     max_commits: int = 3
     max_holds: int = 100
     operation_s: float = 10.0
+    report_s: float = 3.0
     finish_write_s: float = 0.5
     commit_retry_s: float = 60.0
     ready_s: float = 15.0

@@ -89,6 +89,7 @@ async def test_a_phone_that_dies_at_any_save_of_its_journal_carries_on_from_it(k
             await make_runner(pair, journal).run_offer(offer, server.report)
         except Killed:
             deaths += 1
+        journal.dies_at = -1
         reborn = make_runner(pair, journal)
         if recovers:
             await reborn.recover()

@@ -28,7 +28,6 @@ from protocol.contract.sessions import (
     DeviceChanged,
     DeviceHeld,
     ExpectedDigests,
-    LeaseLost,
     ModeAnswer,
     ModeChanged,
     Relayed,
@@ -100,10 +99,9 @@ async def bench() -> AsyncIterator[CareBench]:
 @asynccontextmanager
 async def room(bench: CareBench) -> AsyncIterator[Room]:
     hub = bench.fitter_hub()
-    fitter = Fitter(hub, uniform=lambda low, _: low)
-    room = Room(bench, hub, fitter)
-    for kind in (InAidChanged, DeviceChanged, ModeChanged, LeaseLost):
-        hub.on(kind.__name__, room.heard.append, kind)
+    heard: list[object] = []
+    fitter = Fitter(hub, uniform=lambda low, _: low, on_news=heard.append)
+    room = Room(bench, hub, fitter, heard=heard)
     async with hub:
         yield room
 
