@@ -86,9 +86,10 @@ class Phone:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_key: Callable[[], str] = _new_key,
         on_settled: Callable[[Settled], None] | None = None,
+        on_attached: Callable[[AttachAnswer], None] | None = None,
     ) -> None:
         self._hub, self.runner = hub, runner
-        self._on_settled = on_settled
+        self._on_settled, self._on_attached = on_settled, on_attached
         self._options = options or PhoneOptions()
         self._uniform, self._sleep = uniform, sleep
         self._turns: asyncio.Queue[tuple[Offer, float] | _Turn] = asyncio.Queue()
@@ -201,6 +202,8 @@ class Phone:
             return
         self.runner.watch("welcome", answer=answer)
         self.runner.attached(answer)
+        if self._on_attached is not None:
+            self._on_attached(answer)
         await self._news.tell()
         self.attached.set()
         self.duties.look_again()

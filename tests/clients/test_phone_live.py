@@ -98,10 +98,8 @@ async def bench() -> AsyncIterator[CareBench]:
 
 @asynccontextmanager
 async def room(bench: CareBench) -> AsyncIterator[Room]:
-    hub = bench.fitter_hub()
-    heard: list[object] = []
-    fitter = Fitter(hub, uniform=lambda low, _: low, on_news=heard.append)
-    room = Room(bench, hub, fitter, heard=heard)
+    hub, heard = bench.fitter_hub(), list[Any]()
+    room = Room(bench, hub, Fitter(hub, uniform=lambda low, _: low, on_news=heard.append), heard)
     async with hub:
         yield room
 
