@@ -125,7 +125,6 @@ def lower(program: EarProgram, gains: list[int], mpos: list[int]) -> EarProgram:
 
 
 @settings(max_examples=60, deadline=None)
-@settings(deadline=None)
 @given(PAIRS, st.lists(FALLS, min_size=4, max_size=4), CONTEXTS, MODES)
 def test_lowering_is_always_possible_whatever_is_known_and_whatever_the_clinic_says(
     held: Content, falls: list[list[int]], context: SafetyContext, mode: Any
@@ -177,7 +176,6 @@ def stricter(context: SafetyContext) -> list[SafetyContext]:
 
 
 @settings(max_examples=60, deadline=None)
-@settings(deadline=None)
 @given(PAIRS | st.just(content()), MOVES, CONTEXTS, MODES)
 def test_less_knowledge_and_a_tighter_clinic_never_let_more_pass(
     held: Content, moves: list[list[int]], context: SafetyContext, mode: Any
@@ -193,7 +191,6 @@ def test_less_knowledge_and_a_tighter_clinic_never_let_more_pass(
 
 
 @settings(max_examples=60, deadline=None)
-@settings(deadline=None)
 @given(PAIRS, CONTEXTS, MODES)
 def test_asking_for_what_is_there_is_never_refused(held: Content, context: SafetyContext, mode: Any) -> None:
     assert Kernel().check(Change(held, held, BOTH, "fitting", mode, context=context)).accepted
