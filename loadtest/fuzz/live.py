@@ -93,7 +93,7 @@ async def _visit(url: str, headers: dict[str, str], rng: random.Random) -> None:
         pass
     finally:
         writer.transport.abort()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             await writer.wait_closed()
 
 
