@@ -173,7 +173,7 @@ def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId) -> None:
     if rows.truth.is_saved(rows.aids) and rows.truth.holds(rows.head):
         rows.alarm("split", now_s, on=False)
         if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
-            rows.became_active(rows.head, now_s, begins=not rows.active)
+            rows.became_active(rows.head, now_s)
 
 
 def detach(rows: DeviceRows, generation: int) -> None:
@@ -310,7 +310,7 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if delivery.kind == "persist":
         _after_commit(rows, delivery, now_s)
     elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
-        rows.counts_from(delivery.revision, now_s, begins=True)
+        rows.counts_from(delivery.revision, now_s)
     if delivery.code == "E_DEVICE":
         rows.alarm("locked", now_s, on=True)
     if not rows.pending:
@@ -322,8 +322,7 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
 def _after_commit(rows: DeviceRows, delivery: Delivery, now_s: float) -> None:
     if delivery.state == "active":
         rows.alarm("split", now_s, on=False)
-        begins = delivery.revision.origin == "first_fit" or (rows.live is not None and rows.live.is_first_fit)
-        rows.became_active(delivery.revision, now_s, begins=begins)
+        rows.became_active(delivery.revision, now_s)
     elif "active" in delivery.ears.values():
         rows.alarm("split", now_s, on=True)
 

@@ -190,13 +190,13 @@ class DeviceRows:
             return len(self.active) < self.limits.max_moments
         if self.live is None:
             return True
-        newest = Moment(revision.at_s, revision, proposal.origin == "first_fit")
+        newest = Moment(revision.at_s, revision)
         held = held_since(self.live.held, newest, RISE_WINDOW_S)
         # The very first base stays: a session is counted from there too.
         held = held if held[0] is self.live.held[0] else (self.live.held[0], *held)
         if len(held) > self.limits.max_moments:
             return False
-        self.live = replace(self.live, held=held, is_first_fit=self.live.is_first_fit or newest.begins)
+        self.live = replace(self.live, held=held)
         return True
 
     def _waiting(self) -> Delivery | None:
@@ -304,16 +304,16 @@ class DeviceRows:
             self.alarms.discard(alarm)
         self.note("alarm", alarm, now_s, actor="server", code=None if on else "cleared")
 
-    def became_active(self, revision: Revision, now_s: float, *, begins: bool) -> None:
+    def became_active(self, revision: Revision, now_s: float) -> None:
         """NVM of every aid holds that revision now: what a session goes back to, and what packages are counted from."""
-        self.counts_from(revision, now_s, begins=begins)
+        self.counts_from(revision, now_s)
         if self.live is not None:
-            self.live = replace(self.live, base=revision, is_first_fit=False)
+            self.live = replace(self.live, base=revision)
         self.touch()
 
-    def counts_from(self, revision: Revision, now_s: float, *, begins: bool) -> None:
+    def counts_from(self, revision: Revision, now_s: float) -> None:
         """Packages, and sessions too, are counted from this from now on."""
-        self.active = held_since(self.active, Moment(now_s, revision, begins), ACTIVE_WINDOW_S)
+        self.active = held_since(self.active, Moment(now_s, revision), ACTIVE_WINDOW_S)
         self.touch()
 
     def begin(self, images: Mapping[Ear, EarImage], revision_id: str, now_s: float) -> None:

@@ -84,14 +84,10 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A revision that was accepted, or became active, at ``at_s``.
-
-    ``begins``: by a first fit, so that earlier and lower values no longer count.
-    """
+    """A revision that was accepted, or became active, at ``at_s``."""
 
     at_s: float
     revision: Revision
-    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,7 @@ class LiveSession:
     """Live work that the patient has agreed to, under the lease of that fence.
 
     ``base`` is what the aids go back to: what they held when it began, or what was saved last. ``held`` is what was
-    accepted since, as far as budgets look back, the very first base included. ``is_first_fit``: one was asked for.
+    accepted since, as far as budgets look back, the very first base included.
     """
 
     fence: int
@@ -108,7 +104,6 @@ class LiveSession:
     base: Revision
     at_s: float
     held: tuple[Moment, ...]
-    is_first_fit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

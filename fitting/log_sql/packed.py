@@ -75,7 +75,6 @@ class MomentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     at_s: float
     revision: str
-    begins: bool = False
 
 
 class LiveRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,7 +86,6 @@ class LiveRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     base: str
     at_s: float
     held: tuple[MomentRecord, ...]
-    is_first_fit: bool = False
 
 
 class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -195,11 +193,11 @@ def _working(rows: DeviceRows) -> Working:
 
 
 def _moment_record(moment: Moment) -> MomentRecord:
-    return MomentRecord(at_s=moment.at_s, revision=moment.revision.revision_id, begins=moment.begins)
+    return MomentRecord(at_s=moment.at_s, revision=moment.revision.revision_id)
 
 
 def _moment(record: MomentRecord, revisions: Mapping[str, Revision]) -> Moment:
-    return Moment(record.at_s, revisions[record.revision], record.begins)
+    return Moment(record.at_s, revisions[record.revision])
 
 
 def _live_record(live: LiveSession) -> LiveRecord:

@@ -146,8 +146,7 @@ class SubmitFlow:
         base = head.revision
         if base is None:
             return self._refuse(_NOT_READ_BACK)
-        change = await self._change(head, base.content, base.content, "fitting", request.reason)
-        report = self._kernel.check(replace(change, kind="persist"))
+        report = self._kernel.check(await self._keeping(head, base, request.reason))
         if report.refusals:
             return self._refuse(*(_refusal(finding) for finding in _foremost(report.refusals)))
         proposal = Proposal(
@@ -170,6 +169,14 @@ class SubmitFlow:
             vendor=base.vendor,
         )
         return self._answer(request.device, await self._log.append(proposal))
+
+    async def _keeping(self, head: DeviceHead, base: Revision, reason: str) -> Change:
+        """A save as the kernel sees it: what was asked for was judged already, what was found in the aids was not."""
+        saved = was_in_nvm(head)
+        is_found = base.origin == "readback" and bool(saved)
+        before = saved[-1].content if is_found else base.content
+        change = await self._change(head, before, base.content, "fitting", reason)
+        return replace(change, kind="persist", context=replace(change.context, in_ram=is_found))
 
     async def _head(self, request: Submit) -> DeviceHead | Refusal:
         if request.kind != "volatile" or request.mode != "advanced":

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from fitting import ledger
 from fitting.budgets import Budgets, Held
 from fitting.digest import content_digests
@@ -35,8 +33,8 @@ def revision(gain_ddb: int, at_s: float, origin: Any = "fitting") -> Revision:
     )
 
 
-def moment(gain_ddb: int, at_s: float, origin: Any = "fitting", *, begins: bool = False) -> Moment:
-    return Moment(at_s, revision(gain_ddb, at_s, origin), begins)
+def moment(gain_ddb: int, at_s: float, origin: Any = "fitting") -> Moment:
+    return Moment(at_s, revision(gain_ddb, at_s, origin))
 
 
 def head(
@@ -75,7 +73,7 @@ def gains(known: Budgets) -> tuple[int | None, ...]:
     return tuple(found)
 
 
-READ = moment(100, 0.0, "readback", begins=True)
+READ = moment(100, 0.0, "readback")
 BEGAN = moment(100, 50.0, "readback")
 
 
@@ -91,31 +89,30 @@ def test_what_was_accepted_moves_the_window_and_not_where_the_session_began() ->
     assert gains(budgets_of(here, 75.0)) == (100, 160, 100, 100)
 
 
-@pytest.mark.parametrize("marked", [True, False])
-def test_a_first_fit_that_was_only_asked_for_begins_nothing(marked: bool) -> None:
-    asked = moment(300, 60.0, "first_fit", begins=marked)
+def test_a_first_fit_that_was_only_asked_for_begins_nothing() -> None:
+    asked = moment(300, 60.0, "first_fit")
     here = head(asked.revision, held=(BEGAN, asked), active=(READ,))
     assert gains(budgets_of(here, 61.0)) == (100, 100, 100, 100)
 
 
 def test_a_first_fit_that_came_about_begins_the_count_though_the_session_has_forgotten_it() -> None:
-    fit = Moment(61.0, revision(300, 60.0, "first_fit"), begins=True)
+    fit = Moment(61.0, revision(300, 60.0, "first_fit"))
     later = (moment(320, 90.0), moment(340, 110.0))
     here = head(later[1].revision, held=(BEGAN, *later), active=(READ, fit))
     assert gains(budgets_of(here, 111.0)) == (300, 320, 100, 300)
 
 
 def test_a_first_fit_of_an_earlier_session_does_not_begin_this_one() -> None:
-    fit = Moment(40.0, revision(300, 39.0, "first_fit"), begins=True)
+    fit = Moment(40.0, revision(300, 39.0, "first_fit"))
     here = head(held=(BEGAN, moment(130, 60.0)), active=(READ, fit))
     assert gains(budgets_of(here, 61.0)) == (100, 100, 100, 300)
     same = head(held=(moment(100, 40.0, "readback"), moment(130, 60.0)), active=(READ, fit))
     assert gains(budgets_of(same, 61.0))[0] == 300
 
 
-def test_saving_begins_nothing_even_if_the_log_says_so() -> None:
-    fit = Moment(61.0, revision(300, 60.0, "first_fit"), begins=True)
-    saved = moment(420, 100.0, "save", begins=True)
+def test_saving_begins_nothing() -> None:
+    fit = Moment(61.0, revision(300, 60.0, "first_fit"))
+    saved = moment(420, 100.0, "save")
     here = head(saved.revision, held=(BEGAN,), active=(READ, fit, saved))
     assert gains(budgets_of(here, 101.0)) == (300, 300, 420, 300)
 
@@ -137,7 +134,7 @@ def test_a_later_read_back_does_not_begin_anew() -> None:
 
 
 def test_what_was_in_ram_only_was_not_active() -> None:
-    fit = Moment(61.0, revision(300, 60.0, "first_fit"), begins=True)
+    fit = Moment(61.0, revision(300, 60.0, "first_fit"))
     assert was_in_nvm(head(active=(READ, fit))) == (Held(0.0, at(100)),)
     saved = moment(300, 70.0, "save")
     assert was_in_nvm(head(active=(READ, fit, saved)))[-1] == Held(70.0, at(300))

@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from fitting.digest import ear_digest
+from fitting.model import ear_image
 from fitting.signing import is_genuine
 from protocol.contract.devices import (
     AcquireLease,
@@ -16,7 +18,7 @@ from protocol.contract.devices import (
     Offer,
     Settled,
 )
-from protocol.contract.fitting import Patch, PatchOp, SubmitAnswer
+from protocol.contract.fitting import EarProgram, Patch, PatchOp, SubmitAnswer
 from protocol.contract.sessions import (
     Cancel,
     ConsentAnswer,
@@ -172,6 +174,20 @@ async def test_nothing_else_than_what_the_aids_hold_is_saved(connect: Connect) -
     assert (answer.code, answer.retryable) == ("not_confirmed", True)
     await here.confirm(await here.phone.first(Offer))
     assert refused(await here.ann.ask("Save", request, answer=SubmitAnswer)).code == "base_mismatch"
+
+
+async def test_what_another_program_left_in_ram_is_not_kept_past_the_budgets(connect: Connect) -> None:
+    here = await visit(connect)
+    right = CONTENT.programs[0].right
+    assert isinstance(right, EarProgram)
+    loud = msgspec.structs.replace(right, g50_ddb=(400,) * 10, g65_ddb=(400,) * 10, g80_ddb=(400,) * 10)
+    program = msgspec.structs.replace(CONTENT.programs[0], right=loud)
+    found = msgspec.structs.replace(CONTENT, programs=(program,))
+    await here.tell("other_app", found, CONTENT)
+    expect = ExpectedDigests(right=ear_digest(ear_image(found, "right")))
+    request = Save(device="d1", fence=here.leased.fence, expect=expect, reason="good so", idempotency_key="s")
+    answer = refused(await here.ann.ask("Save", request, answer=SubmitAnswer))
+    assert (answer.code, answer.rule) == ("unsafe", "K8")
 
 
 async def test_an_earlier_revision_comes_back_as_a_new_one(connect: Connect) -> None:
