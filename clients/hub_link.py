@@ -8,7 +8,7 @@ reconnect. Read ``HubLink.open`` first, then ``HubLink.serve``.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 import aiohttp
@@ -20,12 +20,17 @@ from protocol.signalr.codec import ProtocolName
 from protocol.signalr.endpoint import HubLimits
 from protocol.signalr.events import Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
 from protocol.signalr.messages import Completion, Invocation, Message, StreamItem
+from protocol.signalr.prescan import ScanLimits
 
 __all__ = ["HubLink", "HubOptions", "LinkEnd", "Token", "Whereto"]
 
 Token = str | Callable[[], Awaitable[str]]
 Clock = Callable[[], float]
 _MAX_NEGOTIATE_BYTES: Final = 65_536
+
+
+# A server is not a stranger: a page of history has more keys than any call, and its size is bounded already.
+CLIENT_LIMITS: Final = HubLimits(max_message_bytes=1_048_576, scan=ScanLimits(keys=100_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class HubOptions:
     taken yet; one more ends the stream.
     """
 
-    limits: HubLimits = field(default_factory=lambda: HubLimits(max_message_bytes=1_048_576))
+    limits: HubLimits = CLIENT_LIMITS
     connect_timeout_s: float = 10.0
     call_timeout_s: float = 30.0
     send_timeout_s: float = 10.0

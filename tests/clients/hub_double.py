@@ -26,10 +26,11 @@ from protocol.signalr.messages import (
     StreamInvocation,
     StreamItem,
 )
+from protocol.signalr.prescan import ScanLimits
 
 SOON_S = 5.0
 PINGS = (b'{"type":6}\x1e', b"\x02\x91\x06")
-LIMITS = HubLimits(max_message_bytes=8_388_608)
+LIMITS = HubLimits(max_message_bytes=8_388_608, scan=ScanLimits(keys=1_000_000))
 
 
 class HubDouble:

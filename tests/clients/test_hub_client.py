@@ -49,6 +49,12 @@ async def test_an_answer_comes_back_as_the_type_that_was_asked_for(double: HubDo
     assert double.tokens == ["Bearer secret"]
 
 
+async def test_an_answer_as_full_as_a_page_of_history_is_read(double: HubDouble, protocol: ProtocolName) -> None:
+    points = [Point(n, n) for n in range(2_000)]
+    async with client_of(double, protocol) as hub:
+        assert await hub.invoke("Echo", points, result=list[Point]) == points
+
+
 async def test_calls_that_are_out_together_get_their_own_answers(double: HubDouble, protocol: ProtocolName) -> None:
     async with client_of(double, protocol) as hub, asyncio.TaskGroup() as tasks:
         calls = [tasks.create_task(hub.invoke("Echo", n, result=int)) for n in range(100)]
