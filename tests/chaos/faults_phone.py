@@ -1,6 +1,7 @@
 """What happens to a phone and its aids. Each function says whether the fault has landed."""
 
 import asyncio
+import os
 import signal
 import time
 from typing import Final
@@ -13,7 +14,7 @@ from protocol.contract.session import Hello, HelloAnswer
 from tests.chaos.faults_server import freeze
 from tests.chaos.orders import Orders
 from tests.chaos.patience import OPTIONS
-from tests.chaos.phone_events import offer_values
+from tests.chaos.phone import NamingLog
 from tests.chaos.plan import Fault
 from tests.chaos.stage import Stage
 from tests.chaos.waiting import LANDS_S, holds_within
@@ -68,14 +69,19 @@ async def aid_fault(stage: Stage, fault: Fault) -> bool:
 
 async def takeover(stage: Stage, fault: Fault) -> bool:
     """Somebody attaches for the same device: the newest wins, and is sent what there is to send."""
-    return await _Shadow(stage, fault).run()
+    file = os.open(stage.folder / "shadows.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        log = NamingLog(file, device=stage.phones[fault.lane].name, process="shadow")
+        return await _Shadow(stage, fault, log).run()
+    finally:
+        os.close(file)
 
 
 class _Shadow:
     """A second connection of a phone's device that claims what the phone's journal says, and then only listens."""
 
-    def __init__(self, stage: Stage, fault: Fault) -> None:
-        self._stage, self._fault = stage, fault
+    def __init__(self, stage: Stage, fault: Fault, log: NamingLog) -> None:
+        self._stage, self._fault, self._log = stage, fault, log
         self._phone = stage.phones[fault.lane]
         self._generation: int | None = None
 
@@ -87,7 +93,7 @@ class _Shadow:
                 async with self._hub() as hub, asyncio.timeout(LANDS_S):
                     await self._take_over(hub)
             except (ConnectionError, TimeoutError, HubCallError) as error:
-                self._tell("shadow_gone", error=type(error).__name__)
+                self._log.write("shadow_gone", error=type(error).__name__)
                 await asyncio.sleep(RETRY_S)
         return self._generation is not None
 
@@ -101,10 +107,10 @@ class _Shadow:
         await hub.invoke("Hello", Hello(contract=1, app="shadow"), result=HelloAnswer)
         answer = await hub.ask("AttachDevice", self._claim(), answer=AttachAnswer)
         if isinstance(answer, Failure):
-            self._tell("refused", code=answer.error.code)
+            self._log.write("shadow_refused", code=answer.error.code)
             return
         self._generation = answer.generation
-        self._tell("welcome", epoch=answer.epoch, from_seq=answer.from_seq, gen=answer.generation)
+        self._log("welcome", answer=answer)
         await asyncio.sleep(self._fault.length_s)
 
     def _claim(self) -> AttachDevice:
@@ -117,7 +123,4 @@ class _Shadow:
         )
 
     def _offered(self, offer: Offer) -> None:
-        self._tell("offer_in", **offer_values(offer), gen=self._generation)
-
-    def _tell(self, f: str, /, **values: object) -> None:
-        self._stage.history.write("ok", f, self._phone.name, shadow=True, **values)
+        self._log("offer_in", offer=offer, gen=self._generation)

@@ -24,7 +24,7 @@ from tests.chaos.story import ENDS
 __all__ = ["Reader", "read_aids", "read_audit"]
 
 POLL_S: Final = 0.1
-PAGE: Final = 10
+PAGE: Final = 100
 MAX_TRIES: Final = 20
 T = TypeVar("T")
 

@@ -50,7 +50,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 class DyingJournal(FileJournal):
     """A journal whose process dies before or after a save, where it was told to."""
 
-    def __init__(self, path: Path, orders: Path) -> None:
+    def __init__(self, path: Path, *, orders: Path) -> None:
         super().__init__(path)
         self._orders = orders
 

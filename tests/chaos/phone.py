@@ -1,144 +1,85 @@
-"""A phone as a process of its own: journal and aids are files that outlive it, and all that it does is a history.
+"""``python -m clients.phone`` as it is, with four of its parts swapped for ones that can be told what goes wrong.
 
-Everything of it is ``clients``; what is added is at the seams that it has for this. Read ``carry`` first.
+The arguments are its own; ``AURICLE_CHAOS_ORDERS`` names the file where the nemesis leaves its orders. Journal and aids
+obey them, the client is as impatient as a run needs it, and the event log tells whom an offer names. Read ``main``.
 """
 
-import argparse
 import asyncio
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 from msgspec import UNSET
 
+from clients import phone_by_hand
 from clients.hub_client import HubClient
-from clients.phone import Phone
-from clients.phone_driver import OfferRunner
-from clients.virtual_aid.aid import AidChange
-from clients.virtual_aid.faults import Faults
-from clients.virtual_aid.pair import VirtualPair
-from clients.virtual_aid.store import AidStore
-from clients.wearer import AgreeableWearer
-from fitting.digest import ear_digest
+from clients.phone_events import EventLog
 from protocol.contract.base import EARS
-from protocol.contract.devices import AttachAnswer, Offer, Report, Settled
-from tests.chaos.history import HistoryFile
+from protocol.contract.devices import Offer
 from tests.chaos.orders import DyingJournal, FaultyAid
 from tests.chaos.patience import OPTIONS, RECONNECT
-from tests.chaos.phone_events import offer_values
 
-__all__ = ["main"]
+__all__ = ["ORDERS", "main", "named_by"]
 
-TIME_SCALE: Final = 0.1
-RETRY_S: Final = 0.1
-_KINDS: Final = {"chunk": "chunk", "written": "side_commit", "restored": "restore", "rebooted": "reboot"}
+ORDERS: Final = "AURICLE_CHAOS_ORDERS"
+PROBE_S: Final = 0.2
 
 
-class Diary:
-    """Writes what the phone does into its history. ``key``: the delivery that its journal was about last."""
-
-    def __init__(self, history: HistoryFile, device: str) -> None:
-        self._history, self._device = history, device
-        self.key: dict[str, Any] = {}
-
-    def tell(self, f: str, /, **values: Any) -> None:
-        """A fact."""
-        self._history.write("ok", f, self._device, **values)
-
-    def watch(self, what: str, /, **facts: Any) -> None:
-        """What the phone's book tells: a save of its journal, a report on its way."""
-        if what == "journal":
-            self.key = {"epoch": facts["epoch"], "seq": facts["seq"]}
-            self.tell("journal", **facts)
-        elif what == "result_out":
-            report: Report = facts["report"]
-            code = None if report.code is UNSET else report.code
-            ear = None if report.ear is UNSET else report.ear
-            values = {"epoch": report.epoch, "seq": report.seq, "attempt": report.attempt, "n": report.n}
-            self.tell("result_out", **values, ear=ear, state=report.state, code=code)
-
-    def changed(self, change: AidChange) -> None:
-        """An aid's memory has changed."""
-        f = "side_commit" if change.what == "committed" else _KINDS[change.what]
-        key = {} if f in {"restore", "reboot"} else self.key
-        chunk = {"k": change.chunk} if f == "chunk" else {}
-        digest = ear_digest(change.image)
-        self.tell(f, ear=change.ear, memory=change.memory, digest=digest, **chunk, **key)
-
-    def attached(self, answer: AttachAnswer) -> None:
-        """The server has answered the hello."""
-        values = {"epoch": answer.epoch, "from_seq": answer.from_seq, "gen": answer.generation}
-        self.tell("welcome", **values, resume=answer.resume)
-
-    def settled(self, message: Settled) -> None:
-        """The server has the end of a delivery."""
-        self.tell("settled_in", epoch=message.epoch, seq=message.seq)
+def named_by(offer: Offer) -> dict[str, Any]:
+    """The device and the aids that an offer is for, by its own words."""
+    targets = [getattr(offer.target, ear) for ear in EARS]
+    return {"device": offer.device, "serials": [target.serial for target in targets if target is not UNSET]}
 
 
-class TellingPhone(Phone):
-    """A phone that writes down when it says hello and what it is offered, before it does anything about it."""
+class NamingLog(EventLog):
+    """Tells also whom an offer names."""
 
-    diary: Diary
-
-    async def _attach(self) -> None:
-        self.diary.tell("hello")
-        await super()._attach()
-
-    def _offered(self, offer: Offer) -> None:
-        self.diary.tell("offer_in", **offer_values(offer))
-        super()._offered(offer)
+    def __call__(self, what: str, /, **facts: Any) -> None:
+        """A step of the phone."""
+        offer = facts.get("offer")
+        super().__call__(what, **facts, **(named_by(offer) if isinstance(offer, Offer) else {}))
 
 
-async def carry(given: argparse.Namespace) -> int:
-    """Carry the aids until the process is ended."""
-    with HistoryFile(given.events, given.device) as history, DyingJournal(given.journal, given.orders) as journal:
-        diary = Diary(history, given.device)
-        diary.tell("boot")
-        FaultyAid.orders = given.orders
-        aids = [
-            FaultyAid(
-                ear,
-                getattr(given, ear),
-                faults=Faults(time_scale=TIME_SCALE),
-                store=AidStore(given.aids, ear, getattr(given, ear)),
-                on_change=diary.changed,
-            )
-            for ear in EARS
-        ]
-        wearer = AgreeableWearer()
-        runner = OfferRunner(VirtualPair(*aids), journal, device=given.device, wearer=wearer, watch=diary.watch)
-        entry = runner.record.in_flight
-        if entry is not None:
-            diary.key = {"epoch": entry.offer.epoch, "seq": entry.offer.seq}
-        phone = await _connected(given, runner, diary)
-        await phone.run()
-    return 1
+class PatientHub(HubClient):
+    """A client that waits for a server before its first connect, which is not tried again."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options, reconnect=RECONNECT, options=OPTIONS)
+        self._health = url.removesuffix("/hub") + "/healthz"
+
+    async def start(self) -> None:
+        """As of any client."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=OPTIONS.connect_timeout_s)) as session:
+            while not await _answers(session, self._health):  # noqa: ASYNC110  # polling: the server tells nobody
+                await asyncio.sleep(PROBE_S)
+        await super().start()
 
 
-async def _connected(given: argparse.Namespace, runner: OfferRunner, diary: Diary) -> TellingPhone:
-    """A first connect is not tried again by a client, so there is a new client for each try."""
-    while True:
-        hub = HubClient(
-            f"{given.url}/hub", token=given.token, protocol=given.protocol, reconnect=RECONNECT, options=OPTIONS
-        )
-        phone = TellingPhone(hub, runner, on_settled=diary.settled, on_attached=diary.attached)
-        phone.diary = diary
-        try:
-            await hub.start()
-        except ConnectionError:
-            await asyncio.sleep(RETRY_S)
-        else:
-            return phone
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return False
 
 
 def main() -> int:
     """Run the phone."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.phone")
-    for name in ("url", "token", "device", "protocol", *EARS):
-        parser.add_argument(f"--{name}", required=True)
-    for name in ("journal", "aids", "events", "orders"):
-        parser.add_argument(f"--{name}", required=True, type=Path)
-    return asyncio.run(carry(parser.parse_args()))
+    orders = Path(os.environ[ORDERS])
+    FaultyAid.orders = orders
+    parts = {
+        "FileJournal": partial(DyingJournal, orders=orders),
+        "VirtualAid": FaultyAid,
+        "EventLog": NamingLog,
+        "HubClient": PatientHub,
+    }
+    for name, part in parts.items():
+        assert hasattr(phone_by_hand, name)
+        setattr(phone_by_hand, name, part)
+    return phone_by_hand.run_phone()
 
 
 if __name__ == "__main__":

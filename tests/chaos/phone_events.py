@@ -1,43 +1,38 @@
-"""What a phone tells, in the words of the history."""
+"""What a phone tells with ``--events``, over all of its lives, in the words of the history."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET, structs
+from msgspec import structs
 
-from protocol.contract.base import EARS
-from protocol.contract.devices import Offer
 from tests.chaos.history import Event, read_history
 
-__all__ = ["offer_values", "phone_events"]
+__all__ = ["phone_events"]
 
 
-def offer_values(offer: Offer) -> dict[str, Any]:
-    """An offer as the history has it; ``owners`` are the devices that its words name."""
-    targets = [getattr(offer.target, ear) for ear in EARS]
-    expect = offer.body.expect
-    return {
-        "device": offer.device,
-        "epoch": offer.epoch,
-        "seq": offer.seq,
-        "after": offer.after,
-        "attempt": offer.attempt,
-        "rev": offer.revision_id,
-        "fence": offer.fence,
-        "kind": offer.kind,
-        "serials": [target.serial for target in targets if target is not UNSET],
-        "expect": {ear: getattr(expect, ear) for ear in EARS if getattr(expect, ear) is not UNSET},
-        "ears": [ear for ear in EARS if getattr(offer.body, ear)],
-    }
+def phone_events(folder: Path) -> Iterator[Event]:
+    """The events of one phone; its folder has a file for each of its lives."""
+    key: dict[str, Any] = {}
+    for path in sorted(folder.glob("events-*.jsonl"), key=lambda path: int(path.stem.partition("-")[2])):
+        events = list(read_history(path))
+        for event, generation in zip(events, _generations(events), strict=True):
+            values = event.v
+            if event.f == "journal":
+                key = {} if values["phase"] == "ended" else {"epoch": values["epoch"], "seq": values["seq"]}
+            elif event.f == "offer_in":
+                values = {**values, "gen": generation}
+            elif event.f in {"chunk", "side_commit"}:
+                # A phone that goes on where it was killed has not saved its journal again yet.
+                values = {**key, **values}
+            yield structs.replace(event, p=folder.name, v=values)
 
 
-def phone_events(path: Path, process: str) -> Iterator[Event]:
-    """The events of one life of a phone, each offer with the generation of its connection.
+def _generations(events: Sequence[Event]) -> list[int | None]:
+    """Of which connection each event is; that of a hello is known by the welcome that follows, None for no welcome.
 
-    An offer may be taken before the answer to the hello is: it is of the welcome that follows, None when none did.
+    An offer may be taken before the answer to the hello is.
     """
-    events = list(read_history(path))
     following: int | None = None
     of_hello: dict[int, int | None] = {}
     for place in reversed(range(len(events))):
@@ -45,8 +40,8 @@ def phone_events(path: Path, process: str) -> Iterator[Event]:
             following = events[place].v["gen"]
         elif events[place].f == "hello":
             of_hello[place], following = following, None
-    generation: int | None = None
-    for place, event in enumerate(events):
-        generation = of_hello.get(place, generation)
-        told = {**event.v, "gen": generation} if event.f == "offer_in" else event.v
-        yield structs.replace(event, p=process, v=told)
+    generations: list[int | None] = []
+    for place in range(len(events)):
+        last = generations[-1] if generations else None
+        generations.append(of_hello.get(place, last))
+    return generations

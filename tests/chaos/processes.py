@@ -19,6 +19,7 @@ import msgspec
 
 from tests.chaos.history import HistoryFile
 from tests.chaos.orders import Orders
+from tests.chaos.phone import ORDERS
 
 __all__ = ["PhoneProcess", "ProcessFailed", "ServerProcess", "Supervised"]
 
@@ -255,7 +256,7 @@ class PhoneProcess(Supervised):
 
     def __init__(self, device: str, folder: Path, arguments: list[str], history: HistoryFile) -> None:
         self.orders = folder / "orders.json"
-        super().__init__(device, folder, {})
+        super().__init__(device, folder, {ORDERS: str(self.orders)})
         self.arguments, self.history = arguments, history
         self.phases_at_death: list[str] = []
 
@@ -268,7 +269,6 @@ class PhoneProcess(Supervised):
                 sys.executable,
                 *("-m", "tests.chaos.phone", *self.arguments),
                 *("--journal", str(self.folder / "journal"), "--aids", str(self.folder / "aids")),
-                *("--orders", str(self.orders)),
                 *("--events", str(self.folder / f"events-{self.life}.jsonl")),
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=log,

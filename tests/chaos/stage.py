@@ -37,6 +37,8 @@ FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
 _READER: Final = ("--user", "reader", "--clinic", "any", "--role", "clinician", "--expires-in", "86400")
 LEASE_TTL_S: Final = 3.0
+DEAD_MAN_S: Final = "9"
+WRITE_MS: Final = "40"
 SERVER: Final = {
     "AURICLE_KEEP_ALIVE_S": "1",
     "AURICLE_CLIENT_TIMEOUT_S": "3",
@@ -44,7 +46,7 @@ SERVER: Final = {
     "AURICLE_OFFER_TIMEOUT_S": "1.5",
     "AURICLE_SWEEP_S": "0.2",
     "AURICLE_FREEZE_AFTER_S": "4",
-    "AURICLE_DEAD_MAN_S": "9",
+    "AURICLE_DEAD_MAN_S": DEAD_MAN_S,
     "AURICLE_DISCONNECT_TIMEOUT_S": "3",
     "AURICLE_CLOSE_TIMEOUT_S": "0.5",
     "AURICLE_DRAIN_S": "3",
@@ -152,7 +154,7 @@ async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) ->
     await _register(stage, lane, device)
     token = stage.tokens.mint(f"canary-patient-{lane}", "patient", "device")
     arguments = ["--url", stage.proxies[lane].url, "--token", token, "--device", device]
-    arguments += ["--protocol", PROTOCOLS[number % 2]]
+    arguments += ["--protocol", PROTOCOLS[number % 2], "--write-ms", WRITE_MS, "--dead-man-s", DEAD_MAN_S]
     for ear in EARS:
         arguments += [f"--{ear}", serial_of(device, ear)]
     stage.phones[lane] = PhoneProcess(device, folder, arguments, stage.history)
