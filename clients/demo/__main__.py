@@ -18,6 +18,9 @@ from clients.demo.cable_scene import pulled_cable
 from clients.demo.closing import closing_table
 from clients.demo.delivering import DemoFailed
 from clients.demo.fitting_scene import attach, first_fit, live_change, refused_change
+from clients.demo.history_scene import history
+from clients.demo.keeping import not_kept, reverted, saved
+from clients.demo.kill_scenes import killed_phone, killed_server
 from clients.demo.printer import JsonPrinter, Printer, TextPrinter
 from clients.demo.server_process import ServerFailed, ServerProcess
 from clients.demo.stage import Stage, staged
@@ -26,7 +29,7 @@ from protocol.errors import AuricleError
 
 __all__ = ["main"]
 
-_WHOLE_DEMO_S: Final = 60.0
+_WHOLE_DEMO_S: Final = 120.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +85,13 @@ async def play(stage: Stage) -> list[str]:
     await live_change(stage, 20)
     await live_change(stage, -30, -20)
     await refused_change(stage)
-    wanted = await pulled_cable(stage)
+    await pulled_cable(stage)
+    base = await saved(stage)
+    await reverted(stage, base)
+    await not_kept(stage, base)
+    await killed_server(stage)
+    wanted = await killed_phone(stage)
+    await history(stage)
     await closing_table(stage, prescription, wanted)
     stage.printer.tell("checks", f"{stage.checks.held} checks held", held=stage.checks.held)
     return stage.checks.failed if stage.checks.held else ["no check ran"]

@@ -10,7 +10,8 @@ from msgspec import UNSET
 
 from clients.demo.changes import program_of, some_change
 from clients.demo.sound import TOLERANCE_DB, Heard, expected_db, measure, worst_error_db
-from clients.demo.stage import DEVICE, Stage
+from clients.demo.stage import DEVICE, Asked, Stage
+from clients.device_driver import Memory
 from clients.fitter import Change
 from fitting.digest import content_digests
 from fitting.model import apply_patch
@@ -19,6 +20,7 @@ from protocol.contract.devices import LeaseAnswer
 from protocol.contract.fitting import Base, Content, Digests, SubmitAnswer
 
 __all__ = [
+    "WAIT_S",
     "Chosen",
     "DemoFailed",
     "apply",
@@ -27,12 +29,13 @@ __all__ = [
     "choose",
     "confirmed",
     "digest_of",
+    "digests_in",
     "lease",
     "submit",
 ]
 
 SESSION: Final = "demo-session"
-_WAIT_S: Final = 15.0
+WAIT_S: Final = 15.0
 
 
 class DemoFailed(Exception):
@@ -93,6 +96,7 @@ async def submit(stage: Stage, change: Change, name: str) -> SubmitAnswer:
         refusal = answer.error
         rule = refusal.code if refusal.rule is UNSET else refusal.rule
         raise DemoFailed(f"{name} was refused by {rule}: {refusal.message}")
+    stage.asked.append(Asked(name, answer.revision_id))
     stage.printer.tell("accepted", f"{name}: accepted as change {answer.seq}", name=name, seq=answer.seq)
     return answer
 
@@ -107,7 +111,7 @@ async def apply(stage: Stage, change: Change, wanted: Content, name: str) -> Hea
 
 async def confirmed(stage: Stage, answer: SubmitAnswer, name: str) -> None:
     """Wait for the end of a change. Raises DemoFailed when it is not the good one."""
-    state = await stage.fitter.wait_until(DEVICE, answer, timeout_s=_WAIT_S)
+    state = await stage.fitter.wait_until(DEVICE, answer, timeout_s=WAIT_S)
     stage.printer.tell(state, f"{name}: {state} by reading every aid back", name=name, seq=answer.seq)
     if state != "confirmed":
         raise DemoFailed(f"{name} ended as {state}")
@@ -127,6 +131,11 @@ async def check_aids(stage: Stage, answer: SubmitAnswer, wanted: Content, name: 
         expect(f"{name}: the {ear} aid was written once", written == 1, f"{written} times")
         expect(f"{name}: the {ear} ear hears it", error_db <= TOLERANCE_DB, f"{error_db:.2f} dB off")
     return heard
+
+
+def digests_in(stage: Stage, memory: Memory) -> dict[Ear, str]:
+    """What a memory of every aid truly holds."""
+    return {ear: stage.pair.aid(ear).read_digest(memory) for ear in stage.ears}
 
 
 def digest_of(digests: Digests, ear: Ear) -> str:

@@ -1,4 +1,4 @@
-"""The server of the demo: a process of its own, started and ended here, whatever happens in between.
+"""The server of the demo: a process of its own, started, killed and ended here, whatever happens in between.
 
 It is the same ``serve`` that anybody starts; the demo sees it only over the wire and through the command
 line. It must not know what a fitting is. Read ``ServerProcess`` first.
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
-__all__ = ["ServerFailed", "ServerProcess", "ServerWaits"]
+__all__ = ["ServerFailed", "ServerProcess", "ServerWaits", "end_process"]
 
 _TAIL_LINES: Final = 15
 
@@ -47,7 +48,13 @@ class ServerProcess:
         self._waits = waits or ServerWaits()
         self._process: asyncio.subprocess.Process | None = None
         self._log = folder / "server.log"
+        self._port = 0
         self.url = ""
+
+    @property
+    def folder(self) -> Path:
+        """Everything that the demo keeps."""
+        return self._folder
 
     @property
     def pid(self) -> int:
@@ -69,6 +76,17 @@ class ServerProcess:
     ) -> None:
         await self._end()
 
+    async def kill(self) -> None:
+        """End it by SIGKILL: it has no time to finish anything."""
+        if self._process is None or self._process.returncode is not None:
+            raise ServerFailed("the server that was to be killed has ended by itself")
+        self._process.kill()
+        await self._process.wait()
+
+    async def start_again(self) -> None:
+        """Start it on the same data folder and the same port. Raises ServerFailed."""
+        await self._start()
+
     async def token(self, user: str, clinic: str, roles: Sequence[str]) -> str:
         """A development token, made by the command that a developer would use."""
         given = [word for role in roles for word in ("--role", role)]
@@ -83,7 +101,7 @@ class ServerProcess:
             async with asyncio.timeout(self._waits.command_s):
                 out, err = await process.communicate()
         except BaseException:
-            await _end_process(process, 0.0)
+            await end_process(process, 0.0)
             raise
         if process.returncode != 0:
             raise ServerFailed(f"the token command ended with {process.returncode}: {_last_line(err)}")
@@ -96,10 +114,10 @@ class ServerProcess:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
 
     async def _start(self) -> None:
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", self._module, "serve", "--dev", "--port", "0", "--data", str(self._folder)),
+                *("-m", self._module, "serve", "--dev", "--port", str(self._port), "--data", str(self._folder)),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -109,6 +127,7 @@ class ServerProcess:
             async with asyncio.timeout(self._waits.ready_s):
                 line = await self._process.stdout.readline()
             self.url = msgspec.json.decode(line, type=_Ready).url
+            self._port = urlsplit(self.url).port or 0
         except TimeoutError:
             raise ServerFailed(f"the server was not ready within {self._waits.ready_s:g} s") from None
         except msgspec.DecodeError:
@@ -116,10 +135,11 @@ class ServerProcess:
 
     async def _end(self) -> None:
         if self._process is not None:
-            await _end_process(self._process, self._waits.end_s)
+            await end_process(self._process, self._waits.end_s)
 
 
-async def _end_process(process: asyncio.subprocess.Process, patience_s: float) -> None:
+async def end_process(process: asyncio.subprocess.Process, patience_s: float) -> None:
+    """Ask a process to end, and kill it when it does not within that time."""
     if process.returncode is None:
         process.terminate()
     try:

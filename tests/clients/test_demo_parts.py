@@ -12,6 +12,8 @@ import pytest
 from clients.demo.cable import Cable
 from clients.demo.changes import gains_65, program_of, some_change, unsafe_raise
 from clients.demo.checks import Checks
+from clients.demo.past import line, summary
+from clients.demo.phone_process import PhoneProcess
 from clients.demo.printer import JsonPrinter, TextPrinter
 from clients.demo.server_process import ServerFailed, ServerProcess, ServerWaits
 from clients.demo.table import EarRow, render
@@ -19,8 +21,10 @@ from fitting.audiogram import STANDARD_AUDIOGRAMS
 from fitting.capability import SHEETS
 from fitting.model import apply_patch
 from fitting.prescription import prescribe
-from protocol.contract.base import EARS
-from protocol.contract.fitting import Content
+from protocol.contract.base import EARS, Ear
+from protocol.contract.fitting import Content, Digests, SafetySummary
+from protocol.contract.history import Difference, RevisionView
+from tests.eventually import eventually
 
 SHEET = SHEETS["ref10"]
 
@@ -101,6 +105,52 @@ def test_the_table_shows_four_rows_and_both_digests_of_an_ear() -> None:
     assert "sha256:a" in text
     assert "sha256:b" in text
     assert row.fields()["wantedDdb"] == (100, 205)
+
+
+def moved(ddb: int, band_hz: int, ear: Ear = "left") -> Difference:
+    return Difference(slot=1, path="g65Ddb", ear=ear, band_hz=band_hz, before=0, after=ddb, ddb=ddb)
+
+
+def test_a_revision_is_told_by_how_many_decibels_where_and_on_which_ears() -> None:
+    both = (moved(20, 3_000), moved(20, 2_000), moved(20, 2_000, "right"))
+    assert summary(both) == "+2 dB at 2000, 3000 Hz, both ears"
+    assert summary([moved(-15, 500), moved(10, 4_000)]) == "-1.5 dB at 500 Hz; +1 dB at 4000 Hz, the left ear"
+    assert summary([moved(ddb, 500) for ddb in (1, 2, 3, 40)]) == "4 values of the left ear, +0.1 to +4 dB"
+    assert summary([]) == "nothing"
+    assert summary([Difference(slot=1, path="name", before="a", after="b")]) == "1 values of the program"
+
+
+def test_a_line_of_the_history_names_author_origin_and_reason() -> None:
+    digests = Digests(pair="sha256:" + "0" * 64)
+    view = RevisionView(
+        revision="r2",
+        parent="r1",
+        origin="fitting",
+        author="ann",
+        reason="too dull",
+        at="2026-01-01T00:00:00.000Z",
+        digests=digests,
+        safety=SafetySummary(rules=()),
+        changes=(moved(20, 2_000),),
+    )
+    for word in ("ann", "fitting", "+2 dB at 2000 Hz, the left ear", "too dull"):
+        assert word in line(view)
+
+
+async def test_a_phone_process_that_has_ended_by_itself_is_not_said_to_have_been_killed(tmp_path: Path) -> None:
+    log = tmp_path / "phone.log"
+    async with PhoneProcess(["--no-such-option"], log) as phone:
+        await eventually(lambda: "unrecognized arguments" in log.read_text() or "required" in log.read_text())
+        await eventually(lambda: phone.has_ended)
+        assert not await phone.kill()
+
+
+async def test_a_phone_process_is_gone_after_its_block(tmp_path: Path) -> None:
+    words = ["--token", "t", "--device", "d", "--left", "S", "--url", "http://127.0.0.1:9"]
+    async with PhoneProcess([*words, "--aids", str(tmp_path)], tmp_path / "phone.log") as phone:
+        pid = phone.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 async def test_a_cable_carries_both_ways_until_it_is_pulled_and_again_when_it_is_plugged_in() -> None:

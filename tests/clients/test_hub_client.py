@@ -116,6 +116,12 @@ async def test_a_message_of_four_mebibytes_arrives(double: HubDouble, protocol: 
         assert await hub.invoke("Blob", 4_194_304, result=str) == "x" * 4_194_304
 
 
+async def test_an_answer_with_very_many_keys_arrives(double: HubDouble, protocol: ProtocolName) -> None:
+    leaves = [{"before": number, "after": number + 1, "ddb": 1} for number in range(4_000)]
+    async with client_of(double, protocol) as hub:
+        assert await hub.invoke("Echo", leaves, result=list[dict[str, int]]) == leaves
+
+
 async def test_pushes_reach_their_handlers_in_order_however_the_name_is_spelled(
     double: HubDouble, protocol: ProtocolName
 ) -> None:
