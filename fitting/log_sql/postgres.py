@@ -98,6 +98,9 @@ class PostgresDatabase:
             command_timeout=timeout_s + 1,
             server_settings={
                 "application_name": "auricle",
+                # Every statement is by keys, so one plan is as good as another, and making it is most of the work.
+                "plan_cache_mode": "force_generic_plan",
+                "jit": "off",
                 "statement_timeout": str(round(timeout_s * 1_000)),
                 "lock_timeout": str(round(timeout_s * 1_000)),
             },

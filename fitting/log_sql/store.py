@@ -106,8 +106,10 @@ class SqlLogStore:
         self._slots.clear()
 
     async def _run(self, slot: Slot, step: Step[T], key: str | None) -> T | Refusal:
+        # Whether the key is known to be new: the rows hold only those that were used lately.
+        is_key_sure = key is None
         for _ in range(_TRIES):
-            is_newest = await self._prepare(slot, key)
+            is_newest = await self._prepare(slot)
             rows = slot.rows
             if rows is None:
                 return Refusal(code="not_found", message="there is no such device")
@@ -126,9 +128,12 @@ class SqlLogStore:
                 if await self._commit(slot, rows, fresh, now_s):
                     return outcome
                 self._watch.conflicted()
+                # Whoever was first may have had the same key.
+                is_key_sure = key is None or await self._is_new(slot, key)
                 continue
             slot.rows = rows
-            if isinstance(outcome, Refusal) and not is_newest and not await self._is_newest(slot):
+            asked = None if is_key_sure or key in rows.keys else key
+            if not await self._is_final(slot, outcome, asked, is_newest):
                 continue
             if fresh.is_soft:
                 slot.told.append(Told(step, now_s))
@@ -142,26 +147,39 @@ class SqlLogStore:
         self._watch.reached("max_unwritten_steps")
         return True
 
-    async def _prepare(self, slot: Slot, key: str | None) -> bool:
+    async def _is_final(self, slot: Slot, outcome: object, key: str | None, is_newest: bool) -> bool:
+        """Whether an answer may be given that nothing is written for; the step is taken again if not.
+
+        A refusal must be true of the newest rows. An acceptance is held to its key by what is unique in the database;
+        whatever else is said of a key must know all of them.
+        """
+        if key is not None:
+            return await self._is_new(slot, key)
+        return is_newest or not isinstance(outcome, Refusal) or await self._is_newest(slot)
+
+    async def _prepare(self, slot: Slot) -> bool:
         """Have rows to work on; whether they are the newest."""
-        is_newest = slot.rows is None
-        self._watch.cached(not is_newest)
-        if slot.rows is None:
+        self._watch.cached(slot.rows is not None)
+        if slot.rows is not None and self._monotonic() - slot.checked_s <= self._bounds.stale_s:
+            return False
+        if slot.rows is None or not await self._is_newest(slot):
             await self._read(slot)
-        elif self._monotonic() - slot.checked_s > self._bounds.stale_s:
-            is_newest = True
-            if not await self._is_newest(slot):
+        return True
+
+    async def _is_new(self, slot: Slot, key: str) -> bool:
+        """Whether nobody has used the key, on rows that are the newest or are still to be read."""
+        version, known = await self._database.key_at(slot.device, key)
+        if known is not None:
+            if slot.rows is None or version != slot.version:
                 await self._read(slot)
-        if key is not None and slot.rows is not None and key not in slot.rows.keys:
-            version, known = await self._database.key_at(slot.device, key)
-            if version == slot.version:
-                slot.checked_s = self._monotonic()
-            else:
-                await self._read(slot)
-            if known is not None and slot.rows is not None:
+            if slot.rows is not None:
                 slot.rows.remember(key, known)
-            is_newest = True
-        return is_newest
+            return False
+        if slot.rows is not None and version != slot.version:
+            slot.rows = None
+            return False
+        slot.checked_s = self._monotonic()
+        return True
 
     async def _read(self, slot: Slot) -> None:
         slot.rows = None
