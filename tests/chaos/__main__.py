@@ -3,17 +3,19 @@
 import argparse
 import asyncio
 import json
+import shutil
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.chaos.checker import check, report
 from tests.chaos.plan import DATABASES, PROFILES, Plan, plan_of
-from tests.chaos.processes import ProcessFailed
 from tests.chaos.runner import Result, history_of, run
 from tests.chaos.shrink import shrink
 
@@ -52,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--client", type=_signalr, default="signalr", help="protocol of the clients; only signalr so far"
     )
-    parser.add_argument("--folder", type=Path, help="keep everything in this new folder (default: a temporary one)")
+    parser.add_argument(
+        "--folder", type=Path, help="keep everything there (default: a temporary folder, gone when all is well)"
+    )
     parser.add_argument("--only", type=_places, metavar="I,J,..", help="only these faults of the plan, by their place")
     parser.add_argument("--shrink", action="store_true", help="look for fewer faults that break the same promise")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="run nothing, judge what a run has left there")
@@ -101,6 +105,8 @@ def _one(plan: Plan, given: argparse.Namespace) -> int:
                   f"--only {','.join(map(str, places))}", file=sys.stderr)  # fmt: skip
     elif result.missing:
         print(f"invalid, not met: {result.missing}\nkept in {folder}", file=sys.stderr)
+    elif given.folder is None:
+        shutil.rmtree(folder)
     return EXIT[result.verdict]
 
 
@@ -110,11 +116,22 @@ def replay(plan: Plan) -> str:
 
 
 def _run(plan: Plan, folder: Path, quiet: bool) -> Result | None:
+    """None for a run that came to no verdict; its processes have ended all the same."""
     try:
-        return asyncio.run(run(plan, folder, _teller(quiet)))
-    except (ProcessFailed, TimeoutError) as error:
-        print(f"invalid, {type(error).__name__}: {error}\nkept in {folder}", file=sys.stderr)
-        return None
+        return asyncio.run(_interruptible(run(plan, folder, _teller(quiet))))
+    except asyncio.CancelledError:
+        print(f"interrupted, kept in {folder}", file=sys.stderr)
+    except Exception:  # noqa: BLE001  # whatever goes wrong in the suite itself, nothing is proven, and nothing broken
+        print(f"invalid, kept in {folder}\n{traceback.format_exc()}", file=sys.stderr)
+    return None
+
+
+async def _interruptible(work: Awaitable[Result]) -> Result:
+    """SIGTERM ends a run as SIGINT does: by ending everything that it has started first."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 async def _shrunk(plan: Plan, first: Result, folder: Path, quiet: bool) -> list[int]:

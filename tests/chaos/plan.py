@@ -76,21 +76,23 @@ class Fault(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run before it is run. ``required`` are the kinds that must land so often, or the run is invalid."""
+    """A run before it is run. ``is_whole`` is false for a part of the faults that its seed gives."""
 
     seed: int
     profile: Profile
     database: str
     faults: tuple[Fault, ...]
+    is_whole: bool = True
 
     @property
     def required(self) -> Counter[str]:
-        """How often each kind of fault must land."""
+        """How often each kind of fault must land, or the run is invalid."""
         return Counter(fault.counted for fault in self.faults)
 
     def only(self, places: Collection[int]) -> "Plan":
         """The same run with some of its faults, by their place."""
-        return replace(self, faults=tuple(fault for place, fault in enumerate(self.faults) if place in places))
+        faults = tuple(fault for place, fault in enumerate(self.faults) if place in places)
+        return replace(self, faults=faults, is_whole=False)
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""

@@ -150,7 +150,7 @@ def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:
     """What must have happened for the run to prove anything."""
     missing = dict(stage.plan.required - nemesis.landed)
     open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_death)
-    if stage.plan.faults and open_kills < stage.plan.profile.min_open_kills:
+    if stage.plan.is_whole and open_kills < stage.plan.profile.min_open_kills:
         missing["kills with an open journal"] = stage.plan.profile.min_open_kills - open_kills
     return missing
 

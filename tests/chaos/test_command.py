@@ -1,8 +1,15 @@
 """The command says what it can and cannot do before it starts anything."""
 
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.chaos.__main__ import USAGE, main
+from tests.chaos.__main__ import EXIT, USAGE, main
 
 
 @pytest.mark.parametrize(
@@ -32,3 +39,31 @@ def test_help_tells_the_exit_codes_and_how_to_replay(capsys: pytest.CaptureFixtu
     told = capsys.readouterr().out
     assert "exit codes: 0" in told
     assert "replayed by its seed" in told
+
+
+async def test_an_interrupted_run_leaves_no_process_behind() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.chaos", stderr=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert process.stderr is not None
+        assert b"are up" in await process.stderr.readline()
+        assert len(of_session(process.pid)) > 1
+        process.terminate()
+        assert b"interrupted" in await process.stderr.read()
+        assert await process.wait() == EXIT["invalid"]
+        assert of_session(process.pid) == []
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def of_session(leader: int) -> list[int]:
+    """The processes of a session that live."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if os.getsid(int(entry.name)) == leader:
+                found.append(int(entry.name))
+    return found

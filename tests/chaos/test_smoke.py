@@ -1,5 +1,6 @@
 """One short run with faults on each database: every promise is kept, and every fault that was planned has landed."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -23,3 +24,4 @@ async def test_no_promise_is_broken_while_everything_else_is(database: str, seed
     where = f"replay: {replay(plan)}\nkept in {folder}\n" + "\n".join(told)
     assert not result.broken, f"{result.witness}\n{where}"
     assert not result.missing, f"not met: {result.missing}\n{where}"
+    shutil.rmtree(folder)
