@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from fitting.log_chain import verify
-from tests.contracts.device_log_bench import DEVICE
+from signaling.config import Config
+from signaling.schema import migrate
+from tests.contracts.device_log_bench import DEVICE, Bench, Clock, registered
 from tests.databases import new_sqlite
 from tests.fitting.log_sql.appender import log_on
 
@@ -47,6 +49,23 @@ async def test_a_killed_process_has_lost_nothing_that_it_acknowledged(tmp_path: 
     assert verify(DEVICE, events) is None
     accepted = [event.seq for event in events if event.state == "accepted"]
     assert accepted == list(range(1, len(accepted) + 1))
+    await log.close()
+    await database.close()
+
+
+async def test_after_an_older_copy_was_put_back_phones_are_told_that_history_may_be_lost(tmp_path: Path) -> None:
+    path = new_sqlite(tmp_path)
+    log, database = await log_on(path, "before")
+    await log.create(DEVICE, registered())
+    epoch = (await Bench(log, Clock()).attach()).epoch
+    await log.close()
+    await database.close()
+    assert await migrate(Config(data=tmp_path), check=False, restored=True) == 0
+    log, database = await log_on(path, "after")
+    bench = Bench(log, Clock())
+    again = await bench.attach(epoch=epoch, last_terminal=0)
+    assert (again.resume, again.epoch == epoch) == ("reset", False)
+    assert (await bench.attach(epoch=again.epoch)).resume == "ok"
     await log.close()
     await database.close()
 
