@@ -51,6 +51,7 @@ class Event(StrEnum):
     BATTERY = "battery"
     BACKGROUND = "background"
     PHONE_LOST = "phone_lost"
+    TIME_UP = "time_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ _ENDS: Final[Mapping[Event, Move]] = {
     Event.BATTERY: Move("none", "battery"),
     Event.BACKGROUND: Move("none", "background"),
     Event.PHONE_LOST: Move("none", "session_ended"),
+    Event.TIME_UP: Move("none", "session_ended"),
 }
 _NEVER_BEGUN: Final[Mapping[Event, Move]] = {event: Move("none") for event in _ENDS}
 
@@ -101,7 +103,7 @@ def step(state: SessionState, event: Event) -> Move:
 class ModeLimits:
     """Numbers of live work. Seconds of silence or of background, percent of charge, milliseconds of round trip.
 
-    ``dead_man_s`` is the phone's own: by then it has restored by itself.
+    ``dead_man_s`` is the phone's own: by then it has restored by itself. ``session_s``: no session is longer.
     """
 
     freeze_after_s: float = 10.0
@@ -111,6 +113,7 @@ class ModeLimits:
     battery_to_go_on_percent: int = 20
     rtt_to_begin_ms: int = 800
     rtt_to_go_on_ms: int = 1_500
+    session_s: float = 3_600.0
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that do not fit together."""
@@ -136,13 +139,14 @@ class SessionTimes:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What is known of both ends now. None where nothing was told."""
+    """What is known of both ends now, and how long the session has lasted. None where nothing was told."""
 
     phone_silent_s: float
     fitter_silent_s: float
     background_s: float | None = None
     battery_percent: int | None = None
     rtt_p95_ms: int | None = None
+    session_s: float = 0.0
 
 
 def judge_signs(state: SessionState, signs: Signs, limits: ModeLimits) -> Event | None:
@@ -154,6 +158,8 @@ def judge_signs(state: SessionState, signs: Signs, limits: ModeLimits) -> Event 
         return Event.BACKGROUND
     if signs.phone_silent_s >= limits.dead_man_s:
         return Event.PHONE_LOST
+    if signs.session_s >= limits.session_s:
+        return Event.TIME_UP
     is_bad = (
         max(signs.phone_silent_s, signs.fitter_silent_s, signs.background_s or 0.0) >= limits.freeze_after_s
         or (signs.rtt_p95_ms or 0) > limits.rtt_to_go_on_ms

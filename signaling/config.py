@@ -75,6 +75,10 @@ class Config:
     ``dead_man_s``: what phones use: after that long without a live session they restore by themselves.
     ``max_grants``: who was found to be allowed to do what with a device, for the time that the store is away.
     ``grant_patience_s``: how long the store of devices may take to answer before what is remembered counts.
+    ``session_s``: live work that lasts longer is ended.
+    ``battery_to_begin_percent``, ``battery_to_go_on_percent``: charge of the aids below which live work does not begin,
+    and ends.
+    ``rtt_to_begin_ms``, ``rtt_to_go_on_ms``: round trip of the phone above which it does not begin, and freezes.
     ``max_late_records``: stops and undos that were carried out while the log was away and must still be recorded.
     ``database_url``: where devices and their logs are kept: empty for ``auricle.db`` in the data folder,
     ``postgresql://...``, or ``memory:``, which a restart forgets.
@@ -135,6 +139,11 @@ class Config:
     freeze_after_s: float = 10.0
     background_ends_after_s: float = 30.0
     dead_man_s: float = 30.0
+    session_s: float = 3_600.0
+    battery_to_begin_percent: int = 30
+    battery_to_go_on_percent: int = 20
+    rtt_to_begin_ms: int = 800
+    rtt_to_go_on_ms: int = 1_500
     max_late_records: int = 256
     max_grants: int = 65_536
     grant_patience_s: float = 1.0
@@ -177,6 +186,8 @@ class Config:
             bound = entry.name.startswith("max_") or entry.name.endswith(("_s", "_items"))
             if bound and not 0 < value < math.inf:
                 raise ConfigError(f"{entry.name}: must be a number greater than 0, not {value}")
+        if self.battery_to_go_on_percent > self.battery_to_begin_percent:
+            raise ConfigError("battery_to_begin_percent: must not be less than battery_to_go_on_percent")
         if not self.lease_ttl_s + 5 < self.dead_man_s or not self.freeze_after_s < self.dead_man_s:
             raise ConfigError("dead_man_s: must be more than freeze_after_s, and than lease_ttl_s and 5 seconds")
         self._check_database()
@@ -212,6 +223,11 @@ class Config:
             freeze_after_s=self.freeze_after_s,
             background_ends_after_s=self.background_ends_after_s,
             dead_man_s=self.dead_man_s,
+            session_s=self.session_s,
+            battery_to_begin_percent=self.battery_to_begin_percent,
+            battery_to_go_on_percent=self.battery_to_go_on_percent,
+            rtt_to_begin_ms=self.rtt_to_begin_ms,
+            rtt_to_go_on_ms=self.rtt_to_go_on_ms,
         )
 
     @property

@@ -7,7 +7,7 @@ Revert need neither: they are relayed from memory first and recorded afterwards.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from msgspec import UNSET
@@ -51,12 +51,16 @@ _TOP_FENCE: Final = 2**53 - 1
 
 @dataclass(slots=True)
 class _Watch:
-    """What this pod knows of a live session without asking the log. Times are monotonic."""
+    """What this pod knows of a live session without asking the log. Times are monotonic.
+
+    ``began_s``: when this process first heard of it.
+    """
 
     fence: int
     holder: str
     state: SessionState
     fitter_heard_s: float
+    began_s: float
     alive_at_s: float = 0.0
 
 
@@ -166,7 +170,8 @@ class SessionFlow:
             scopes=("live_tuning",),
             expires_in_s=int(self._times.consent_s),
         )
-        self._watched[head.device] = _Watch(head.fence, caller.principal.user, "asking", self._phones.now_s())
+        now_s = self._phones.now_s()
+        self._watched[head.device] = _Watch(head.fence, caller.principal.user, "asking", now_s, now_s)
         event = Event.NO_ANSWER
         try:
             answer = await ask(phone.caller, question, answer=ConsentAnswer)
@@ -265,7 +270,9 @@ class SessionFlow:
         phone = self._phones.get(device)
         if phone is None:
             return
-        event = judge_signs(watch.state, phone.signs(now_s, now_s - watch.fitter_heard_s), self._limits)
+        signs = phone.signs(now_s, now_s - watch.fitter_heard_s)
+        signs = replace(signs, session_s=now_s - watch.began_s)
+        event = judge_signs(watch.state, signs, self._limits)
         if event is None:
             return
         if event in {Event.FREEZE, Event.THAW}:
@@ -294,7 +301,8 @@ class SessionFlow:
     def _watch(self, device: str, live: LiveSession) -> None:
         known = self._watched.get(device)
         if known is None or known.fence != live.fence or known.state == "asking":
-            self._watched[device] = _Watch(live.fence, live.holder, "live", self._phones.now_s())
+            now_s = self._phones.now_s()
+            self._watched[device] = _Watch(live.fence, live.holder, "live", now_s, now_s)
 
     def _over(self, device: str, ended: SessionEnded, event: Event) -> None:
         """Tell everybody that live work has ended; the phone restores first."""

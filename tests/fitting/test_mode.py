@@ -23,6 +23,7 @@ ENDS = {
     Event.BATTERY: "battery",
     Event.BACKGROUND: "background",
     Event.PHONE_LOST: "session_ended",
+    Event.TIME_UP: "session_ended",
 }
 # Written out, so that a change of the table is a change of this too.
 WANTED: dict[SessionState, dict[Event, tuple[SessionState, str | None]]] = {
@@ -61,6 +62,8 @@ def test_every_state_with_every_event(state: SessionState, event: Event) -> None
         ({"rtt_p95_ms": 1_501}, Event.FREEZE, None),
         ({"phone_silent_s": 30.0}, Event.PHONE_LOST, Event.PHONE_LOST),
         ({"background_s": 30.0}, Event.BACKGROUND, Event.BACKGROUND),
+        ({"session_s": 3_599.9}, None, Event.THAW),
+        ({"session_s": 3_600.0}, Event.TIME_UP, Event.TIME_UP),
         ({"battery_percent": 20}, None, Event.THAW),
         ({"battery_percent": 19, "background_s": 30.0}, Event.BATTERY, Event.BATTERY),
     ],

@@ -24,6 +24,7 @@ RHYTHMS = {
     "freeze_after_s",
     "background_ends_after_s",
     "dead_man_s",
+    "session_s",
     "log_flush_s",
     "log_stale_s",
     "drain_s",  # the process ends, and its counters with it

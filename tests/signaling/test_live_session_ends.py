@@ -167,6 +167,15 @@ async def test_after_a_restore_nothing_begins_before_the_aids_were_read(connect:
     await here.go_live()
 
 
+async def test_no_session_lasts_longer_than_it_may(connect: Connect, house: House) -> None:
+    here = await visit(connect)
+    for _ in range(361):
+        await sweep(house, 10)
+        await here.call("Heartbeat", Heartbeat(device="d1"), Done, by=here.pat)
+        await here.call("RenewLease", hold(here), LeaseRenewed)
+    await eventually(lambda: here.fitter.of(ModeChanged)[-1].reason == "time_up")
+
+
 async def test_a_phone_that_stays_silent_ends_it_when_its_own_dead_man_has_struck(
     connect: Connect, house: House
 ) -> None:
