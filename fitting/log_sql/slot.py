@@ -6,12 +6,14 @@ Read ``Slot`` from the top.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from fitting.log_commands import revive
 from fitting.log_rows import DeviceRows
 from fitting.log_values import Revision
+from protocol.errors import AuricleError
 
 from .packed import named
 from .record import HeadRow
@@ -31,7 +33,8 @@ class Told:
 class Slot:
     """``rows`` is None when they must be read first.
 
-    ``carrier``: the process that attached the phone last. ``known``: revisions that need not be read again.
+    ``carrier``: the process that attached the phone last. ``log_epoch``: the database's identity when the rows were
+    read or written. ``known``: revisions that need not be read again.
     ``checked_s``: when the rows were last known to be the newest, on a clock that only rises. ``unwritten_s``: since
     when there is something that was told and not written; None when there is not. ``told`` is what can be told again.
     """
@@ -43,24 +46,27 @@ class Slot:
     revisions: int = 0
     generation: int = 0
     carrier: str = ""
+    log_epoch: str = ""
     known: dict[str, Revision] = field(default_factory=dict)
     checked_s: float = 0.0
     unwritten_s: float | None = None
     told: list[Told] = field(default_factory=list)
 
-    def read(self, rows: DeviceRows, head: HeadRow, at_s: float) -> None:
+    def read(self, rows: DeviceRows, head: HeadRow, log_epoch: str, at_s: float) -> None:
         """Other rows take the place of those there were; what was told of those is taken again."""
         self.version, self.revisions, self.carrier = head.version, head.revisions, head.carrier
-        self.generation = head.generation
+        self.generation, self.log_epoch = head.generation, log_epoch
         for told in self.told:
-            told.step(rows, told.now_s)
+            # What others have written since may leave no room for it; then theirs is what counts.
+            with suppress(AuricleError):
+                told.step(rows, told.now_s)
         rows.fresh.is_soft = False
         self.rows, self.checked_s, self.known = rows, at_s, named(rows)
 
     def written(self, rows: DeviceRows, head: HeadRow, at_s: float) -> None:
         """All that the rows hold is written down."""
         self.version, self.revisions, self.carrier = head.version, head.revisions, head.carrier
-        self.generation = head.generation
+        self.generation, self.log_epoch = head.generation, head.log_epoch
         self.rows, self.checked_s = rows, at_s
         self.unwritten_s = None
         self.told.clear()
@@ -76,6 +82,6 @@ class Slot:
             self.unwritten_s = at_s
 
     @property
-    def is_idle(self) -> bool:
+    def is_written(self) -> bool:
         """Whether it may be forgotten without losing anything."""
-        return self.unwritten_s is None and not self.told and not self.lock.locked()
+        return self.unwritten_s is None and not self.told

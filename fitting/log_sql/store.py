@@ -68,11 +68,16 @@ class SqlLogStore:
             slot = self._slot(device)
             async with slot.lock:
                 # While we waited it may have been forgotten.
-                if self._slots.get(device) is slot:
+                if self._slots.get(device) is not slot:
+                    continue
+                try:
                     outcome = await self._run(slot, step, key)
-                    break
-        await self._make_room()
-        return outcome
+                finally:
+                    if slot.rows is None and slot.is_written:
+                        # There is no such device, or nothing is known of it.
+                        del self._slots[device]
+            await self._make_room()
+            return outcome
 
     def overheard(self, device: str) -> None:
         """Somebody else has written to the device: what is kept of it counts only after asking."""
@@ -159,6 +164,9 @@ class SqlLogStore:
 
     async def _prepare(self, slot: Slot) -> bool:
         """Have rows to work on; whether they are the newest."""
+        if slot.log_epoch != self._database.epoch():
+            # Another server may have taken over, which knows another past: versions say nothing then.
+            slot.rows = None
         self._watch.cached(slot.rows is not None)
         if slot.rows is not None and self._monotonic() - slot.checked_s <= self._bounds.stale_s:
             return False
@@ -186,8 +194,9 @@ class SqlLogStore:
         loaded = await self._database.load(slot.device, known=slot.known)
         if loaded is not None:
             revisions = {**slot.known, **loaded.revisions}
-            rows = rows_of(loaded.head, revisions, self._database.epoch(), self._limits)
-            slot.read(rows, loaded.head, self._monotonic())
+            epoch = self._database.epoch()
+            rows = rows_of(loaded.head, revisions, epoch, self._limits)
+            slot.read(rows, loaded.head, epoch, self._monotonic())
 
     async def _is_newest(self, slot: Slot) -> bool:
         """Whether nobody has written since the rows were; if somebody has, the next step reads them again."""
@@ -275,18 +284,17 @@ class SqlLogStore:
         return slot
 
     async def _make_room(self) -> None:
-        """Forget the devices that were used longest ago."""
+        """Forget the devices that were used longest ago; what cannot be written down now is kept."""
         while len(self._slots) > self._bounds.max_cached_devices:
             self._watch.reached("max_cached_devices")
-            oldest = next((s for s in self._slots.values() if not s.lock.locked()), None)
-            if oldest is None:
-                return
-            if not oldest.is_idle:
+            oldest = next((slot for slot in self._slots.values() if not slot.lock.locked()), None)
+            if oldest is not None and not oldest.is_written:
                 await self._write_down(oldest)
-            if not oldest.is_idle:
+            unused = (s for s in self._slots.values() if s.is_written and not s.lock.locked())
+            forgotten = next(unused, None)
+            if forgotten is None:
                 return
-            if self._slots.get(oldest.device) is oldest:
-                del self._slots[oldest.device]
+            del self._slots[forgotten.device]
 
     def _next_name(self) -> str:
         self._writes += 1

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
+from fitting.log_rows import DeviceRows
 from fitting.log_values import Accepted, LeaseGranted, LogLimits
 from protocol.contract.base import Refusal
 from protocol.errors import BadArgument
@@ -21,6 +22,7 @@ from tests.contracts.device_log_bench import (
     Bench,
     digest,
     images,
+    refused,
     registered,
 )
 from tests.contracts.device_log_restart import chain, finish_all, fit
@@ -171,6 +173,28 @@ class SharedContract:
         assert await here.log.next_offer(DEVICE, here.bench.generation) is None
         assert (await there.bench.offer()).seq == 1
 
+    async def test_a_step_that_others_have_left_no_room_for_is_let_go(self, world: World) -> None:
+        """What was told of a change that another process has ended meanwhile."""
+        phone = await world.first()
+        await phone.bench.fitted()
+        await phone.bench.submit()
+        await phone.bench.offer()
+
+        def step(rows: DeviceRows, now_s: float) -> None:
+            entry = rows.entries.get(1)
+            if entry is None:
+                raise BadArgument("it is not there any more")
+            rows.offer(entry, now_s)
+
+        await phone.store.run(DEVICE, step)
+        fitter = await world.another(phone)
+        proof = digest((await fitter.bench.newest()).content, "right")
+        await fitter.bench.report(1, "confirmed", "right", digest=proof)
+        phone.log.overheard(DEVICE)
+        assert await phone.log.pending(DEVICE) == ()
+        await phone.bench.submit()
+        await chain(phone.bench)
+
 
 class BoundsContract:
     async def test_what_was_told_is_written_after_a_while(self, world: World) -> None:
@@ -201,6 +225,30 @@ class BoundsContract:
         assert (waiting.state, waiting.attempt) == ("offered", 1)
         await here.bench.confirm(waiting)
         await chain(here.bench)
+
+    async def test_what_is_no_device_takes_no_room(self, world: World) -> None:
+        here = await world.first(max_cached_devices=2)
+        await here.bench.fitted()
+        for number in range(5):
+            assert refused(await here.log.head(f"d-none-{number}")).code == "not_found"
+        assert here.counts.count(bound="max_cached_devices") == 0
+        here.counts.hits.clear()
+        await here.bench.head()
+        assert here.counts.hits == [True]
+
+    async def test_when_all_wait_to_be_written_the_oldest_is_written_first(self, world: World) -> None:
+        here = await world.first(max_cached_devices=2)
+        benches = []
+        for number in range(2, 5):
+            device = f"d-{number}"
+            await here.log.create(device, registered())
+            benches.append(replace(here.bench, device=device))
+            await benches[-1].fitted()
+            await benches[-1].submit()
+            await benches[-1].offer()
+        for bench in benches:
+            [waiting] = await here.log.pending(bench.device)
+            assert (waiting.state, waiting.attempt) == ("offered", 1)
 
     async def test_only_so_many_steps_stay_unwritten(self, world: World) -> None:
         here = await world.first(max_unwritten_steps=3)

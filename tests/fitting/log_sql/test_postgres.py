@@ -270,6 +270,28 @@ async def test_after_a_restore_phones_are_told_that_history_may_be_lost(url: str
         assert (await bench.attach(epoch=(await bench.head()).epoch, last_terminal=1)).resume == "ok"
 
 
+async def test_a_server_of_another_past_makes_a_process_forget_what_it_kept(url: str) -> None:
+    async with log_on(url) as (bench, database):
+        await bench.log.create(DEVICE, registered())
+        await bench.fitted()
+        epoch = (await bench.head()).epoch
+        await note_restored(url)
+        await cut_all(url)
+        await bench.acquire()
+        assert (await bench.head()).epoch != epoch
+        assert (await bench.attach(epoch=epoch)).resume == "reset"
+        assert not database.is_away
+
+
+async def cut_all(url: str) -> None:
+    """End every connection of ours, as a server does that goes."""
+    admin = await asyncpg.connect(url)
+    ours = "application_name = 'auricle' AND datname = current_database()"
+    while await admin.fetch(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"):
+        pass
+    await admin.close()
+
+
 async def test_a_role_that_may_not_ask_the_server_who_it_is_can_still_use_it(url: str) -> None:
     admin = await asyncpg.connect(url)
     role = f"plain_{next(NUMBERS)}"
