@@ -21,7 +21,7 @@ from protocol.errors import BadArgument
 
 from .model import ear_image, ears_of
 
-__all__ = ["body_hash", "canonical", "content_digests", "ear_digest", "pair_digest", "request_hash"]
+__all__ = ["body_hash", "canonical", "canonical_of", "content_digests", "ear_digest", "pair_digest", "request_hash"]
 
 _MAX_DEPTH = 32
 _SORTED = msgspec.json.Encoder(order="sorted")
@@ -64,7 +64,7 @@ def _text(value: Any, depth: int) -> str:
     raise BadArgument(f"a {type(value).__name__} has no canonical form")
 
 
-def _canonical(value: Wire | dict[Ear, str]) -> bytes:
+def canonical_of(value: Wire | Mapping[Ear, str] | Mapping[str, object]) -> bytes:
     """``canonical`` of what a payload is in JSON, straight from the encoder where its bytes prove that it is the same.
 
     ASCII keys, sorted by the encoder, are in RFC 8785's order, and ASCII texts without an escape are written alike.
@@ -103,12 +103,12 @@ def _sha256(told: bytes) -> str:
 
 def ear_digest(image: EarImage) -> str:
     """The digest of what one aid holds in one memory, over its camelCase form."""
-    return _sha256(_canonical(image))
+    return _sha256(canonical_of(image))
 
 
 def pair_digest(ears: Mapping[Ear, str]) -> str:
     """The digest of a pair, over ``{"left": digest, "right": digest}`` of the ears that there are."""
-    return _sha256(_canonical(dict(ears)))
+    return _sha256(canonical_of(dict(ears)))
 
 
 def content_digests(content: Content) -> Digests:
@@ -119,9 +119,9 @@ def content_digests(content: Content) -> Digests:
 
 def request_hash(request: Wire) -> str:
     """The digest of a whole request, the idempotency key included."""
-    return _sha256(_canonical(request))
+    return _sha256(canonical_of(request))
 
 
 def body_hash(body: OfferBody) -> str:
     """The digest of what an offer asks to be written."""
-    return _sha256(_canonical(body))
+    return _sha256(canonical_of(body))

@@ -8,6 +8,7 @@ another in place, ours is ``Kernel``. This module must not know who asks, nor ho
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -124,6 +125,7 @@ def _holds(rule: str, change: Change) -> bool:
     return mode == change.mode and not (rule == "K7" and change.context.in_ram)
 
 
+@lru_cache(maxsize=256)
 def _numbers(limits: ClinicLimits) -> Mapping[str, int]:
     return MappingProxyType({_camel(entry.name): getattr(limits, entry.name) for entry in fields(limits)})
 

@@ -16,16 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from protocol.contract.devices import Offer
 from protocol.errors import BadArgument
 
-from .digest import canonical
+from .digest import canonical_of
 
 __all__ = ["OfferSigner", "is_genuine", "key_id_of", "signed_bytes"]
 
 
 def signed_bytes(offer: Offer) -> bytes:
     """What is signed of an offer, in canonical form (RFC 8785)."""
-    return canonical(
+    return canonical_of(
         {
-            "base": msgspec.to_builtins(offer.base),
+            "base": offer.base,
             "bodyHash": offer.body_hash,
             "device": offer.device,
             "epoch": offer.epoch,
@@ -34,7 +34,7 @@ def signed_bytes(offer: Offer) -> bytes:
             "mode": offer.mode,
             "revisionId": offer.revision_id,
             "seq": offer.seq,
-            "target": msgspec.to_builtins(offer.target),
+            "target": offer.target,
         }
     )
 

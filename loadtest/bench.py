@@ -31,7 +31,7 @@ from .report import IdleSample, Machine, Report, Sample, Settings, joined, summa
 from .servers import ServerProcess, auricle_server, auricle_token, bare_server, node_server
 from .traffic import Load, Tally, Target, open_crowd
 
-__all__ = ["main", "run"]
+__all__ = ["main", "run", "within"]
 
 IN_FLIGHT: Final = (1, 8)
 MICROSECONDS: Final = 1e6
@@ -226,19 +226,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m loadtest.bench",
         description="Print the server's CPU microseconds per echo, relayed message and delivery beside bare aiohttp.",
     )
-    parser.add_argument("--rounds", type=_within(int, 1, 50), default=5, help="rounds, all servers in each (default 5)")
+    parser.add_argument("--rounds", type=within(int, 1, 50), default=5, help="rounds, all servers in each (default 5)")
     parser.add_argument(
-        "--connections", type=_within(int, 2, 2_000, even=True), default=50, help="an even number (default 50)"
+        "--connections", type=within(int, 2, 2_000, even=True), default=50, help="an even number (default 50)"
     )
     # A client that only listens counts as gone after 30 s of silence.
-    parser.add_argument("--seconds", type=_within(float, 0.05, 20), default=2.0, help="of each window (default 2)")
-    parser.add_argument("--chars", type=_within(int, 24, 16_384), default=100, help="of each text (default 100)")
+    parser.add_argument("--seconds", type=within(float, 0.05, 20), default=2.0, help="of each window (default 2)")
+    parser.add_argument("--chars", type=within(int, 24, 16_384), default=100, help="of each text (default 100)")
     parser.add_argument(
-        "--fanout", type=_within(int, 0, 2_000), default=1_000, metavar="N", help="receivers, 0 is off (default 1000)"
+        "--fanout", type=within(int, 0, 2_000), default=1_000, metavar="N", help="receivers, 0 is off (default 1000)"
     )
     parser.add_argument(
         "--idle",
-        type=_within(int, 0, 19_000),
+        type=within(int, 0, 19_000),
         default=10_000,
         metavar="N",
         help="idle connections, 0 is off (default 10000)",
@@ -246,7 +246,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--node", action="store_true", help="Socket.IO on Node too, which npm installs")
     parser.add_argument(
         "--time-limit",
-        type=_within(float, 1, 7_200),
+        type=within(float, 1, 7_200),
         default=1_800.0,
         metavar="S",
         help="of the whole run (default 1800)",
@@ -255,9 +255,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _within(
+def within(
     kind: type[int] | type[float], lowest: float, highest: float, *, even: bool = False
 ) -> Callable[[str], float]:
+    """A type for argparse: a number within bounds."""
+
     def parse(text: str) -> float:
         value = kind(text)
         if not lowest <= value <= highest:

@@ -6,9 +6,10 @@ first.
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,7 +19,7 @@ import psutil  # type: ignore[import-untyped]  # the library ships no types
 
 from .bench_websocket import BenchFailed
 
-__all__ = ["ServerProcess", "auricle_server", "auricle_token", "bare_server", "node_server"]
+__all__ = ["ServerProcess", "auricle_migrate", "auricle_server", "auricle_token", "bare_server", "node_server"]
 
 READY_S: Final = 20.0
 COMMAND_S: Final = 20.0
@@ -37,10 +38,19 @@ class _Ready(msgspec.Struct, frozen=True):
 class ServerProcess:
     """``async with``: ready at ``url``, gone afterwards. Its log is ``folder/NAME.log``."""
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path, *, program: str = sys.executable) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        program: str = sys.executable,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._name = name
         self._program = program
         self._arguments = arguments
+        self._environ = None if environ is None else {**os.environ, **environ}
         self._log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
         self._usage: psutil.Process | None = None
@@ -87,7 +97,11 @@ class ServerProcess:
     async def _start(self) -> None:
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                self._program, *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=log
+                self._program,
+                *self._arguments,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=self._environ,
             )
         assert self._process.stdout is not None
         try:
@@ -149,9 +163,20 @@ async def auricle_token(folder: Path) -> str:
     return await _output_of(COMMAND_S, sys.executable, "-m", "signaling", *arguments)
 
 
-async def _output_of(limit_s: float, *command: str, cwd: Path | None = None) -> str:
+async def auricle_migrate(environ: Mapping[str, str]) -> None:
+    """Give a database that ``environ`` names its tables. Raises BenchFailed."""
+    await _output_of(COMMAND_S, sys.executable, "-m", "signaling", "migrate", environ=environ)
+
+
+async def _output_of(
+    limit_s: float, *command: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> str:
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command,
+        cwd=cwd,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=None if environ is None else {**os.environ, **environ},
     )
     try:
         async with asyncio.timeout(limit_s):

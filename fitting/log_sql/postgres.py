@@ -129,6 +129,8 @@ class PostgresDatabase:
                 sent_s = self._monotonic()
                 rows: Sequence[Any] = await connection.fetch(statement.text, *placed)
                 self._answered(rows, sent_s)
+                if is_write:
+                    self._watch.committed(1, self._monotonic() - sent_s)
                 return rows
             except _RACES:
                 raise LostRace from None

@@ -125,6 +125,16 @@ def test_the_best_answer_tells_the_time_until_it_is_old_or_plainly_wrong() -> No
     assert clock.now_s() == pytest.approx(5_000.0)
 
 
+async def test_each_write_is_told_with_its_time_and_no_reading_is(url: str) -> None:
+    counts = Counts()
+    async with log_on(url, counts=counts) as (bench, _):
+        await bench.log.create(DEVICE, registered())
+        written = len(counts.batches)
+        assert written >= 1
+        await bench.log.revisions(DEVICE)
+        assert counts.batches == [1] * written
+
+
 async def test_a_write_whose_answer_was_lost_counts_once_and_says_what_it_said(url: str) -> None:
     async with log_on(url) as (bench, database):
         await bench.log.create(DEVICE, registered())
