@@ -186,11 +186,14 @@ class Config:
             bound = entry.name.startswith("max_") or entry.name.endswith(("_s", "_items"))
             if bound and not 0 < value < math.inf:
                 raise ConfigError(f"{entry.name}: must be a number greater than 0, not {value}")
+        self._check_live_work()
+        self._check_database()
+
+    def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:
             raise ConfigError("battery_to_begin_percent: must not be less than battery_to_go_on_percent")
         if not self.lease_ttl_s + 5 < self.dead_man_s or not self.freeze_after_s < self.dead_man_s:
             raise ConfigError("dead_man_s: must be more than freeze_after_s, and than lease_ttl_s and 5 seconds")
-        self._check_database()
 
     def _check_database(self) -> None:
         if self.ballast_bytes < 0:
