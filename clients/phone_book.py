@@ -7,7 +7,7 @@ Read ``PhoneBook.tell`` first.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -122,6 +122,19 @@ class PhoneBook:
         self._saved(entry)
         await self._out(entry.key, told)
         return entry
+
+    async def tell_all(
+        self, entry: JournalEntry, state: ReportedState, held: Mapping[Ear, Images], *, loudness: int | None = None
+    ) -> None:
+        """The same of several ears, in the journal at once: no crash comes between them."""
+        new: list[Report] = []
+        for ear, images in held.items():
+            if entry.last_state(ear) != state:
+                told = report_on(entry.offer, entry.reports, state, ear, held=images, loudness=loudness)
+                entry, new = entry.reported(told), [*new, told]
+        if new:
+            self.change(entry)
+            await self._out(entry.key, *new)
 
     def begin(self, entry: JournalEntry) -> None:
         """A delivery is received."""

@@ -1,13 +1,13 @@
 """One delivery on a pair of aids: try it on both, ask how it sounds, keep it in both or in neither.
 
-Both aids hold the target in RAM, read back, before either copies it to NVM; the right one first. When the second does
-not keep it in time the first gives it up again, and nothing turns round then. ``active`` is told when both are: an end
-that was told cannot be taken back. The tables are ``ear_work``; here they are run. Must not know sessions, nor how an
-offer came. Read ``DeliveryWork.advance`` first.
+Both aids hold the target in RAM, read back, before either is confirmed or copies it to NVM; the right one first. When
+one comes to an unhappy end the other goes back, and nothing turns round then. ``confirmed`` and ``active`` are told of
+both at once: an end that was told cannot be taken back. The tables are ``ear_work``; here they are run. Must not know
+sessions, nor how an offer came. Read ``DeliveryWork.advance`` first.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from msgspec import UNSET
@@ -15,7 +15,7 @@ from msgspec import UNSET
 from clients.brake import Brake
 from clients.ear_hands import EarDone, EarHands, EarJob
 from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
-from clients.journal import Back, EarPlan, JournalEntry
+from clients.journal import Back, EarPlan, JournalEntry, Phase
 from clients.phone_book import PhoneBook
 from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, slots_of, vendor_of
 from clients.phone_limits import PhoneLimits
@@ -26,7 +26,17 @@ __all__ = ["AskLoudness", "DeliveryWork"]
 
 AskLoudness = Callable[[], Awaitable[int | None]]
 """The wearer's answer, None for silence."""
+_VERIFIED: Final[Mapping[Ear, Phase]] = {"right": "verified:right", "left": "verified:left"}
 _GONE: Final = frozenset({EarPhase.UNDONE, EarPhase.BROKEN, EarPhase.REFUSED, EarPhase.UNREACHED, EarPhase.UNKEPT})
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the wearer said of these ears in one delivery."""
+
+    key: tuple[str, int]
+    ears: frozenset[Ear]
+    loudness: int
 
 
 class DeliveryWork:
@@ -49,6 +59,7 @@ class DeliveryWork:
         self._book, self._hands, self._brake = book, hands, brake
         self._limits, self._clock, self._ask_loudness, self._on_kept = limits, clock, ask_loudness, on_kept
         self._stuck: tuple[tuple[str, int], float] | None = None
+        self._heard: _Heard | None = None
         self.began_here: tuple[str, int] | None = None
 
     @property
@@ -93,46 +104,61 @@ class DeliveryWork:
             self._book.finish(self._book.entry)
 
     async def _try(self, only_begun: bool) -> bool:
-        """The trial of every ear that is open; whether each of them holds the target now, and nobody objects."""
+        """The trial of every ear that is open; whether all of them hold the target now, nobody objects, and it is told.
+
+        Neither ear is confirmed alone: the change was checked as one of a pair. While one is in doubt the other is not
+        begun.
+        """
         entry, confirmed = self._book.entry, dict[Ear, Images]()
-        asks = raises_mpo(entry.offer, entry.plans)
         for plan in entry.open_plans():
             if self._brake.is_on:
                 return False
-            if only_begun and not entry.has_begun_on(plan.ear):
+            begun = entry.has_begun_on(plan.ear)
+            if only_begun and not begun:
                 continue
-            begun = self._book.entry.has_begun_on(plan.ear)
-            done = await self._run(plan, resumed(self._book.entry.last_state(plan.ear) if begun else None))
+            done = await self._run(plan, resumed(entry.last_state(plan.ear) if begun else None))
             if done.work.phase is EarPhase.CONFIRMED and done.held is not None:
                 confirmed[plan.ear] = done.held
-                if not asks:
-                    await self._tell(plan.ear, "confirmed", held=done.held)
-            elif done.work.phase in _GONE and not await self._is_alone(plan, done):
+                if plan is not entry.open_plans()[-1]:
+                    self._book.change(replace(self._book.entry, phase=_VERIFIED[plan.ear]))
+            elif done.work.phase in WAITS:
+                only_begun = True
+            elif done.work.phase in _GONE:
+                await self._give_up(plan, done)
                 return False
-        if asks and confirmed and not self._brake.is_on:
-            await self._hear(confirmed)
-        return len(confirmed) == len(entry.open_plans()) and not self._brake.is_on and not only_begun
+        if self._brake.is_on or (raises_mpo(entry.offer, entry.plans) and not await self._bears(frozenset(confirmed))):
+            return False
+        if only_begun or len(confirmed) < len(entry.open_plans()):
+            return False
+        heard = self._heard
+        loudness = heard.loudness if heard is not None and heard.key == entry.key else None
+        await self._book.tell_all(self._book.entry, "confirmed", confirmed, loudness=loudness)
+        return True
 
-    async def _is_alone(self, plan: EarPlan, done: EarDone) -> bool:
-        """Tell the unhappy end of an ear; whether the other one goes on by itself, as in a live change."""
+    async def _give_up(self, plan: EarPlan, done: EarDone) -> None:
+        """One ear has come to an unhappy end: the other goes back, or is not begun."""
         state, code = outcome(done.work) or ("failed", None)
-        alone = self._book.entry.offer.kind == "volatile"
-        if not alone:
-            # Before the end is told: whoever reads the journal after a crash must not take the other ear on.
-            self._book.change(self._book.entry.going_back(Back(code or "E_PARTIAL", plan.ear)))
+        # Before the end is told: whoever reads the journal after a crash must not take the other ear on.
+        self._book.change(self._book.entry.going_back(Back(code or "E_PARTIAL", plan.ear)))
         await self._tell(plan.ear, state, code=code, held=done.held)
-        return alone
 
-    async def _hear(self, confirmed: dict[Ear, Images]) -> None:
-        """A higher maximum output is kept only if its wearer says that it is not too loud, in time."""
-        loudness = await self._ask_loudness() if self.began_here == self._book.entry.key else None
+    async def _bears(self, ears: frozenset[Ear]) -> bool:
+        """Whether the wearer can bear the higher maximum output of these ears; each is asked about once.
+
+        After a restart nobody can have answered in time.
+        """
+        key = self._book.entry.key
+        known = frozenset[Ear]() if self._heard is None or self._heard.key != key else self._heard.ears
+        if ears <= known:
+            return True
+        loudness = await self._ask_loudness() if self.began_here == key else None
         if self._brake.is_on:
-            return
+            return False
         if loudness is None or loudness > self._limits.max_loudness:
             self._book.change(self._book.entry.going_back(Back("E_LOUD", loudness=loudness)))
-            return
-        for ear, held in confirmed.items():
-            await self._tell(ear, "confirmed", held=held, loudness=loudness)
+            return False
+        self._heard = _Heard(key, ears, loudness)
+        return True
 
     async def _commit(self) -> None:
         """Copy to NVM, ear after ear; all are confirmed, or it had begun."""
@@ -149,8 +175,7 @@ class DeliveryWork:
                 return
             kept[plan.ear] = done.held
         self._on_kept()
-        for ear, held in kept.items():
-            await self._tell(ear, "active", held=held)
+        await self._book.tell_all(self._book.entry, "active", kept)
 
     async def _is_low(self, entry: JournalEntry) -> bool:
         """Whether an aid has too little charge to begin; said once, and looked at again when it has changed."""

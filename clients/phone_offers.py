@@ -107,6 +107,9 @@ class OfferDesk:
             self.guard.meet(offer.fence)
             await self.restore()
             examined, facts = await self._examine(offer)
+        if self._brake.is_on:
+            # Interrupted before anything was known of it: it will be offered again.
+            return
         entry = JournalEntry(offer, examined.plans)
         if examined.refusals:
             await self._refuse(entry, examined.refusals)
@@ -138,6 +141,8 @@ class OfferDesk:
             await self._advance()
         elif entry.key in self._deadlines:
             examined, facts = await self._examine(entry.offer)
+            if self._brake.is_on:
+                return
             if examined.refusals:
                 await self._refuse(entry, examined.refusals)
                 return

@@ -22,10 +22,9 @@ from tests.clients.offers import (
     make_save,
     told,
 )
-from tests.clients.phone_bench import Clock, Server, digests, expected, make_runner
+from tests.clients.phone_bench import HAPPY, Clock, Server, digests, expected, make_runner
 
-TRIED = ["received", "right writing", "right confirmed", "left writing", "left confirmed"]
-KEPT = [*TRIED, "right committing", "left committing", "right active", "left active"]
+KEPT = [*HAPPY, "right committing", "left committing", "right active", "left active"]
 FACTORY = {ear: factory_image(ear, BANDS_HZ) for ear in EARS}
 
 
@@ -228,7 +227,7 @@ async def test_charge_that_is_gone_by_the_commit_is_waited_for_too() -> None:
         await hub.report(sent)
 
     await runner.run_offer(offer, report)
-    assert told(hub.facts()) == [*TRIED, "left received E_BATTERY"]
+    assert told(hub.facts()) == [*HAPPY, "left received E_BATTERY"]
     assert [pair.aid(ear).commits_completed for ear in EARS] == [0, 0]
     pair.aid("left").faults = Faults()
     await runner.work(hub.report)
@@ -293,7 +292,7 @@ async def test_a_package_that_waits_holds_no_live_change_back_and_is_looked_at_a
     runner, package = make_runner(pair), make_offer(pair, kind="persist", mode="standard")
     await runner.run_offer(package, hub.report)
     await runner.run_offer(replace_struct(make_offer(pair, seq=2, gain_ddb=120), after=0), live.report)
-    assert told(live.reports) == TRIED
+    assert told(live.reports) == HAPPY
     runner.settled(Settled(device=DEVICE, epoch=EPOCH, seq=2))
     await runner.run_offer(again(package), hub.report)
     assert told(hub.facts()) == ["received", "right awaiting_install", "left awaiting_install"]

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from clients.device_driver import AidIdentity
 from clients.file_journal import JournalUnavailable
 from clients.journal import JournalRecord, MemoryJournal
 from clients.phone_session import SessionState
@@ -87,7 +88,7 @@ async def test_undo_in_the_middle_of_a_write_ends_the_write_and_restores(cause: 
         assert await runner.revert(cause, server.report)
     assert holds_base(pair)
     written = ["received", "right writing", "right rolled_back E_USER_STOP", "left rejected E_USER_STOP"]
-    both = [*HAPPY[:4], "left rolled_back E_USER_STOP"]
+    both = [*HAPPY[:3], "right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
     assert told(server.facts()) == (written if part <= 8 else both)
     assert runner.record.in_flight is None
 
@@ -334,4 +335,26 @@ async def test_a_delivery_is_never_finished_on_another_aid_in_its_place() -> Non
     assert told(server.facts())[-1] == "left indeterminate E_BLE_DURING"
     pair.aid("left").faults = Faults()
     await runner.work(server.report)
-    assert told(server.facts())[-1] == "left rolled_back E_BLE_DURING"
+    assert told(server.facts())[-2:] == ["left rolled_back E_BLE_DURING", "right rolled_back E_PARTIAL"]
+
+
+class Slow(VirtualAid):
+    """Takes its time to say who it is."""
+
+    asked = asyncio.Event()
+
+    async def identify(self) -> AidIdentity:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_stop_while_an_aid_is_being_read_is_no_failure_of_the_aid() -> None:
+    pair, server = VirtualPair(Slow("right", "R-1"), VirtualAid("left", "L-1")), Server()
+    runner, offer = make_runner(pair, finish_write_s=0.01), make_offer(pair)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run_offer(offer, server.report))
+        await Slow.asked.wait()
+        await runner.revert("stop", server.report)
+    assert server.reports == []
+    assert runner.record.in_flight is None
