@@ -4,12 +4,17 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
+from typing import Final
 
 from tests.chaos.history import Event
 from tests.chaos.story import Op, Story
 from tests.chaos.violation import Violation
 
 __all__ = ["fences_rise", "old_fences_are_dead", "one_answer_per_key"]
+
+
+_NOT_NOW: Final = frozenset({"not_sent", "overloaded", "unavailable"})
+"""Refusals that say nothing of what was asked for."""
 
 
 def fences_rise(story: Story) -> Iterator[Violation]:
@@ -66,17 +71,27 @@ def one_answer_per_key(story: Story) -> Iterator[Violation]:
     """I8: the same key and words always get the same number and revision; the same key with other words is refused."""
     by_key: dict[str, list[Op]] = defaultdict(list)
     for op in story.changes:
-        if op.outcome == "ok":
-            by_key[op.invoke.v["idem"]].append(op)
+        by_key[op.invoke.v["idem"]].append(op)
     for key, ops in by_key.items():
-        first = ops[0]
-        for op in ops[1:]:
-            same_words = op.invoke.v["request"] == first.invoke.v["request"]
-            same_answer = all(op.answer[name] == first.answer[name] for name in ("epoch", "seq", "rev"))
-            if not same_words:
-                yield Violation("I8", story.device, f"key {key} was taken twice", (*first.events, *op.events))
-            elif not same_answer:
-                yield Violation("I8", story.device, f"key {key} had two answers", (*first.events, *op.events))
+        taken = [op for op in ops if op.outcome == "ok"]
+        for op in taken[1:]:
+            if not _same_words(op, taken[0]):
+                yield Violation("I8", story.device, f"key {key} was taken twice", (*taken[0].events, *op.events))
+            elif any(op.answer[name] != taken[0].answer[name] for name in ("epoch", "seq", "rev")):
+                yield Violation("I8", story.device, f"key {key} had two answers", (*taken[0].events, *op.events))
+        for op in ops:
+            if taken and _same_words(op, taken[0]) and _is_refused_after(op, taken[0]):
+                text = f"key {key} was refused after it had been answered"
+                yield Violation("I8", story.device, text, (*taken[0].events, *op.events))
+
+
+def _same_words(one: Op, other: Op) -> bool:
+    return bool(one.invoke.v["request"] == other.invoke.v["request"])
+
+
+def _is_refused_after(op: Op, answered: Op) -> bool:
+    is_later = answered.end is not None and op.invoke.t > answered.end.t
+    return is_later and op.outcome == "fail" and op.answer["code"] not in _NOT_NOW
 
 
 def _grants(story: Story) -> list[Op]:

@@ -16,10 +16,11 @@ from tests.chaos.desk import Desk, Known, Twist
 from tests.chaos.orders import POISON_NR_DDB
 from tests.chaos.wire import Caller
 
-__all__ = ["FitterWorker"]
+__all__ = ["WORK", "FitterWorker"]
 
 GAIN_PATHS: Final[tuple[BandPath, ...]] = ("g50Ddb", "g65Ddb", "g80Ddb")
 STAYS: Final = 0.9
+LOOKS_FOR_UNDONE: Final = 0.2
 LOW_GAIN_DDB, HIGH_GAIN_DDB = 50, 200
 Step = Callable[["FitterWorker", str, Known], Awaitable[None]]
 
@@ -34,7 +35,6 @@ class FitterWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop."""
-        steps, weights = zip(*_STEPS, strict=True)
         while not stop.is_set():
             await asyncio.sleep(self._rng.expovariate(1 / self._pace_s))
             for device, known in tuple(self._desk.known.items()):
@@ -46,8 +46,16 @@ class FitterWorker:
             if held is None:
                 await self._desk.take(device)
             elif held.is_live or await self._desk.go_live(device, held):
-                [step] = self._rng.choices(steps, weights)
-                await step(self, device, held)
+                await self._step()(self, device, held)
+
+    def _step(self) -> Step:
+        """One by its weight; every few, one of a kind that nobody has done yet."""
+        done = self._desk.caller.tally.done
+        undone = [step for name, step, _ in _STEPS if not done[name]]
+        if undone and self._rng.random() < LOOKS_FOR_UNDONE:
+            return self._rng.choice(undone)
+        [(_, step, _)] = self._rng.choices(_STEPS, [weight for _, _, weight in _STEPS])
+        return step
 
     async def _burst(self, device: str, known: Known) -> None:
         """Some changes in a row, faster than an aid takes them or each when the one before has come to its end."""
@@ -114,15 +122,17 @@ class FitterWorker:
         return Patch(slot=content.programs[0].slot, ops=(poison,))
 
 
-_STEPS: Final[tuple[tuple[Step, int], ...]] = (
-    (FitterWorker._burst, 54),
-    (FitterWorker._save, 18),
-    (FitterWorker._steal, 3),
-    (FitterWorker._revert, 2),
-    (FitterWorker._cancel, 5),
-    (FitterWorker._repeat, 3),
-    (FitterWorker._repeat_in_other_words, 2),
-    (FitterWorker._old_fence, 4),
-    (FitterWorker._expiring, 4),
-    (FitterWorker._poison, 3),
+_STEPS: Final[tuple[tuple[str, Step, int], ...]] = (
+    ("change", FitterWorker._burst, 54),
+    ("save", FitterWorker._save, 18),
+    ("steal", FitterWorker._steal, 3),
+    ("revert", FitterWorker._revert, 2),
+    ("cancel", FitterWorker._cancel, 5),
+    ("repeat", FitterWorker._repeat, 3),
+    ("other words", FitterWorker._repeat_in_other_words, 2),
+    ("old fence tried", FitterWorker._old_fence, 4),
+    ("expiring", FitterWorker._expiring, 4),
+    ("poison", FitterWorker._poison, 3),
 )
+WORK: Final = frozenset(name for name, _, _ in _STEPS)
+"""What professionals do; a run in which one of these was never done proves too little."""

@@ -18,6 +18,7 @@ import aiohttp
 from tests.chaos.check_record import nothing_leaks
 from tests.chaos.checker import check, report
 from tests.chaos.final_reads import Reader, read_aids, read_audit
+from tests.chaos.fitter import WORK
 from tests.chaos.history import Event, merged, read_history
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.phone_events import phone_events
@@ -118,9 +119,13 @@ async def _fault_phase(stage: Stage, nemesis: Nemesis, say: Callable[[str], None
             link.heal()
         healed_at = tally.accepted
         say(f"all faults are over: {healed_at} changes accepted so far")
-        went_on = await holds_within(WORK_TIMEOUT_S, lambda: tally.accepted >= healed_at + profile.after)
+        await holds_within(
+            WORK_TIMEOUT_S, lambda: tally.accepted >= healed_at + profile.after and tally.done.keys() >= WORK
+        )
         stop.set()
-    return {} if went_on else {"work after the faults": healed_at + profile.after - tally.accepted}
+    undone = {f"work: {name}": 1 for name in WORK - tally.done.keys()}
+    left = healed_at + profile.after - tally.accepted
+    return undone | ({"work after the faults": left} if left > 0 else {})
 
 
 async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
