@@ -186,7 +186,6 @@ class OfferRunner:
         """
         self._desk.guard.want(cause)
         async with self._turns(report, at_once=True):
-            await self._read_connected()
             return await self._desk.restore(cause)
 
     async def revert_now(self, message: RevertNow, report: SendReport | None) -> None:

@@ -9,7 +9,7 @@ from clients.device_driver import AidIdentity
 from clients.file_journal import JournalUnavailable
 from clients.journal import JournalRecord, MemoryJournal
 from clients.phone_session import SessionState
-from clients.virtual_aid.aid import VirtualAid
+from clients.virtual_aid.aid import AidChange, VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from protocol.contract.base import EARS, Ear
@@ -18,6 +18,7 @@ from protocol.contract.sessions import RestoreCause
 from tests.clients.live_bench import FACTORY, holds_base, settle, tried
 from tests.clients.offers import (
     SERIALS,
+    at_once,
     make_offer,
     make_pair,
     make_save,
@@ -358,3 +359,30 @@ async def test_a_stop_while_an_aid_is_being_read_is_no_failure_of_the_aid() -> N
         await runner.revert("stop", server.report)
     assert server.reports == []
     assert runner.record.in_flight is None
+
+
+class Hesitant(VirtualAid):
+    """Answers nobody once it is told to, before the other aid has its old sound back."""
+
+    waits_for: asyncio.Event | None = None
+
+    async def identify(self) -> AidIdentity:
+        if self.waits_for is not None:
+            await self.waits_for.wait()
+        return await super().identify()
+
+
+async def test_an_aid_that_does_not_answer_keeps_the_other_from_nothing() -> None:
+    restored = asyncio.Event()
+
+    def touched(change: AidChange) -> None:
+        if change.what == "restored":
+            restored.set()
+
+    hesitant = Hesitant("right", "R-1", sleep=at_once)
+    pair = VirtualPair(hesitant, VirtualAid("left", "L-1", sleep=at_once, on_change=touched))
+    runner = await tried(pair)
+    hesitant.waits_for = restored
+    async with asyncio.timeout(5):
+        assert await runner.revert("undo")
+    assert holds_base(pair)
