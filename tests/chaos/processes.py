@@ -53,10 +53,6 @@ class Supervised(ABC):
         self._is_stopping = False
 
     @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
-    @property
     def pid(self) -> int:
         """Of the process that is there now. Raises ProcessLookupError for none."""
         if self._process is None or self._process.returncode is not None:
@@ -71,6 +67,7 @@ class Supervised(ABC):
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """End it for good, by SIGKILL when it does not go or is just being started. The exit code."""
         self._is_stopping = True
+        self.struck = self.life
         self.held_down.set()
         self.signal(signal.SIGCONT)
         self.signal(number)
@@ -180,6 +177,8 @@ class ServerProcess(Supervised):
         """Where the present life is to end."""
         self.died_at: Counter[str] = Counter()
         """Where lives have ended by their own hand, each until it is asked for."""
+        self.crashes: list[int] = []
+        """Exit codes of lives that ended with no reason of ours."""
         self._copies: set[asyncio.Task[None]] = set()
 
     @property
@@ -188,9 +187,13 @@ class ServerProcess(Supervised):
         return {path.name: path.read_text(errors="replace") for path in sorted(self.folder.glob("server-*.log"))}
 
     def buried(self, exit_code: int) -> None:
-        """Remember where it died, if nobody did it."""
-        if exit_code == -signal.SIGKILL and self.armed and self.struck != self.life:
+        """Remember where it died if nobody did it: where it was told to, or by itself."""
+        if self.struck == self.life:
+            return
+        if exit_code == -signal.SIGKILL and self.armed:
             self.died_at[self.armed] += 1
+        else:
+            self.crashes.append(exit_code)
 
     async def command(self, *words: str) -> str:
         """What a command of the server's own command line prints. Raises ProcessFailed."""
@@ -258,7 +261,7 @@ class PhoneProcess(Supervised):
         self.orders = folder / "orders.json"
         super().__init__(device, folder, {ORDERS: str(self.orders)})
         self.arguments, self.history = arguments, history
-        self.phases_at_death: list[str] = []
+        self.phases_at_kill: list[str] = []
 
     async def launch(self) -> None:
         """Start it. It is attached when the server says so."""
@@ -278,7 +281,8 @@ class PhoneProcess(Supervised):
     def buried(self, exit_code: int) -> None:
         """Write down how it died, and where its journal was then."""
         phase = self.journal_phase()
-        self.phases_at_death.append(phase)
+        if exit_code == -signal.SIGKILL:
+            self.phases_at_kill.append(phase)
         self.history.write("ok", "crash", self.name, exit_code=exit_code, phase=phase)
 
     def give(self, orders: Orders) -> None:

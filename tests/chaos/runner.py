@@ -24,6 +24,7 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.phone_events import phone_events
 from tests.chaos.plan import Plan
 from tests.chaos.stage import Stage, staged
+from tests.chaos.violation import Violation
 from tests.chaos.waiting import holds_within
 
 __all__ = ["Result", "history_of", "run"]
@@ -90,6 +91,7 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
     history = history_of(folder)
     # Without the final reads most promises cannot be judged.
     violations = [] if unread else [*check(history), *nothing_leaks(channels, canaries)]
+    violations += [Violation("CRASH", "", f"the server ended by itself with {code}") for code in stage.server.crashes]
     return Result(
         plan=plan,
         folder=folder,
@@ -154,7 +156,7 @@ async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
 def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:
     """What must have happened for the run to prove anything."""
     missing = dict(stage.plan.required - nemesis.landed)
-    open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_death)
+    open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_kill)
     if stage.plan.is_whole and open_kills < stage.plan.profile.min_open_kills:
         missing["kills with an open journal"] = stage.plan.profile.min_open_kills - open_kills
     return missing
@@ -175,7 +177,7 @@ def _counts(stage: Stage, nemesis: Nemesis, history: list[Event]) -> dict[str, A
         "written": sum(event.f == "side_commit" for event in history),
         "server deaths": stage.server.deaths,
         "phone deaths": sum(phone.deaths for phone in stage.phones.values()),
-        "with open journal": sum(bool(p) for phone in stage.phones.values() for p in phone.phases_at_death),
+        "kills with open journal": sum(bool(p) for phone in stage.phones.values() for p in phone.phases_at_kill),
         "faults": dict(sorted(nemesis.landed.items())),
         "work": dict(sorted(stage.tally.done.items())),
     }
