@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.__main__ import replay
-from tests.chaos.plan import PROFILES, plan_of
+from tests.chaos.plan import PROFILES, Plan, plan_of
 from tests.chaos.runner import run
 
 PATIENCE_S = 240
@@ -22,9 +22,15 @@ async def test_no_promise_is_broken_while_everything_else_is(database: str, seed
     # Kept after a failure, wherever pytest's own folders are.
     folder = Path(tempfile.mkdtemp(prefix=f"auricle-chaos-{database}-"))
     told: list[str] = []
-    async with asyncio.timeout(PATIENCE_S):  # ends all processes of the run, too
-        result = await run(plan, folder, told.append)
-    where = f"replay: {replay(plan)}\nkept in {folder}\n" + "\n".join(told)
-    assert not result.broken, f"{result.witness}\n{where}"
-    assert not result.missing, f"not met: {result.missing}\n{where}"
+    try:
+        async with asyncio.timeout(PATIENCE_S):  # ends all processes of the run, too
+            result = await run(plan, folder, told.append)
+    except TimeoutError:
+        pytest.fail(f"no verdict within {PATIENCE_S} s\n{_where(plan, folder, told)}")
+    assert not result.broken, f"{result.witness}\n{_where(plan, folder, told)}"
+    assert not result.missing, f"not met: {result.missing}\n{_where(plan, folder, told)}"
     shutil.rmtree(folder)
+
+
+def _where(plan: Plan, folder: Path, told: list[str]) -> str:
+    return "\n".join((f"replay: {replay(plan)}", f"kept in {folder}", *told))
