@@ -5,6 +5,7 @@ at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change:
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import cast
 
 from msgspec import UNSET
@@ -30,6 +31,7 @@ from protocol.contract.devices import (
 from protocol.contract.fitting import Base
 from protocol.contract.sessions import Withdraw
 from protocol.contract.times import iso_ms
+from protocol.errors import Unavailable
 from signaling.flows.phones import Phone, Phones
 from signaling.hub import Caller
 from signaling.log import LogBook
@@ -96,7 +98,9 @@ class DeliveryFlow:
         """A connection is gone: its devices, which are no longer carried by it."""
         gone = tuple(self._phones.drop(connection_id))
         for device, phone in gone:
-            await self._log.detach(device, phone.generation)
+            # Without it the log takes the phone for there until the next one attaches, and nothing comes of that.
+            with suppress(Unavailable):
+                await self._log.detach(device, phone.generation)
         return tuple(device for device, _ in gone)
 
     def appended(self, device: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fitting.log_memory import MemoryDeviceLog
-from protocol.contract.devices import Offer
+from protocol.contract.devices import DeviceAnswer, DeviceQuery, Offer
 from protocol.contract.sessions import Heartbeat, Relayed, Revert, RevertNow
 from protocol.errors import Unavailable
 from signaling.auth import Principal
@@ -15,6 +15,7 @@ from signaling.grants import RememberedGrants
 from signaling.hubs.care_hub import CareHub
 from signaling.metrics import Metrics
 from signaling.policy import Relation
+from tests.eventually import eventually
 from tests.signaling.care import Connect, change
 from tests.signaling.conftest import Clock, House
 from tests.signaling.visit import Visit, visit
@@ -197,3 +198,16 @@ async def test_a_heartbeat_of_a_device_that_somebody_else_carries_moves_nothing(
     here = await visit(connect, live=False)
     await here.ann.invoke("Heartbeat", Heartbeat(device="d1", battery=1), result=object)
     await here.go_live()
+
+
+async def test_a_phone_that_goes_while_the_log_is_away_is_gone_without_a_crash(
+    connect: Connect, away: Away, house: House
+) -> None:
+    here = await visit(connect)
+    away.is_away = True
+    await here.pat.stop()
+    await eventually(lambda: "connection_closed" in house.log.getvalue())
+    assert "call_crashed" not in house.log.getvalue()
+    away.is_away = False
+    device = await here.ann.invoke("GetDevice", DeviceQuery(device="d1"), result=DeviceAnswer)
+    assert not device.phone.online
