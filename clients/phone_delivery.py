@@ -27,6 +27,7 @@ __all__ = ["AskLoudness", "DeliveryWork"]
 AskLoudness = Callable[[], Awaitable[int | None]]
 """The wearer's answer, None for silence."""
 _VERIFIED: Final[Mapping[Ear, Phase]] = {"right": "verified:right", "left": "verified:left"}
+_KEPT: Final[Mapping[Ear, Phase]] = {"right": "active:right", "left": "active:left"}
 _GONE: Final = frozenset({EarPhase.UNDONE, EarPhase.BROKEN, EarPhase.REFUSED, EarPhase.UNREACHED, EarPhase.UNKEPT})
 
 
@@ -174,6 +175,8 @@ class DeliveryWork:
                 self._give_up_or_wait(plan.ear, done.work)
                 return
             kept[plan.ear] = done.held
+            if plan is not entry.open_plans()[-1]:
+                self._book.change(replace(self._book.entry, phase=_KEPT[plan.ear]))
         self._on_kept()
         await self._book.tell_all(self._book.entry, "active", kept)
 
