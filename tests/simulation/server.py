@@ -1,0 +1,115 @@
+"""The server as a process that can be killed: the product's own wiring over a disk that survives it.
+
+Must not know who its clients are. Read ``Server.start``.
+"""
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Final
+
+import pytest
+
+from fitting.log_over_store import LogStore, StoredDeviceLog
+from signaling.app import _Assembly, _look_after
+from signaling.config import MEMORY, Config
+from signaling.hub import Endpoint, Hub, endpoints_of
+from signaling.hub_server import HubServer
+from signaling.log import LogBook
+from signaling.metrics import Metrics
+from signaling.stores.devices import DeviceGrants, MemoryDeviceStore
+
+from .disk import Disk
+from .loop import Process
+
+__all__ = ["CONFIG", "EPOCH_S", "MakeLog", "Server", "SimBook"]
+
+CONFIG: Final = Config(dev=True, database_url=MEMORY, sweep_s=1.0)
+# Unix time at the loop's zero.
+EPOCH_S: Final = 1_700_000_000.0
+_KEY: Final = b"simulated signing key, 32 bytes."
+MakeLog = Callable[[LogStore, Callable[[], str]], StoredDeviceLog]
+
+
+class _Silence:
+    """Where log lines go."""
+
+    def info(self, *_: object, **__: object) -> None: ...
+
+    warning = error = info
+
+
+class SimBook(LogBook):
+    """Keeps what must not happen: a call that crashed, a task that failed."""
+
+    def __init__(self) -> None:
+        self._log = _Silence()
+        self.crashes: list[tuple[str, BaseException]] = []
+
+    def call_crashed(self, *, connection: str, hub: str, method: str, error: BaseException) -> None:
+        self.crashes.append((method, error))
+
+    def task_failed(self, *, owner: str, error: BaseException) -> None:
+        self.crashes.append((owner, error))
+
+
+class Server:
+    """One life of the server. ``devices`` are registered once and for all."""
+
+    def __init__(self, disk: Disk, devices: MemoryDeviceStore, chance: random.Random, make_log: MakeLog) -> None:
+        self.process = Process("server")
+        self.book = SimBook()
+        self.hub_server: HubServer
+        self.log: StoredDeviceLog
+        self._disk, self._devices, self._chance, self._make_log = disk, devices, chance, make_log
+
+    async def start(self) -> None:
+        """Be there for clients."""
+        await self.process.spawn(self._assemble())
+
+    async def _assemble(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.log = self._make_log(await self._disk.store(self.process, CONFIG.log_limits), self._new_id)
+        with _what_is_the_same_remembered():
+            parts = _Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
+            parts.device_log, parts.devices = self.log, self._devices
+            parts.grants = DeviceGrants(self._devices)
+            care = parts.care()
+        self.hub_server = care.server
+        self.process.spawn(self._sweep())
+        self.process.spawn(_look_after(care, self.book, CONFIG.sweep_s))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(CONFIG.sweep_s)
+            self.hub_server.sweep()
+
+    def _new_id(self) -> str:
+        return f"{self._chance.getrandbits(64):016x}"
+
+
+@cache
+def _metrics() -> Metrics:
+    return Metrics()
+
+
+_ENDPOINTS: Final[dict[str, Mapping[str, Endpoint]]] = {}
+
+
+def _endpoints_of(hub: Hub) -> Mapping[str, Endpoint]:
+    if hub.name not in _ENDPOINTS:
+        _ENDPOINTS[hub.name] = endpoints_of(hub)
+    known = _ENDPOINTS[hub.name]
+    return {name: dataclasses.replace(one, call=getattr(hub, one.call.__name__)) for name, one in known.items()}
+
+
+@contextmanager
+def _what_is_the_same_remembered() -> Iterator[None]:
+    """Counters and the look at a hub's annotations: the same in every life, and slow to make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("signaling.app.Metrics", _metrics)
+        patch.setattr("signaling.dispatcher.endpoints_of", _endpoints_of)
+        yield

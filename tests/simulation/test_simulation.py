@@ -1,0 +1,115 @@
+"""A few hundred runs on every push; ``python -m tests.simulation --seeds 10000`` is the same with more of them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.__main__ import main
+from tests.simulation.bugs import BUGS
+from tests.simulation.plan import FAULTS, Plan, Step, drawn
+from tests.simulation.run import Verdict, simulate
+from tests.simulation.world import Options
+
+# A machine that does much else at the same time needs longer for all of them.
+pytestmark = pytest.mark.timeout(180)
+MEMORY, SQLITE, AT_MOST = 120, 20, 60
+
+
+def check(verdicts: Iterator[Verdict]) -> None:
+    failed = {verdict.plan.seed: verdict.violations for verdict in verdicts if verdict.violations}
+    assert failed == {}
+
+
+def test_nothing_is_found_in_many_runs_with_the_log_in_memory() -> None:
+    check(simulate(drawn(seed)) for seed in range(MEMORY))
+
+
+def test_nothing_is_found_in_some_runs_with_the_log_in_sqlite() -> None:
+    check(simulate(drawn(seed), Options(disk="sqlite")) for seed in range(10_000, 10_000 + SQLITE))
+
+
+# Where chance takes too long to go, or what it would have to meet is known.
+PLANS = {
+    "never catches up": [
+        Plan(
+            seed,
+            (
+                Step("ann", "live"),
+                Step("ann", "up"),
+                Step("fault", "database_away", point=f"chunk#{n}", length_s=5.0),
+            ),
+        )
+        for seed, n in enumerate((2, 6, 10, 14))
+    ],
+    "waits for answers": [
+        Plan(
+            seed,
+            (
+                Step("ann", "live"),
+                Step("ann", "up"),
+                Step("ann", "up"),
+                Step("ann", "up"),
+                Step("fault", "half_open_phone", point=f"chunk#{n}"),
+                Step("patient", "undo", at_s=12.0),
+            ),
+        )
+        for seed, n in enumerate((18, 20, 22, 34, 36, 40))
+    ],
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_that_is_put_in_is_found(bug: str) -> None:
+    plans = PLANS.get(bug) or [drawn(seed) for seed in range(AT_MOST)]
+    assert any(simulate(plan, BUGS[bug]).violations for plan in plans)
+
+
+@pytest.mark.parametrize("bug", PLANS)
+def test_without_the_bug_nothing_is_found_on_the_same_way(bug: str) -> None:
+    check(simulate(plan) for plan in PLANS[bug])
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    code = (
+        "import hashlib, json; from tests.simulation.plan import drawn; from tests.simulation.run import simulate\n"
+        "runs = [simulate(drawn(seed)) for seed in (3, 4)]\n"
+        "print(json.dumps([hashlib.sha256('\\n'.join(map(str, run.trace)).encode()).hexdigest() for run in runs]))"
+    )
+    command = [sys.executable, "-c", code]
+    told = [
+        json.loads(subprocess.check_output(command, env={**os.environ, "PYTHONHASHSEED": hash_seed}))
+        for hash_seed in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert told[0][0] != told[0][1]
+
+
+def test_a_plan_without_one_of_its_steps_draws_the_same_for_the_others() -> None:
+    plan = drawn(5)
+    fewer = plan.with_steps([step for step in plan.steps if step.who != "fault"])
+    whole, part = (simulate(one).trace for one in (plan, fewer))
+    assert [str(one) for one in whole[:5]] == [str(one) for one in part[:5]]
+
+
+def test_every_kind_of_fault_is_drawn() -> None:
+    kinds = {step.what for seed in range(300) for step in drawn(seed).of("fault")}
+    assert kinds == FAULTS.keys()
+
+
+def test_the_command_tells_a_failing_seed_shrinks_it_and_says_so_by_its_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--seeds", "2", "--jobs", "1"]) == 0
+    assert "2 runs" in capsys.readouterr().out
+    assert main(["--seeds", "1", "--jobs", "1", "--bug", "breaks the chain"]) == 1
+    assert "seed 0: chain at" in capsys.readouterr().out
+    assert main(["--seed", "0", "--bug", "breaks the chain", "--shrink", "--trace"]) == 1
+    told = capsys.readouterr().out
+    assert "FAILED chain" in told
+    assert told.count("\nstep ") <= 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["--log", "paper"])

@@ -1,0 +1,144 @@
+"""The device log of the product, with somebody who hears of every answer. Changes nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fitting.delivery import is_end
+from fitting.log_over_store import LogStore, StoredDeviceLog
+from fitting.log_values import Accepted, Delivery, LiveSession, SessionEnded
+from protocol.contract.base import Refusal
+from protocol.contract.devices import AttachDevice, Report
+from protocol.contract.sessions import ReportDevice
+
+from .checks import Checks
+
+__all__ = ["Note", "WatchedLog"]
+
+Note = Callable[..., None]
+
+
+class WatchedLog(StoredDeviceLog):
+    """See ``StoredDeviceLog``."""
+
+    def __init__(self, store: LogStore, new_id: Callable[[], str], checks: Checks, note: Note) -> None:
+        super().__init__(store, new_id)
+        self._checks, self._note = checks, note
+
+    async def acquire(self, device: str, *, session: str, holder: str) -> Any:
+        outcome = await super().acquire(device, session=session, holder=holder)
+        self._checks.granted(outcome)
+        self._note("acquire", holder=holder, session=session, outcome=outcome)
+        return outcome
+
+    async def steal(self, device: str, *, session: str, holder: str, reason: str) -> Any:
+        outcome = await super().steal(device, session=session, holder=holder, reason=reason)
+        self._checks.granted(outcome)
+        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._note("steal", holder=holder, session=session, outcome=_short(outcome))
+        return outcome
+
+    async def release(self, device: str, **more: Any) -> Any:
+        outcome = await super().release(device, **more)
+        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._note("release", outcome=_short(outcome))
+        return outcome
+
+    async def open_session(self, device: str, *, fence: int, holder: str) -> Any:
+        outcome = await super().open_session(device, fence=fence, holder=holder)
+        self._checks.is_live |= isinstance(outcome, LiveSession)
+        self._note("open_session", fence=fence, holder=holder, outcome=_short(outcome))
+        return outcome
+
+    async def end_session(self, device: str, **more: Any) -> Any:
+        outcome = await super().end_session(device, **more)
+        self._checks.is_live &= not isinstance(outcome, SessionEnded)
+        self._note("end_session", **more, outcome=_short(outcome))
+        for one in getattr(outcome, "ended", ()):
+            self._delivery(one.delivery)
+        return outcome
+
+    async def lapsed(self) -> Any:
+        outcome = await super().lapsed()
+        for _, ended in outcome:
+            self._checks.is_live = False
+            self._note("lapsed", outcome=_short(ended))
+            for one in ended.ended:
+                self._delivery(one.delivery)
+        return outcome
+
+    async def append(self, proposal: Any) -> Any:
+        outcome = await super().append(proposal)
+        self._note("append", kind=proposal.kind, fence=proposal.fence, outcome=_short(outcome))
+        if isinstance(outcome, Accepted):
+            self._checks.pairs.add((str(proposal.digests.right), str(proposal.digests.left)))
+            self._checks.persist |= {outcome.seq} if proposal.kind == "persist" else set()
+            for one in outcome.ended:
+                self._delivery(one.delivery)
+        return outcome
+
+    async def attach(self, claim: AttachDevice) -> Any:
+        outcome = await super().attach(claim)
+        told = {"epoch": claim.epoch, "last_terminal": claim.last_terminal, "trial": claim.trial}
+        self._note("attach", **told, in_flight=claim.in_flight, outcome=_short(outcome))
+        return outcome
+
+    async def next_offer(self, device: str, generation: int) -> Delivery | None:
+        offered = await super().next_offer(device, generation)
+        if offered is not None:
+            self._note("offer", seq=offered.seq, attempt=offered.attempt, withdrawn=offered.withdrawn)
+        return offered
+
+    async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:
+        offered = await super().reoffer(device, generation, older_than_s=older_than_s)
+        if offered is not None:
+            self._note("reoffer", seq=offered.seq, attempt=offered.attempt, withdrawn=offered.withdrawn)
+        return offered
+
+    async def expire(self) -> Any:
+        outcome = await super().expire()
+        for one in outcome:
+            self._note("expire", seq=one.delivery.seq)
+            self._delivery(one.delivery)
+        return outcome
+
+    async def cancel(self, device: str, seq: int, *, actor: str) -> Any:
+        outcome = await super().cancel(device, seq, actor=actor)
+        self._note("cancel", seq=seq, outcome=_short(outcome))
+        for one in () if isinstance(outcome, Refusal) else outcome:
+            self._delivery(one.delivery)
+        return outcome
+
+    async def report_device(self, told: ReportDevice) -> Any:
+        outcome = await super().report_device(told)
+        self._note("report_device", cause=told.cause, outcome=_short(outcome))
+        for one in getattr(outcome, "ended", ()):
+            self._delivery(one.delivery)
+        return outcome
+
+    async def report(self, report: Report, *, generation: int) -> Any:
+        outcome = await super().report(report, generation=generation)
+        what = {"seq": report.seq, "n": report.n, "state": report.state, "ear": report.ear, "code": report.code}
+        self._note("report", **what, outcome=_short(outcome))
+        if not isinstance(outcome, Refusal):
+            self._delivery(outcome.delivery)
+            for one in outcome.others:
+                self._delivery(one.delivery)
+        return outcome
+
+    def _delivery(self, delivery: Delivery) -> None:
+        end = is_end(delivery.kind, delivery.state)
+        self._checks.moved(delivery.epoch, delivery.seq, delivery.state, is_end=end)
+
+
+def _short(outcome: Any) -> Any:
+    """Enough to follow a run by."""
+    if isinstance(outcome, Refusal):
+        return f"refused {outcome.code}"
+    names = ("seq", "fence", "cause", "restore", "resume", "generation", "from_seq", "changed", "ended", "repeated")
+    found = {name: getattr(outcome, name) for name in names if hasattr(outcome, name)}
+    delivery = getattr(outcome, "delivery", None)
+    if delivery is not None:
+        found["state"], found["ears"] = delivery.state, dict(delivery.ears)
+    if isinstance(found.get("ended"), tuple):
+        found["ended"] = [one.delivery.seq for one in found["ended"]]
+    return found
