@@ -1,5 +1,6 @@
 """Databases for tests: made once as they are for real, and copied for every test."""
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -24,7 +25,9 @@ _UNUSED: dict[str, list[str]] = {}
 
 @cache
 def _template() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="auricle-sqlite-")) / "template.db"
+    folder = Path(tempfile.mkdtemp(prefix="auricle-sqlite-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "template.db"
     upgrade_sqlite(path)
     return path
 
