@@ -49,8 +49,8 @@ class _Settled:
 
     def _end(self, key: Key, now: dict[str, str]) -> str | None:
         expected, offer = self._story.expected(key), self._offers.get(key)
-        if offer is None:
-            return None
+        if offer is None or any(ear not in now for ear in offer.v["ears"]):
+            return None  # of an ear that nobody has looked at yet nothing can be said
         reached = [ear for ear in offer.v["ears"] if now[ear] == expected.get(ear)]
         moved = [ear for ear in reached if now[ear] != self._held[ear]]
         self._held |= {ear: now[ear] for ear in reached}

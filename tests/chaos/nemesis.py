@@ -7,6 +7,7 @@ was not met proves nothing. Read ``Nemesis.run`` first; the faults themselves ar
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import zip_longest
 from typing import Final
 
 from tests.chaos import faults_network, faults_phone, faults_server
@@ -46,7 +47,7 @@ class Nemesis:
         await self._lane(again)
 
     async def _lane(self, faults: list[Fault]) -> None:
-        for fault, after in zip(faults, [*faults[1:], None], strict=True):
+        for fault, after in zip_longest(faults, faults[1:]):
             await asyncio.sleep(fault.pause_s)
             if after is not None and after.kind == "server_kill_at" and fault.kind in _ENDS_A_LIFE:
                 # The life that begins with this fault may as well know already where it ends.
