@@ -19,18 +19,27 @@ class AidWatch:
     def __init__(self, book: PhoneBook, hands: EarHands) -> None:
         self._book, self._hands = book, hands
         self._known: dict[Ear, Reading] = {}
+        self._is_shown = False
         self.moved: set[Ear] = set()
 
     def look(self) -> None:
         """Compare what was read now with what was known."""
         for ear, reading in self._hands.readings.items():
             known = self._known.get(ear)
+            if known is None and self._is_shown:
+                # It was out of reach when the phone attached.
+                self._book.note("read_back")
             if known is not None:
                 for cause in _news(known, reading):
                     self._book.note(cause)
                 if known.identity.slot != reading.identity.slot:
                     self.moved.add(ear)
         self.settle()
+
+    def shown(self) -> None:
+        """The server is shown what was read now; an aid that is read for the first time later is news."""
+        self.settle()
+        self._is_shown = True
 
     def settle(self) -> None:
         """What was read now is as it should be."""

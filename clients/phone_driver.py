@@ -114,7 +114,7 @@ class OfferRunner:
         """What to say hello with: where the phone stands, and a read-back of every aid that is connected."""
         async with self._turn:
             readings = await self._read_connected()
-            self._desk.watch.settle()
+            self._desk.watch.shown()
         record = self.record
         entry = record.in_flight
         return AttachDevice(
