@@ -145,7 +145,8 @@ class Strikes:
         self._set(step, corrupt_digest=1 + step.amount % 3)
 
     def _lie(self, step: Step) -> None:
-        self._world.checks.spared |= {"twice", "truth"}
+        # Nobody can know better than an aid that lies, not even of what a session began with.
+        self._world.checks.spared |= {"twice", "truth", "told", "head", "mixed"}
         self._set(step, lie_readback=1 + step.amount % 3)
 
     def _nvm_fails(self, step: Step) -> None:

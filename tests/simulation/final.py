@@ -14,7 +14,7 @@ from protocol.errors import Unavailable
 from .handset import DEVICE
 from .world import World
 
-__all__ = ["judge", "quiet"]
+__all__ = ["judge", "quiet", "told"]
 
 _NEVER_BEGUN = frozenset({"superseded", "expired", "cancelled", "rejected", "declined"})
 
@@ -28,6 +28,15 @@ async def quiet(world: World) -> bool:
     pending = await server.log.pending(DEVICE)
     is_done = record.in_flight is None and not record.session.is_open and not record.notices
     return not isinstance(head, Refusal) and not pending and head.live is None and is_done
+
+
+async def told(world: World) -> None:
+    """The server knows what is in the aids without having been asked."""
+    server = world.server
+    assert server is not None
+    head = await server.log.head(DEVICE)
+    assert not isinstance(head, Refusal)
+    _truth(world, head, "told")
 
 
 async def judge(world: World) -> None:
@@ -47,20 +56,20 @@ async def judge(world: World) -> None:
     assert server is not None
     head = await server.log.head(DEVICE)
     assert not isinstance(head, Refusal)
-    _truth(world, head)
+    _truth(world, head, "truth")
     await _pair(world, head)
     await _deliveries(world, head)
     _chain(world, await _events(world))
 
 
-def _truth(world: World, head: DeviceHead) -> None:
-    """Server state and aids, after one reconnect."""
+def _truth(world: World, head: DeviceHead, rule: str) -> None:
+    """Server state and aids."""
     for ear in EARS:
         known = getattr(head.in_aid, ear)
         aid = world.aids.aid(ear)
         held = ear_digest(aid._ram), ear_digest(aid._nvm)
         if known is UNSET or (known.ram, known.nvm) != held:
-            world.checks.fail("truth", f"the {ear} aid holds something else than the server knows ({known})")
+            world.checks.fail(rule, f"the {ear} aid holds something else than the server knows ({known})")
     record = world.paper.record
     if record.in_flight is not None:
         world.checks.fail("journal", f"seq {record.in_flight.offer.seq} is still in the phone's journal")

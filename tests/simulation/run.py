@@ -13,7 +13,7 @@ from protocol.errors import AuricleError
 
 from .checks import Violation
 from .faults import Strikes
-from .final import judge, quiet
+from .final import judge, quiet, told
 from .handset import DEVICE
 from .loop import SimLoop, Stuck
 from .people import Fitter
@@ -120,6 +120,8 @@ async def _heal(world: World) -> None:
         world.handset.start()
     await asyncio.sleep(_HEALS_S)
     await _become_quiet(world)
+    await asyncio.sleep(6.0)
+    await told(world)
     world.network.drop_all()
     await asyncio.sleep(8.0)
     await _become_quiet(world)
