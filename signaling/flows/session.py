@@ -168,6 +168,7 @@ class SessionFlow:
             fitter=caller.principal.user,
             clinic=caller.principal.clinic,
             scopes=("live_tuning",),
+            fence=head.fence,
             expires_in_s=int(self._times.consent_s),
         )
         now_s = self._phones.now_s()

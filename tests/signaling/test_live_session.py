@@ -69,6 +69,7 @@ async def test_the_patient_is_asked_and_live_work_begins_when_he_agrees(connect:
     assert await here.set_mode() == ModeAnswer(mode="advanced", state="live")
     question = await here.phone.first(ConsentAsked)
     assert (question.device, question.fitter, question.clinic, question.scopes) == ("d1", "ann", "c1", ("live_tuning",))
+    assert question.fence == here.leased.fence
     alive = await here.phone.first(SessionAlive)
     assert (alive.fence, 0 < alive.ttl_ms <= 15_000) == (here.leased.fence, True)
     for told in (here.phone, here.fitter):
