@@ -227,6 +227,10 @@ class Strikes:
             aid._nvm = with_slots(aid._nvm, changed)
             aid.write_by_another_app(aid._nvm.slots)
             aid._news.set()
+        record = self._world.paper.record
+        if record.session.base or record.in_flight is not None:
+            # In the middle of a session each ear may end with another part of it, and no rule says yet what then.
+            self._world.checks.spared |= {"mixed", "split"}
         self._world.checks.foreign_pair()
         self._trouble()
 

@@ -103,7 +103,10 @@ async def _deliveries(world: World, head: DeviceHead) -> None:
         delivery = await server.log.delivery(DEVICE, seq)
         if delivery is None:
             checks.fail("lost", f"seq {seq} is not in the log")
-        elif delivery.state not in ENDS[delivery.kind]:
+            continue
+        if delivery.kind == "persist":
+            checks.persist.add(seq)
+        if delivery.state not in ENDS[delivery.kind]:
             checks.fail("no end", f"seq {seq} is {delivery.state} {dict(delivery.ears)}")
         else:
             _effect(world, delivery)

@@ -67,11 +67,11 @@ class WatchedLog(StoredDeviceLog):
         return outcome
 
     async def append(self, proposal: Any) -> Any:
+        # Before it is asked for: a server that is killed right after the commit never hears the answer.
+        self._checks.pairs.add((str(proposal.digests.right), str(proposal.digests.left)))
         outcome = await super().append(proposal)
         self._note("append", kind=proposal.kind, fence=proposal.fence, outcome=_short(outcome))
         if isinstance(outcome, Accepted):
-            self._checks.pairs.add((str(proposal.digests.right), str(proposal.digests.left)))
-            self._checks.persist |= {outcome.seq} if proposal.kind == "persist" else set()
             for one in outcome.ended:
                 self._delivery(one.delivery)
         return outcome
