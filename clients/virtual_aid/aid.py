@@ -177,9 +177,11 @@ class VirtualAid:
         self._require_free()
         if self._faults.battery_percent < _COMMIT_NEEDS_PERCENT:
             raise BatteryLow(f"the {self.ear} aid has {self._faults.battery_percent} % left")
-        image = self._ram
+        image, boots = self._ram, self.boots
         for chunk in range(1, CHUNKS + 1):
             await self._sleep(self.sheet.commit_ms / 1_000 / CHUNKS * self._faults.time_scale)
+            if self.boots != boots:
+                raise AidRebooted(f"the {self.ear} aid restarted")
             if self._store is not None:
                 self._store.stage(image, chunk)
             if self._faults.drop_link_in_commit == chunk and chunk < CHUNKS:

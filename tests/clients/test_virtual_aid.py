@@ -319,3 +319,22 @@ def test_a_pair_is_one_aid_or_one_for_each_ear_right_first() -> None:
     for aids in ((), (make_aid("left"), make_aid("left"))):
         with pytest.raises(ValueError, match="a pair is"):
             VirtualPair(*aids)
+
+
+async def test_an_aid_that_restarts_in_a_commit_keeps_what_it_kept() -> None:
+    chunks = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal chunks
+        chunks += 1
+        if chunks == 2 * CHUNKS:
+            aid.reboot()
+
+    aid = VirtualAid("left", "S-left", sleep=sleep)
+    before = aid.read_image("nvm")
+    await aid.write_trial((slot_with(300),))
+    with pytest.raises(AidRebooted):
+        await aid.commit()
+    await aid.connect()
+    assert aid.read_image("ram") == aid.read_image("nvm") == before
+    assert aid.commits_completed == 0
