@@ -14,6 +14,7 @@ from msgspec.structs import replace as struct_replace
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.memory import with_slots
 from protocol.contract.base import EARS
+from protocol.errors import Unavailable
 
 from .plan import Step
 from .world import World
@@ -69,9 +70,13 @@ class Strikes:
         self._later(step.length_s, self._server_up)
 
     async def _server_up(self) -> None:
-        server = self._world.server
-        if server is None or not server.process.is_alive:
-            await self._world.start_server()
+        world = self._world
+        while world.server is None or not world.server.process.is_alive:
+            try:
+                await world.start_server()
+            except Unavailable:
+                # Whoever supervises it tries again.
+                await asyncio.sleep(1.0)
 
     def _kill_phone(self, step: Step) -> None:
         self._trouble()
