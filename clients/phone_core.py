@@ -40,6 +40,7 @@ __all__ = [
     "raises_mpo",
     "refusal_report",
     "report_on",
+    "serial_of",
     "slots_of",
     "vendor_of",
 ]
@@ -191,6 +192,12 @@ def raises_mpo(offer: Offer, plans: tuple[EarPlan, ...]) -> bool:
             if old is None or any(new > was for new, was in zip(slot.program.mpo_ddb, old, strict=True)):
                 return True
     return False
+
+
+def serial_of(offer: Offer, ear: Ear) -> str:
+    """The one aid that this ear's part is for, "" when the offer names none."""
+    target = _target(offer, ear)
+    return "" if target is None else target.serial
 
 
 def vendor_of(offer: Offer) -> VendorData | None:

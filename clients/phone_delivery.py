@@ -17,7 +17,7 @@ from clients.ear_hands import EarDone, EarHands, EarJob
 from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
 from clients.journal import Back, EarPlan, JournalEntry, Phase
 from clients.phone_book import PhoneBook
-from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, slots_of, vendor_of
+from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, serial_of, slots_of, vendor_of
 from clients.phone_limits import PhoneLimits
 from protocol.contract.base import Ear
 from protocol.contract.devices import Images, ReportedState
@@ -43,7 +43,8 @@ class _Heard:
 class DeliveryWork:
     """Moves the delivery in work. ``began_here`` is the one that this very process has begun.
 
-    ``on_kept`` is called when NVM of all its aids was read to hold it, before anybody is told.
+    ``is_refused``: the wearer has taken it back meanwhile, so no more of it is kept; whoever heard the wearer takes
+    over. ``on_kept`` is called when NVM of all its aids was read to hold it, before anybody is told.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class DeliveryWork:
         limits: PhoneLimits,
         clock: Callable[[], float],
         ask_loudness: AskLoudness,
+        is_refused: Callable[[], bool],
         on_kept: Callable[[], None],
     ) -> None:
         self._book, self._hands, self._brake = book, hands, brake
-        self._limits, self._clock, self._ask_loudness, self._on_kept = limits, clock, ask_loudness, on_kept
+        self._limits, self._clock, self._ask_loudness = limits, clock, ask_loudness
+        self._is_refused, self._on_kept = is_refused, on_kept
         self._stuck: tuple[tuple[str, int], float] | None = None
         self._heard: _Heard | None = None
         self.began_here: tuple[str, int] | None = None
@@ -95,11 +98,15 @@ class DeliveryWork:
         self._book.finish(entry)
 
     async def end_restored(self, code: str, held: dict[Ear, Images]) -> None:
-        """The session has its base back in these ears: whatever was under way there has ended so."""
+        """The session has its base back in these ears: whatever was under way there has ended so.
+
+        Unless NVM may hold what was to be saved, and was not read to be as it was.
+        """
         for plan in self._book.entry.open_plans():
-            if not self._book.entry.has_begun_on(plan.ear):
+            entry = self._book.entry
+            if not entry.has_begun_on(plan.ear):
                 await self._tell(plan.ear, "rejected", code=code)
-            elif plan.ear in held:
+            elif plan.ear in held and (not entry.is_committing or plan.nvm_digest in (None, held[plan.ear].nvm)):
                 await self._tell(plan.ear, "rolled_back", code=code, held=held[plan.ear])
         if not self._book.entry.open_plans():
             self._book.finish(self._book.entry)
@@ -167,6 +174,8 @@ class DeliveryWork:
         if not entry.is_committing and await self._is_low(entry):
             return
         for plan in entry.open_plans():
+            if self._is_refused():
+                return
             had_begun = entry.has_told(plan.ear, "committing")
             if not had_begun:
                 await self._tell(plan.ear, "committing")
@@ -177,6 +186,8 @@ class DeliveryWork:
             kept[plan.ear] = done.held
             if plan is not entry.open_plans()[-1]:
                 self._book.change(replace(self._book.entry, phase=_KEPT[plan.ear]))
+        if self._is_refused():
+            return
         self._on_kept()
         await self._book.tell_all(self._book.entry, "active", kept)
 
@@ -226,9 +237,7 @@ class DeliveryWork:
 
     async def _run(self, plan: EarPlan, work: EarWork, *, heeds_brake: bool = True) -> EarDone:
         offer = self._book.entry.offer
-        target = offer.target.right if plan.ear == "right" else offer.target.left
-        serial = "" if target is UNSET else target.serial
-        job = EarJob(plan, serial, slots_of(offer, plan.ear), vendor_of(offer))
+        job = EarJob(plan, serial_of(offer, plan.ear), slots_of(offer, plan.ear), vendor_of(offer))
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 
     async def _tell_step(self, ear: Ear, state: ReportedState, code: str | None) -> None:

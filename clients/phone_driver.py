@@ -174,9 +174,8 @@ class OfferRunner:
         async with self._turns(report, at_once=self._desk.guard.due() is not None):
             await self._look()
             self._want_what_is_due()
-            if self._desk.guard.is_restoring:
-                await self._desk.restore()
-            await self._desk.go_on()
+            if not self._desk.guard.is_restoring or await self._desk.restore():
+                await self._desk.go_on()
 
     async def revert(self, cause: RestoreCause, report: SendReport | None = None) -> bool:
         """Give every aid back what its session began with, now, whatever else is under way.

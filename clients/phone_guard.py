@@ -6,7 +6,7 @@ was read to hold the base. The table is ``phone_session``. Must not know deliver
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -36,7 +36,7 @@ from protocol.contract.sessions import ConsentAnswer, ConsentAsked, RestoreCause
 
 __all__ = ["SessionGuard"]
 
-_BY_THE_WEARER: Final = frozenset({"undo", "stop", "consent_withdrawn"})
+_BY_THE_WEARER: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "consent_withdrawn"})
 
 
 class SessionGuard:
@@ -50,6 +50,17 @@ class SessionGuard:
     def is_restoring(self) -> bool:
         """Whether an aid still has to get its base back."""
         return self._book.record.session.state is SessionState.RESTORING
+
+    def is_refused(self) -> bool:
+        """Whether it is the wearer who wants the base back."""
+        return self.is_restoring and self._book.record.session.cause in _BY_THE_WEARER
+
+    def back_to_base(self, plan: EarPlan, serial: str) -> EarPlan:
+        """The plan with a way back that ends where the session began, for that very aid."""
+        kept = self._book.record.session.image_of(plan.ear)
+        if kept is None or kept.serial != serial:
+            return plan
+        return replace(plan, before=kept.image, before_digest=kept.digest)
 
     @property
     def is_open(self) -> bool:
@@ -135,17 +146,11 @@ class SessionGuard:
         self._book.save(replace(self._book.record, session=moved))
 
     def saved(self) -> None:
-        """A delivery of this session is in NVM of its aids: what they hold is the base now.
-
-        Unless its wearer wanted the old one back meanwhile.
-        """
+        """A delivery of this session is in NVM of its aids: what they hold is the base now."""
         record = self._book.record
-        session = record.session
-        if session.state is SessionState.RESTORING and session.cause in _BY_THE_WEARER:
-            return
-        moved, effect = step(session, SessionEvent.SAVED)
+        moved, effect = step(record.session, SessionEvent.SAVED)
         if effect is Effect.MOVE_BASE:
-            base = tuple(_kept(kept, self._hands.held.get(kept.ear)) for kept in session.base)
+            base = tuple(_kept(kept, self._hands.held.get(kept.ear)) for kept in record.session.base)
             moved = replace(moved, base=base)
         self._book.save(replace(record, session=moved))
 
@@ -161,18 +166,15 @@ class SessionGuard:
         self._book.save_if_possible(replace(record, session=session, consent=consent).noticed(notice))
 
     async def restore(self) -> dict[Ear, Images]:
-        """Bring every aid to its base, both at once; the ears that were read to hold it.
+        """Bring RAM of every aid to its base, both at once; the ears that were read to hold it.
 
-        The session stays RESTORING while one is missing.
+        The session stays RESTORING: it is ``restored`` when nothing is under way that could change them again.
         """
         session = self._book.record.session
         async with asyncio.TaskGroup() as tasks:
             works = {kept.ear: tasks.create_task(self._restore(kept)) for kept in session.base}
         done = {ear: work.result() for ear, work in works.items()}
-        held = {ear: one.held for ear, one in done.items() if one.work.phase is EarPhase.UNDONE and one.held}
-        if len(held) == len(session.base):
-            self._restored()
-        return held
+        return {ear: one.held for ear, one in done.items() if one.work.phase is EarPhase.UNDONE and one.held}
 
     def asked(self, asked: ConsentAsked, answer: ConsentAnswer) -> None:
         """Keep what the wearer said."""
@@ -186,8 +188,11 @@ class SessionGuard:
         job = EarJob(plan, kept.serial)
         return await self._hands.run(job, EarWork(EarPhase.BACK_CHECKING), _tell_nobody, heeds_brake=False)
 
-    def _restored(self) -> None:
+    def restored(self, ears: Collection[Ear]) -> None:
+        """These were read to hold their base, and nothing else is under way; ends RESTORING if they are all."""
         record = self._book.record
+        if any(kept.ear not in ears for kept in record.session.base):
+            return
         cause = record.session.cause
         session, _ = step(record.session, SessionEvent.RESTORED)
         if cause in ENDING:

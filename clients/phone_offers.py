@@ -27,6 +27,7 @@ from clients.phone_core import (
     raises_mpo,
     refusal_report,
     report_on,
+    serial_of,
 )
 from clients.phone_delivery import DeliveryWork
 from clients.phone_guard import SessionGuard
@@ -71,6 +72,7 @@ class OfferDesk:
             limits=limits,
             clock=clock,
             ask_loudness=lambda: self._ask(wearer.loudness, limits.loudness_s),
+            is_refused=self.guard.is_refused,
             on_kept=self.guard.saved,
         )
         self._deadlines: dict[tuple[str, int], float] = {}
@@ -164,24 +166,36 @@ class OfferDesk:
     async def restore(self, cause: RestoreCause = "revert") -> bool:
         """Give every aid its base back, and end what is under way; whether every aid was read to have it.
 
-        A commit that has begun finishes first. One that cannot finish is taken back for the wearer's and the fitter's
-        sake; for any other it has its own time.
+        A commit that has begun finishes first, unless it is the wearer who wants the base: what an aid keeps must not
+        be what its wearer has refused. One that cannot finish is taken back for the fitter's sake too; for any other it
+        has its own time. The session is over only when nothing is under way: a way back that waits for an aid would
+        otherwise change what was restored.
         """
         cause = self._book.record.session.cause or cause
-        if self.is_committing():
+        if self.is_committing() and not self.guard.is_refused():
             await self._work.advance()
             if self.is_committing() and cause not in _TAKES_BACK:
                 return False
         entry = self._book.record.in_flight
         if entry is not None:
-            entry = self._book.change(entry.going_back(Back(CODES[cause])))
+            entry = self._book.change(self._back_to_base(entry, CODES[cause]))
+            if entry.is_committing and self.guard.is_restoring:
+                # RAM first, in both ears at once: it is heard, and NVM takes seconds.
+                await self.guard.restore()
             if entry.is_committing or not self.guard.is_restoring:
                 await self._work.advance()
         held = await self.guard.restore() if self.guard.is_restoring else {}
         if self._book.record.in_flight is not None:
             await self._work.end_restored(CODES[cause], held)
+        if self._book.record.in_flight is None and self.guard.is_restoring:
+            self.guard.restored(held)
         self.watch.settle()
         return not self.guard.is_restoring and self._book.record.in_flight is None
+
+    def _back_to_base(self, entry: JournalEntry, code: str) -> JournalEntry:
+        """It goes back, and not to what was tried before it: nobody is to hear that again."""
+        plans = (self.guard.back_to_base(plan, serial_of(entry.offer, plan.ear)) for plan in entry.plans)
+        return replace(entry.going_back(Back(code)), plans=tuple(plans))
 
     async def withdraw(self, key: tuple[str, int], cause: ReportedState) -> bool:
         """End what has not begun as ``cause``, tell of the rest what was done; whether it was known here."""

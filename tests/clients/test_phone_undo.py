@@ -181,10 +181,10 @@ async def test_after_a_save_the_saved_is_what_a_session_goes_back_to() -> None:
     assert digests(pair) == saved
 
 
-async def test_a_commit_that_has_begun_finishes_before_an_undo_and_the_old_sound_comes_back_all_the_same() -> None:
+async def test_an_undo_in_the_middle_of_a_save_takes_the_save_back_too() -> None:
+    """What an aid keeps comes back when it restarts: it must not be what its wearer has refused."""
     pair, server = make_pair(), Server(kind="persist")
     runner = await tried(pair)
-    saved = digests(pair)
     undone: list[asyncio.Task[bool]] = []
 
     async def report(sent: Report) -> None:
@@ -195,9 +195,37 @@ async def test_a_commit_that_has_begun_finishes_before_an_undo_and_the_old_sound
 
     await runner.run_offer(make_save(pair, seq=2), report)
     assert await undone[0]
-    assert told(server.facts())[-2:] == ["right active", "left active"]
-    assert {ear: pair.aid(ear).read_digest("nvm") for ear in EARS} == saved
+    assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
     assert holds_base(pair)
+    assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
+    assert not runner.is_open
+
+
+async def test_a_stop_whose_aid_is_too_weak_to_give_nvm_back_goes_on_until_it_has() -> None:
+    """One aid has saved, the other is busy, and the charge of the first falls before the wearer says stop."""
+    pair, server = make_pair(), Server(kind="persist")
+    runner = await tried(pair)
+
+    async def report(sent: Report) -> None:
+        await server.report(sent)
+        if told([sent]) == ["right committing"]:
+            pair.aid("left").faults = Faults(busy=True)
+
+    await runner.run_offer(make_save(pair, seq=2), report)
+    assert told(server.facts())[-1] == "left received E_BUSY"
+    pair.aid("left").faults = Faults()
+    pair.aid("right").faults = Faults(battery_percent=15)
+    assert not await runner.revert("stop", server.report)
+    assert holds_base(pair)
+    assert told(server.facts())[-2:] == ["right received E_BATTERY", "left rolled_back E_USER_STOP"]
+    assert runner.is_open
+    assert runner.record.in_flight is not None
+    pair.aid("right").faults = Faults()
+    await runner.work(server.report)
+    assert told(server.facts())[-1] == "right rolled_back E_USER_STOP"
+    assert holds_base(pair)
+    assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
+    assert not runner.is_open
 
 
 async def test_a_lost_lease_in_a_commit_leaves_what_was_saved() -> None:
