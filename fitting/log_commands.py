@@ -13,7 +13,7 @@ from protocol.contract.devices import AttachDevice, Images, Report
 from protocol.contract.sessions import ReportDevice, RestoreCause
 from protocol.errors import BadArgument
 
-from .delivery import Judged, is_end, judge, move
+from .delivery import Judged, digest_of, is_end, judge, move
 from .digest import ear_digest
 from .lease import live
 from .log_parts import Entry
@@ -27,6 +27,7 @@ from .log_values import (
     Learned,
     Proposal,
     Recorded,
+    Revision,
     WithdrawCause,
     Withdrawn,
 )
@@ -171,9 +172,17 @@ def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId) -> None:
         return
     rows.follow_truth(rows.head, new_id, now_s)
     if rows.truth.is_saved(rows.aids) and rows.truth.holds(rows.head):
+        if "split" in rows.alarms and not _is_one_pair(rows, rows.head):
+            return
         rows.alarm("split", now_s, on=False)
         if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
             rows.became_active(rows.head, now_s)
+
+
+def _is_one_pair(rows: DeviceRows, revision: Revision) -> bool:
+    """Whether somebody chose both ears of it together: that they were read to hold it says nothing of that."""
+    known = (moment.revision.digests.pair for moment in rows.active)
+    return revision.origin != "readback" or revision.digests.pair in known
 
 
 def detach(rows: DeviceRows, generation: int) -> None:
@@ -308,7 +317,7 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if delivery.state not in _SUCCESS:
         others = fall_away(rows, now_s, code="E_BASE")
     if delivery.kind == "persist":
-        _after_commit(rows, delivery, now_s)
+        _after_commit(rows, entry, now_s)
     elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
         rows.counts_from(delivery.revision, now_s)
     if delivery.code == "E_DEVICE":
@@ -319,12 +328,23 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     return others
 
 
-def _after_commit(rows: DeviceRows, delivery: Delivery, now_s: float) -> None:
+def _after_commit(rows: DeviceRows, entry: Entry, now_s: float) -> None:
+    delivery = entry.delivery
     if delivery.state == "active":
         rows.alarm("split", now_s, on=False)
         rows.became_active(delivery.revision, now_s)
-    elif "active" in delivery.ears.values():
+    elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
+
+
+def _is_kept_apart(rows: DeviceRows, entry: Entry) -> bool:
+    """Whether one ear is known to keep what was to be saved in both, and both together are nothing that ever was."""
+    delivery, kept = entry.delivery, rows.truth.ears
+    if all(state != "committing" for _, _, state, _ in entry.seen):
+        return False
+    took = [ear for ear in delivery.ears if ear in kept and kept[ear].nvm == digest_of(delivery.revision.digests, ear)]
+    was = any(rows.truth.keeps(moment.revision) for moment in rows.active)
+    return 0 < len(took) < len(delivery.ears) and not was
 
 
 def _carries(rows: DeviceRows, generation: int) -> bool:

@@ -42,6 +42,11 @@ class AidTruth:
         held = {ear: truth.ram for ear, truth in self.ears.items()}
         return all(held.get(ear) == digest_of(revision.digests, ear) for ear in ears_of(revision.content))
 
+    def keeps(self, revision: Revision) -> bool:
+        """Whether every ear of a revision is known to hold it in NVM."""
+        held = {ear: truth.nvm for ear, truth in self.ears.items()}
+        return all(held.get(ear) == digest_of(revision.digests, ear) for ear in ears_of(revision.content))
+
     def is_saved(self, ears: Collection[Ear]) -> bool:
         """Whether every one of these ears is known to hold the same in RAM and in NVM."""
         return all(ear in self.ears and self.ears[ear].ram == self.ears[ear].nvm for ear in ears)

@@ -173,7 +173,8 @@ def preconditions(head: DeviceHead, signs: Signs | None, limits: ModeLimits) -> 
     """Why live work cannot begin now; ``signs`` is None when no phone is there."""
     if signs is None or signs.phone_silent_s >= limits.freeze_after_s:
         return Refusal(code="phone_offline", message="no phone carries the aids now", retryable=True)
-    for alarm in ("split", "indeterminate", "locked"):
+    # Not ``split``: a live session is how both ears get one revision again, and the log lets nothing else pass then.
+    for alarm in ("indeterminate", "locked"):
         if alarm in head.alarms:
             return Refusal(code=alarm, message="what the aids hold must be put in order first")
     battery = head.battery if signs.battery_percent is None else signs.battery_percent

@@ -6,6 +6,7 @@ from typing import TypeVar
 from msgspec import UNSET
 
 from fitting.log_values import (
+    Accepted,
     Learned,
     LeaseGranted,
     LiveSession,
@@ -15,7 +16,9 @@ from fitting.log_values import (
     Withdrawn,
     first_hash,
 )
+from fitting.model import content_from_images
 from protocol.contract.base import EARS, Refusal
+from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
 from tests.contracts.device_log_bench import (
     BOTH_LOUDER,
@@ -283,6 +286,65 @@ class SaveContract:
         assert (await bench.head()).alarms == frozenset()
         events = [event for event in await bench.log.changed_since(DEVICE, 0) if event.kind == "alarm"]
         assert [(event.state, event.code) for event in events] == [("split", None), ("split", "cleared")]
+
+    async def split(self, bench: Bench) -> Content:
+        """The right ear keeps what was to be saved, the left one does not; what they play now, read back."""
+        await bench.fitted()
+        await bench.apply(BOTH_LOUDER)
+        await self.save(bench)
+        await bench.offer()
+        for ear in EARS:
+            await bench.report(2, "confirmed", ear, source="ram", digest=digest(BOTH_LOUDER, ear))
+            await bench.report(2, "committing", ear)
+        proof = digest(BOTH_LOUDER, "right")
+        await bench.report(2, "failed", "right", code="E_NVM", source="ram", digest=proof, nvm=proof)
+        was = digest(FRESH, "left")
+        await bench.report(2, "rolled_back", "left", code="E_PARTIAL", source="ram", digest=was, nvm=was)
+        mixed = content_from_images({"right": images(BOTH_LOUDER, "right").image, "left": images(FRESH, "left").image})
+        left, right = images(mixed, "left"), images(mixed, "right")
+        await bench.log.report_device(ReportDevice(device=DEVICE, cause="read_back", left=left, right=right))
+        return mixed
+
+    async def test_an_ear_that_could_not_be_given_back_what_it_kept_is_an_alarm_too(self, bench: Bench) -> None:
+        await self.split(bench)
+        assert (await bench.head()).alarms == {"split"}
+
+    async def test_reading_ears_that_keep_two_revisions_does_not_make_them_one(self, bench: Bench) -> None:
+        mixed = await self.split(bench)
+        await bench.attach(mixed)
+        head = await bench.head()
+        assert head.alarms == {"split"}
+        assert head.active[-1].revision.content == FRESH
+
+    async def test_ears_that_keep_two_revisions_are_one_again_when_they_keep_an_earlier_one(self, bench: Bench) -> None:
+        await self.split(bench)
+        await bench.attach(FRESH)
+        assert (await bench.head()).alarms == frozenset()
+
+    async def test_a_save_in_a_live_session_brings_ears_that_keep_two_revisions_together(self, bench: Bench) -> None:
+        mixed = await self.split(bench)
+        assert refused(await bench.log.append(await bench.proposal())).code == "split"
+        accepted = await self.save(bench)
+        assert isinstance(accepted, Accepted), accepted
+        await bench.offer()
+        for ear in EARS:
+            await bench.report(3, "confirmed", ear, source="ram", digest=digest(mixed, ear))
+        for ear in EARS:
+            await bench.report(3, "active", ear, source="nvm", digest=digest(mixed, ear))
+        assert (await bench.head()).alarms == frozenset()
+
+    async def test_a_save_that_both_ears_gave_back_is_no_alarm(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.apply(BOTH_LOUDER)
+        await self.save(bench)
+        await bench.offer()
+        for ear in EARS:
+            await bench.report(2, "confirmed", ear, source="ram", digest=digest(BOTH_LOUDER, ear))
+            await bench.report(2, "committing", ear)
+        for ear in EARS:
+            was = digest(FRESH, ear)
+            await bench.report(2, "rolled_back", ear, code="E_NVM", source="ram", digest=was, nvm=was)
+        assert (await bench.head()).alarms == frozenset()
 
     async def test_a_write_without_proof_is_an_alarm_until_it_is_resolved(self, bench: Bench) -> None:
         await bench.fitted()

@@ -96,7 +96,7 @@ def head(**more: Any) -> DeviceHead:
     [
         ({}, {}, None),
         ({"phone_silent_s": 10.0}, {}, "phone_offline"),
-        ({}, {"alarms": frozenset({"split"})}, "split"),
+        ({}, {"alarms": frozenset({"split"})}, None),
         ({}, {"alarms": frozenset({"indeterminate"})}, "indeterminate"),
         ({}, {"alarms": frozenset({"locked"})}, "locked"),
         ({}, {"alarms": frozenset({"history_lost"})}, None),
