@@ -4,6 +4,8 @@ Each reading is compared with the one before; what differs is noted, to be told 
 know deliveries: what those change is ``settled`` and no news. Read ``AidWatch.look`` first.
 """
 
+from collections.abc import Collection
+
 from clients.ear_hands import EarHands, Reading
 from clients.journal import Notice
 from clients.phone_book import PhoneBook
@@ -20,15 +22,17 @@ class AidWatch:
         self._book, self._hands = book, hands
         self._known: dict[Ear, Reading] = {}
         self._is_shown = False
+        self._owed: set[Ear] = set()
         self.moved: set[Ear] = set()
 
     def look(self) -> None:
         """Compare what was read now with what was known."""
         for ear, reading in self._hands.readings.items():
             known = self._known.get(ear)
-            if known is None and self._is_shown:
-                # It was out of reach when the phone attached.
+            if ear in self._owed or (known is None and self._is_shown):
+                # It was out of reach when the server was last told what is in the aids.
                 self._book.note("read_back")
+                self._owed.discard(ear)
             if known is not None:
                 for cause in _news(known, reading):
                     self._book.note(cause)
@@ -40,6 +44,10 @@ class AidWatch:
         """The server is shown what was read now; an aid that is read for the first time later is news."""
         self.settle()
         self._is_shown = True
+
+    def reported(self, worn: Collection[Ear], read: Collection[Ear]) -> None:
+        """The server is told of these; one that could not be read then is news as soon as it can be."""
+        self._owed = set(worn) - set(read)
 
     def settle(self) -> None:
         """What was read now is as it should be."""

@@ -239,6 +239,7 @@ class OfferRunner:
         """What is in the aids now, with why it is told."""
         async with self._turn:
             readings = await self._read_connected()
+            self._desk.watch.reported(self.pair.ears, readings)
         first = next(iter(readings.values()), None)
         identity = None if first is None else first.identity
         return ReportDevice(

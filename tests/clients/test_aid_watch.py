@@ -32,6 +32,21 @@ async def test_an_aid_that_is_first_read_after_the_attach_is_to_be_told_of_once(
     assert causes(runner) == []
 
 
+async def test_an_aid_that_was_away_when_the_server_was_last_told_is_to_be_told_of_once() -> None:
+    pair = make_pair()
+    runner, left = make_runner(pair), pair.aid("left")
+    await runner.attach_claim()
+    left.connected, left.faults = False, Faults(refuse_connects=99)
+    assert (await runner.device_report("read_back")).left is UNSET
+    left.connected, left.faults = True, Faults()
+    await runner.work(None)
+    assert causes(runner) == ["read_back"]
+    assert (await runner.device_report("read_back")).left is not UNSET
+    runner.told(runner.record.notices[0])
+    await runner.work(None)
+    assert causes(runner) == []
+
+
 async def test_before_anything_was_shown_nothing_is_news() -> None:
     runner = make_runner(make_pair())
     await runner.work(None)
