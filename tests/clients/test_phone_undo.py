@@ -8,12 +8,10 @@ import pytest
 from clients.device_driver import AidIdentity
 from clients.file_journal import JournalUnavailable
 from clients.journal import JournalRecord, MemoryJournal
-from clients.phone_session import SessionState
 from clients.virtual_aid.aid import AidChange, VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from protocol.contract.base import EARS, Ear
-from protocol.contract.devices import Report
 from protocol.contract.sessions import RestoreCause
 from tests.clients.live_bench import FACTORY, holds_base, settle, tried
 from tests.clients.offers import (
@@ -21,10 +19,9 @@ from tests.clients.offers import (
     at_once,
     make_offer,
     make_pair,
-    make_save,
     told,
 )
-from tests.clients.phone_bench import HAPPY, Clock, FragileJournal, Killed, Server, digests, make_runner
+from tests.clients.phone_bench import HAPPY, Clock, Server, make_runner
 from tests.eventually import eventually
 
 CAUSES: list[RestoreCause] = [
@@ -165,159 +162,6 @@ async def test_a_delivery_in_doubt_is_ended_by_a_stop_once_its_aid_is_back() -> 
     assert told(server.facts())[-1] == "left rolled_back E_USER_STOP"
     assert holds_base(pair)
     assert runner.record.in_flight is None
-
-
-async def test_after_a_save_the_saved_is_what_a_session_goes_back_to() -> None:
-    pair, clock = make_pair(), Clock()
-    runner = await tried(pair, clock)
-    saved = digests(pair)
-    await runner.run_offer(make_save(pair, seq=2), Server(kind="persist").report)
-    assert runner.record.session.state is SessionState.STEADY
-    settle(runner, 2)
-    await runner.run_offer(make_offer(pair, seq=3, gain_ddb=230), Server().report)
-    assert digests(pair) != saved
-    clock.now_s += 30.0
-    await runner.work(None)
-    assert digests(pair) == saved
-
-
-async def test_an_undo_in_the_middle_of_a_save_takes_the_save_back_too() -> None:
-    """What an aid keeps comes back when it restarts: it must not be what its wearer has refused."""
-    pair, server = make_pair(), Server(kind="persist")
-    runner = await tried(pair)
-    undone: list[asyncio.Task[bool]] = []
-
-    async def report(sent: Report) -> None:
-        await server.report(sent)
-        if told([sent]) == ["right committing"]:
-            undone.append(asyncio.ensure_future(runner.revert("undo", server.report)))
-            await asyncio.wait(undone, timeout=0)
-
-    await runner.run_offer(make_save(pair, seq=2), report)
-    assert await undone[0]
-    assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
-    assert holds_base(pair)
-    assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
-    assert not runner.is_open
-
-
-async def test_a_stop_whose_aid_is_too_weak_to_give_nvm_back_goes_on_until_it_has() -> None:
-    """One aid has saved, the other is busy, and the charge of the first falls before the wearer says stop."""
-    pair, server = make_pair(), Server(kind="persist")
-    runner = await tried(pair)
-
-    async def report(sent: Report) -> None:
-        await server.report(sent)
-        if told([sent]) == ["right committing"]:
-            pair.aid("left").faults = Faults(busy=True)
-
-    await runner.run_offer(make_save(pair, seq=2), report)
-    assert told(server.facts())[-1] == "left received E_BUSY"
-    pair.aid("left").faults = Faults()
-    pair.aid("right").faults = Faults(battery_percent=15)
-    assert not await runner.revert("stop", server.report)
-    assert holds_base(pair)
-    assert told(server.facts())[-2:] == ["right received E_BATTERY", "left rolled_back E_USER_STOP"]
-    assert runner.is_open
-    assert runner.record.in_flight is not None
-    pair.aid("right").faults = Faults()
-    await runner.work(server.report)
-    assert told(server.facts())[-1] == "right rolled_back E_USER_STOP"
-    assert holds_base(pair)
-    assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
-    assert not runner.is_open
-
-
-async def test_a_lost_lease_in_a_commit_leaves_what_was_saved() -> None:
-    pair, server = make_pair(), Server(kind="persist")
-    runner = await tried(pair)
-    saved = digests(pair)
-    lost: list[asyncio.Task[bool]] = []
-
-    async def report(sent: Report) -> None:
-        if told([sent]) == ["right committing"]:
-            lost.append(asyncio.ensure_future(runner.revert("lease_lost")))
-            await asyncio.wait(lost, timeout=0)
-
-    await runner.run_offer(make_save(pair, seq=2), report)
-    assert await lost[0]
-    assert digests(pair) == saved == {ear: pair.aid(ear).read_digest("nvm") for ear in EARS}
-    assert server.reports == []
-
-
-async def test_a_commit_that_cannot_finish_is_taken_back_by_a_stop() -> None:
-    pair, server = make_pair(), Server(kind="persist")
-    runner = await tried(pair)
-    pair.aid("left").faults = Faults(drop_link_in_commit=4, refuse_connects=99)
-    await runner.run_offer(make_save(pair, seq=2), server.report)
-    assert not await runner.revert("stop", server.report)
-    pair.aid("left").faults = Faults()
-    await runner.work(server.report)
-    assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
-    assert holds_base(pair)
-    for ear in EARS:
-        assert pair.aid(ear).read_image("nvm") == FACTORY[ear]
-
-
-async def test_a_package_of_no_session_is_taken_back_by_a_stop() -> None:
-    """Its own content before is the base then."""
-    hangs, parts = asyncio.Event(), 0
-
-    async def sleep(_: float) -> None:
-        nonlocal parts
-        parts += 1
-        if parts == 12:
-            hangs.set()
-            await asyncio.Event().wait()
-
-    pair, server = VirtualPair(*(VirtualAid(ear, SERIALS[ear], sleep=sleep) for ear in EARS)), Server(kind="persist")
-    runner = make_runner(pair, finish_write_s=0.01)
-    async with asyncio.TaskGroup() as tasks:
-        package = make_offer(pair, kind="persist", mode="standard")
-        await runner.run_offer(package, server.report)
-        tasks.create_task(runner.answer_install(package, accepted=True, report=server.report))
-        await hangs.wait()
-        assert await runner.revert("stop", server.report)
-    assert holds_base(pair)
-    assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
-
-
-@pytest.mark.parametrize("cause", ["lease_lost", "session_ended"])
-async def test_a_commit_that_cannot_finish_has_its_own_time_when_nobody_has_asked_for_the_old_sound(
-    cause: RestoreCause,
-) -> None:
-    pair, server, clock = make_pair(), Server(kind="persist"), Clock()
-    runner = await tried(pair, clock)
-    saved = digests(pair)
-    pair.aid("left").faults = Faults(drop_link_in_commit=4, refuse_connects=99)
-    await runner.run_offer(make_save(pair, seq=2), server.report)
-    assert not await runner.revert(cause, server.report)
-    clock.now_s += 40.0
-    pair.aid("left").faults = Faults()
-    await runner.work(server.report)
-    assert told(server.facts())[-2:] == ["right active", "left active"]
-    assert digests(pair) == saved
-    assert not runner.is_open
-
-
-@pytest.mark.parametrize("kept", [True, False])
-async def test_a_phone_that_dies_at_any_save_of_a_stop_goes_on_with_it(kept: bool) -> None:
-    deaths = 0
-    for dies_at in range(8):
-        journal, pair = FragileJournal(-1, kept=kept), make_pair()
-        runner = await tried(pair, journal=journal)
-        journal.dies_at = journal.saves + dies_at
-        try:
-            await runner.revert("stop")
-        except Killed:
-            deaths += 1
-            reborn = make_runner(pair, journal)
-            await reborn.recover()
-            wanted = reborn.record.notices
-            # The one save that can be lost is the one that wants the base back: then the dead-man is still there.
-            assert holds_base(pair) or (wanted == () and reborn.is_open)
-            assert holds_base(pair) == bool(wanted)
-    assert deaths == 2
 
 
 class FullDisk(MemoryJournal):

@@ -100,6 +100,18 @@ async def test_changes_that_are_refused_or_not_proved_or_not_answered_are_failur
     assert "not one change was confirmed" in run.output
 
 
+async def one_is_refused(port: int) -> None:
+    """Until somebody has asked for the server that is gone: one that is back at once would refuse nobody."""
+    refused = asyncio.Event()
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        refused.set()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", port), asyncio.timeout(10):
+        await refused.wait()
+
+
 async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_them(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -113,6 +125,7 @@ async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_t
                 while await confirmed_changes(killed) < 7:  # noqa: ASYNC110  # polling: the server tells nobody
                     await asyncio.sleep(0.1)
             same_key = (first / KEY_FILE).read_text().strip()
+        await one_is_refused(int(port))
         async with server(second, "--port", port, AURICLE_DEV_SIGNING_KEY=same_key) as restarted:
             done = await run
             confirmed = await confirmed_changes(restarted)
