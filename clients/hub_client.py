@@ -7,6 +7,7 @@ know what the payloads mean. Read ``HubClient.start``, then ``HubClient._live``.
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -39,6 +40,7 @@ from protocol.signalr.messages import (
 __all__ = ["HubCallError", "HubClient", "HubOptions", "ReconnectPolicy"]
 
 T = TypeVar("T")
+_LOG: Final = logging.getLogger("auricle.clients")
 _DEFAULT_RECONNECT: Final = ReconnectPolicy()
 
 
@@ -119,7 +121,7 @@ class HubClient:
         self._handlers.on(target, handler, payload, aside=aside)
 
     def on_reconnected(self, listener: Listener) -> None:
-        """Run ``listener`` in turn with the handlers, before anything that the new link brings."""
+        """Run ``listener`` in turn with the handlers, before anything that a link brings which ``start`` did not."""
         self._on_reconnected.append(listener)
 
     def on_closed(self, listener: Listener) -> None:
@@ -127,9 +129,16 @@ class HubClient:
         self._on_closed.append(listener)
 
     async def start(self) -> None:
-        """Connect once. Raises HubRefused or another ConnectionError; a first connect is not tried again."""
+        """Connect once, unless the policy holds from the start: then return at once and go on trying.
+
+        Raises HubRefused or another ConnectionError when the only try fails.
+        """
         if self._state is not Link.IDLE:
             raise RuntimeError("a client starts once")
+        if self._reconnect is not None and self._reconnect.from_start:
+            self._move(Happening.LOST)
+            await self._begin(None)
+            return
         try:
             self._link = await self._open()
         except BaseException:
@@ -137,7 +146,12 @@ class HubClient:
             await self._release_session()
             raise
         self._move(Happening.OPENED)
-        self._life = asyncio.get_running_loop().create_task(self._live(self._link))
+        await self._begin(self._link)
+
+    async def _begin(self, link: HubLink | None) -> None:
+        self._life = asyncio.get_running_loop().create_task(self._live(link))
+        # A task that is cancelled before its first step never cleans up.
+        await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Send Close and end. Safe to call twice, and from a handler."""
@@ -221,7 +235,7 @@ class HubClient:
             raise NotConnected(f"the client is {self._state.value}")
         return self._link
 
-    async def _live(self, link: HubLink) -> None:
+    async def _live(self, link: HubLink | None) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 events = tasks.create_task(self._events.run())
@@ -240,8 +254,10 @@ class HubClient:
             for listener in self._on_closed:
                 await called(listener)
 
-    async def _stay_connected(self, first: HubLink) -> None:
-        link: HubLink | None = first
+    async def _stay_connected(self, first: HubLink | None) -> None:
+        link = first
+        if link is None and self._reconnect is not None:
+            link = await self._open_again(self._reconnect)
         while link is not None:
             self.end = await link.serve(partial(self._take, link))
             self._link = None
@@ -258,7 +274,9 @@ class HubClient:
             attempt += 1
             try:
                 self._link = await self._open()
-            except ConnectionError:
+            except ConnectionError as error:
+                if attempt == 1:
+                    _LOG.warning("no connection to the hub, it is tried again: %s", error)
                 continue
             self._events.insist(self._tell_reconnected)
             self._move(Happening.OPENED)

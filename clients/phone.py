@@ -111,6 +111,8 @@ class Phone:
     async def run(self) -> None:
         """Attach, then carry out what is offered, until the hub is closed. The hub must have been started.
 
+        It need not be connected: what an earlier life left unfinished in the aids is seen to without a server.
+
         When the hub is closed in the middle of a session, the phone stays until the base is in the aids again.
 
         Raises:

@@ -26,6 +26,7 @@ from clients.phone_events import EventLog, Tripwire, parse_kill
 from clients.phone_faults import FaultSpec, parse_fault
 from clients.phone_limits import PhoneLimits
 from clients.phone_session import SessionLimits
+from clients.reconnect import ReconnectPolicy
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
@@ -100,7 +101,9 @@ async def _phone(given: argparse.Namespace) -> int:
             limits=PhoneLimits(session=SessionLimits(dead_man_s=given.dead_man_s)),
             watch=log,
         )
-        hub = HubClient(f"{given.url}/hub", token=given.token, protocol=given.protocol)
+        # A phone that has just started with no server in reach has aids to see to all the same.
+        patience = ReconnectPolicy(from_start=True)
+        hub = HubClient(f"{given.url}/hub", token=given.token, protocol=given.protocol, reconnect=patience)
         phone = Phone(hub, runner, on_settled=lambda _: _tell(given, pair))
         async with hub, asyncio.TaskGroup() as tasks:
             _listen_to_signals(phone, tasks)

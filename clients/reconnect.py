@@ -21,11 +21,13 @@ class ReconnectPolicy:
 
     ``base_s``: upper bound of the first delay. ``cap_s``: upper bound of every delay.
     ``max_attempts``: tries in a row before giving up; 0 means never give up.
+    ``from_start``: the first connect is tried again too, and ``start`` does not wait for it.
     """
 
     base_s: float = 0.5
     cap_s: float = 30.0
     max_attempts: int = 0
+    from_start: bool = False
 
     def delay_s(self, attempt: int, uniform: Callable[[float, float], float]) -> float:
         """Seconds before try number ``attempt``, counted from 0: anywhere between nothing and the bound."""
@@ -46,7 +48,7 @@ class Link(Enum):
 
 
 class Happening(Enum):
-    """What moves a client from one state to the next."""
+    """What moves a client from one state to the next; LOST is also a start that waits for no link."""
 
     OPENED = "opened"
     LOST = "lost"
@@ -54,7 +56,11 @@ class Happening(Enum):
 
 
 TRANSITIONS: Final[dict[Link, dict[Happening, Link]]] = {
-    Link.IDLE: {Happening.OPENED: Link.CONNECTED, Happening.ENDED: Link.CLOSED},
+    Link.IDLE: {
+        Happening.OPENED: Link.CONNECTED,
+        Happening.LOST: Link.RECONNECTING,
+        Happening.ENDED: Link.CLOSED,
+    },
     Link.CONNECTED: {Happening.LOST: Link.RECONNECTING, Happening.ENDED: Link.CLOSED},
     Link.RECONNECTING: {Happening.OPENED: Link.CONNECTED, Happening.ENDED: Link.CLOSED},
     Link.CLOSED: {Happening.ENDED: Link.CLOSED},

@@ -132,6 +132,40 @@ async def test_delays_double_up_to_their_bound_while_the_server_stays_away(doubl
     assert slept == [1.0, 2.0, 4.0, 6.0, 6.0]
 
 
+async def test_a_start_that_waits_for_no_link_gets_one_when_the_server_is_there(double: HubDouble) -> None:
+    tries, told = 0, asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            double.refuse_with = 0
+
+    double.refuse_with = 503
+    policy = ReconnectPolicy(base_s=0.0, from_start=True)
+    hub = HubClient(double.url, token="secret", reconnect=policy, sleep=sleep)
+    hub.on_reconnected(told.set)
+    async with hub:
+        assert hub.state is State.RECONNECTING
+        with pytest.raises(NotConnected):
+            await hub.invoke("Echo", 1, result=int)
+        await hub.connected()
+        assert await hub.invoke("Echo", 1, result=int) == 1
+        await told.wait()
+    assert (tries, hub.state) == (3, State.CLOSED)
+
+
+async def test_a_start_that_waits_for_no_link_can_be_stopped_before_there_is_one(double: HubDouble) -> None:
+    double.refuse_with = 503
+    async with client_of(double, ReconnectPolicy(base_s=0.0, max_attempts=2, from_start=True)) as hub:
+        with pytest.raises(NotConnected):
+            await hub.connected()
+    double.refuse_with = 0
+    async with client_of(double, ReconnectPolicy(base_s=60.0, from_start=True)) as hub:
+        assert hub.state is State.RECONNECTING
+    assert hub.state is State.CLOSED
+
+
 async def test_a_client_gives_up_after_its_last_try_and_wakes_who_waits(double: HubDouble) -> None:
     closed, gate = asyncio.Event(), asyncio.Event()
 

@@ -116,6 +116,27 @@ async def test_a_phone_that_is_killed_at_a_step_goes_on_from_its_files(tmp_path:
     assert len(events(tmp_path, "boot")) == 2
 
 
+async def test_a_phone_that_starts_with_no_server_restores_and_goes_on_trying(tmp_path: Path) -> None:
+    async with care_bench() as bench, bench.fitter() as fitter:
+        base = [bench.pair.aid(ear).read_digest("ram") for ear in EARS]
+        async with phone(bench, tmp_path) as process:
+            await eventually(lambda: events(tmp_path, "welcome"))
+            await live(fitter)
+            answer = await change(fitter)
+            assert await fitter.wait_until(DEVICE, answer, timeout_s=PATIENCE_S) == "confirmed"
+            process.kill()
+            await process.wait()
+    tried = [answer.digests.right, answer.digests.left]
+    assert ram(tmp_path) == tried != base
+    async with phone(bench, tmp_path, "--dead-man-s", "0.5") as process:
+        await eventually(lambda: ram(tmp_path) == base)
+        assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE_S):
+            _, stderr = await process.communicate()
+    assert b"no connection to the hub, it is tried again: no connection: " in stderr
+
+
 async def test_a_damaged_journal_keeps_the_phone_from_starting_and_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "journal").write_bytes(b"auricle-journal 1 5 abc\nhello")
     async with care_bench() as bench, phone(bench, tmp_path) as process:

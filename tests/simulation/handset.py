@@ -7,7 +7,7 @@ that every write is seen with the delivery that it was for. Must not know the se
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from clients.device_driver import AidIdentity, Memory, VendorData
@@ -148,13 +148,19 @@ class _Drivers:
         return self._drivers[ear]
 
 
-def make_hub(network: Network, client: str, process: Process, chance: random.Random) -> HubClient:
+def make_hub(
+    network: Network,
+    client: str,
+    process: Process,
+    chance: random.Random,
+    reconnect: ReconnectPolicy = RECONNECT,
+) -> HubClient:
     """The product's hub client over the simulated network."""
     loop = asyncio.get_running_loop()
     return HubClient(
         "http://server/hub",
         token=client,
-        reconnect=RECONNECT,
+        reconnect=reconnect,
         options=CLIENT_OPTIONS,
         session=ClientSession(network, client, process),  # type: ignore[arg-type]  # as much of one as it needs
         clock=loop.time,
@@ -215,26 +221,19 @@ class Handset:
 
     async def _live(self) -> None:
         try:
-            while not await self._one_run():  # noqa: ASYNC110  # what is waited for is a server, by trying
-                await asyncio.sleep(1.0)
+            await self._run()
         except Exception as error:  # noqa: BLE001  # whatever ends a phone is a finding
             if self.process.is_alive:
                 self.failure = error
 
-    async def _one_run(self) -> bool:
-        """Run the phone; False when there is no server to begin with, and the aids have been seen to without one."""
-        hub = make_hub(self._network, "phone", self.process, self._chance)
+    async def _run(self) -> None:
+        """The phone, whether there is a server or not."""
+        hub = make_hub(self._network, "phone", self.process, self._chance, replace(RECONNECT, from_start=True))
         runner = self._runner()
         phone = Phone(hub, runner, options=PhoneOptions(), uniform=self._chance.uniform, new_key=self._new_key)
-        try:
-            await hub.start()
-        except ConnectionError:
-            await runner.recover()
-            await runner.work(None)
-            return False
+        await hub.start()
         self.hub, self.phone = hub, phone
         await phone.run()
-        return True
 
     def _runner(self) -> OfferRunner:
         loop = asyncio.get_running_loop()
