@@ -83,6 +83,9 @@ def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> 
         return Refusal(code="not_read_back", message="an earlier session is just ending", retryable=True)
     if rows.head is None:
         return Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
+    if not rows.aids.keys() <= rows.truth.ears.keys():
+        # What one aid holds bounds neither ear of a change, and is no base to go back to.
+        return Refusal(code="not_read_back", message="one of the aids was never read back", retryable=True)
     if rows.read_due or rows.pending or not rows.truth.holds(rows.head):
         return Refusal(code="not_read_back", message="what the aids hold is not known yet", retryable=True)
     rows.fresh.lease = "live"

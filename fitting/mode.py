@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from protocol.contract.base import Refusal
+from protocol.contract.devices import EarTruth
 from protocol.contract.fitting import BAND_PATHS, Content
 from protocol.contract.sessions import RestoreCause, SessionState
 from protocol.errors import LocalProtocolError
@@ -177,6 +178,8 @@ def preconditions(head: DeviceHead, signs: Signs | None, limits: ModeLimits) -> 
     for alarm in ("indeterminate", "locked"):
         if alarm in head.alarms:
             return Refusal(code=alarm, message="what the aids hold must be put in order first")
+    if not all(isinstance(getattr(head.in_aid, ear), EarTruth) for ear in head.aids):
+        return Refusal(code="not_read_back", message="one of the aids was never read back", retryable=True)
     battery = head.battery if signs.battery_percent is None else signs.battery_percent
     if battery is not None and battery < limits.battery_to_begin_percent:
         return Refusal(code="battery_low", message="the aids must be charged first", retryable=True)

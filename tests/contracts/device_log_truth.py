@@ -5,6 +5,8 @@ import pytest
 from msgspec import UNSET
 
 from fitting.digest import content_digests
+from fitting.log_values import LiveSession
+from protocol.contract.base import Refusal
 from protocol.contract.devices import EarTruth
 from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, Bench, digest, images, louder
 
@@ -112,14 +114,16 @@ class TruthContract:
         assert isinstance(done.in_aid.right, EarTruth)
         assert (done.in_aid.right.ram, done.in_aid.right.nvm) == (proof, proof)
 
-    async def test_an_aid_that_was_never_read_back_stays_unknown(self, bench: Bench) -> None:
+    async def test_live_work_waits_for_an_aid_that_was_never_read_back(self, bench: Bench) -> None:
+        """What the other one holds is no base for it to go back to."""
         await bench.attach(None, right=images(FRESH, "right"))
         await bench.acquire()
-        await bench.submit(FRESH)
-        await bench.offer()
-        done = await bench.report(1, "confirmed", "left", digest=digest(FRESH, "left"))
-        assert done.ended
-        assert (done.in_aid.left, done.changed) == (UNSET, ())
+        refused = await bench.log.open_session(DEVICE, fence=bench.fence, holder="ann")
+        assert isinstance(refused, Refusal)
+        assert (refused.code, refused.retryable) == ("not_read_back", True)
+        assert (await bench.head()).in_aid.left is UNSET
+        await bench.attach()
+        assert isinstance(await bench.log.open_session(DEVICE, fence=bench.fence, holder="ann"), LiveSession)
 
     async def test_one_device_does_not_know_of_another(self, bench: Bench) -> None:
         await bench.fitted()

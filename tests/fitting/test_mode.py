@@ -6,13 +6,14 @@ import pytest
 
 from fitting.log_values import DeviceHead
 from fitting.mode import TABLE, Event, ModeLimits, Signs, judge_signs, only_lowers, preconditions, step
-from protocol.contract.devices import InAid
+from protocol.contract.devices import EarTruth, InAid
 from protocol.contract.sessions import SessionState
 from protocol.errors import LocalProtocolError
 from tests.contracts.device_log_bench import FRESH, louder, registered
 from tests.fitting.contents import content, flat
 
 LIMITS = ModeLimits()
+HELD = EarTruth(ram="r", nvm="n", cause="read_back", at="1970-01-01T00:00:00.000Z")
 ENDS = {
     Event.STOP: "stop",
     Event.LEFT: "session_ended",
@@ -80,7 +81,7 @@ def head(**more: Any) -> DeviceHead:
         "epoch": "e",
         "aids": registered(),
         "revision": None,
-        "in_aid": InAid(),
+        "in_aid": InAid(left=HELD, right=HELD),
         "lease": None,
         "fence": 1,
         "generation": 1,
@@ -103,6 +104,8 @@ def head(**more: Any) -> DeviceHead:
         ({"battery_percent": 30}, {"battery": 5}, None),
         ({"battery_percent": 29}, {"battery": 90}, "battery_low"),
         ({}, {"battery": 29}, "battery_low"),
+        ({}, {"in_aid": InAid(left=HELD)}, "not_read_back"),
+        ({}, {"in_aid": InAid(right=HELD), "aids": {"right": registered()["right"]}}, None),
         ({"background_s": 0.0}, {}, "phone_background"),
         ({"rtt_p95_ms": 799}, {}, None),
         ({"rtt_p95_ms": 800}, {}, "link_slow"),
