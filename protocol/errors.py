@@ -4,7 +4,10 @@
     ├── ProtocolError            somebody broke a wire protocol
     │   ├── LocalProtocolError   we did: a bug of ours, never of the peer
     │   └── RemoteProtocolError  the peer did: its connection ends
-    │       └── MessageTooLarge  with more than it may send at a time
+    │       ├── MessageTooLarge  with more than it may send at a time
+    │       ├── MessageTooDeep   with values inside values inside values
+    │       ├── TooManyKeys      in the objects of one message
+    │       └── NumberTooLong    in one message
     ├── HubError                 a call that failed; its text crosses the wire
     │   ├── HubException         the method's own words, with no code
     │   ├── BadArgument          the arguments do not fit the method
@@ -28,13 +31,16 @@ __all__ = [
     "HubError",
     "HubException",
     "LocalProtocolError",
+    "MessageTooDeep",
     "MessageTooLarge",
     "NotAllowed",
     "NotFound",
+    "NumberTooLong",
     "Overloaded",
     "ProtocolError",
     "RemoteProtocolError",
     "StorageFull",
+    "TooManyKeys",
     "Unauthenticated",
     "Unavailable",
     "UnknownOutcome",
@@ -73,6 +79,24 @@ class MessageTooLarge(RemoteProtocolError):
     """The peer's message is larger than the limit."""
 
     code = "message_too_large"
+
+
+class MessageTooDeep(RemoteProtocolError):
+    """The peer's message has more arrays and objects inside each other than the limit."""
+
+    code = "message_too_deep"
+
+
+class TooManyKeys(RemoteProtocolError):
+    """The objects of the peer's message have more keys together than the limit."""
+
+    code = "too_many_keys"
+
+
+class NumberTooLong(RemoteProtocolError):
+    """The peer's message writes a number with more characters than the limit."""
+
+    code = "number_too_long"
 
 
 class HubError(AuricleError):

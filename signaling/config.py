@@ -18,6 +18,7 @@ from fitting.log_values import LogLimits
 from fitting.mode import ModeLimits, SessionTimes
 from protocol.errors import AuricleError
 from protocol.signalr.connection import HubLimits
+from protocol.signalr.prescan import ScanLimits
 
 __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 
@@ -48,6 +49,9 @@ class Config:
     ``max_connections``: connections of one process; one more is answered 503.
     ``max_frame_bytes``: one WebSocket frame or POST, of which 64 KiB at a time are held; a client joins many hub
     messages into one.
+    ``max_message_depth``, ``max_message_keys``, ``max_number_chars``: of one hub message, the arrays and objects inside
+    each other, the keys of all its objects, and the characters of a number in JSON.
+    ``max_resume_bytes``: messages that a client with stateful reconnect has not acknowledged; the next ones wait.
     ``max_send_queue_bytes``: bytes that wait for a slow reader; one message more ends its connection.
     ``max_waiting_bytes``: what of one client was read and waits behind a full queue; beyond it nothing is read.
     ``max_pending_calls``: calls of one connection that wait for their turn; what comes then waits.
@@ -108,6 +112,10 @@ class Config:
     max_connections: int = 20_000
     max_frame_bytes: int = 30_000_000
     max_message_bytes: int = 32_768
+    max_message_depth: int = 32
+    max_message_keys: int = 1_000
+    max_number_chars: int = 64
+    max_resume_bytes: int = 100_000
     max_waiting_bytes: int = 1_048_576
     max_send_queue_bytes: int = 1_048_576
     max_pending_calls: int = 32
@@ -212,6 +220,8 @@ class Config:
             keep_alive_s=self.keep_alive_s,
             client_timeout_s=self.client_timeout_s,
             disconnect_timeout_s=self.disconnect_timeout_s,
+            resume_buffer_bytes=self.max_resume_bytes,
+            scan=ScanLimits(self.max_message_depth, self.max_message_keys, self.max_number_chars),
         )
 
     @property

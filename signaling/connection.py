@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
-from protocol.errors import LocalProtocolError, MessageTooLarge
+from protocol.errors import LocalProtocolError
 from protocol.signalr.codec import JSON, Codec
 from protocol.signalr.connection import (
     AckDue,
@@ -105,6 +105,7 @@ class HubSession:
             limit_bytes=config.max_send_queue_bytes,
             monotonic=server.monotonic,
             on_overflow=self._too_slow,
+            on_full=lambda: server.metrics.reached("max_resume_bytes"),
         )
         self.tasks = TaskSet("connection", server.log)
         self.flow = Flow(self._go_on)
@@ -223,6 +224,11 @@ class HubSession:
         if not self._cause:
             self._outbox.put(self.codec.encode(message))
 
+    def answer(self, invocation_id: str, result: object) -> None:
+        """``complete`` with a result, the most frequent message."""
+        if not self._cause:
+            self._outbox.put(self.codec.encode_result(invocation_id, result))
+
     async def writable(self) -> None:
         """Wait until the client has taken enough of what was sent before."""
         self._outbox.relieve()
@@ -294,8 +300,7 @@ class HubSession:
         elif isinstance(event, Refused):
             self._finish("handshake_refused", event.reply)
         elif isinstance(event, Broken):
-            if event.code == MessageTooLarge.code:
-                self._server.metrics.reached("max_message_bytes")
+            self._server.metrics.broken(event.code)
             self._server.log.protocol_broken(connection=self.connection_id, hub=self._server.hub.name)
             self._finish("protocol_error", event.reply)
         elif isinstance(event, PeerClosed):

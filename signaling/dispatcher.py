@@ -84,7 +84,7 @@ class Dispatcher:
                 raise NotAllowed("not allowed")
             result = endpoint.call(session.caller, *arguments)
             if message.invocation_id:
-                session.complete(Completion(message.invocation_id, result))
+                session.answer(message.invocation_id, result)
             self._ok[endpoint.name].value += 1
         except Exception as error:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             fail(session, message, self.failed(session, endpoint, message.target, error))
@@ -184,7 +184,7 @@ class Dispatcher:
         """Count it, and answer if an answer is wanted."""
         if message.invocation_id:
             # What has no encoding raises here, and is an error of the call.
-            session.complete(Completion(message.invocation_id, result))
+            session.answer(message.invocation_id, result)
         self._ok[endpoint.name].value += 1
 
     def count_ok(self, endpoint: Endpoint) -> None:

@@ -6,9 +6,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from protocol.errors import MessageTooDeep, MessageTooLarge, NumberTooLong, TooManyKeys
+
 __all__ = ["CallTallies", "Metrics", "StorageMetrics", "Tally"]
 
 SILENCES = {"handshake": "handshake_timeout_s", "client": "client_timeout_s", "resume": "disconnect_timeout_s"}
+EXCESSES = {
+    MessageTooLarge.code: "max_message_bytes",
+    MessageTooDeep.code: "max_message_depth",
+    TooManyKeys.code: "max_message_keys",
+    NumberTooLong.code: "max_number_chars",
+}
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CONNECTION_BUCKETS_S = (0.01, 0.1, 1, 5, 15, 60, 300, 900, 3_600, 14_400)
@@ -149,6 +157,12 @@ class Metrics:
     def timed_out(self, which: str) -> None:
         """A client was silent for too long, ``which`` as in the protocol's ``TimedOut``."""
         self.reached(SILENCES[which])
+
+    def broken(self, code: str) -> None:
+        """A client broke the protocol, ``code`` as in its ``Broken``: perhaps by more than a message may hold."""
+        bound = EXCESSES.get(code)
+        if bound is not None:
+            self.reached(bound)
 
     def page(self) -> bytes:
         """All of them in Prometheus' text format."""

@@ -60,7 +60,8 @@ class Outbox:
     """The sending side of one connection.
 
     ``limit_bytes`` bounds what waits behind a slow reader; a single message above it is still sent, since what a
-    server sends is not limited. Beyond it ``on_overflow`` is called and nothing more is taken.
+    server sends is not limited. Beyond it ``on_overflow`` is called and nothing more is taken. ``on_full``: what the
+    client has not acknowledged holds back whatever comes next.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Outbox:
         "_frames",
         "_limit_bytes",
         "_monotonic",
+        "_on_full",
         "_on_overflow",
         "held",
         "numbered",
@@ -88,6 +90,7 @@ class Outbox:
         limit_bytes: int,
         monotonic: Callable[[], float],
         on_overflow: Callable[[], None],
+        on_full: Callable[[], None],
     ) -> None:
         self._core = core
         self.transport = transport
@@ -95,6 +98,7 @@ class Outbox:
         self._congestion_bytes = congestion_bytes(limit_bytes)
         self._monotonic = monotonic
         self._on_overflow = on_overflow
+        self._on_full = on_full
         self._flusher = flusher
         self._frames: list[bytes] = []
         self._bytes = 0
@@ -183,6 +187,8 @@ class Outbox:
             parts.append(self._core.outgoing(frame))
             self._bytes -= len(frame)
         del self._frames[: len(parts)]
+        if parts and not self._core.can_send:
+            self._on_full()
         return b"".join(parts)
 
     def _overflow(self) -> bool:

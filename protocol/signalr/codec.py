@@ -46,6 +46,10 @@ class Codec(Protocol):
         """The framed bytes of a message. Raises LocalProtocolError for a value that has no encoding."""
         ...
 
+    def encode_result(self, invocation_id: str, result: object) -> bytes:
+        """``encode`` of the most frequent message: a completion with a result."""
+        ...
+
     def binder(self, expected: Any) -> Callable[[Raw], Any]:
         """A decoder of values of one type: make it once, call it often.
 

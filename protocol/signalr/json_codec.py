@@ -34,6 +34,13 @@ def _encode_foreign(value: object) -> object:
     raise TypeError(f"No JSON for {type(value).__name__}")
 
 
+class _Result(Struct, tag_field="type", tag=3, rename="camel"):
+    """A ``Completion`` that needs no check, because it cannot hold an error."""
+
+    invocation_id: str
+    result: object
+
+
 _decode_message: Final = msgspec.json.Decoder(Message).decode
 _ANY_TYPE: Final = msgspec.json.Decoder(_AnyType)
 _FREE: Final = msgspec.json.Decoder()
@@ -74,6 +81,13 @@ class JsonCodec:
         """See ``Codec.encode``."""
         try:
             return _encode_json(message) + RECORD_SEPARATOR
+        except _NO_JSON as error:
+            raise _no_json(error) from error
+
+    def encode_result(self, invocation_id: str, result: object) -> bytes:
+        """See ``Codec.encode_result``."""
+        try:
+            return _encode_json(_Result(invocation_id, result)) + RECORD_SEPARATOR
         except _NO_JSON as error:
             raise _no_json(error) from error
 

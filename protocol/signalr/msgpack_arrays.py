@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, Struct
 from . import messages as hub
 from .messages import InvocationId, Message, Name, SequenceId
 
-__all__ = ["MESSAGES", "InvocationArray", "array_of", "array_of_completion"]
+__all__ = ["MESSAGES", "RESULT", "InvocationArray", "array_of"]
 
 _Headers = dict[str, str]
 _ABSENT: Final = Raw()
@@ -139,7 +139,7 @@ def array_of(message: Message) -> tuple[object, ...]:  # noqa: PLR0911  # one ro
         case hub.Invocation(target, arguments, invocation_id, stream_ids, headers):
             return 1, headers or {}, invocation_id, target, arguments, stream_ids
         case hub.Completion():
-            return array_of_completion(message)
+            return _array_of_completion(message)
         case hub.StreamItem(invocation_id, item, headers):
             return 2, headers or {}, invocation_id, item
         case hub.StreamInvocation(invocation_id, target, arguments, stream_ids, headers):
@@ -156,8 +156,7 @@ def array_of(message: Message) -> tuple[object, ...]:  # noqa: PLR0911  # one ro
             return 9, sequence_id
 
 
-def array_of_completion(message: hub.Completion) -> tuple[object, ...]:
-    """``array_of`` for what a server sends most."""
+def _array_of_completion(message: hub.Completion) -> tuple[object, ...]:
     headers = message.headers or {}
     if message.error is not None:
         return 3, headers, message.invocation_id, ERROR, message.error

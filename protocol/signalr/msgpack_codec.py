@@ -16,8 +16,8 @@ from protocol.errors import BadArgument, LocalProtocolError, RemoteProtocolError
 
 from .binding import bind, explain
 from .framing import frame_messagepack
-from .messages import MESSAGE_TYPES, Completion, Invocation, Message
-from .msgpack_arrays import MESSAGES, InvocationArray, array_of, array_of_completion
+from .messages import MESSAGE_TYPES, Invocation, Message
+from .msgpack_arrays import MESSAGES, RESULT, InvocationArray, array_of
 from .prescan import ScanLimits, is_scalar_messagepack, scan_messagepack, small_messagepack_bytes
 from .values import Timestamp, unpack
 
@@ -41,6 +41,7 @@ def _encode_foreign(value: object) -> object:
 _ANY_TYPE: Final = msgspec.msgpack.Decoder(_AnyType)
 _decode_message: Final = MESSAGES.decode
 _encode_messagepack: Final = msgspec.msgpack.Encoder(enc_hook=_encode_foreign).encode
+_NO_HEADERS: Final[dict[str, str]] = {}
 _NO_MESSAGEPACK: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -71,9 +72,15 @@ class MessagePackCodec:
 
     def encode(self, message: Message) -> bytes:
         """See ``Codec.encode``."""
-        items = array_of_completion(message) if type(message) is Completion else array_of(message)
         try:
-            return frame_messagepack(_encode_messagepack(items))
+            return frame_messagepack(_encode_messagepack(array_of(message)))
+        except _NO_MESSAGEPACK as error:
+            raise _no_messagepack(error) from error
+
+    def encode_result(self, invocation_id: str, result: object) -> bytes:
+        """See ``Codec.encode_result``."""
+        try:
+            return frame_messagepack(_encode_messagepack((3, _NO_HEADERS, invocation_id, RESULT, result)))
         except _NO_MESSAGEPACK as error:
             raise _no_messagepack(error) from error
 

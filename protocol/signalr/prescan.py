@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from protocol.errors import RemoteProtocolError
+from protocol.errors import MessageTooDeep, NumberTooLong, RemoteProtocolError, TooManyKeys
 
 from .values import Timestamp, unpack
 
@@ -157,7 +157,7 @@ def _exact_decoder(limits: ScanLimits) -> json.JSONDecoder:
 
     def bounded(number: str) -> None:
         if len(number) > limits.number_chars:
-            raise _out_of_range()
+            raise NumberTooLong("A number of the message is out of range.")
         _finite(number)
 
     return json.JSONDecoder(object_pairs_hook=counted_keys, parse_int=bounded, parse_float=bounded)
@@ -357,11 +357,11 @@ def _require_timestamp(payload: bytes) -> None:
 
 
 def _too_deep(limits: ScanLimits) -> RemoteProtocolError:
-    return RemoteProtocolError(f"The message is nested deeper than {limits.depth} levels.")
+    return MessageTooDeep(f"The message is nested deeper than {limits.depth} levels.")
 
 
 def _too_many_keys(limits: ScanLimits) -> RemoteProtocolError:
-    return RemoteProtocolError(f"The message has more than {limits.keys} keys.")
+    return TooManyKeys(f"The message has more than {limits.keys} keys.")
 
 
 def _out_of_range() -> RemoteProtocolError:

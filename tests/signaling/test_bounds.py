@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 from signaling.hubs.conformance_hub import ConformanceHub
 from tests.eventually import eventually
@@ -41,6 +43,45 @@ async def test_an_oversized_hub_message_ends_its_connection(open_house: OpenHous
     await broken.send(b"rubbish\x1e")
     assert await broken.rest() == ([expected], 1000)
     assert house.metric("auricle_bound_reached_total", bound="max_message_bytes") == 1
+
+
+class Excess(NamedTuple):
+    bound: str
+    limit: int
+    good: object
+    bad: object
+
+
+@pytest.mark.parametrize(
+    "excess",
+    [
+        Excess(bound="max_message_depth", limit=5, good=[[1]], bad=[[[[1]]]]),
+        Excess(bound="max_message_keys", limit=8, good={"a": 1}, bad=dict.fromkeys("abcdefghi", 1)),
+        Excess(bound="max_number_chars", limit=10, good=123, bad=12_345_678_901),
+    ],
+    ids=lambda excess: excess.bound,
+)
+async def test_what_no_message_may_hold(open_house: OpenHouse, excess: Excess) -> None:
+    house = await open_house(**{excess.bound: excess.limit})
+    client = await socket(house)
+    await client.send(call("Echo", excess.good, id_="1"))
+    assert (await client.messages(1))[0]["result"] == excess.good
+    assert reached(house) == {}
+    await client.send(call("Echo", excess.bad, id_="2"))
+    expected = {"type": 7, "error": "Connection closed with an error.", "allowReconnect": True}
+    assert await client.rest() == ([expected], 1000)
+    assert reached(house) == {excess.bound: 1}
+
+
+async def test_what_waits_for_an_acknowledgement(open_house: OpenHouse) -> None:
+    house = await open_house(max_resume_bytes=200)
+    client = await returning(house, hub=ConformanceHub.path)
+    for number in range(3):
+        await client.call("Echo", "x" * 100, id_=str(number))
+    assert [await client.result(str(number)) for number in range(2)] == ["x" * 100] * 2
+    await eventually(lambda: house.metric("auricle_bound_reached_total", bound="max_resume_bytes") == 1)
+    client.acknowledge()
+    assert await client.result("2") == "x" * 100
 
 
 async def test_an_oversized_frame_and_an_oversized_post(open_house: OpenHouse) -> None:

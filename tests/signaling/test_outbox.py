@@ -42,6 +42,7 @@ def outbox(flusher: Flusher, transport: SessionTransport = NOWHERE) -> Outbox:
         limit_bytes=1_000,
         monotonic=time.monotonic,
         on_overflow=lambda: None,
+        on_full=lambda: None,
     )
 
 
