@@ -161,9 +161,10 @@ async def test_a_start_that_waits_for_no_link_can_be_stopped_before_there_is_one
         with pytest.raises(NotConnected):
             await hub.connected()
     double.refuse_with = 0
+    states = []
     async with client_of(double, ReconnectPolicy(base_s=60.0, from_start=True)) as hub:
-        assert hub.state is State.RECONNECTING
-    assert hub.state is State.CLOSED
+        states.append(hub.state)
+    assert [*states, hub.state] == [State.RECONNECTING, State.CLOSED]
 
 
 async def test_a_client_gives_up_after_its_last_try_and_wakes_who_waits(double: HubDouble) -> None:
