@@ -12,17 +12,8 @@ from msgspec import Raw
 
 from protocol.errors import LocalProtocolError
 from protocol.signalr.codec import JSON, Codec
-from protocol.signalr.connection import (
-    AckDue,
-    Broken,
-    Event,
-    HubConnection,
-    KeepAliveDue,
-    Opened,
-    PeerClosed,
-    Refused,
-    TimedOut,
-)
+from protocol.signalr.connection import HubConnection
+from protocol.signalr.events import AckDue, Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
 from protocol.signalr.messages import CancelInvocation, Completion, Invocation, StreamInvocation, StreamItem
 
 from .auth import Principal
@@ -130,7 +121,22 @@ class HubSession:
     def receive(self, data: bytes) -> None:
         """Bytes of the client, in any portion; never raises, whatever they are."""
         outbox, now = self._outbox, self._server.monotonic()
-        events = self._core.receive_data(data, now)
+        call = self._core.lone_call(data, now) if self._parked is None and not self._cause else None
+        if call is None:
+            self._receive(data, now)
+            return
+        self._quiet_until = 0.0
+        outbox.held = True
+        try:
+            self._server.invoke(self, call)
+            if self.flow.stopped:
+                self._park([], len(data))
+        finally:
+            outbox.held = False
+            outbox.flush(now)
+
+    def _receive(self, data: bytes, now: float) -> None:
+        outbox, events = self._outbox, self._core.receive_data(data, now)
         if self._parked is not None:
             self._parked.add(events, len(data))
             self._stop_reading(self._parked)
@@ -326,19 +332,13 @@ class HubSession:
             self.close("connect_failed", "Connection closed with an error.")
 
     def _park(self, events: list[Event], size_bytes: int) -> None:
-        self._parked = Parked()
-        self._parked.add(events, size_bytes)
+        self._parked = Parked(events, size_bytes)
         self._stop_reading(self._parked)
         self._server.metrics.reached(self.flow.bound)
 
     def _stop_reading(self, parked: Parked) -> None:
-        # It is read on up to a bound: its pings show that it lives, and its Acks may be what a full stream waits for.
-        # Behind the bound nothing is heard, so that a method which takes nothing from there has the client's time-out.
-        too_much = parked.size_bytes > self._server.config.max_waiting_bytes
-        if too_much:
+        if parked.hold_back(self._transport, self._server.config.max_waiting_bytes):
             self._server.metrics.reached("max_waiting_bytes")
-        if too_much or self._transport.inherent_keep_alive:
-            self._transport.pause_reading()
 
     def _go_on(self) -> None:
         asyncio.get_running_loop().call_soon(self._unpark)

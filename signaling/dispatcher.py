@@ -78,13 +78,14 @@ class Dispatcher:
         if not (endpoint.runs_inline and session.lanes.is_idle(endpoint.lane)):
             self._invoke_beside(session, endpoint, message)
             return
+        call_id = message.invocation_id
         try:
             arguments = self.bind(session.codec, endpoint, message)
             if endpoint.roles.isdisjoint(session.principal.roles):
                 raise NotAllowed("not allowed")
             result = endpoint.call(session.caller, *arguments)
-            if message.invocation_id:
-                session.answer(message.invocation_id, result)
+            if call_id:
+                session.answer(call_id, result)
             self._ok[endpoint.name].value += 1
         except Exception as error:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             fail(session, message, self.failed(session, endpoint, message.target, error))

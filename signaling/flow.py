@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from protocol.signalr.events import Event
 
+from .transport import SessionTransport
+
 __all__ = ["Flow", "Parked"]
 
 
@@ -41,12 +43,23 @@ class Parked:
 
     __slots__ = ("events", "size_bytes")
 
-    def __init__(self) -> None:
-        self.events: deque[Event] = deque()
-        self.size_bytes = 0
+    def __init__(self, events: list[Event], size_bytes: int) -> None:
+        self.events = deque(events)
+        self.size_bytes = size_bytes if events else 0
 
     def add(self, events: list[Event], size_bytes: int) -> None:
         """Behind what waits already."""
         if events:
             self.events.extend(events)
             self.size_bytes += size_bytes
+
+    def hold_back(self, transport: SessionTransport, limit_bytes: int) -> bool:
+        """Stop reading if more than ``limit_bytes`` wait, which is said, or if the transport lives without it.
+
+        Up to there it is read on: pings show that the client lives, and its Acks may be what a full stream waits for.
+        Beyond it nothing is heard, so that a method which takes nothing from there has the client's time-out.
+        """
+        too_much = self.size_bytes > limit_bytes
+        if too_much or transport.inherent_keep_alive:
+            transport.pause_reading()
+        return too_much

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol
 from msgspec import Raw
 
 from .json_codec import JsonCodec
-from .messages import Message
+from .messages import Invocation, Message
 from .msgpack_codec import MessagePackCodec
 from .prescan import ScanLimits
 from .values import for_json, for_messagepack
@@ -40,6 +40,10 @@ class Codec(Protocol):
 
         Raises RemoteProtocolError.
         """
+        ...
+
+    def call(self, body: bytes) -> Invocation | None:
+        """The call in a small body, if it is written as clients nearly always write it; None: ``decode`` knows."""
         ...
 
     def encode(self, message: Message) -> bytes:

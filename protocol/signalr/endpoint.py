@@ -57,6 +57,7 @@ class Endpoint(ABC):
     _peer: ClassVar[Literal["client", "server"]]
     # There is none before the handshake.
     _decode: Callable[[bytes], Message | None]
+    _read_call: Callable[[bytes], Invocation | None]
 
     def __init__(self, limits: HubLimits, *, now: float, stateful: bool = False) -> None:
         self.state = State.AWAITING_HANDSHAKE
@@ -117,6 +118,19 @@ class Endpoint(ABC):
             self._move(Kind.PEER_BROKE_PROTOCOL)
             events.append(Broken(error.public_message, self._failure_reply(error.public_message), error.code))
         return events
+
+    def lone_call(self, data: bytes, now: float) -> Invocation | None:
+        """The call when ``data`` is nothing but one, as nearly always; None changes nothing: ``receive_data`` knows.
+
+        Only for what needs neither numbers nor state: an open connection without stateful reconnect.
+        """
+        if self.state is not _OPEN or self._resume is not None:
+            return None
+        body = self._splitter.lone(data)
+        call = None if body is None else self._read_call(body)
+        if call is not None:
+            self._heard_at = now
+        return call
 
     def receive_eof(self) -> list[Event]:
         """The peer has ended its stream on purpose; for a stream that broke off see ``detach``."""
@@ -287,7 +301,7 @@ class Endpoint(ABC):
         self._handshake.clear()
         self.version = version
         self._codec = codec_for(name, self._limits.scan)
-        self._decode = self._codec.decode
+        self._decode, self._read_call = self._codec.decode, self._codec.call
         self._splitter = self._new_splitter()
         if self._stateful and version == STATEFUL_VERSION:
             self._resume = ResumeBuffer(self._limits.resume_buffer_bytes)

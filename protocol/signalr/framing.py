@@ -59,6 +59,10 @@ class Splitter(Protocol):
         """The bodies that ``data`` completes, in order."""
         ...
 
+    def lone(self, data: bytes) -> bytes | None:
+        """The body when ``data`` is one whole message and nothing more; None changes nothing: give it to ``feed``."""
+        ...
+
 
 class JsonSplitter:
     """Splitter of 0x1E-terminated messages; ``max_message_bytes`` counts the terminator."""
@@ -92,6 +96,13 @@ class JsonSplitter:
             raise self.failure
         return bodies
 
+    def lone(self, data: bytes) -> bytes | None:
+        """See ``Splitter.lone``."""
+        last = len(data) - 1
+        if self._held or data.find(RECORD_SEPARATOR) != last or last >= self._max or self.failure is not None:
+            return None
+        return data[:last] if last >= 0 else None
+
 
 class MessagePackSplitter:
     """Splitter of length-prefixed messages; ``max_message_bytes`` counts the prefix."""
@@ -123,6 +134,13 @@ class MessagePackSplitter:
             bodies.append(data[start + 1 : end])
             start = end
         return bodies if start == size else self._cut(data, start, bodies)
+
+    def lone(self, data: bytes) -> bytes | None:
+        """See ``Splitter.lone``; one of at most 127 bytes."""
+        size = len(data)
+        if self._held or not 0 < size <= self._max_short or data[0] != size - 1 or self.failure is not None:
+            return None
+        return data[1:]
 
     def _cut(self, data: bytes, start: int, bodies: list[bytes]) -> list[bytes]:
         try:

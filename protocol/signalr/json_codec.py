@@ -63,7 +63,7 @@ class JsonCodec:
         """See ``Codec.decode``."""
         if body == _PING_BODY:
             return _PING
-        call = _small_call(body, self._within) if len(body) <= self._small_bytes else None
+        call = self.call(body)
         if call is not None:
             return call
         scan_json(body, self._limits)
@@ -76,6 +76,32 @@ class JsonCodec:
         if type(message) is Invocation and message.invocation_id == "":
             return msgspec.structs.replace(message, invocation_id=None)
         return message
+
+    def call(self, body: bytes) -> Invocation | None:
+        """See ``Codec.call``.
+
+        What the decoder found takes at least so many bytes. When the body has no more, nothing else is in it: no
+        property twice, none that is unknown, no space. What is left to look at are the arguments.
+        """
+        size = len(body)
+        if size > self._small_bytes or not (body.isascii() or is_utf8(body)):
+            return None
+        try:
+            call: Message = _decode_message(body)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if type(call) is not Invocation:
+            return None
+        call_id = call.invocation_id
+        least = (_SHORTEST_WITH_ID + len(call_id) if call_id else _SHORTEST) + len(call.target)
+        arguments: tuple[Any, ...] = call.arguments
+        for argument in arguments:
+            value = bytes(argument)
+            if value[0] != _QUOTE and not is_flat_json(value) and not _is_good(value, self._within):
+                return None
+            least += len(value) + 1
+        # There is no comma behind the last argument.
+        return call if least - 1 == size or (not arguments and least == size) else None
 
     def encode(self, message: Message) -> bytes:
         """See ``Codec.encode``."""
@@ -104,31 +130,6 @@ class JsonCodec:
     def free(self, raw: Raw) -> object:
         """See ``Codec.free``."""
         return _decode_free(raw)
-
-
-def _small_call(body: bytes, within: ScanLimits) -> Invocation | None:
-    """The call in a small body, if it is written as clients nearly always write it; None: look at all of it.
-
-    What the decoder found takes at least so many bytes. When the body has no more, nothing else is in it: no
-    property twice, none that is unknown, no space. What is left to look at are the arguments.
-    """
-    if not (body.isascii() or is_utf8(body)):
-        return None
-    try:
-        call: Message = _decode_message(body)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    if type(call) is not Invocation:
-        return None
-    size = (_SHORTEST_WITH_ID + len(call.invocation_id) if call.invocation_id else _SHORTEST) + len(call.target)
-    arguments: tuple[Any, ...] = call.arguments
-    for argument in arguments:
-        value = bytes(argument)
-        if value[0] != _QUOTE and not is_flat_json(value) and not _is_good(value, within):
-            return None
-        size += len(value) + 1
-    # There is no comma behind the last argument.
-    return call if size - 1 == len(body) or (not arguments and size == len(body)) else None
 
 
 def _is_good(value: bytes, limits: ScanLimits) -> bool:

@@ -58,7 +58,7 @@ class MessagePackCodec:
 
     def decode(self, body: bytes) -> Message | None:
         """See ``Codec.decode``."""
-        call = _small_call(body, self._within) if len(body) <= self._small_bytes else None
+        call = self.call(body)
         if call is not None:
             return call
         scan_messagepack(body, self._limits)
@@ -69,6 +69,23 @@ class MessagePackCodec:
                 return None
             raise RemoteProtocolError(explain(error)) from None
         return message
+
+    def call(self, body: bytes) -> Invocation | None:
+        """See ``Codec.call``. Its array has no more items than the decoder reads, and no map but in the arguments."""
+        if not 0 < len(body) <= self._small_bytes or body[0] not in _CALL_SIZES:
+            return None
+        try:
+            call = _decode_message(body)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return None
+        if type(call) is not InvocationArray or call.headers:
+            return None
+        arguments = call.arguments
+        for argument in arguments:
+            value = bytes(argument)
+            if not is_scalar_messagepack(value) and not _is_good(value, self._within):
+                return None
+        return Invocation(call.target, arguments, call.invocation_id or None, call.stream_ids or ())
 
     def encode(self, message: Message) -> bytes:
         """See ``Codec.encode``."""
@@ -100,28 +117,6 @@ class MessagePackCodec:
             return unpack(raw)
         except (ValueError, TypeError) as error:
             raise BadArgument(explain(error)) from None
-
-
-def _small_call(body: bytes, within: ScanLimits) -> Message | None:
-    """The call in a small body, if it is written as clients nearly always write it; None: look at all of it.
-
-    Its array has no more items than the decoder reads, and no map but those in the arguments.
-    """
-    if not body or body[0] not in _CALL_SIZES:
-        return None
-    try:
-        call = _decode_message(body)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    if type(call) is not InvocationArray or call.headers:
-        return None
-    for argument in call.arguments:
-        value = bytes(argument)
-        if not is_scalar_messagepack(value) and not _is_good(value, within):
-            return None
-    if call.stream_ids:
-        return call.message()
-    return Invocation(call.target, call.arguments, call.invocation_id or None)
 
 
 def _is_good(value: bytes, limits: ScanLimits) -> bool:

@@ -136,3 +136,30 @@ def test_a_length_beyond_31_bits_is_malformed(prefix: str) -> None:
 
 def test_json_frames_end_with_the_record_separator() -> None:
     assert frame_json(b"{}") == b"{}\x1e"
+
+
+@both
+@given(bodies=bodies, cuts=st.lists(st.integers(min_value=0, max_value=3_000)))
+def test_one_that_looks_for_lone_messages_first_finds_the_same(
+    protocol: str, bodies: list[bytes], cuts: list[int]
+) -> None:
+    one, other = SPLITTERS[protocol](250), SPLITTERS[protocol](250)
+    for chunk in chunks(b"".join(frame(body, protocol) for body in bodies), cuts):
+        lone = one.lone(chunk)
+        if lone is not None:
+            assert other.feed(chunk) == [lone]
+            continue
+        found, error = _feed(one, chunk, [])
+        assert _feed(other, chunk, []) == (found, error)
+
+
+@both
+@given(body=st.binary(max_size=126).map(lambda body: body.replace(b"\x1e", b"")))
+def test_a_short_message_alone_is_found_whole_and_no_part_of_it(protocol: str, body: bytes) -> None:
+    framed, splitter = frame(body, protocol), SPLITTERS[protocol](1_000)
+    assert splitter.lone(framed) == body
+    for other in (framed[:-1], framed + framed, b""):
+        assert splitter.lone(other) is None
+    assert SPLITTERS[protocol](len(framed) - 1).lone(framed) is None
+    splitter.feed(framed[:1] if len(framed) > 1 else b"")
+    assert len(framed) == 1 or splitter.lone(framed) is None
