@@ -5,7 +5,7 @@ in ``stream_calls``. Read ``Dispatcher.receive`` first.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Raw
@@ -80,7 +80,12 @@ class Dispatcher:
             return
         call_id = message.invocation_id
         try:
-            arguments = self.bind(session.codec, endpoint, message)
+            given: tuple[Any, ...] = message.arguments
+            one = endpoint.takes_one.get(session.codec.name)
+            if one is not None and len(given) == 1:
+                arguments: Sequence[Any] = (one(given[0]),)
+            else:
+                arguments = self.bind(session.codec, endpoint, message)
             if endpoint.roles.isdisjoint(session.principal.roles):
                 raise NotAllowed("not allowed")
             result = endpoint.call(session.caller, *arguments)

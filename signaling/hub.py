@@ -103,6 +103,7 @@ class Endpoint:
     ``runs_inline``: the reader may run it without a task. ``runs_beside``: it takes no turn, as streams do.
     ``cancellable``: its client may stop it.
     ``roles``: those of which a caller needs one; with a relation to an object ``rule`` says more.
+    ``takes_one``: the decoder, by format name, of a method that takes one argument which is no payload.
     ``fields`` are the known field names of each positional argument that is a payload, None for the others.
     """
 
@@ -123,6 +124,7 @@ class Endpoint:
     runs_inline: bool
     runs_beside: bool
     cancellable: bool
+    takes_one: Mapping[str, Callable[[Raw], Any]]
 
 
 def declared_methods(hub: Hub | type[Hub]) -> dict[str, tuple[Callable[..., Any], Lane]]:
@@ -157,6 +159,7 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
     field = rule.object_field
     is_async, is_stream = inspect.iscoroutinefunction(method), inspect.isasyncgenfunction(method)
     runs_beside = is_stream or bool(items)
+    is_simple = len(types) == 1 and not rest and _field_names(types[0]) is None
     return Endpoint(
         name=name,
         call=method,
@@ -174,6 +177,7 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
         has_payload=any(_field_names(kind) for kind in types),
         binders={n: tuple(codec.binder(kind) for kind in types) for n, codec in CODECS.items()},
         rest={n: codec.binder(rest[0]) for n, codec in CODECS.items()} if rest else None,
+        takes_one={n: codec.binder(types[0]) for n, codec in CODECS.items()} if is_simple else {},
         object_of=None if field is None else lambda payload: str(getattr(payload, field)),
     )
 

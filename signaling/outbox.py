@@ -138,10 +138,11 @@ class Outbox:
         if self.numbered or self._bytes > self._limit_bytes or transport.waiting_bytes > self._limit_bytes:
             return self._flush_within_bounds()
         self._allowance = 0
-        payload = frames[0] if len(frames) == 1 else b"".join(frames)
+        # Of one frame it is that frame itself.
+        payload = b"".join(frames)
         frames.clear()
         self._bytes = 0
-        self._core.sent_at = self._monotonic() if now is None else now
+        self._core.sent_at = now or self._monotonic()
         transport.write(payload)
         return True
 

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 RECORD_SEPARATOR: Final = b"\x1e"
+_SEPARATOR: Final = RECORD_SEPARATOR[0]
 _MAX_PREFIX_BYTES: Final = 5
 # Lengths end at 0x7FFFFFFF, of which the fifth byte holds three bits.
 _MAX_LAST_PREFIX_BYTE: Final = 7
@@ -97,11 +98,10 @@ class JsonSplitter:
         return bodies
 
     def lone(self, data: bytes) -> bytes | None:
-        """See ``Splitter.lone``."""
-        last = len(data) - 1
-        if self._held or data.find(RECORD_SEPARATOR) != last or last >= self._max or self.failure is not None:
+        """See ``Splitter.lone``; two messages pass for one that is no JSON, which has no 0x1E (RFC 8259, section 7)."""
+        if self._held or not 0 < len(data) <= self._max or data[-1] != _SEPARATOR or self.failure is not None:
             return None
-        return data[:last] if last >= 0 else None
+        return data[:-1]
 
 
 class MessagePackSplitter:

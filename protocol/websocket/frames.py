@@ -88,6 +88,29 @@ class FrameReader:
         # The beginning of a character at the end of a text fragment.
         self._tail = b""
 
+    def lone(self, data: bytes) -> bytes | None:
+        """The payload when ``data`` is one short whole message and nothing more, as clients send nearly always.
+
+        None changes nothing: ``leading`` knows.
+        """
+        size = len(data)
+        if size < 7 or data[0] not in _WHOLE or self._held is not None or self._state is not _BETWEEN_MESSAGES:
+            return None
+        second = data[1]
+        if second < 0xFE:
+            start, length = 6, second - 0x80
+        elif second == 0xFE and size > 8 + _MAX_CONTROL_BYTES:
+            start, length = 8, data[2] << 8 | data[3]
+        else:
+            return None
+        if length != size - start or length > self._max_payload_bytes:
+            return None
+        payload = self._unmask(data[start:], data[start - 4 : start])
+        if not (payload.isascii() or data[0] == _WHOLE_BINARY or _is_utf8(payload)):
+            return None
+        self._empty_frames = 0
+        return payload
+
     def leading(self, data: bytes) -> tuple[bytes, bytes]:
         """What clients send nearly always, without an event for it: whole messages at the start of ``data``.
 
@@ -113,8 +136,6 @@ class FrameReader:
             if not (payload.isascii() or first == _WHOLE_BINARY or _is_utf8(payload)):
                 break
             self._empty_frames = 0
-            if end == size and start == 0:
-                return payload, b""
             payloads.append(payload)
             start = end
         return b"".join(payloads), data[start:]

@@ -78,6 +78,10 @@ class WebSocketTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
+        lone = self._reader.lone(data)
+        if lone is not None:
+            self._session.receive(lone)
+            return
         payload, rest = self._reader.leading(data)
         if payload:
             self._session.receive(payload)
@@ -108,8 +112,9 @@ class WebSocketTransport(asyncio.Protocol):
 
     def write(self, payload: bytes) -> None:
         """One frame; nothing may follow a close frame (RFC 6455, section 5.5.1)."""
-        if not self._close_sent and not self._transport.is_closing():
-            self._transport.write(self._frame(payload))
+        transport = self._transport
+        if not self._close_sent and not transport.is_closing():
+            transport.write(self._frame(payload))
 
     def pause_reading(self) -> None:
         """See ``SessionTransport``."""

@@ -31,7 +31,7 @@ def test_a_call_that_is_found_alone_is_what_all_data_would_have_shown(
     limits = HubLimits(max_message_bytes=2_048)
     one, other = (opened(protocol, limits, version=2, stateful=stateful) for _ in range(2))
     for now in range(1, 20):
-        data = steps.step().data
+        data = steps.step().data + (steps.step().data if now % 5 == 0 else b"")
         lone = one.lone_call(data, now)
         expected = _receive(other, data, now)
         assert stateful is False or lone is None

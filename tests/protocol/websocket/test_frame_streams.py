@@ -60,12 +60,32 @@ def test_whole_messages_taken_without_events_are_the_same_bytes(stream: bytes, c
     reader = FrameReader(120, max_empty_frames=3)
     events: list[Event] = []
     for chunk in divided(stream, cuts):
-        payload, rest = reader.leading(chunk)
+        lone = reader.lone(chunk)
+        payload, rest = reader.leading(chunk) if lone is None else (lone, b"")
         events += [Data(payload)] if payload else []
         events += reader.feed(rest) if rest else []
     by_events = read(FrameReader(120, max_empty_frames=3), divided(stream, cuts))
     empty = Data(b"")
     assert [e for e in _stream_of(events) if e != empty] == [e for e in _stream_of(by_events) if e != empty]
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 300, 500, 501])
+@pytest.mark.parametrize("first", [0x81, 0x82, 0x01, 0x80, 0x89, 0x88, 0xC1, 0x83])
+def test_a_lone_frame_is_what_its_event_would_have_been(first: int, size: int) -> None:
+    mask, payload = b"\x01\x02\x03\x04", bytes(97 + n % 20 for n in range(size))
+    masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+    for head in (
+        bytes([first, 0x80 | min(size, 127)]),
+        bytes([first, 0xFE, *divmod(size, 256)]),
+        bytes([first, size % 128]),
+    ):
+        stream = head + mask + masked
+        lone = FrameReader(500).lone(stream)
+        expected = [Data(payload)] if first in (0x81, 0x82) else []
+        assert lone is None or FrameReader(500).feed(stream) == [Data(lone)] == expected
+    whole = bytes([first, 0x80 | size] if size < 126 else [first, 0xFE, *divmod(size, 256)]) + mask + masked
+    assert (FrameReader(500).lone(whole) is not None) == (first in (0x81, 0x82) and 0 < size <= 500)
+    assert FrameReader(500).lone(whole[:-1]) is FrameReader(500).lone(whole + b"\x81") is None
 
 
 @settings(max_examples=400)
