@@ -22,6 +22,7 @@ from fitting.ledger import budgets_of, was_in_nvm
 from fitting.limits import KERNEL_LIMITS, ClinicLimits
 from fitting.log import DeviceLog
 from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision, RevisionOrigin
+from fitting.measured import lowest_stable_gain
 from fitting.mode import only_lowers
 from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
 from fitting.ramp import checked_ramp
@@ -253,17 +254,20 @@ class SubmitFlow:
             mode="advanced",
             kind="volatile",
             context=replace(
-                SafetyContext() if record is None else self._on_file(record),
+                SafetyContext() if record is None else self._on_file(record, base),
                 reason=reason,
                 budgets=budgets_of(head),
                 restores_active=origin == "rollback" and was_active(was_in_nvm(head), candidate),
             ),
         )
 
-    def _on_file(self, record: DeviceRecord) -> SafetyContext:
+    def _on_file(self, record: DeviceRecord, base: Content) -> SafetyContext:
         """What the kernel is told of the patient and the clinic, whatever the change."""
         return SafetyContext(
             audiogram=record.audiogram,
+            loudness_ddb=record.loudness_ddb,
+            max_stable_gain_ddb=lowest_stable_gain(record.max_stable_gain_ddb, base),
+            red_flags=record.red_flags,
             limits=self._limits.get(record.clinic, KERNEL_LIMITS),
         )
 
