@@ -23,6 +23,7 @@ __all__ = [
     "KERNEL_LIMITS",
     "LEVEL_STEP_DDB",
     "LIMITER_MARGIN_DDB",
+    "LIMIT_FIELDS",
     "SESSION_WINDOW_S",
     "WEEK_S",
     "ClinicLimits",
@@ -119,6 +120,15 @@ class ClinicLimits:
 _LOOSEST: Final[Mapping[str, int]] = MappingProxyType(
     {field.name: cast("int", field.default) for field in fields(ClinicLimits)}
 )
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+# As they are called outside of the program: ``liveRiseDdb`` is the field ``live_rise_ddb``.
+LIMIT_FIELDS: Final[Mapping[str, str]] = MappingProxyType({_camel(name): name for name in _LOOSEST})
 
 
 def _fall_of_ratio(tenths: int) -> int:

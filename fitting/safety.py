@@ -7,14 +7,14 @@ another in place, ours is ``Kernel``. This module must not know who asks, nor ho
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from protocol.contract.fitting import Finding, Mode, SafetySummary
 
-from .limits import ClinicLimits
+from .limits import LIMIT_FIELDS, ClinicLimits
 from .safety_change import Change, ChangeOrigin, SafetyContext
 from .safety_form import k1, malformed, outside_sheet
 from .safety_levels import k2, k3, k4, k5, k6
@@ -127,9 +127,4 @@ def _holds(rule: str, change: Change) -> bool:
 
 @lru_cache(maxsize=256)
 def _numbers(limits: ClinicLimits) -> Mapping[str, int]:
-    return MappingProxyType({_camel(entry.name): getattr(limits, entry.name) for entry in fields(limits)})
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(other.capitalize() for other in others)
+    return MappingProxyType({shown: getattr(limits, name) for shown, name in LIMIT_FIELDS.items()})

@@ -18,6 +18,7 @@ from protocol.errors import Unavailable
 from .auth import DevTokens
 from .backplane import Backplane, MemoryBackplane, MemoryBus
 from .bodies import Bodies
+from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
@@ -149,6 +150,7 @@ class _Assembly:
             Kernel(),
             self.metrics,
             devices=self.devices,
+            limits=read_clinic_limits(config.clinic_limits),
             delivery=delivery,
             state_of=session.state_of,
         )
@@ -214,7 +216,7 @@ def create_app(
 
     Raises:
         IncompletePolicy: a method or route has no rule.
-        ConfigError: a hub has no name or path, or that of another.
+        ConfigError: a hub has no name or path, or that of another; or the limits of the clinics cannot be used.
     """
     if config.conformance:
         log.conformance_on()

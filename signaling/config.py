@@ -46,6 +46,7 @@ class Config:
     ``conformance``: serve the conformance hub; never in production.
     ``dev_signing_key``: HS256 key of the development tokens; empty means none is configured.
     ``allowed_origins``: comma-separated origins of web pages that may use this server, beside its own.
+    ``clinic_limits``: JSON file with the safety limits of clinics that are stricter than the kernel's own; empty: none.
     ``max_connections``: connections of one process; one more is answered 503.
     ``max_frame_bytes``: one WebSocket frame or POST, of which 64 KiB at a time are held; a client joins many hub
     messages into one.
@@ -109,6 +110,7 @@ class Config:
     workers: int = 1
     dev_signing_key: str = field(default="", repr=False)
     allowed_origins: str = ""
+    clinic_limits: str = ""
     max_connections: int = 20_000
     max_frame_bytes: int = 30_000_000
     max_message_bytes: int = 32_768

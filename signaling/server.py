@@ -27,8 +27,8 @@ def serve(config: Config, *, hubs: Sequence[Hub] = ()) -> None:
     """Run until SIGTERM or SIGINT; ``hubs`` are served beside the care hub.
 
     Raises:
-        ConfigError: nothing that could verify a token is configured, the address cannot be used, or a hub has no name
-            or path, or that of another.
+        ConfigError: nothing that could verify a token is configured, the address or the limits of the clinics cannot
+            be used, or a hub has no name or path, or that of another.
         IncompletePolicy: a method of a hub has no rule.
     """
     log = LogBook()

@@ -227,17 +227,13 @@ def _phone_folder(server: ServerProcess) -> Path:
 
 
 async def _register(url: str, token: str, audiogram: Audiogram) -> None:
-    aids = {
-        ear: RegisteredAid(serial=serial_of(ear), model=MODEL, firmware=FIRMWARE)
-        for ear in EARS
-        if ear in audiogram.ears
-    }
     body = RegisterDevice(
         device=DEVICE,
         patient=PATIENT,
         assignments=(CLINICIAN,),
         audiogram=Thresholds(left=_decibels(audiogram, "left"), right=_decibels(audiogram, "right")),
-        **aids,
+        left=_aid(audiogram, "left"),
+        right=_aid(audiogram, "right"),
     )
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     async with (
@@ -246,6 +242,12 @@ async def _register(url: str, token: str, audiogram: Audiogram) -> None:
     ):
         if response.status != 201:
             raise ServerFailed(f"registering the aids was answered with {response.status}")
+
+
+def _aid(audiogram: Audiogram, ear: Ear) -> RegisteredAid | UnsetType:
+    if ear not in audiogram.ears:
+        return UNSET
+    return RegisteredAid(serial=serial_of(ear), model=MODEL, firmware=FIRMWARE)
 
 
 def _decibels(audiogram: Audiogram, ear: Ear) -> dict[str, int | float] | UnsetType:

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final, cast
@@ -19,8 +19,10 @@ from fitting.budgets import was_active
 from fitting.capability import sheet
 from fitting.digest import content_digests, request_hash
 from fitting.ledger import budgets_of, was_in_nvm
+from fitting.limits import KERNEL_LIMITS, ClinicLimits
 from fitting.log import DeviceLog
 from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision, RevisionOrigin
+from fitting.measured import lowest_stable_gain
 from fitting.mode import only_lowers
 from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
 from fitting.ramp import checked_ramp
@@ -41,7 +43,7 @@ from protocol.contract.sessions import Save, SessionState
 from protocol.errors import BadArgument
 from signaling.flows.delivery import DeliveryFlow
 from signaling.metrics import Metrics
-from signaling.stores.devices import DeviceStore
+from signaling.stores.devices import DeviceRecord, DeviceStore
 
 __all__ = ["SubmitFlow"]
 
@@ -70,7 +72,11 @@ class _Candidate:
 
 
 class SubmitFlow:
-    """Carries out ``Submit``, ``Check`` and ``Save``. ``state_of`` tells how it stands with a device's live session."""
+    """Carries out ``Submit``, ``Check`` and ``Save``.
+
+    ``limits``: of the clinics that have tightened any, by clinic. ``state_of`` tells how it stands with a device's
+    live session.
+    """
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class SubmitFlow:
         metrics: Metrics,
         *,
         devices: DeviceStore,
+        limits: Mapping[str, ClinicLimits],
         delivery: DeliveryFlow,
         state_of: Callable[[str], SessionState],
     ) -> None:
@@ -86,6 +93,7 @@ class SubmitFlow:
         self._kernel = kernel
         self._metrics = metrics
         self._devices = devices
+        self._limits = limits
         self._delivery = delivery
         self._state_of = state_of
 
@@ -245,12 +253,22 @@ class SubmitFlow:
             origin=origin,
             mode="advanced",
             kind="volatile",
-            context=SafetyContext(
+            context=replace(
+                SafetyContext() if record is None else self._on_file(record, base),
                 reason=reason,
                 budgets=budgets_of(head),
-                audiogram=None if record is None else record.audiogram,
                 restores_active=origin == "rollback" and was_active(was_in_nvm(head), candidate),
             ),
+        )
+
+    def _on_file(self, record: DeviceRecord, base: Content) -> SafetyContext:
+        """What the kernel is told of the patient and the clinic, whatever the change."""
+        return SafetyContext(
+            audiogram=record.audiogram,
+            loudness_ddb=record.loudness_ddb,
+            max_stable_gain_ddb=lowest_stable_gain(record.max_stable_gain_ddb, base),
+            red_flags=record.red_flags,
+            limits=self._limits.get(record.clinic, KERNEL_LIMITS),
         )
 
     def _answer(self, device: str, outcome: Accepted | Refusal) -> SubmitAnswer | Failure:

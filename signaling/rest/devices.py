@@ -9,8 +9,9 @@ from aiohttp import web
 from msgspec import UNSET
 
 from fitting.audiogram import Audiogram, AudiogramError, parse_audiogram
-from fitting.capability import sheet
+from fitting.capability import CapabilitySheet, sheet
 from fitting.log import DeviceLog
+from fitting.measured import loudness_of, stable_gain_of
 from protocol.contract.base import EARS, Refusal
 from protocol.contract.registration import RegisterDevice, Registered
 from protocol.errors import BadArgument, NotFound, Unauthenticated
@@ -60,8 +61,7 @@ class DeviceRoutes:
         aids = {ear: aid for ear in EARS if (aid := getattr(body, ear)) is not UNSET}
         if not aids:
             raise BadArgument("left, right: at least one aid is needed")
-        for ear, aid in aids.items():
-            _check_model(ear, aid.model)
+        sheets = {ear: _sheet(ear, aid.model) for ear, aid in aids.items()}
         record = DeviceRecord(
             device=body.device,
             clinic=principal.clinic,
@@ -69,6 +69,9 @@ class DeviceRoutes:
             assignments=frozenset(body.assignments),
             aids=aids,
             audiogram=_audiogram(body),
+            loudness_ddb={} if body.loudness_ddb is UNSET else loudness_of(body.loudness_ddb, sheets),
+            max_stable_gain_ddb=stable_gain_of(body.max_stable_gain_ddb, sheets),
+            red_flags=body.red_flags,
         )
         if not await self._devices.register(record) and await self._devices.get(body.device) != record:
             raise Conflict("a device with this id exists already")
@@ -92,9 +95,9 @@ def _decode(body: bytes) -> RegisterDevice:
         raise BadArgument(text) from None
 
 
-def _check_model(ear: str, model: str) -> None:
+def _sheet(ear: str, model: str) -> CapabilitySheet:
     try:
-        sheet(model)
+        return sheet(model)
     except NotFound as error:
         raise BadArgument(f"{ear}.model: {error.public_message}") from None
 

@@ -4,10 +4,13 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from fitting.audiogram import Audiogram
+from fitting.budgets import Place
+from fitting.model import PerBand
 from protocol.contract.base import Ear
 from protocol.contract.devices import RegisteredAid
 from protocol.errors import Overloaded
@@ -19,7 +22,11 @@ __all__ = ["DeviceGrants", "DeviceRecord", "DeviceStore", "MemoryDeviceStore"]
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """One registered device of one clinic; ``audiogram`` is what is on file for its patient."""
+    """One registered device of one clinic, and what is on file for its patient.
+
+    ``audiogram``, ``loudness_ddb``, ``max_stable_gain_ddb`` and ``red_flags`` are what ``fitting.safety_change`` calls
+    so. Every field after ``aids`` has a default: records that were stored before it was there are read as having it.
+    """
 
     device: str
     clinic: str
@@ -27,6 +34,9 @@ class DeviceRecord:
     assignments: frozenset[str]
     aids: Mapping[Ear, RegisteredAid]
     audiogram: Audiogram | None = None
+    loudness_ddb: Mapping[Ear, PerBand] = field(default_factory=lambda: MappingProxyType({}))
+    max_stable_gain_ddb: Mapping[Place, PerBand] = field(default_factory=lambda: MappingProxyType({}))
+    red_flags: bool = False
 
 
 class DeviceStore(Protocol):

@@ -16,6 +16,9 @@ RECORD = DeviceRecord(
     assignments=frozenset({"ann", "abe"}),
     aids={"right": RegisteredAid(serial="R-1", model="ref10", firmware="1.0")},
     audiogram=STANDARD_AUDIOGRAMS["N3"],
+    loudness_ddb={"right": (1_050, None, *(1_100,) * 8)},
+    max_stable_gain_ddb={(1, "right"): (300,) * 10, (4, "left"): (None, *(250,) * 9)},
+    red_flags=True,
 )
 
 

@@ -102,6 +102,51 @@ async def test_an_audiogram_that_cannot_be_used_is_refused_where_it_is_wrong(
     assert says in body["detail"]
 
 
+LEVELS = [1_050] * 10
+GAINS = [300] * 10
+
+
+@pytest.mark.parametrize(
+    ("measured", "says"),
+    [
+        ({"loudnessDdb": {}}, "loudnessDdb: left, right: at least one ear"),
+        ({"loudnessDdb": {"left": LEVELS}}, "loudnessDdb: left: there is no left aid"),
+        ({"loudnessDdb": {"right": LEVELS[1:]}}, "loudnessDdb: right: needs 10 values, one per band of the aid, not 9"),
+        ({"loudnessDdb": {"right": [105, *LEVELS[1:]]}}, "$.loudnessDdb.right[0]"),
+        ({"loudnessDdb": {"right": [1_401, *LEVELS[1:]]}}, "$.loudnessDdb.right[0]"),
+        ({"loudnessDdb": {"right": [1_050.5, *LEVELS[1:]]}}, "$.loudnessDdb.right[0]"),
+        ({"loudnessDdb": {"right": [True, *LEVELS[1:]]}}, "$.loudnessDdb.right[0]"),
+        ({"loudnessDdb": {"right": None}}, "$.loudnessDdb.right"),
+        ({"loudnessDdb": {"middle": LEVELS}}, "middle"),
+        ({"maxStableGainDdb": [{"slot": 1}]}, "maxStableGainDdb: slot 1: left, right: at least one ear"),
+        ({"maxStableGainDdb": [{"slot": 5, "right": GAINS}]}, "slot 5: the right aid has 4 program slots"),
+        ({"maxStableGainDdb": [{"slot": 9, "right": GAINS}]}, "$.maxStableGainDdb[0].slot"),
+        ({"maxStableGainDdb": [{"slot": 2, "right": GAINS}] * 2}, "maxStableGainDdb: slot 2 is there twice"),
+        ({"maxStableGainDdb": [{"slot": 1, "left": GAINS}]}, "slot 1: left: there is no left aid"),
+        ({"maxStableGainDdb": [{"slot": 1, "right": GAINS * 2}]}, "slot 1: right: needs 10 values"),
+        ({"maxStableGainDdb": [{"slot": 1, "right": [-1, *GAINS[1:]]}]}, "$.maxStableGainDdb[0].right[0]"),
+        ({"maxStableGainDdb": [{"slot": 1, "right": [1_001, *GAINS[1:]]}]}, "$.maxStableGainDdb[0].right[0]"),
+        ({"redFlags": 1}, "$.redFlags"),
+        ({"redFlags": None}, "$.redFlags"),
+    ],
+)
+async def test_what_was_measured_is_refused_where_it_does_not_fit_the_aids(
+    house: House, measured: Any, says: str
+) -> None:
+    status, body = await post(house, BODY | measured)
+    assert (status, body["code"]) == (400, "bad_argument")
+    assert says in body["detail"]
+
+
+async def test_what_was_measured_may_come_with_the_device_up_to_the_ends_of_its_ranges(house: House) -> None:
+    measured = {
+        "loudnessDdb": {"right": [None, 300, 1_400, *LEVELS[3:]]},
+        "maxStableGainDdb": [{"slot": slot, "right": [None, 0, 1_000, *GAINS[3:]]} for slot in (1, 4)],
+        "redFlags": True,
+    }
+    assert (await post(house, BODY | measured))[0] == 201
+
+
 async def test_an_audiogram_may_come_with_the_device(house: House) -> None:
     thresholds = {"500": 30, "1000": 35.5, "2000": 40, "4000": 60}
     assert (await post(house, BODY | {"audiogram": {"right": thresholds, "name": "of today"}}))[0] == 201

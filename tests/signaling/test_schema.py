@@ -2,8 +2,10 @@
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -12,10 +14,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, create_engine
 
+from fitting.log_sql.sqlite import SqliteDatabase
 from fitting.log_sql.tables import METADATA as DEVICE_LOG
+from protocol.contract.base import Ear
+from protocol.contract.devices import RegisteredAid
 from signaling.config import ConfigError
 from signaling.migrations import REVISIONS
 from signaling.schema import MIGRATIONS, require_current, sqlite_revision, state_of, upgrade_sqlite
+from signaling.stores.devices import DeviceRecord
+from signaling.stores.devices_sql import SqlDeviceStore, SqliteDeviceTable
 from signaling.stores.tables import METADATA as STORES
 from tests.databases import new_sqlite
 
@@ -63,6 +70,32 @@ def test_a_database_of_each_older_version_is_upgraded(tmp_path: Path, older: str
     assert sqlite_revision(path) == older
     upgrade_sqlite(path)
     assert sqlite_revision(path) == REVISIONS[-1]
+
+
+async def test_a_device_that_was_registered_before_is_there_after_the_upgrade_with_nothing_measured(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        aid = {"serial": "R-1", "model": "ref10", "firmware": "1.0"}
+        before = {"device": "d1", "clinic": "c1", "patient": "pat", "assignments": ["ann"], "aids": {"right": aid}}
+        packed = msgspec.msgpack.encode(before | {"audiogram": None})
+        connection.exec_driver_sql("INSERT INTO registered_device VALUES ('d1', 'c1', 'pat', ?)", (packed,))
+    engine.dispose()
+    upgrade_sqlite(path)
+    database = SqliteDatabase(path, monotonic=time.monotonic)
+    await database.open()
+    try:
+        table = SqliteDeviceTable(database)
+        store = SqlDeviceStore(table, monotonic=time.monotonic, max_cached=1, stale_s=1.0, reached=lambda _: None)
+        aids: dict[Ear, RegisteredAid] = {"right": RegisteredAid(serial="R-1", model="ref10", firmware="1.0")}
+        assert await store.get("d1") == DeviceRecord("d1", "c1", "pat", frozenset({"ann"}), aids)
+    finally:
+        await database.close()
 
 
 def test_two_that_upgrade_at_once_make_one_schema(tmp_path: Path) -> None:
