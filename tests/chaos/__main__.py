@@ -118,20 +118,36 @@ def replay(plan: Plan) -> str:
 def _run(plan: Plan, folder: Path, quiet: bool) -> Result | None:
     """None for a run that came to no verdict; its processes have ended all the same."""
     try:
-        return asyncio.run(_interruptible(run(plan, folder, _teller(quiet))))
-    except asyncio.CancelledError:
+        return asyncio.run(interruptible(run(plan, folder, _teller(quiet))))
+    except Interrupted:
         print(f"interrupted, kept in {folder}", file=sys.stderr)
-    except Exception:  # noqa: BLE001  # whatever goes wrong in the suite itself, nothing is proven, and nothing broken
+    except (Exception, asyncio.CancelledError):  # noqa: BLE001  # the suite itself went wrong: nothing is proven or broken
         print(f"invalid, kept in {folder}\n{traceback.format_exc()}", file=sys.stderr)
     return None
 
 
-async def _interruptible(work: Awaitable[Result]) -> Result:
-    """SIGTERM ends a run as SIGINT does: by ending everything that it has started first."""
-    task = asyncio.current_task()
+class Interrupted(Exception):
+    """Somebody wants the run to end."""
+
+
+async def interruptible(work: Awaitable[Result]) -> Result:
+    """SIGTERM and SIGINT end a run by ending everything that it has started first. Raises Interrupted for them."""
+    task, told = asyncio.current_task(), []
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
+
+    def interrupt(number: int) -> None:
+        told.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        # A mistake in the suite can look like this too.
+        if told:
+            raise Interrupted from None
+        raise
 
 
 async def _shrunk(plan: Plan, first: Result, folder: Path, quiet: bool) -> list[int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.__main__ import EXIT, USAGE, main
+from tests.chaos.__main__ import EXIT, USAGE, interruptible, main
+from tests.chaos.runner import Result
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,16 @@ def test_help_tells_the_exit_codes_and_how_to_replay(capsys: pytest.CaptureFixtu
     assert "replayed by its seed" in told
 
 
-async def test_an_interrupted_run_leaves_no_process_behind() -> None:
+def test_a_cancellation_that_nobody_asked_for_is_not_called_an_interruption() -> None:
+    async def lost() -> Result:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(interruptible(lost()))
+
+
+@pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGINT])
+async def test_an_interrupted_run_leaves_no_process_behind(word: signal.Signals) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.chaos", stderr=asyncio.subprocess.PIPE, start_new_session=True
     )
@@ -49,7 +59,7 @@ async def test_an_interrupted_run_leaves_no_process_behind() -> None:
         assert process.stderr is not None
         assert b"are up" in await process.stderr.readline()
         assert len(of_session(process.pid)) > 1
-        process.terminate()
+        process.send_signal(word)
         assert b"interrupted" in await process.stderr.read()
         assert await process.wait() == EXIT["invalid"]
         assert of_session(process.pid) == []
