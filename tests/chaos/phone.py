@@ -4,14 +4,13 @@ The arguments are its own; ``AURICLE_CHAOS_ORDERS`` names the file where the nem
 obey them, the client is as impatient as a run needs it, and the event log tells whom an offer names. Read ``main``.
 """
 
-import asyncio
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from msgspec import UNSET
 
 from clients import phone_by_hand
@@ -25,7 +24,6 @@ from tests.chaos.patience import OPTIONS, RECONNECT
 __all__ = ["ORDERS", "main", "named_by"]
 
 ORDERS: Final = "AURICLE_CHAOS_ORDERS"
-PROBE_S: Final = 0.2
 
 
 def named_by(offer: Offer) -> dict[str, Any]:
@@ -43,27 +41,11 @@ class NamingLog(EventLog):
         super().__call__(what, **facts, **(named_by(offer) if isinstance(offer, Offer) else {}))
 
 
-class PatientHub(HubClient):
-    """A client that waits for a server before its first connect, which is not tried again."""
+class ImpatientHub(HubClient):
+    """A client that tries again as soon as a run needs it, from its first connect on."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **options, reconnect=RECONNECT, options=OPTIONS)
-        self._health = url.removesuffix("/hub") + "/healthz"
-
-    async def start(self) -> None:
-        """As of any client."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=OPTIONS.connect_timeout_s)) as session:
-            while not await _answers(session, self._health):  # noqa: ASYNC110  # polling: the server tells nobody
-                await asyncio.sleep(PROBE_S)
-        await super().start()
-
-
-async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(url) as answer:
-            return answer.status == 200
-    except (aiohttp.ClientError, OSError, TimeoutError):
-        return False
+        super().__init__(url, **(options | {"reconnect": replace(RECONNECT, from_start=True), "options": OPTIONS}))
 
 
 def main() -> int:
@@ -74,7 +56,7 @@ def main() -> int:
         "FileJournal": partial(DyingJournal, orders=orders),
         "VirtualAid": FaultyAid,
         "EventLog": NamingLog,
-        "HubClient": PatientHub,
+        "HubClient": ImpatientHub,
     }
     for name, part in parts.items():
         assert hasattr(phone_by_hand, name)
