@@ -14,8 +14,9 @@ from msgspec import UNSET
 
 from fitting.log import DeviceLog
 from fitting.log_values import Attached, DeviceHead, LeaseGranted, LiveSession, SessionEnded
-from fitting.mode import Event, ModeLimits, SessionTimes, judge_signs, preconditions, step
+from fitting.mode import Event, ModeLimits, SessionTimes, Signs, judge_signs, preconditions, step
 from protocol.contract.base import Failure, Refusal
+from protocol.contract.devices import AttachDevice
 from protocol.contract.sessions import (
     AnswerConsent,
     ConsentAnswer,
@@ -53,7 +54,8 @@ _TOP_FENCE: Final = 2**53 - 1
 class _Watch:
     """What this pod knows of a live session without asking the log. Times are monotonic.
 
-    ``began_s``: when this process first heard of it.
+    ``began_s``: when this process first heard of it. ``phone_heard_s``: when a phone of it was last heard, also one
+    that has gone since.
     """
 
     fence: int
@@ -61,6 +63,7 @@ class _Watch:
     state: SessionState
     fitter_heard_s: float
     began_s: float
+    phone_heard_s: float
     alive_at_s: float = 0.0
 
 
@@ -172,7 +175,7 @@ class SessionFlow:
             expires_in_s=int(self._times.consent_s),
         )
         now_s = self._phones.now_s()
-        self._watched[head.device] = _Watch(head.fence, caller.principal.user, "asking", now_s, now_s)
+        self._watched[head.device] = _Watch(head.fence, caller.principal.user, "asking", now_s, now_s, now_s)
         event = Event.NO_ANSWER
         try:
             answer = await ask(phone.caller, question, answer=ConsentAnswer)
@@ -239,13 +242,17 @@ class SessionFlow:
 
     # What the phone tells
 
-    def attached(self, caller: Caller, device: str, attached: Attached, *, trial: bool) -> None:
+    def attached(self, caller: Caller, claim: AttachDevice, attached: Attached) -> None:
         """A phone is there again: it hears whether the session that it knows goes on."""
+        device = claim.device
         if attached.live is not None:
             self._watch(device, attached.live)
             self._tasks.spawn(self._feed(device))
-        elif trial:
+        elif claim.trial:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
+        if attached.live is not None or claim.fence_max:
+            # What became of a session that it knew was told while it was away.
+            push(caller, _mode_changed(device, self.state_of(device), "attached"))
 
     # Time
 
@@ -270,8 +277,11 @@ class SessionFlow:
     async def _judge(self, device: str, watch: _Watch, now_s: float) -> None:
         phone = self._phones.get(device)
         if phone is None:
-            return
-        signs = phone.signs(now_s, now_s - watch.fitter_heard_s)
+            # One that is gone is as silent as one that says nothing.
+            signs = Signs(now_s - watch.phone_heard_s, now_s - watch.fitter_heard_s)
+        else:
+            watch.phone_heard_s = phone.heard_s
+            signs = phone.signs(now_s, now_s - watch.fitter_heard_s)
         signs = replace(signs, session_s=now_s - watch.began_s)
         event = judge_signs(watch.state, signs, self._limits)
         if event is None:
@@ -303,7 +313,7 @@ class SessionFlow:
         known = self._watched.get(device)
         if known is None or known.fence != live.fence or known.state == "asking":
             now_s = self._phones.now_s()
-            self._watched[device] = _Watch(live.fence, live.holder, "live", now_s, now_s)
+            self._watched[device] = _Watch(live.fence, live.holder, "live", now_s, now_s, now_s)
 
     def _over(self, device: str, ended: SessionEnded, event: Event) -> None:
         """Tell everybody that live work has ended; the phone restores first."""
@@ -319,9 +329,7 @@ class SessionFlow:
         self._tell_mode(device, "none", ended.cause)
 
     def _tell_mode(self, device: str, state: SessionState, reason: str) -> None:
-        mode = ModeChanged(
-            device=device, mode="standard" if state == "none" else "advanced", state=state, reason=reason
-        )
+        mode = _mode_changed(device, state, reason)
         self._phones.tell_fitters(device, mode)
         phone = self._phones.get(device)
         if phone is not None:
@@ -361,3 +369,7 @@ class SessionFlow:
     def _refuse(self, refusal: Refusal) -> Failure:
         self._metrics.refusals.labels(refusal.code, refusal.rule or "").inc()
         return Failure(error=refusal, errors=(refusal,))
+
+
+def _mode_changed(device: str, state: SessionState, reason: str) -> ModeChanged:
+    return ModeChanged(device=device, mode="standard" if state == "none" else "advanced", state=state, reason=reason)

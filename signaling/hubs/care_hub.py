@@ -328,7 +328,7 @@ class CareHub(Hub):
         attached = await self._delivery.attach(caller, claim)
         if isinstance(attached, Refusal):
             return Failure(error=attached, errors=(attached,))
-        self._session.attached(caller, claim.device, attached, trial=claim.trial)
+        self._session.attached(caller, claim, attached)
         self._news.tell(claim.device)
         return self._delivery.answer(attached)
 
