@@ -84,6 +84,7 @@ class Config:
     and ends.
     ``rtt_to_begin_ms``, ``rtt_to_go_on_ms``: round trip of the phone above which it does not begin, and freezes.
     ``max_late_records``: stops and undos that were carried out while the log was away and must still be recorded.
+    ``max_untold_devices``: devices of which those who watch are told as soon as the log is there again.
     ``database_url``: where devices and their logs are kept: empty for ``auricle.db`` in the data folder,
     ``postgresql://...``, or ``memory:``, which a restart forgets.
     ``max_cached_devices``: devices whose logs are kept in memory between calls.
@@ -153,6 +154,7 @@ class Config:
     rtt_to_begin_ms: int = 800
     rtt_to_go_on_ms: int = 1_500
     max_late_records: int = 256
+    max_untold_devices: int = 10_000
     max_grants: int = 65_536
     grant_patience_s: float = 1.0
     database_url: str = field(default="", repr=False)
