@@ -94,8 +94,13 @@ class OfferRunner:
     def is_waiting(self) -> bool:
         """Whether something is unfinished that nobody works on, or an aid is away in a session."""
         is_unfinished = self.record.in_flight is not None or self._desk.guard.is_restoring
-        is_away = self.is_in_session and not all(self.pair.aid(ear).connected for ear in self.pair.ears)
-        return (is_unfinished or is_away) and not self._turn.locked()
+        is_away = self.is_in_session and self.ears_away
+        return bool(is_unfinished or is_away) and not self._turn.locked()
+
+    @property
+    def ears_away(self) -> tuple[Ear, ...]:
+        """The ears whose aid has no link now."""
+        return tuple(ear for ear in self.pair.ears if not self.pair.aid(ear).connected)
 
     @property
     def offers_to_install(self) -> tuple[Offer, ...]:

@@ -123,6 +123,7 @@ class Duties:
             device=self._runner.device,
             foreground=self._foreground,
             battery=UNSET if battery is None else battery,
+            away=self._runner.ears_away,
             rtt_ms=UNSET if self._rtt_s is None else min(600_000, round(self._rtt_s * 1_000)),
         )
         began_s = self._runner.now_s()

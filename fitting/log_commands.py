@@ -4,7 +4,7 @@ What may follow what is decided in ``delivery`` and ``lease``; here the decision
 are given, never taken; no store is known. Read ``append`` first, then ``report``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final, get_args
 
@@ -131,7 +131,8 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
     rows.note("device", "attached", now_s, actor="phone", code=None if resume == "ok" else resume)
     if read:
         rows.alarm("locked", now_s, on=False)
-        _settle_truth(rows, now_s, new_id)
+        # A log that may have lost its end does not know what was kept last.
+        _settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
     return Attached(
         rows.epoch, rows.last_terminal + 1, rows.generation, resume, changed, rows.truth.in_aid(), rows.live
     )
@@ -154,7 +155,7 @@ def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: Ne
     if changed or told.cause not in {"read_back", "user_state"}:
         rows.note("device", told.cause, now_s, actor="phone")
     if read:
-        _settle_truth(rows, now_s, new_id)
+        _settle_truth(rows, now_s, new_id, read, is_sure=True)
     return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms))
 
 
@@ -164,13 +165,18 @@ def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server
     return tuple(rows.end(entry, "cancelled", now_s, actor=actor, code=code) for entry in waiting)
 
 
-def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId) -> None:
-    """What was read becomes what the log goes by, when nothing is on its way."""
+def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collection[Ear], *, is_sure: bool) -> None:
+    """What was read becomes what the log goes by, when nothing is on its way. ``is_sure``: of what was kept before."""
     if all(ear in rows.truth.ears for ear in rows.aids):
         rows.read_due = False
     if rows.pending or rows.head is None:
         return
     rows.follow_truth(rows.head, new_id, now_s)
+    if is_sure and _is_changed_in_part(rows):
+        if len(read) < len(rows.aids):
+            # The other one may have been changed too, and be out of reach.
+            return
+        rows.alarm("split", now_s, on=True)
     if rows.truth.is_saved(rows.aids) and rows.truth.holds(rows.head):
         if "split" in rows.alarms and not _is_one_pair(rows, rows.head):
             return
@@ -183,6 +189,21 @@ def _is_one_pair(rows: DeviceRows, revision: Revision) -> bool:
     """Whether somebody chose both ears of it together: that they were read to hold it says nothing of that."""
     known = (moment.revision.digests.pair for moment in rows.active)
     return revision.origin != "readback" or revision.digests.pair in known
+
+
+def _is_changed_in_part(rows: DeviceRows) -> bool:
+    """Whether one ear keeps what both kept last and the other does not, with no delivery that would explain it.
+
+    Somebody may have meant that, or been stopped half way; nobody can tell, so somebody has to say. When both keep
+    something new nothing tells whether they belong together: they are taken for one pair.
+    """
+    chosen = [moment.revision for moment in rows.active]
+    chosen += [rows.head] if rows.head is not None and rows.head.origin != "readback" else []
+    if not rows.active or any(rows.truth.keeps(revision) for revision in chosen):
+        return False
+    last = rows.active[-1].revision.digests
+    stayed = [truth.nvm == digest_of(last, ear) for ear, truth in rows.truth.ears.items()]
+    return any(stayed) and not all(stayed)
 
 
 def detach(rows: DeviceRows, generation: int) -> None:

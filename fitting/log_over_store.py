@@ -11,6 +11,7 @@ from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
 from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
+from protocol.errors import Unavailable
 
 from . import log_commands, log_sessions
 from .log_rows import DeviceRows
@@ -149,9 +150,15 @@ class StoredDeviceLog:
         return await self._store.run(device, step)
 
     async def lapsed(self) -> tuple[tuple[str, SessionEnded], ...]:
-        ended = []
+        ended: list[tuple[str, SessionEnded]] = []
         for device in await self._store.due():
-            outcome = await self._store.run(device, log_sessions.lapse)
+            try:
+                outcome = await self._store.run(device, log_sessions.lapse)
+            except Unavailable:
+                # Those before it have ended: whoever asked must hear of them. The next look finds the others.
+                if not ended:
+                    raise
+                break
             if isinstance(outcome, SessionEnded):
                 ended.append((device, outcome))
         return tuple(ended)
@@ -185,7 +192,15 @@ class StoredDeviceLog:
     async def expire(self) -> tuple[Withdrawn, ...]:
         late: list[Withdrawn] = []
         for device in await self._store.due():
-            outcome = await self._store.run(device, lambda rows, now_s: log_commands.expire(rows, now_s, self._new_id))
+            try:
+                outcome = await self._store.run(
+                    device, lambda rows, now_s: log_commands.expire(rows, now_s, self._new_id)
+                )
+            except Unavailable:
+                # As in ``lapsed``.
+                if not late:
+                    raise
+                break
             late += () if isinstance(outcome, Refusal) else outcome
         return tuple(late)
 

@@ -51,6 +51,7 @@ class Event(StrEnum):
     CONSENT_WITHDRAWN = "consent_withdrawn"
     BATTERY = "battery"
     BACKGROUND = "background"
+    AIDS_AWAY = "aids_away"
     PHONE_LOST = "phone_lost"
     TIME_UP = "time_up"
 
@@ -72,6 +73,7 @@ _ENDS: Final[Mapping[Event, Move]] = {
     Event.CONSENT_WITHDRAWN: Move("none", "consent_withdrawn"),
     Event.BATTERY: Move("none", "battery"),
     Event.BACKGROUND: Move("none", "background"),
+    Event.AIDS_AWAY: Move("none", "session_ended"),
     Event.PHONE_LOST: Move("none", "session_ended"),
     Event.TIME_UP: Move("none", "session_ended"),
 }
@@ -104,11 +106,13 @@ def step(state: SessionState, event: Event) -> Move:
 class ModeLimits:
     """Numbers of live work. Seconds of silence or of background, percent of charge, milliseconds of round trip.
 
-    ``dead_man_s`` is the phone's own: by then it has restored by itself. ``session_s``: no session is longer.
+    ``aids_away_ends_after_s``: longer than an aid may need to find its phone again. ``dead_man_s`` is the phone's own:
+    by then it has restored by itself. ``session_s``: no session is longer.
     """
 
     freeze_after_s: float = 10.0
     background_ends_after_s: float = 30.0
+    aids_away_ends_after_s: float = 120.0
     dead_man_s: float = 30.0
     battery_to_begin_percent: int = 30
     battery_to_go_on_percent: int = 20
@@ -140,11 +144,15 @@ class SessionTimes:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What is known of both ends now, and how long the session has lasted. None where nothing was told."""
+    """What is known of both ends now, and how long the session has lasted. None where nothing was told.
+
+    ``aids_away_s``: how long at least one aid has been out of the phone's reach, None while none is.
+    """
 
     phone_silent_s: float
     fitter_silent_s: float
     background_s: float | None = None
+    aids_away_s: float | None = None
     battery_percent: int | None = None
     rtt_p95_ms: int | None = None
     session_s: float = 0.0
@@ -157,15 +165,15 @@ def judge_signs(state: SessionState, signs: Signs, limits: ModeLimits) -> Event 
         return Event.BATTERY
     if signs.background_s is not None and signs.background_s >= limits.background_ends_after_s:
         return Event.BACKGROUND
+    if (signs.aids_away_s or 0.0) >= limits.aids_away_ends_after_s:
+        return Event.AIDS_AWAY
     if signs.phone_silent_s >= limits.dead_man_s:
         return Event.PHONE_LOST
     if signs.session_s >= limits.session_s:
         return Event.TIME_UP
-    is_bad = (
-        max(signs.phone_silent_s, signs.fitter_silent_s, signs.background_s or 0.0) >= limits.freeze_after_s
-        or (signs.rtt_p95_ms or 0) > limits.rtt_to_go_on_ms
-    )
-    if is_bad:
+    # An aid that is away does not hear the wearer's Undo either.
+    waits_s = max(signs.phone_silent_s, signs.fitter_silent_s, signs.background_s or 0.0, signs.aids_away_s or 0.0)
+    if waits_s >= limits.freeze_after_s or (signs.rtt_p95_ms or 0) > limits.rtt_to_go_on_ms:
         return Event.FREEZE if state == "live" else None
     return Event.THAW if state == "frozen" else None
 
@@ -185,6 +193,8 @@ def preconditions(head: DeviceHead, signs: Signs | None, limits: ModeLimits) -> 
         return Refusal(code="battery_low", message="the aids must be charged first", retryable=True)
     if signs.background_s is not None:
         return Refusal(code="phone_background", message="the app must be in the foreground", retryable=True)
+    if (signs.aids_away_s or 0.0) >= limits.freeze_after_s:
+        return Refusal(code="aids_away", message="one of the aids is out of the phone's reach", retryable=True)
     if (signs.rtt_p95_ms or 0) >= limits.rtt_to_begin_ms:
         return Refusal(code="link_slow", message="the phone's link is too slow for live work", retryable=True)
     return None

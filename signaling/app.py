@@ -73,10 +73,12 @@ class _Care:
     server: HubServer
     delivery: DeliveryFlow
     session: SessionFlow
+    news: DeviceNews
 
     async def sweep(self) -> None:
         await self.session.sweep()
         await self.delivery.sweep()
+        await self.news.sweep()
 
 
 class _Assembly:
@@ -154,7 +156,14 @@ class _Assembly:
             delivery=delivery,
             state_of=session.state_of,
         )
-        news = DeviceNews(log=self.device_log, phones=phones, delivery=delivery, tasks=self.flows)
+        news = DeviceNews(
+            log=self.device_log,
+            phones=phones,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            max_untold=config.max_untold_devices,
+        )
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -165,7 +174,7 @@ class _Assembly:
             history=DeviceHistory(self.device_log, look_every_s=config.watch_every_s),
             verifier=self.verifier,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news)
 
     def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
         if lifetime is None:

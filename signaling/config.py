@@ -75,8 +75,10 @@ class Config:
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
     ``watch_every_s``: how often the log of a device that is watched is asked for more.
     ``alive_every_s``: how often the phone of a live session is told that it is live.
-    ``freeze_after_s``: silence of either end, or the app in the background, after which nothing may rise.
+    ``freeze_after_s``: silence of either end, the app in the background or an aid out of reach, after which nothing may
+    rise.
     ``background_ends_after_s``: the app in the background that long ends live work.
+    ``aids_away_ends_after_s``: an aid out of its phone's reach that long ends live work.
     ``dead_man_s``: what phones use: after that long without a live session they restore by themselves.
     ``max_grants``: who was found to be allowed to do what with a device, for the time that the store is away.
     ``grant_patience_s``: how long the store of devices may take to answer before what is remembered counts.
@@ -85,6 +87,7 @@ class Config:
     and ends.
     ``rtt_to_begin_ms``, ``rtt_to_go_on_ms``: round trip of the phone above which it does not begin, and freezes.
     ``max_late_records``: stops and undos that were carried out while the log was away and must still be recorded.
+    ``max_untold_devices``: devices of which those who watch are told as soon as the log is there again.
     ``database_url``: where devices and their logs are kept: empty for ``auricle.db`` in the data folder,
     ``postgresql://...``, or ``memory:``, which a restart forgets.
     ``max_cached_devices``: devices whose logs are kept in memory between calls.
@@ -148,6 +151,7 @@ class Config:
     alive_every_s: float = 5.0
     freeze_after_s: float = 10.0
     background_ends_after_s: float = 30.0
+    aids_away_ends_after_s: float = 120.0
     dead_man_s: float = 30.0
     session_s: float = 3_600.0
     battery_to_begin_percent: int = 30
@@ -155,6 +159,7 @@ class Config:
     rtt_to_begin_ms: int = 800
     rtt_to_go_on_ms: int = 1_500
     max_late_records: int = 256
+    max_untold_devices: int = 10_000
     max_grants: int = 65_536
     grant_patience_s: float = 1.0
     database_url: str = field(default="", repr=False)
@@ -237,6 +242,7 @@ class Config:
         return ModeLimits(
             freeze_after_s=self.freeze_after_s,
             background_ends_after_s=self.background_ends_after_s,
+            aids_away_ends_after_s=self.aids_away_ends_after_s,
             dead_man_s=self.dead_man_s,
             session_s=self.session_s,
             battery_to_begin_percent=self.battery_to_begin_percent,

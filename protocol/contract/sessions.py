@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from .base import Answer, Id, Ordinal, Reason, Wire
+from .base import Answer, Ear, Id, Ordinal, Reason, Wire
 from .devices import Images, Percent, PhoneView
 from .fitting import Digest, Mode
 
@@ -161,12 +161,16 @@ class Cancel(Wire, frozen=True, kw_only=True):
 
 
 class Heartbeat(Wire, frozen=True, kw_only=True):
-    """Either end says that it is there. A phone names its device and how it stands with it."""
+    """Either end says that it is there. A phone names its device and how it stands with it.
+
+    ``away``: the ears whose aid the phone cannot reach now; absent where that is not known.
+    """
 
     device: Id | UnsetType = UNSET
     foreground: bool = True
     battery: Percent | UnsetType = UNSET
     rtt_ms: Annotated[int, Meta(ge=0, le=600_000)] | UnsetType = UNSET
+    away: Annotated[tuple[Ear, ...], Meta(max_length=2)] | UnsetType = UNSET
 
 
 class ReportDevice(Wire, frozen=True, kw_only=True):

@@ -168,7 +168,12 @@ class DeliveryFlow:
 
     def _offer_soon(self, device: str) -> None:
         """After the answer to the call at hand: it is already being sent when a new task first runs."""
-        self._tasks.spawn(self._offer(device))
+        self._tasks.spawn(self._offer_or_later(device))
+
+    async def _offer_or_later(self, device: str) -> None:
+        # With the log away nothing is lost: the sweep asks it again for every phone that is here.
+        with suppress(Unavailable):
+            await self._offer(device)
 
     async def _offer(self, device: str) -> None:
         phone = self._phones.get(device)

@@ -3,28 +3,64 @@
 Knows no delivery and no lease; what follows for a session is judged in ``session``. Read ``DeviceNews.report`` first.
 """
 
-from msgspec import UNSET
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
 
 from fitting.log import DeviceLog
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import PhoneView
 from protocol.contract.sessions import DeviceChanged, Done, Heartbeat, ReadBackNow, Relayed, ReportDevice
+from protocol.errors import Unavailable
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.phones import Phones
 from signaling.hub import Caller
+from signaling.metrics import Metrics
 from signaling.tasks import TaskSet
 
 __all__ = ["DeviceNews"]
 
 
-class DeviceNews:
-    """Carries news of the aids to the log and to those who watch."""
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """The wearer's own doing, as far as it was told."""
 
-    def __init__(self, *, log: DeviceLog, phones: Phones, delivery: DeliveryFlow, tasks: TaskSet) -> None:
+    slot: int | UnsetType = UNSET
+    volume_ddb: int | UnsetType = UNSET
+    muted: bool | UnsetType = UNSET
+
+    def after(self, earlier: "_Settings") -> "_Settings":
+        """Both together; what was told later counts."""
+        return _Settings(
+            slot=earlier.slot if self.slot is UNSET else self.slot,
+            volume_ddb=earlier.volume_ddb if self.volume_ddb is UNSET else self.volume_ddb,
+            muted=earlier.muted if self.muted is UNSET else self.muted,
+        )
+
+
+class DeviceNews:
+    """Carries news of the aids to the log and to those who watch.
+
+    ``max_untold``: devices of which those who watch still have to be told, because the log was away.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: DeviceLog,
+        phones: Phones,
+        delivery: DeliveryFlow,
+        tasks: TaskSet,
+        metrics: Metrics,
+        max_untold: int,
+    ) -> None:
         self._log = log
         self._phones = phones
         self._delivery = delivery
         self._tasks = tasks
+        self._metrics = metrics
+        self._max_untold = max_untold
+        self._untold: dict[str, _Settings] = {}
 
     def read_back(self, device: str) -> Relayed:
         """Have both aids read now."""
@@ -53,10 +89,28 @@ class DeviceNews:
 
     def tell(self, device: str, told: ReportDevice | None = None) -> None:
         """Tell those who watch how it stands with the phone and the wearer's own settings."""
-        self._tasks.spawn(self._tell(device, told))
+        settings = _Settings() if told is None else _Settings(told.slot, told.volume_ddb, told.muted)
+        self._tasks.spawn(self._tell_or_keep(device, settings))
 
-    async def _tell(self, device: str, told: ReportDevice | None) -> None:
+    async def sweep(self) -> None:
+        """Tell what could not be told while the log was away. Raises Unavailable when it still is."""
+        for device in tuple(self._untold):
+            # Whatever is told meanwhile is newer, and includes what waits.
+            await self._tell(device, _Settings())
+
+    async def _tell_or_keep(self, device: str, settings: _Settings) -> None:
+        try:
+            await self._tell(device, settings)
+        except Unavailable:
+            waiting = self._untold.get(device)
+            if waiting is None and len(self._untold) >= self._max_untold:
+                self._metrics.reached("max_untold_devices")
+                return
+            self._untold[device] = settings.after(waiting or _Settings())
+
+    async def _tell(self, device: str, settings: _Settings) -> None:
         head = await self._log.head(device)
+        settings = settings.after(self._untold.pop(device, _Settings()))
         if isinstance(head, Refusal):
             return
         phone = self._phones.get(device)
@@ -72,8 +126,8 @@ class DeviceNews:
                 device=device,
                 phone=view,
                 alarms=tuple(sorted(head.alarms)),
-                slot=UNSET if told is None else told.slot,
-                volume_ddb=UNSET if told is None else told.volume_ddb,
-                muted=UNSET if told is None else told.muted,
+                slot=settings.slot,
+                volume_ddb=settings.volume_ddb,
+                muted=settings.muted,
             ),
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from fitting.mode import Signs
 from protocol.contract.base import Ear
@@ -31,7 +32,7 @@ class Phone:
     """The connection that carries a device's aids, and what it told of itself.
 
     ``settled``: it was told that all deliveries up to this one have ended. ``heard_s`` is on the monotonic clock,
-    ``background_since_s`` too, None while the app is in the foreground.
+    ``background_since_s`` and ``aids_away_since_s`` too, None while the app is in front, and every aid in reach.
     """
 
     caller: Caller
@@ -39,6 +40,7 @@ class Phone:
     settled: int
     heard_s: float
     background_since_s: float | None = None
+    aids_away_since_s: float | None = None
     battery: int | None = None
     rtts_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
 
@@ -49,6 +51,10 @@ class Phone:
             self.background_since_s = None
         elif self.background_since_s is None:
             self.background_since_s = now_s
+        if heartbeat.away == ():
+            self.aids_away_since_s = None
+        elif heartbeat.away is not UNSET and self.aids_away_since_s is None:
+            self.aids_away_since_s = now_s
         if isinstance(heartbeat.battery, int):
             self.battery = heartbeat.battery
         if isinstance(heartbeat.rtt_ms, int):
@@ -61,6 +67,7 @@ class Phone:
             phone_silent_s=now_s - self.heard_s,
             fitter_silent_s=fitter_silent_s,
             background_s=None if self.background_since_s is None else now_s - self.background_since_s,
+            aids_away_s=None if self.aids_away_since_s is None else now_s - self.aids_away_since_s,
             battery_percent=self.battery,
             rtt_p95_ms=ordered[-(-95 * len(ordered) // 100) - 1] if ordered else None,
         )
@@ -140,7 +147,7 @@ class Phones:
         """Tell those who watch what the aids hold now."""
         for ear in ears:
             truth: Any = getattr(in_aid, ear)
-            if truth is not msgspec.UNSET:
+            if truth is not UNSET:
                 change = InAidChanged(
                     device=device, ear=ear, ram=truth.ram, nvm=truth.nvm, cause=truth.cause, at=truth.at
                 )

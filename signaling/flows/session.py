@@ -6,7 +6,8 @@ Revert need neither: they are relayed from memory first and recorded afterwards.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -48,6 +49,8 @@ from signaling.tasks import TaskSet
 __all__ = ["SessionFlow"]
 
 _TOP_FENCE: Final = 2**53 - 1
+# What the wearer takes back with them is over, also when the log hears of it later.
+_ENDING: Final[Mapping[RestoreCause, Event]] = {"stop": Event.STOP, "consent_withdrawn": Event.CONSENT_WITHDRAWN}
 
 
 @dataclass(slots=True)
@@ -220,7 +223,7 @@ class SessionFlow:
     def revert(self, caller: Caller, request: Revert, cause: RestoreCause) -> Relayed:
         """Back to what the session began with, on both ears. Needs no log."""
         watch = self._watched.get(request.device)
-        if cause == "stop":
+        if cause in _ENDING:
             # From now on nothing feeds the phone's dead-man, whatever becomes of the log.
             self._watched.pop(request.device, None)
         fence = watch.fence if watch is not None else request.fence if isinstance(request.fence, int) else _TOP_FENCE
@@ -232,12 +235,9 @@ class SessionFlow:
         return Relayed(relayed=relayed)
 
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
-        """The patient takes a consent back: the base is restored, then everything is frozen."""
+        """The patient takes a consent back: the base is restored, then live work ends."""
         if not answer.accepted:
             self.revert(caller, Revert(device=answer.device), "consent_withdrawn")
-            ended = await self._log.end_session(answer.device, cause="consent_withdrawn", actor=caller.principal.user)
-            if isinstance(ended, SessionEnded):
-                self._over(answer.device, ended, Event.CONSENT_WITHDRAWN)
         return Done()
 
     # What the phone tells
@@ -247,7 +247,7 @@ class SessionFlow:
         device = claim.device
         if attached.live is not None:
             self._watch(device, attached.live)
-            self._tasks.spawn(self._feed(device))
+            self._tasks.spawn(self._feed_or_later(device))
         elif claim.trial:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
         if attached.live is not None or claim.fence_max:
@@ -295,6 +295,11 @@ class SessionFlow:
             self._over(device, ended, event)
         else:
             self._watched.pop(device, None)
+
+    async def _feed_or_later(self, device: str) -> None:
+        # With the log away nothing is lost: a session that was not fed is fed by the next sweep.
+        with suppress(Unavailable):
+            await self._feed(device)
 
     async def _feed(self, device: str) -> None:
         """Tell the phone that its session is live, only while the log says so."""
@@ -359,12 +364,13 @@ class SessionFlow:
             self._late -= 1
 
     async def _record_once(self, device: str, cause: RestoreCause, actor: str) -> None:
-        if cause != "stop":
+        event = _ENDING.get(cause)
+        if event is None:
             await self._log.note(device, "session", cause, actor=actor)
             return
-        ended = await self._log.end_session(device, cause="stop", actor=actor)
+        ended = await self._log.end_session(device, cause=cause, actor=actor)
         if isinstance(ended, SessionEnded):
-            self._over(device, ended, Event.STOP)
+            self._over(device, ended, event)
 
     def _refuse(self, refusal: Refusal) -> Failure:
         self._metrics.refusals.labels(refusal.code, refusal.rule or "").inc()

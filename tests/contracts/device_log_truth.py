@@ -5,12 +5,21 @@ import pytest
 from msgspec import UNSET
 
 from fitting.digest import content_digests
-from fitting.log_values import LiveSession
-from protocol.contract.base import Refusal
+from fitting.log_values import Learned, LiveSession
+from protocol.contract.base import EARS, Refusal
 from protocol.contract.devices import EarTruth
+from protocol.contract.fitting import Content
+from protocol.contract.sessions import ReportDevice
 from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, Bench, digest, images, louder
 
 __all__ = ["TruthContract"]
+
+
+async def read_back(bench: Bench, held: Content, **ears: object) -> None:
+    """The phone has read both aids in one go, or those that are given."""
+    read = {ear: images(held, ear) for ear in EARS} | ears
+    told = ReportDevice(device=DEVICE, cause="read_back", **read)  # type: ignore[arg-type]  # a test names ears
+    assert isinstance(await bench.log.report_device(told), Learned)
 
 
 class TruthContract:
@@ -52,7 +61,7 @@ class TruthContract:
         self, bench: Bench
     ) -> None:
         await bench.fitted()
-        elsewhere = louder(FRESH, "right", by=60)
+        elsewhere = louder(louder(FRESH, "left", by=60), "right", by=60)
         await bench.attach(elsewhere)
         await bench.submit()
         await bench.offer()
@@ -124,6 +133,64 @@ class TruthContract:
         assert (await bench.head()).in_aid.left is UNSET
         await bench.attach()
         assert isinstance(await bench.log.open_session(DEVICE, fence=bench.fence, holder="ann"), LiveSession)
+
+    async def test_one_ear_that_was_changed_elsewhere_alone_is_an_alarm_until_somebody_has_chosen(
+        self, bench: Bench
+    ) -> None:
+        await bench.fitted()
+        elsewhere = louder(FRESH, "right", by=60)
+        await read_back(bench, elsewhere)
+        head = await bench.head()
+        assert head.alarms == {"split"}
+        assert await bench.log.held(DEVICE) == elsewhere
+        # What nobody has chosen is nothing that a package may be counted from.
+        assert [moment.revision.content for moment in head.active] == [FRESH]
+        await read_back(bench, elsewhere)
+        assert (await bench.head()).alarms == {"split"}
+        await read_back(bench, FRESH)
+        assert (await bench.head()).alarms == frozenset()
+
+    async def test_one_ear_that_keeps_what_was_chosen_for_it_is_no_alarm(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.apply(louder(FRESH))
+        await read_back(bench, louder(FRESH))
+        head = await bench.head()
+        assert head.alarms == frozenset()
+        assert [moment.revision.content for moment in head.active] == [FRESH, louder(FRESH)]
+
+    async def test_two_ears_that_were_changed_elsewhere_are_taken_for_one_pair(self, bench: Bench) -> None:
+        await bench.fitted()
+        elsewhere = louder(louder(FRESH, "left", by=60), "right", by=60)
+        await read_back(bench, elsewhere)
+        head = await bench.head()
+        assert head.alarms == frozenset()
+        assert [moment.revision.content for moment in head.active] == [FRESH, elsewhere]
+
+    async def test_what_only_plays_in_one_ear_is_no_alarm(self, bench: Bench) -> None:
+        await bench.fitted()
+        elsewhere = louder(FRESH, "right", by=60)
+        await read_back(bench, elsewhere, right=images(elsewhere, "right", nvm=digest(FRESH, "right")))
+        assert (await bench.head()).alarms == frozenset()
+
+    async def test_ears_are_compared_when_both_were_read_at_one_time(self, bench: Bench) -> None:
+        """A clinic may have written both, and one of them comes into reach later."""
+        await bench.fitted()
+        elsewhere = louder(louder(FRESH, "left", by=60), "right", by=60)
+        await read_back(bench, elsewhere, left=UNSET)
+        assert (await bench.head()).alarms == frozenset()
+        await read_back(bench, elsewhere)
+        assert (await bench.head()).alarms == frozenset()
+        await read_back(bench, louder(elsewhere, "right", by=10))
+        assert (await bench.head()).alarms == {"split"}
+
+    async def test_a_log_that_has_lost_its_end_does_not_know_what_was_kept_last(self, bench: Bench) -> None:
+        await bench.fitted()
+        saved = louder(FRESH, "right", by=10)
+        epoch = (await bench.head()).epoch
+        await bench.attach(saved, epoch=epoch, last_terminal=7)
+        head = await bench.head()
+        assert head.alarms == {"history_lost"}
+        assert [moment.revision.content for moment in head.active] == [FRESH, saved]
 
     async def test_one_device_does_not_know_of_another(self, bench: Bench) -> None:
         await bench.fitted()

@@ -23,7 +23,9 @@ from tests.contracts.device_log_bench import DEVICE, FALSE, FRESH, Clock, digest
 __all__ = ["Script"]
 
 STATES = [state for state in DELIVERY_STATES if state not in ("accepted", "offered")]
-CONTENTS = [FRESH, louder(FRESH), louder(FRESH, "left"), louder(louder(FRESH), "left"), louder(FRESH, by=-10)]
+BOTH = [louder(louder(FRESH, by=by), "left", by=by) for by in (10, 20, -10)]
+# An ear that was changed alone is an alarm that stops nearly everything: it shall not be there from the beginning.
+CONTENTS = [*[FRESH] * 9, *BOTH * 6, louder(FRESH)]
 HOLDERS = [*[("s-1", "ann")] * 5, ("s-2", "bob")]
 
 

@@ -22,6 +22,7 @@ RHYTHMS = {
     "watch_every_s",
     "alive_every_s",
     "freeze_after_s",
+    "aids_away_ends_after_s",
     "background_ends_after_s",
     "dead_man_s",
     "session_s",

@@ -87,11 +87,12 @@ class House:
         await care._delivery.sweep()
 
     async def sweep_care(self) -> None:
-        """Look at live sessions, then at what waits for phones."""
+        """Look at live sessions, at what waits for phones, then at what could not be told."""
         care = self.app[PARTS].hubs[0].hub
         assert isinstance(care, CareHub)
         await care._session.sweep()
         await care._delivery.sweep()
+        await care._news.sweep()
 
     def sweep(self) -> None:
         """Look at all timers now."""

@@ -1,5 +1,7 @@
 """Live work over real sockets: what keeps it alive, what freezes it, and every way in which it ends."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -95,12 +97,33 @@ async def test_when_one_end_falls_silent_nothing_may_rise_but_it_may_fall(
     assert (await here.fitter.first(ModeChanged, 2)).state == "live"
 
 
+async def keep(here: Visit, house: House, seconds: float, **more: Any) -> None:
+    """Both ends stay there for so long, the phone saying that of its aids."""
+    for _ in range(int(seconds / 5)):
+        await here.call("Heartbeat", Heartbeat(device="d1", **more), Done, by=here.pat)
+        await here.call("RenewLease", hold(here), LeaseRenewed)
+        await sweep(house, 5)
+
+
+async def test_while_an_aid_is_out_of_reach_nothing_may_rise(connect: Connect, house: House) -> None:
+    here = await visit(connect)
+    await keep(here, house, 5, away=("right",))
+    # A phone that says nothing of its aids moves nothing.
+    await keep(here, house, 5)
+    assert (await here.fitter.first(ModeChanged, 1)).state == "frozen"
+    assert refused(await submit(here.ann, change(here.leased))).code == "frozen"
+    await keep(here, house, 5, away=())
+    assert (await here.fitter.first(ModeChanged, 2)).state == "live"
+    await here.apply(change(here.leased, key="k2"))
+
+
 # How it ends
 
 ENDS: list[tuple[str, str]] = [
     ("lease_lost", "lease_lost"),
     ("battery", "battery"),
     ("background", "background"),
+    ("aids_away", "session_ended"),
     ("stop", "stop"),
     ("consent_withdrawn", "consent_withdrawn"),
     ("released", "session_ended"),
@@ -122,6 +145,10 @@ async def bring_about(here: Visit, house: House, connect: Connect, cause: str) -
             await here.call("Heartbeat", Heartbeat(device="d1", foreground=False), Done, by=here.pat)
             await here.call("RenewLease", hold(here), LeaseRenewed)
         await sweep(house)
+    elif cause == "aids_away":
+        await keep(here, house, 115, away=("right",))
+        assert here.phone.of(RevertNow) == []
+        await keep(here, house, 5, away=("right",))
     elif cause == "stop":
         await here.call("Stop", Revert(device="d1", fence=fence), Relayed)
     elif cause == "consent_withdrawn":

@@ -2,56 +2,26 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
-from fitting.log_memory import MemoryDeviceLog
 from protocol.contract.devices import DeviceAnswer, DeviceQuery, Offer
 from protocol.contract.sessions import Heartbeat, Relayed, Revert, RevertNow
 from protocol.errors import Unavailable
 from signaling.auth import Principal
 from signaling.grants import RememberedGrants
-from signaling.hubs.care_hub import CareHub
 from signaling.metrics import Metrics
 from signaling.policy import Relation
 from tests.eventually import eventually
+from tests.signaling.away import Away, log_of
 from tests.signaling.care import Connect, change
 from tests.signaling.conftest import Clock, House
 from tests.signaling.visit import Visit, visit
 
 
-@dataclass
-class Away:
-    """A device log that is away, or that does not answer, while a test says so."""
-
-    log: Any
-    is_away: bool = False
-    stall: asyncio.Event | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.log, name)
-
-        async def call(*args: Any, **more: Any) -> Any:
-            if self.is_away:
-                raise Unavailable("the log is away")
-            if self.stall is not None:
-                await self.stall.wait()
-            return await method(*args, **more)
-
-        return call
-
-
 @pytest.fixture
 def away(house: House) -> Away:
-    """The log of the house, which may go away from now on."""
-    care = house.parts.hubs[0].hub
-    assert isinstance(care, CareHub)
-    assert isinstance(care._log, MemoryDeviceLog)
-    log = Away(care._log)
-    for part in (care, care._session, care._submit, care._delivery, care._news):
-        part._log = log
-    return log
+    return log_of(house)
 
 
 @pytest.mark.parametrize("method", ["Stop", "Undo", "Revert"])

@@ -82,7 +82,6 @@ class Checks:
         self.is_live = False
         self.hindered_until_s = 0.0
         self._mixed_since_s: float | None = None
-        self._has_restarted = False
         self.foreign: set[tuple[str, ...]] = set()
         for ear in EARS:
             self.know(ear)
@@ -92,8 +91,7 @@ class Checks:
         """From time to time: two ears of two revisions, with no session and nothing in the way of the phone."""
         now_s = self._now()
         is_one = self._playing() in self.pairs | self.foreign
-        self._has_restarted &= not is_one
-        is_well = is_one or self.is_live or not in_reach or self._has_restarted
+        is_well = is_one or self.is_live or not in_reach
         if is_well or now_s < self.hindered_until_s:
             self._mixed_since_s = None
         elif self._mixed_since_s is None:
@@ -131,8 +129,6 @@ class Checks:
         if change.what == "rebooted":
             # What was being written then is nobody's promise any more.
             self._begun = {ear: "" if ear == change.ear else digest for ear, digest in self._begun.items()}
-            # It plays what it keeps now, and a save that was stopped is kept: see docs/testing.md.
-            self._has_restarted = not self.is_live
             return
         known = self._begun.get(change.ear)
         if known is None:

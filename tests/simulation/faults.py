@@ -234,8 +234,8 @@ class Strikes:
             aid._news.set()
         record = self._world.paper.record
         if record.session.base or record.in_flight is not None:
-            # In the middle of a session each ear may end with another part of it, and no rule says yet what then.
-            self._world.checks.spared |= {"mixed", "split"}
+            # In the middle of a session each ear may be given another part of it back to play.
+            self._world.checks.spared.add("mixed")
         self._world.checks.foreign_pair()
         self._trouble()
 

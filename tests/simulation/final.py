@@ -9,7 +9,6 @@ from fitting.delivery import ENDS, digest_of
 from fitting.digest import ear_digest
 from fitting.log_values import Delivery, DeviceHead, LogEvent, first_hash
 from protocol.contract.base import EARS, Refusal
-from protocol.errors import Unavailable
 
 from .handset import DEVICE
 from .world import World
@@ -43,9 +42,6 @@ async def judge(world: World) -> None:
     """All of it."""
     for life in world.lives:
         for where, error in life.book.crashes:
-            # A database that is away ends what is tried again by itself.
-            if where in ("flows", "sweep") and isinstance(error, Unavailable):
-                continue
             world.checks.fail("crash", f"{where}: {type(error).__name__}: {error}")
     for failure in world.loop.failures:
         world.checks.fail("crash", f"nobody took {type(failure).__name__}: {failure}")

@@ -8,7 +8,7 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from protocol.contract.base import EARS, Failure
+from protocol.contract.base import EARS, Refusal
 from protocol.errors import AuricleError
 
 from .checks import Violation
@@ -160,6 +160,12 @@ async def _epilogue(world: World) -> None:
 async def _visit(world: World, eve: Fitter) -> str:
     step = Step("ann", "live", amount=1)
     await eve.do_live(step)
+    if await _is_split(world):
+        # Somebody has to say first that what the ears play is meant for both.
+        await eve.do_save(step)
+        state = await eve.settled(30.0) if eve.seqs else "refused"
+        if state != "active":
+            return f"what is to bring the ears together is {state}"
     await eve.do_down(step)
     if not eve.seqs:
         return "nothing accepted"
@@ -167,7 +173,10 @@ async def _visit(world: World, eve: Fitter) -> str:
     if state != "confirmed":
         return f"the change is {state}"
     await eve.do_save(step)
-    state = await eve.settled(30.0)
+    return await eve.settled(30.0)
+
+
+async def _is_split(world: World) -> bool:
     assert world.server is not None
     head = await world.server.log.head(DEVICE)
-    return state if not isinstance(head, Failure) else "no head"
+    return not isinstance(head, Refusal) and "split" in head.alarms
