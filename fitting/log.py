@@ -97,6 +97,10 @@ class DeviceLog(Protocol):
         """End the live sessions whose lease was not renewed in time, by device."""
         ...
 
+    async def in_session(self) -> tuple[str, ...]:
+        """Devices that may have a live session, a bounded number, those first whose lease ends first."""
+        ...
+
     async def alive(self, device: str) -> tuple[LiveSession, float] | None:
         """The live session whose lease is live, and the seconds that it still has."""
         ...

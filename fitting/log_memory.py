@@ -67,6 +67,9 @@ class MemoryLogStore:
     async def due(self) -> tuple[str, ...]:
         return tuple(device for device, rows in self._devices.items() if rows.pending or rows.live is not None)
 
+    async def in_session(self) -> tuple[str, ...]:
+        return tuple(device for device, rows in self._devices.items() if rows.live is not None)
+
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         history = self._histories.get(device)
         return None if history is None else history.ended.get(seq)

@@ -68,6 +68,10 @@ class LogStore(Protocol):
         """Devices on which time alone may bring something about now, a bounded number of them."""
         ...
 
+    async def in_session(self) -> tuple[str, ...]:
+        """See ``DeviceLog.in_session``."""
+        ...
+
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         """A delivery that has an end."""
         ...
@@ -162,6 +166,9 @@ class StoredDeviceLog:
             if isinstance(outcome, SessionEnded):
                 ended.append((device, outcome))
         return tuple(ended)
+
+    async def in_session(self) -> tuple[str, ...]:
+        return await self._store.in_session()
 
     async def alive(self, device: str) -> tuple[LiveSession, float] | None:
         outcome = await self._store.run(device, log_sessions.alive)

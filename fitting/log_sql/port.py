@@ -65,8 +65,8 @@ class LogDatabase(Protocol):
         """The versions of devices now."""
         ...
 
-    async def due(self, limit: int) -> tuple[str, ...]:
-        """Devices on which time alone may bring something about now."""
+    async def due(self, limit: int, *, within_s: float = 0.0) -> tuple[str, ...]:
+        """Devices on which time alone may bring something about now, or within that time; the earliest first."""
         ...
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:

@@ -93,7 +93,12 @@ _KEY_AT = _sql(
     .where(_HEAD.c.device == _DEVICE)
 )
 _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version, _CLOCK).where(_HEAD.c.device == any_(_IDS)))
-_DUE = _sql(select(_HEAD.c.device, _CLOCK).where(_HEAD.c.due_at <= _NOW).order_by(_HEAD.c.due_at).limit(_BOUND))
+_DUE = _sql(
+    select(_HEAD.c.device, _CLOCK)
+    .where(_HEAD.c.due_at <= _NOW + bindparam("within", type_=Double))
+    .order_by(_HEAD.c.due_at)
+    .limit(_BOUND)
+)
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
 )
@@ -230,8 +235,8 @@ class PostgresLog:
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return {row[0]: row[1] for row in await self._read(_VERSIONS, {"ids": list(devices)})}
 
-    async def due(self, limit: int) -> tuple[str, ...]:
-        return tuple(row[0] for row in await self._read(_DUE, {"bound": limit}))
+    async def due(self, limit: int, *, within_s: float = 0.0) -> tuple[str, ...]:
+        return tuple(row[0] for row in await self._read(_DUE, {"bound": limit, "within": within_s}))
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         rows = await self._read(_GET_DELIVERY, {"of_device": device, "of_seq": seq})

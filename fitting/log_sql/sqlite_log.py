@@ -175,8 +175,8 @@ class SqliteLog:
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return dict(await self._all(_VERSIONS, {"ids": _list_of(devices)}))
 
-    async def due(self, limit: int) -> tuple[str, ...]:
-        return tuple(row[0] for row in await self._all(_DUE, {"now": self._clock(), "bound": limit}))
+    async def due(self, limit: int, *, within_s: float = 0.0) -> tuple[str, ...]:
+        return tuple(row[0] for row in await self._all(_DUE, {"now": self._clock() + within_s, "bound": limit}))
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         def work(connection: sqlite3.Connection) -> tuple[bytes, list[Any]] | None:

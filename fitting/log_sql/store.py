@@ -94,6 +94,13 @@ class SqlLogStore:
             self._watch.reached("max_due_devices")
         return found
 
+    async def in_session(self) -> tuple[str, ...]:
+        """A session is due when its lease ends, so every one is due within the life of a lease.
+
+        The bound is not counted: those that are left out come first before their next renewal.
+        """
+        return await self._database.due(self._bounds.max_due_devices, within_s=self._limits.lease_ttl_s)
+
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         return await self._database.delivery(device, seq)
 

@@ -8,14 +8,14 @@ Revert need neither: they are relayed from memory first and recorded afterwards.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
 
 from fitting.log import DeviceLog
 from fitting.log_values import Attached, DeviceHead, LeaseGranted, LiveSession, SessionEnded
-from fitting.mode import Event, ModeLimits, SessionTimes, Signs, judge_signs, preconditions, step
+from fitting.mode import Event, ModeLimits, SessionTimes, judge_signs, preconditions, step
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import AttachDevice
 from protocol.contract.sessions import (
@@ -40,7 +40,9 @@ from protocol.contract.sessions import (
 )
 from protocol.errors import HubError, Unavailable
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.late_records import LateRecords
 from signaling.flows.phones import Phone, Phones
+from signaling.flows.watch import Watch
 from signaling.hub import Caller
 from signaling.metrics import Metrics
 from signaling.pushes import ask, push
@@ -49,25 +51,9 @@ from signaling.tasks import TaskSet
 __all__ = ["SessionFlow"]
 
 _TOP_FENCE: Final = 2**53 - 1
+_STOPPED: Final = Refusal(code="consent_declined", message="live work was stopped before it began")
 # What the wearer takes back with them is over, also when the log hears of it later.
 _ENDING: Final[Mapping[RestoreCause, Event]] = {"stop": Event.STOP, "consent_withdrawn": Event.CONSENT_WITHDRAWN}
-
-
-@dataclass(slots=True)
-class _Watch:
-    """What this pod knows of a live session without asking the log. Times are monotonic.
-
-    ``began_s``: when this process first heard of it. ``phone_heard_s``: when a phone of it was last heard, also one
-    that has gone since.
-    """
-
-    fence: int
-    holder: str
-    state: SessionState
-    fitter_heard_s: float
-    began_s: float
-    phone_heard_s: float
-    alive_at_s: float = 0.0
 
 
 class SessionFlow:
@@ -92,9 +78,8 @@ class SessionFlow:
         self._metrics = metrics
         self._limits = limits
         self._times = times
-        self._sleep = sleep
-        self._watched: dict[str, _Watch] = {}
-        self._late = 0
+        self._watched: dict[str, Watch] = {}
+        self._late = LateRecords(tasks=tasks, metrics=metrics, times=times, sleep=sleep)
 
     # The lease
 
@@ -152,9 +137,11 @@ class SessionFlow:
         lease = head.lease
         if lease is None or (lease.fence, lease.holder) != (request.fence, caller.principal.user):
             return self._refuse(Refusal(code="lease_lost", message="the lease has ended or is another's"))
+        if head.live is not None and head.live.fence == request.fence:
+            return self._joined(head, head.live)
         watch = self._watched.get(request.device)
-        if head.live is not None and head.live.fence == request.fence and watch is not None:
-            return ModeAnswer(mode="advanced", state=watch.state)
+        if watch is not None and (watch.fence, watch.state) == (request.fence, "asking"):
+            return self._refuse(Refusal(code="asking", message="the patient is being asked already", retryable=True))
         phone = self._phones.get(request.device)
         signs = None if phone is None else phone.signs(self._phones.now_s())
         refusal = preconditions(head, signs, self._limits)
@@ -162,10 +149,27 @@ class SessionFlow:
             return self._refuse(refusal or Refusal(code="phone_offline", message="no phone carries the aids now"))
         # The patient may think for longer than the lease lives: renewals must get through meanwhile.
         caller.give_up_turn()
-        refusal = await self._ask(phone, head, lease.session, caller)
-        if refusal is not None:
-            return self._refuse(refusal)
-        return await self._begin(caller, request)
+        now_s = self._phones.now_s()
+        watch = Watch(head.fence, caller.principal.user, "asking", now_s, now_s, now_s)
+        self._watched[request.device] = watch
+        try:
+            refusal = await self._ask(phone, head, lease.session, caller)
+            if refusal is None and watch.stopped is not None:
+                refusal = _STOPPED
+            return await self._begin(caller, request, watch) if refusal is None else self._refuse(refusal)
+        finally:
+            # Whatever came of it, the question is over. A session that may have begun is taken up by the sweep.
+            if self._watched.get(request.device) is watch:
+                del self._watched[request.device]
+
+    def _joined(self, head: DeviceHead, live: LiveSession) -> ModeAnswer | Failure:
+        """The patient has agreed to this session already, whether or not this process remembers that."""
+        self._take_up(head)
+        watch = self._watch(head.device, live)
+        if watch.stopped is not None:
+            text = "an earlier session is just ending"
+            return self._refuse(Refusal(code="not_read_back", message=text, retryable=True))
+        return ModeAnswer(mode="advanced", state=watch.state)
 
     async def _ask(self, phone: Phone, head: DeviceHead, session: str, caller: Caller) -> Refusal | None:
         question = ConsentAsked(
@@ -177,8 +181,6 @@ class SessionFlow:
             fence=head.fence,
             expires_in_s=int(self._times.consent_s),
         )
-        now_s = self._phones.now_s()
-        self._watched[head.device] = _Watch(head.fence, caller.principal.user, "asking", now_s, now_s, now_s)
         event = Event.NO_ANSWER
         try:
             answer = await ask(phone.caller, question, answer=ConsentAnswer)
@@ -186,19 +188,19 @@ class SessionFlow:
             event = Event.ACCEPTED if agreed else Event.DECLINED
         except HubError:
             agreed = False
-        if not agreed:
-            self._watched.pop(head.device, None)
         await self._log.note(head.device, "session", f"consent_{event}", actor=phone.caller.principal.user)
         if agreed:
             return None
         text = "the patient did not agree" if event is Event.DECLINED else "the patient did not answer"
         return Refusal(code="consent_declined", message=text, retryable=event is Event.NO_ANSWER)
 
-    async def _begin(self, caller: Caller, request: SetMode) -> ModeAnswer | Failure:
+    async def _begin(self, caller: Caller, request: SetMode, asking: Watch) -> ModeAnswer | Failure:
         opened = await self._log.open_session(request.device, fence=request.fence, holder=caller.principal.user)
         if isinstance(opened, Refusal):
-            self._watched.pop(request.device, None)
             return self._refuse(opened)
+        if asking.stopped is not None:
+            await self._record(request.device, *asking.stopped, asking, self._phones.now_s())
+            return self._refuse(_STOPPED)
         self._watch(request.device, opened)
         await self._feed(request.device)
         self._tell_mode(request.device, "live", request.reason)
@@ -223,15 +225,15 @@ class SessionFlow:
     def revert(self, caller: Caller, request: Revert, cause: RestoreCause) -> Relayed:
         """Back to what the session began with, on both ears. Needs no log."""
         watch = self._watched.get(request.device)
-        if cause in _ENDING:
-            # From now on nothing feeds the phone's dead-man, whatever becomes of the log.
-            self._watched.pop(request.device, None)
+        if cause in _ENDING and watch is not None:
+            watch.stop(cause, caller.principal.user)
         fence = watch.fence if watch is not None else request.fence if isinstance(request.fence, int) else _TOP_FENCE
         is_phone = self._phones.of(request.device, caller) is not None
         revert = RevertNow(device=request.device, fence=fence, cause=cause)
         relayed = is_phone or self._phones.relay(request.device, revert)
         self._metrics.restores.labels(cause).inc()
-        self._record_later(request.device, cause, caller.principal.user)
+        record = partial(self._record, request.device, cause, caller.principal.user, watch, self._phones.now_s())
+        self._late.add(record)
         return Relayed(relayed=relayed)
 
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
@@ -245,8 +247,7 @@ class SessionFlow:
     def attached(self, caller: Caller, claim: AttachDevice, attached: Attached) -> None:
         """A phone is there again: it hears whether the session that it knows goes on."""
         device = claim.device
-        if attached.live is not None:
-            self._watch(device, attached.live)
+        if attached.live is not None and self._watch(device, attached.live).stopped is None:
             self._tasks.spawn(self._feed_or_later(device))
         elif claim.trial:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
@@ -266,23 +267,41 @@ class SessionFlow:
         for device, ended in await self._log.lapsed():
             self._phones.tell_fitters(device, LeaseLost(device=device, reason="expired"))
             self._over(device, ended, Event.LEASE_LOST)
+        for device in {*await self._log.in_session(), *self._watched}:
+            await self._compare(device)
         now_s = self._phones.now_s()
         for device, watch in tuple(self._watched.items()):
-            if watch.state not in {"live", "frozen"}:
+            if watch.state == "asking" or watch.stopped is not None:
                 continue
             await self._judge(device, watch, now_s)
             if now_s - watch.alive_at_s >= self._times.alive_every_s:
                 await self._feed(device)
 
-    async def _judge(self, device: str, watch: _Watch, now_s: float) -> None:
-        phone = self._phones.get(device)
-        if phone is None:
-            # One that is gone is as silent as one that says nothing.
-            signs = Signs(now_s - watch.phone_heard_s, now_s - watch.fitter_heard_s)
-        else:
-            watch.phone_heard_s = phone.heard_s
-            signs = phone.signs(now_s, now_s - watch.fitter_heard_s)
-        signs = replace(signs, session_s=now_s - watch.began_s)
+    async def _compare(self, device: str) -> None:
+        """What this process remembers is held to what the log says, in case the answer to a call was lost."""
+        watch = self._watched.get(device)
+        head = await self._log.head(device)
+        if isinstance(head, Refusal) or self._watched.get(device) is not watch:
+            return
+        self._take_up(head)
+        if watch is not None and watch.stopped is not None and head.live is not None:
+            await self._record(device, *watch.stopped, watch, self._phones.now_s())
+
+    def _take_up(self, head: DeviceHead) -> None:
+        device, live, watch = head.device, head.live, self._watched.get(head.device)
+        if live is not None:
+            self._watch(device, live, age_s=head.at_s - live.at_s)
+            if watch is None or self._watched[device] is not watch:
+                self._tell_mode(device, "live", "taken_up")
+        elif watch is not None and watch.state != "asking":
+            del self._watched[device]
+            if not head.is_saved:
+                self._phones.relay(device, RevertNow(device=device, fence=watch.fence, cause="session_ended"))
+                self._metrics.restores.labels("session_ended").inc()
+            self._tell_mode(device, "none", "ended")
+
+    async def _judge(self, device: str, watch: Watch, now_s: float) -> None:
+        signs = watch.signs(self._phones.get(device), now_s)
         event = judge_signs(watch.state, signs, self._limits)
         if event is None:
             return
@@ -293,8 +312,6 @@ class SessionFlow:
         ended = await self._log.end_session(device, cause=str(event), actor="server", fence=watch.fence)
         if isinstance(ended, SessionEnded):
             self._over(device, ended, event)
-        else:
-            self._watched.pop(device, None)
 
     async def _feed_or_later(self, device: str) -> None:
         # With the log away nothing is lost: a session that was not fed is fed by the next sweep.
@@ -305,7 +322,7 @@ class SessionFlow:
         """Tell the phone that its session is live, only while the log says so."""
         alive = await self._log.alive(device)
         watch, phone = self._watched.get(device), self._phones.get(device)
-        if alive is None or watch is None or watch.fence != alive[0].fence:
+        if alive is None or watch is None or watch.fence != alive[0].fence or watch.stopped is not None:
             return
         watch.alive_at_s = self._phones.now_s()
         if phone is not None:
@@ -314,15 +331,21 @@ class SessionFlow:
 
     # Within
 
-    def _watch(self, device: str, live: LiveSession) -> None:
-        known = self._watched.get(device)
-        if known is None or known.fence != live.fence or known.state == "asking":
-            now_s = self._phones.now_s()
-            self._watched[device] = _Watch(live.fence, live.holder, "live", now_s, now_s, now_s)
+    def _watch(self, device: str, live: LiveSession, *, age_s: float = 0.0) -> Watch:
+        watch, now_s = self._watched.get(device), self._phones.now_s()
+        if watch is None or watch.fence != live.fence or watch.state == "asking":
+            stopped = None if watch is None or watch.fence != live.fence else watch.stopped
+            state: SessionState = "live" if stopped is None else "frozen"
+            watch = Watch(live.fence, live.holder, state, now_s, now_s, now_s, stopped=stopped)
+            self._watched[device] = watch
+        watch.began_s = min(watch.began_s, now_s - age_s)
+        return watch
 
     def _over(self, device: str, ended: SessionEnded, event: Event) -> None:
         """Tell everybody that live work has ended; the phone restores first."""
-        self._watched.pop(device, None)
+        watch = self._watched.get(device)
+        if watch is not None and watch.fence == ended.live.fence:
+            del self._watched[device]
         move = step("live", event)
         if ended.restore and move.restore is not None:
             revert = RevertNow(device=device, fence=ended.live.fence, cause=move.restore)
@@ -340,35 +363,19 @@ class SessionFlow:
         if phone is not None:
             push(phone.caller, mode)
 
-    def _record_later(self, device: str, cause: RestoreCause, actor: str) -> None:
-        if self._late >= self._times.max_late:
-            self._metrics.reached("max_late_records")
-            return
-        self._late += 1
-        self._tasks.spawn(self._record(device, cause, actor))
-
-    async def _record(self, device: str, cause: RestoreCause, actor: str) -> None:
-        """Put into the log what was done without it, as soon as it is there."""
-        try:
-            for delay_s in (*self._times.record_again_s, None):
-                try:
-                    await self._record_once(device, cause, actor)
-                except Unavailable:
-                    if delay_s is None:
-                        self._metrics.reached("max_late_records")
-                        return
-                    await self._sleep(delay_s)
-                else:
-                    return
-        finally:
-            self._late -= 1
-
-    async def _record_once(self, device: str, cause: RestoreCause, actor: str) -> None:
+    async def _record(self, device: str, cause: RestoreCause, actor: str, watch: Watch | None, at_s: float) -> None:
+        """Put into the log what was done without it, ``watch`` being what was known then. What began since goes on."""
         event = _ENDING.get(cause)
         if event is None:
             await self._log.note(device, "session", cause, actor=actor)
             return
-        ended = await self._log.end_session(device, cause=cause, actor=actor)
+        head = await self._log.head(device)
+        live = None if isinstance(head, Refusal) else head.live
+        if isinstance(head, Refusal) or live is None or (watch is not None and watch.fence != live.fence):
+            return
+        if self._phones.now_s() - (head.at_s - live.at_s) > at_s:
+            return
+        ended = await self._log.end_session(device, cause=cause, actor=actor, fence=live.fence)
         if isinstance(ended, SessionEnded):
             self._over(device, ended, event)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fitting.log_memory import MemoryDeviceLog
-from protocol.errors import Unavailable
+from protocol.errors import Unavailable, UnknownOutcome
 from signaling.hubs.care_hub import CareHub
 from tests.signaling.conftest import House
 
@@ -14,12 +14,16 @@ __all__ = ["Away", "log_of"]
 
 @dataclass
 class Away:
-    """``fails`` names the methods that meet a log which is away, while the others do not."""
+    """``fails`` names the methods that meet a log which is away, while the others do not.
+
+    ``loses`` names those that come about while their next answer is lost.
+    """
 
     log: Any
     is_away: bool = False
     stall: asyncio.Event | None = None
     fails: set[str] = field(default_factory=set)
+    loses: set[str] = field(default_factory=set)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.log, name)
@@ -29,7 +33,11 @@ class Away:
                 raise Unavailable("the log is away")
             if self.stall is not None:
                 await self.stall.wait()
-            return await method(*args, **more)
+            outcome = await method(*args, **more)
+            if name in self.loses:
+                self.loses.remove(name)
+                raise UnknownOutcome("the answer was lost")
+            return outcome
 
         return call
 
