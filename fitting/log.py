@@ -72,8 +72,21 @@ class DeviceLog(Protocol):
         """
         ...
 
-    async def steal(self, device: str, *, session: str, holder: str, reason: str) -> Stolen | Refusal:
-        """Take the lease from whoever holds it, under a new fence. The same session of the same holder renews."""
+    async def steal(
+        self,
+        device: str,
+        *,
+        session: str,
+        holder: str,
+        reason: str,
+        key: str | None = None,
+        request_hash: str = "",
+    ) -> Stolen | Refusal:
+        """Take the lease from whoever holds it, under a new fence. The same session of the same holder renews.
+
+        ``key`` is held to the request and its holder: known, it gets its first answer with the time that this lease
+        still has, 0 when it has been lost since, and nobody loses anything again. Refused: ``idempotency_conflict``.
+        """
         ...
 
     async def open_session(self, device: str, *, fence: int, holder: str) -> LiveSession | Refusal:

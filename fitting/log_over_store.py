@@ -133,11 +133,21 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
-    async def steal(self, device: str, *, session: str, holder: str, reason: str) -> Stolen | Refusal:
-        def step(rows: DeviceRows, now_s: float) -> Stolen:
-            return log_sessions.steal(rows, now_s, session=session, holder=holder, reason=reason)
+    async def steal(
+        self,
+        device: str,
+        *,
+        session: str,
+        holder: str,
+        reason: str,
+        key: str | None = None,
+        request_hash: str = "",
+    ) -> Stolen | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> Stolen | Refusal:
+            asked = None if key is None else (key, request_hash)
+            return log_sessions.steal(rows, now_s, session=session, holder=holder, reason=reason, asked=asked)
 
-        return await self._store.run(device, step)
+        return await self._store.run(device, step, key=key)
 
     async def open_session(self, device: str, *, fence: int, holder: str) -> LiveSession | Refusal:
         def step(rows: DeviceRows, now_s: float) -> LiveSession | Refusal:

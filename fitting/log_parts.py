@@ -13,7 +13,7 @@ from protocol.contract.devices import DeliveryState
 from protocol.contract.fitting import Content, SafetySummary
 
 from .digest import content_digests
-from .log_values import Accepted, Delivery, LogEvent, Moment, Proposal, Revision
+from .log_values import Accepted, Delivery, LeaseGranted, LogEvent, Moment, Proposal, Revision
 
 __all__ = ["Entry", "Fresh", "KnownKey", "OutboxItem", "held_since", "read_revision", "revision_of"]
 
@@ -40,7 +40,7 @@ class KnownKey:
     """What an idempotency key stands for: one request, and the answer that it got."""
 
     request_hash: str
-    answer: Accepted
+    answer: Accepted | LeaseGranted
 
 
 @dataclass(frozen=True, slots=True)

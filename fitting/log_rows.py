@@ -104,7 +104,7 @@ class DeviceRows:
         known = self.keys.get(key)
         if known is None:
             return None
-        if known.request_hash != request_hash:
+        if known.request_hash != request_hash or not isinstance(known.answer, Accepted):
             return Refusal(code="idempotency_conflict", message="the idempotency key stood for another request")
         return replace(known.answer, replayed=True)
 

@@ -5,11 +5,13 @@ known. Read ``acquire`` and ``end_session`` first.
 """
 
 import math
+from dataclasses import replace
 
 from protocol.contract.base import Refusal
 
 from .lease import Granted, Held, live, request
 from .log_commands import ask_back, fall_away
+from .log_parts import KnownKey
 from .log_rows import DeviceRows
 from .log_values import LeaseGranted, LeaseState, LiveSession, Moment, Released, SessionEnded, Stolen
 
@@ -54,8 +56,30 @@ def release(
     return Released(ended)
 
 
-def steal(rows: DeviceRows, now_s: float, *, session: str, holder: str, reason: str) -> Stolen:
-    """See ``DeviceLog.steal``. The reason is kept with the event."""
+def steal(
+    rows: DeviceRows, now_s: float, *, session: str, holder: str, reason: str, asked: tuple[str, str] | None
+) -> Stolen | Refusal:
+    """See ``DeviceLog.steal``. The reason is kept with the event. ``asked``: the key, and the digest of the request."""
+    if asked is None:
+        return _steal(rows, now_s, session=session, holder=holder, reason=reason)
+    key, request_hash = asked[0], f"{asked[1]} {holder}"
+    known = rows.keys.get(key)
+    if known is not None:
+        if known.request_hash != request_hash or not isinstance(known.answer, LeaseGranted):
+            return Refusal(code="idempotency_conflict", message="the idempotency key stood for another request")
+        lease = live(rows.lease, now_s)
+        left_s = 0.0 if lease is None or lease.fence != known.answer.fence else lease.until_s - now_s
+        return Stolen(replace(known.answer, lease_for_s=left_s))
+    stolen = _steal(rows, now_s, session=session, holder=holder, reason=reason)
+    if stolen.granted.renewed:
+        # Keys are numbered by the events that they come with.
+        rows.note("lease", "renewed", now_s, actor=holder)
+    rows.fresh.keys[key] = known = KnownKey(request_hash, stolen.granted)
+    rows.remember(key, known)
+    return stolen
+
+
+def _steal(rows: DeviceRows, now_s: float, *, session: str, holder: str, reason: str) -> Stolen:
     lease = live(rows.lease, now_s)
     if lease is None or (lease.session, lease.holder) == (session, holder):
         outcome = _request(rows, now_s, session=session, holder=holder)

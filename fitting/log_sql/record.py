@@ -14,7 +14,7 @@ from msgspec import Struct
 from fitting.delivery import is_end
 from fitting.log_parts import Fresh, KnownKey
 from fitting.log_rows import DeviceRows
-from fitting.log_values import Accepted, Delivery, LogEvent, LogLimits, Revision
+from fitting.log_values import Accepted, Delivery, LeaseGranted, LogEvent, LogLimits, Revision
 from protocol.contract.fitting import Content, Digests, SafetySummary, VendorPayload
 
 from .packed import fill, named, pack, pack_delivery, unpack
@@ -67,7 +67,7 @@ class Write:
     @property
     def is_new_work(self) -> bool:
         """Whether somebody asks for something, as opposed to telling what became of it."""
-        return bool(self.keys)
+        return bool(self.keys and self.revisions)
 
 
 _PACKED = msgspec.msgpack.Encoder()
@@ -76,6 +76,7 @@ _DIGESTS = msgspec.msgpack.Decoder(Digests)
 _SAFETY = msgspec.msgpack.Decoder(SafetySummary)
 _VENDOR = msgspec.msgpack.Decoder(VendorPayload)
 _ANSWER = msgspec.msgpack.Decoder(Accepted)
+_GRANTED = msgspec.msgpack.Decoder(LeaseGranted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,10 @@ def event_of(row: Row) -> LogEvent:
 
 def known_key_of(request_hash: str, answer: bytes) -> KnownKey:
     """What an idempotency key stands for, from its columns."""
-    return KnownKey(request_hash, _ANSWER.decode(answer))
+    try:
+        return KnownKey(request_hash, _ANSWER.decode(answer))
+    except msgspec.ValidationError:
+        return KnownKey(request_hash, _GRANTED.decode(answer))
 
 
 def _revision_row(one: Revision, n: int, seq: int | None) -> Row:

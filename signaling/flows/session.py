@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import UNSET
 
+from fitting.digest import request_hash
 from fitting.log import DeviceLog
 from fitting.log_values import Attached, DeviceHead, LeaseGranted, LiveSession, SessionEnded
 from fitting.mode import Event, ModeLimits, SessionTimes, judge_signs, preconditions, step
@@ -114,7 +115,12 @@ class SessionFlow:
     async def steal(self, caller: Caller, request: StealLease) -> LeaseGranted | Failure:
         """Another fitter takes the device; the one before is told why."""
         stolen = await self._log.steal(
-            request.device, session=request.session, holder=caller.principal.user, reason=request.reason
+            request.device,
+            session=request.session,
+            holder=caller.principal.user,
+            reason=request.reason,
+            key=request.idempotency_key,
+            request_hash=request_hash(request),
         )
         if isinstance(stolen, Refusal):
             return self._refuse(stolen)

@@ -9,6 +9,7 @@ from tests.contracts.device_log_attach import AttachContract, LeaseContract
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
 from tests.contracts.device_log_offers import OfferContract, ReportContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
+from tests.contracts.device_log_thefts import TheftContract
 from tests.contracts.device_log_truth import TruthContract
 
 __all__ = ["DEVICE", "LIMITS", "Bench", "Clock", "DeviceLogContract", "registered"]
@@ -19,6 +20,7 @@ class DeviceLogContract(
     LeaseContract,
     SessionContract,
     SaveContract,
+    TheftContract,
     AppendContract,
     OfferContract,
     ReportContract,

@@ -92,18 +92,6 @@ class SessionContract:
         assert ended.live.base.content == FRESH
         assert await bench.log.lapsed() == ()
 
-    async def test_every_live_session_is_found_until_its_end_is_recorded(self, bench: Bench) -> None:
-        await bench.attach()
-        await bench.acquire()
-        assert await bench.log.in_session() == (DEVICE,)
-        bench.clock.pass_s(10)
-        await bench.log.renew(DEVICE, session="s-1", holder="ann", fence=bench.fence)
-        assert await bench.log.in_session() == (DEVICE,)
-        bench.clock.pass_s(10 * LIMITS.lease_ttl_s)
-        assert await bench.log.in_session() == (DEVICE,)
-        await bench.log.lapsed()
-        assert await bench.log.in_session() == ()
-
     async def test_after_it_nothing_begins_before_the_aids_were_read_again(self, bench: Bench) -> None:
         await bench.fitted()
         await bench.apply()

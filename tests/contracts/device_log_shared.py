@@ -26,6 +26,7 @@ from tests.contracts.device_log_bench import (
     registered,
 )
 from tests.contracts.device_log_restart import chain, finish_all, fit
+from tests.contracts.device_log_thefts import steal
 from tests.contracts.sql_world import World
 
 __all__ = ["BoundsContract", "SharedContract"]
@@ -74,6 +75,17 @@ class SharedContract:
         assert sorted(seqs) == list(range(1, 21))
         assert await finish_all(there.bench) == list(range(1, 21))
         await chain(here.bench)
+
+    async def test_one_key_is_one_theft_wherever_it_is_asked_for(self, world: World) -> None:
+        here = await world.first()
+        await here.bench.fitted()
+        there = await world.another(here)
+        await there.bench.head()
+        stolen = await steal(here.bench, session="s-2", holder="bob", key="steal-1")
+        await steal(here.bench, session="s-1", holder="ann", key="steal-2")
+        late = await steal(there.bench, session="s-2", holder="bob", key="steal-1")
+        assert (late.granted.fence, late.granted.lease_for_s) == (stolen.granted.fence, 0.0)
+        assert (await here.bench.head()).fence == stolen.granted.fence + 1
 
     async def test_one_key_is_one_change_wherever_it_is_asked_for(self, world: World) -> None:
         here = await world.first()

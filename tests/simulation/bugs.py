@@ -53,8 +53,8 @@ class _SwapsTwo(WatchedLog):
 class _GrantsAFenceTwice(WatchedLog):
     """Whoever steals the lease works under the fence of the one before."""
 
-    async def steal(self, device: str, *, session: str, holder: str, reason: str) -> Any:
-        outcome = await super().steal(device, session=session, holder=holder, reason=reason)
+    async def steal(self, device: str, *, session: str, holder: str, reason: str, **more: Any) -> Any:
+        outcome = await super().steal(device, session=session, holder=holder, reason=reason, **more)
         if isinstance(outcome, Stolen) and outcome.loser is not None:
 
             def lower(rows: DeviceRows, _: float) -> None:

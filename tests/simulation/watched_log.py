@@ -30,8 +30,8 @@ class WatchedLog(StoredDeviceLog):
         self._note("acquire", holder=holder, session=session, outcome=outcome)
         return outcome
 
-    async def steal(self, device: str, *, session: str, holder: str, reason: str) -> Any:
-        outcome = await super().steal(device, session=session, holder=holder, reason=reason)
+    async def steal(self, device: str, *, session: str, holder: str, reason: str, **more: Any) -> Any:
+        outcome = await super().steal(device, session=session, holder=holder, reason=reason, **more)
         self._checks.granted(outcome)
         self._checks.is_live &= getattr(outcome, "session", None) is None
         self._note("steal", holder=holder, session=session, outcome=_short(outcome))
