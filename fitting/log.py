@@ -157,10 +157,13 @@ class DeviceLog(Protocol):
         """Withdraw what has not begun in its time: it ends, or the phone that has it is to be asked."""
         ...
 
-    async def cancel(self, device: str, seq: int, *, actor: str) -> tuple[Withdrawn, ...] | Refusal:
-        """Take a change back, and with it what was thought of on it.
+    async def cancel(
+        self, device: str, seq: int, *, actor: str, epoch: str | None = None
+    ) -> tuple[Withdrawn, ...] | Refusal:
+        """Take a change back, and with it what was thought of on it. ``epoch``: of the log that gave the number.
 
-        Refused: ``unknown_delivery`` (also one that has ended), ``too_late`` when it has begun.
+        Refused: ``unknown_delivery`` (also one that has ended, or of another epoch), ``lease_lost`` when somebody else
+        holds the device, ``too_late`` when it has begun.
         """
         ...
 

@@ -237,11 +237,17 @@ def expire(rows: DeviceRows, now_s: float, new_id: NewId) -> tuple[Withdrawn, ..
     return tuple(late)
 
 
-def cancel(rows: DeviceRows, now_s: float, seq: int, actor: str, new_id: NewId) -> tuple[Withdrawn, ...] | Refusal:
+def cancel(
+    rows: DeviceRows, now_s: float, seq: int, actor: str, new_id: NewId, *, epoch: str | None
+) -> tuple[Withdrawn, ...] | Refusal:
     """See ``DeviceLog.cancel``."""
     entry = rows.entries.get(seq)
-    if entry is None:
+    if entry is None or epoch not in {None, entry.delivery.epoch}:
         return Refusal(code="unknown_delivery", message="no such change is on its way")
+    lease = live(rows.lease, now_s)
+    if lease is not None and lease.holder != actor:
+        # What is taken back may have been to make the aids quieter; whoever works on them now has to know.
+        return Refusal(code="lease_lost", message="the lease is another's: steal it, or stop the session")
     withdrawn = withdraw(rows, now_s, entry, "cancelled", new_id, actor=actor)
     if withdrawn is None:
         return Refusal(code="too_late", message="the change has begun: revert it instead")

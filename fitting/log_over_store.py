@@ -221,9 +221,11 @@ class StoredDeviceLog:
             late += () if isinstance(outcome, Refusal) else outcome
         return tuple(late)
 
-    async def cancel(self, device: str, seq: int, *, actor: str) -> tuple[Withdrawn, ...] | Refusal:
+    async def cancel(
+        self, device: str, seq: int, *, actor: str, epoch: str | None = None
+    ) -> tuple[Withdrawn, ...] | Refusal:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...] | Refusal:
-            return log_commands.cancel(rows, now_s, seq, actor, self._new_id)
+            return log_commands.cancel(rows, now_s, seq, actor, self._new_id, epoch=epoch)
 
         return await self._store.run(device, step)
 

@@ -5,7 +5,6 @@ known. Read ``acquire`` and ``end_session`` first.
 """
 
 import math
-from dataclasses import replace
 
 from protocol.contract.base import Refusal
 
@@ -69,7 +68,7 @@ def steal(
             return Refusal(code="idempotency_conflict", message="the idempotency key stood for another request")
         lease = live(rows.lease, now_s)
         left_s = 0.0 if lease is None or lease.fence != known.answer.fence else lease.until_s - now_s
-        return Stolen(replace(known.answer, lease_for_s=left_s))
+        return Stolen(LeaseGranted(known.answer.fence, left_s, known.answer.renewed))
     stolen = _steal(rows, now_s, session=session, holder=holder, reason=reason)
     if stolen.granted.renewed:
         # Keys are numbered by the events that they come with.

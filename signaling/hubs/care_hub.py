@@ -251,7 +251,8 @@ class CareHub(Hub):
     @hub_method("Cancel")
     async def cancel(self, caller: Caller, request: Cancel) -> DeliveryAnswer | Failure:
         """Take a change back that has not begun."""
-        outcome = await self._log.cancel(request.device, request.seq, actor=caller.principal.user)
+        actor = caller.principal.user
+        outcome = await self._log.cancel(request.device, request.seq, actor=actor, epoch=request.epoch)
         if isinstance(outcome, Refusal):
             return Failure(error=outcome, errors=(outcome,))
         self._delivery.withdrawn(request.device, outcome)

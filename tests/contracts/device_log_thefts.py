@@ -1,6 +1,7 @@
 """What every device log does about a theft that is asked for twice, and about sessions that are to be found."""
 
 from fitting.log_values import LeaseGranted, Stolen
+from protocol.contract.base import Refusal
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, refused
 
 __all__ = ["TheftContract", "steal"]
@@ -51,6 +52,19 @@ class TheftContract:
         late = await steal(bench, session="s-1", holder="ann", key="steal-1")
         assert (late.granted.fence, late.granted.lease_for_s) == (bench.fence, 0.0)
         assert (await bench.head()).fence == bench.fence + 1
+
+    async def test_only_the_holder_takes_back_while_there_is_one(self, bench: Bench) -> None:
+        await bench.fitted()
+        accepted = await bench.submit()
+        other = await bench.log.cancel(DEVICE, accepted.seq, actor="ann", epoch="of another log")
+        assert refused(other).code == "unknown_delivery"
+        assert refused(await bench.log.cancel(DEVICE, accepted.seq, actor="bob")).code == "lease_lost"
+        [waiting] = await bench.log.pending(DEVICE)
+        assert (waiting.state, waiting.withdrawn) == ("accepted", None)
+        bench.clock.pass_s(LIMITS.lease_ttl_s)
+        outcome = await bench.log.cancel(DEVICE, accepted.seq, actor="bob", epoch=accepted.epoch)
+        assert not isinstance(outcome, Refusal)
+        assert [one.delivery.state for one in outcome] == ["cancelled"]
 
     async def test_every_live_session_is_found_until_its_end_is_recorded(self, bench: Bench) -> None:
         await bench.attach()

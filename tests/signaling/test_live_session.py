@@ -249,6 +249,20 @@ async def test_a_change_that_has_not_begun_is_taken_back(connect: Connect) -> No
     assert refused(late).code == "too_late"
 
 
+async def test_a_change_is_taken_back_by_its_number_in_this_log_and_by_who_holds_the_device(connect: Connect) -> None:
+    here = await visit(connect)
+    accepted = await here.call("Submit", change(here.leased), SubmitAnswer)
+    await here.phone.first(Offer)
+    request = Cancel(device="d1", epoch=accepted.epoch, seq=accepted.seq)
+    wrong = msgspec.structs.replace(request, epoch="of another log")
+    assert refused(await here.ann.ask("Cancel", wrong, answer=DeliveryAnswer)).code == "unknown_delivery"
+    abe = await connect("abe", "clinician")
+    assert refused(await abe.ask("Cancel", request, answer=DeliveryAnswer)).code == "lease_lost"
+    await here.call("Cancel", request, DeliveryAnswer)
+    await here.phone.first(Withdraw)
+    assert len(here.phone.of(Withdraw)) == 1
+
+
 async def test_of_three_quick_changes_the_one_between_falls_away(connect: Connect) -> None:
     here = await visit(connect)
     step = [PatchOp(op="add", ear="right", path=path, band=3, value=10) for path in ("g50Ddb", "g65Ddb", "g80Ddb")]

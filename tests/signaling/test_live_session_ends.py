@@ -182,6 +182,21 @@ async def test_whatever_ends_it_the_base_is_restored_and_both_ends_are_told_why(
         assert [lost.reason for lost in here.fitter.of(LeaseLost)] == ["expired" if cause == "lease_lost" else "stolen"]
 
 
+async def test_a_theft_whose_frame_comes_twice_takes_nothing_again(connect: Connect) -> None:
+    here = await visit(connect)
+    abe = await connect("abe", "clinician")
+    theft = StealLease(device="d1", session="s2", reason="ann is away", idempotency_key="x")
+    first = await here.call("StealLease", theft, LeaseAnswer, by=abe)
+    back = StealLease(device="d1", session="s1", reason="I am back", idempotency_key="y")
+    here.leased = await here.call("StealLease", back, LeaseAnswer)
+    await here.go_live()
+    late = await here.call("StealLease", theft, LeaseAnswer, by=abe)
+    assert (late.fence, late.lease_for_ms, late.mode) == (first.fence, 0, "standard")
+    assert (await here.call("RenewLease", hold(here), LeaseRenewed)).state == "live"
+    other = msgspec.structs.replace(theft, reason="another")
+    assert refused(await abe.ask("StealLease", other, answer=LeaseAnswer)).code == "idempotency_conflict"
+
+
 async def test_after_a_restore_nothing_begins_before_the_aids_were_read(connect: Connect, house: House) -> None:
     here = await visit(connect)
     await here.apply(change(here.leased))

@@ -101,8 +101,8 @@ class WatchedLog(StoredDeviceLog):
             self._delivery(one.delivery)
         return outcome
 
-    async def cancel(self, device: str, seq: int, *, actor: str) -> Any:
-        outcome = await super().cancel(device, seq, actor=actor)
+    async def cancel(self, device: str, seq: int, **more: Any) -> Any:
+        outcome = await super().cancel(device, seq, **more)
         self._note("cancel", seq=seq, outcome=_short(outcome))
         for one in () if isinstance(outcome, Refusal) else outcome:
             self._delivery(one.delivery)
