@@ -133,9 +133,8 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
         rows.alarm("locked", now_s, on=False)
         # A log that may have lost its end does not know what was kept last.
         _settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
-    return Attached(
-        rows.epoch, rows.last_terminal + 1, rows.generation, resume, changed, rows.truth.in_aid(), rows.live
-    )
+    place = (rows.epoch, rows.last_terminal + 1, rows.generation, resume)
+    return Attached(*place, changed, rows.truth.in_aid(), rows.live, rows.fresh.alarm_moves())
 
 
 def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: NewId) -> Learned | Refusal:
@@ -156,7 +155,7 @@ def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: Ne
         rows.note("device", told.cause, now_s, actor="phone")
     if read:
         _settle_truth(rows, now_s, new_id, read, is_sure=True)
-    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms))
+    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms), rows.fresh.alarm_moves())
 
 
 def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server") -> tuple[Ended, ...]:
@@ -334,7 +333,8 @@ def _take(
         others = _after_end(rows, entry, now_s, new_id)
     unproven = any("indeterminate" in other.delivery.ears.values() for other in rows.entries.values())
     rows.alarm("indeterminate", now_s, on=unproven)
-    return replace(rows.recorded(entry.delivery, events=events, changed=changed), others=others)
+    recorded = rows.recorded(entry.delivery, events=events, changed=changed)
+    return replace(recorded, others=others, alarm_moves=rows.fresh.alarm_moves())
 
 
 def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> tuple[Ended, ...]:

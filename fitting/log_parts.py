@@ -4,13 +4,14 @@ Pure values and constructors. This module must not know what may follow what. Re
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from msgspec import UnsetType
 
 from protocol.contract.base import Ear
 from protocol.contract.devices import DeliveryState
 from protocol.contract.fitting import Content, SafetySummary
+from protocol.contract.sessions import Alarm
 
 from .digest import content_digests
 from .log_values import Accepted, Delivery, LeaseGranted, LogEvent, Moment, Proposal, Revision
@@ -69,6 +70,10 @@ class Fresh:
     is_hard: bool = False
     is_soft: bool = False
     lease: Literal["live", "ended"] | None = None
+
+    def alarm_moves(self) -> dict[Alarm, bool]:
+        """The alarms that were raised (true) or cleared."""
+        return {cast("Alarm", one.state): one.code is None for one in self.events if one.kind == "alarm"}
 
 
 def held_since(held: tuple[Moment, ...], newest: Moment, window_s: float) -> tuple[Moment, ...]:

@@ -273,7 +273,10 @@ class LeaseGranted:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved."""
+    """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved.
+
+    ``alarm_moves``: alarms that were raised (true) or cleared by it.
+    """
 
     epoch: str
     from_seq: int
@@ -282,6 +285,7 @@ class Attached:
     changed: tuple[Ear, ...] = ()
     in_aid: InAid = field(default_factory=InAid)
     live: LiveSession | None = None
+    alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +293,7 @@ class Recorded:
     """A report is in the log. ``repeated``: it was there already, nothing moved.
 
     ``ended``: the delivery has an end, by this report or before it. ``others`` are changes that fell away with it. All
-    deliveries up to ``last_terminal`` have ended.
+    deliveries up to ``last_terminal`` have ended. ``alarm_moves`` as in ``Attached``.
     """
 
     delivery: Delivery
@@ -300,6 +304,7 @@ class Recorded:
     in_aid: InAid = field(default_factory=InAid)
     last_terminal: int = 0
     others: "tuple[Ended, ...]" = ()
+    alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,3 +362,4 @@ class Learned:
     changed: tuple[Ear, ...] = ()
     ended: tuple[Ended, ...] = ()
     alarms: frozenset[Alarm] = frozenset()
+    alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)

@@ -77,6 +77,13 @@ class LogBook:
         """A phone knows of deliveries that the log does not."""
         self._log.error("device_log_history_lost", resume=resume)
 
+    def alarm_raised(self, *, alarm: str) -> None:
+        """A device has an alarm, or its phone found an offer forged (E_SIG) or out of range (E_RANGE).
+
+        Which one it is stands in its history: this line names no device.
+        """
+        self._log.error("alarm_raised", alarm=alarm)
+
     def database_away(self) -> None:
         """Nothing can be read or written; what does not need it goes on."""
         self._log.error("database_away")

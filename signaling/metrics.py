@@ -133,6 +133,12 @@ class Metrics:
         self.deliveries = Counter(
             "auricle_delivery_state_total", "Deliveries that reached a state.", ["mode", "state"], registry=registry
         )
+        self.alarms = Counter(
+            "auricle_alarms_total",
+            "Alarms of devices that were raised, and refusals of phones that tell of an attack or a bug.",
+            ["alarm"],
+            registry=registry,
+        )
         self.restores = Counter(
             "auricle_restores_total",
             "Requests to restore what a session began with, by cause.",

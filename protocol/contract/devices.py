@@ -21,6 +21,7 @@ from .fitting import (
 __all__ = [
     "DELIVERY_STATES",
     "AcquireLease",
+    "Alarm",
     "AttachAnswer",
     "AttachDevice",
     "DeliveryAnswer",
@@ -85,6 +86,7 @@ ReportedState = Literal[
     "failed",
     "indeterminate",
 ]
+Alarm = Literal["split", "indeterminate", "history_lost", "locked"]
 Serial = Annotated[str, Meta(min_length=1, max_length=40)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Code = Annotated[str, Meta(pattern=r"^E_[A-Z_]{1,30}$")]
@@ -149,6 +151,7 @@ class DeviceAnswer(Answer, frozen=True, kw_only=True):
     left: RegisteredAid | UnsetType = UNSET
     right: RegisteredAid | UnsetType = UNSET
     head: HeadView | UnsetType = UNSET
+    alarms: tuple[Alarm, ...] = ()
 
 
 class DeliveryQuery(Wire, frozen=True, kw_only=True):
@@ -193,6 +196,7 @@ class LeaseAnswer(Answer, frozen=True, kw_only=True):
     in_aid: InAid
     phone: PhoneView
     head: HeadView | UnsetType = UNSET
+    alarms: tuple[Alarm, ...] = ()
 
 
 class SlotImage(StrictWire, frozen=True, kw_only=True):

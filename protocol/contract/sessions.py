@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from .base import Answer, Ear, Id, Ordinal, Reason, Wire
-from .devices import Images, Percent, PhoneView
+from .devices import Alarm, Images, Percent, PhoneView
 from .fitting import Digest, Mode
 
 __all__ = [
@@ -47,7 +47,6 @@ __all__ = [
 
 ConsentScope = Literal["live_tuning", "video", "recording", "datalog"]
 SessionState = Literal["none", "asking", "live", "frozen"]
-Alarm = Literal["split", "indeterminate", "history_lost", "locked"]
 RestoreCause = Literal[
     "undo", "stop", "revert", "dead_man", "lease_lost", "consent_withdrawn", "background", "battery", "session_ended"
 ]

@@ -4,9 +4,9 @@ The log decides what is offered and what a report means; this carries it out. A 
 at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change: the sweep asks the log again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import cast
+from typing import Final, cast
 
 from msgspec import UNSET
 
@@ -17,6 +17,7 @@ from fitting.model import offer_body
 from fitting.signing import OfferSigner
 from protocol.contract.base import EARS, Failure, Refusal
 from protocol.contract.devices import (
+    Alarm,
     AttachAnswer,
     AttachDevice,
     DeliveryChanged,
@@ -41,6 +42,10 @@ from signaling.stores.devices import DeviceStore
 from signaling.tasks import TaskSet
 
 __all__ = ["DeliveryFlow"]
+
+# A phone that was offered something which this server did not sign, or whose own copy of the hard limits disagrees with
+# the kernel: somebody is to look at it, whatever becomes of the change.
+_ALERTS: Final = frozenset({"E_SIG", "E_RANGE"})
 
 
 class DeliveryFlow:
@@ -79,6 +84,7 @@ class DeliveryFlow:
         self._phones.carry(claim.device, phone)
         if attached.resume == "ahead":
             self._book.history_lost(resume=attached.resume)
+        self.alarmed(attached.alarm_moves)
         self._phones.tell_in_aid(claim.device, attached.changed, attached.in_aid)
         self._offer_soon(claim.device)
         return attached
@@ -110,8 +116,13 @@ class DeliveryFlow:
         else:
             self._phones.wake(device)
 
-    async def report(self, caller: Caller, report: Report) -> ReportAnswer | Failure:
-        """Record what the phone did, tell the fitters, and settle what has ended."""
+    async def report(
+        self, caller: Caller, report: Report, *, on_alarm: Callable[[str], None]
+    ) -> ReportAnswer | Failure:
+        """Record what the phone did, tell the fitters, and settle what has ended.
+
+        ``on_alarm`` is called with the device when one of its alarms was raised or cleared.
+        """
         phone = self._phones.of(report.device, caller)
         if phone is not None:
             phone.heard_s = self._phones.now_s()
@@ -120,6 +131,11 @@ class DeliveryFlow:
             return Failure(error=recorded, errors=(recorded,))
         delivery = recorded.delivery
         self._tell_events(delivery, recorded.events)
+        self.alarmed(recorded.alarm_moves)
+        if recorded.alarm_moves:
+            on_alarm(report.device)
+        if report.code in _ALERTS and not recorded.repeated:
+            self._alarm(str(report.code))
         self._phones.tell_in_aid(report.device, recorded.changed, recorded.in_aid)
         if recorded.ended:
             if phone is None or delivery.seq <= phone.settled:
@@ -128,6 +144,16 @@ class DeliveryFlow:
             self._settle(report.device, delivery.epoch, recorded.last_terminal)
             self._offer_soon(report.device)
         return ReportAnswer(state=delivery.state)
+
+    def alarmed(self, moves: Mapping[Alarm, bool]) -> None:
+        """Count what was raised, and tell those who run the server."""
+        for alarm, is_on in moves.items():
+            if is_on:
+                self._alarm(alarm)
+
+    def _alarm(self, alarm: str) -> None:
+        self._metrics.alarms.labels(alarm).inc()
+        self._book.alarm_raised(alarm=alarm)
 
     def ended(self, device: str, ended: tuple[Ended, ...]) -> None:
         """Tell the fitters of changes that fell away, and the phone up to where all have ended."""

@@ -84,6 +84,7 @@ class DeviceNews:
             return Failure(error=learned, errors=(learned,))
         self._phones.tell_in_aid(told.device, learned.changed, learned.in_aid)
         self._delivery.ended(told.device, learned.ended)
+        self._delivery.alarmed(learned.alarm_moves)
         self.tell(told.device, told)
         return Done()
 

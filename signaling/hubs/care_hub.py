@@ -251,8 +251,7 @@ class CareHub(Hub):
     @hub_method("Cancel")
     async def cancel(self, caller: Caller, request: Cancel) -> DeliveryAnswer | Failure:
         """Take a change back that has not begun."""
-        actor = caller.principal.user
-        outcome = await self._log.cancel(request.device, request.seq, actor=actor, epoch=request.epoch)
+        outcome = await self._log.cancel(request.device, request.seq, actor=caller.principal.user, epoch=request.epoch)
         if isinstance(outcome, Refusal):
             return Failure(error=outcome, errors=(outcome,))
         self._delivery.withdrawn(request.device, outcome)
@@ -295,6 +294,7 @@ class CareHub(Hub):
             left=head.aids.get("left", UNSET),
             right=head.aids.get("right", UNSET),
             head=_head_view(head.revision),
+            alarms=tuple(sorted(head.alarms)),
         )
 
     @hub_method("GetDelivery")
@@ -336,7 +336,7 @@ class CareHub(Hub):
     @hub_method("Report", lane=Lane.SAFETY)
     async def report(self, caller: Caller, report: Report) -> ReportAnswer | Failure:
         """A phone says what it did with an offer."""
-        return await self._delivery.report(caller, report)
+        return await self._delivery.report(caller, report, on_alarm=self._news.tell)
 
     @hub_method("ReportDevice", lane=Lane.SAFETY)
     async def report_device(self, caller: Caller, told: ReportDevice) -> Done | Failure:
@@ -377,6 +377,7 @@ class CareHub(Hub):
             in_aid=head.in_aid,
             phone=self._phone(head),
             head=_head_view(head.revision),
+            alarms=tuple(sorted(head.alarms)),
         )
 
     async def _head(self, device: str) -> DeviceHead:
