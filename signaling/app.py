@@ -147,15 +147,6 @@ class _Assembly:
             limits=config.mode_limits,
             times=config.session_times,
         )
-        submit = SubmitFlow(
-            self.device_log,
-            Kernel(),
-            self.metrics,
-            devices=self.devices,
-            limits=read_clinic_limits(config.clinic_limits),
-            delivery=delivery,
-            state_of=session.state_of,
-        )
         news = DeviceNews(
             log=self.device_log,
             phones=phones,
@@ -166,7 +157,7 @@ class _Assembly:
         )
         hub = CareHub(
             log=self.device_log,
-            submit=submit,
+            submit=self.submit(delivery, session),
             delivery=delivery,
             session=session,
             news=news,
@@ -175,6 +166,17 @@ class _Assembly:
             verifier=self.verifier,
         )
         return _Care(self.hub_server(hub, lifetime), delivery, session, news)
+
+    def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
+        return SubmitFlow(
+            self.device_log,
+            Kernel(),
+            self.metrics,
+            devices=self.devices,
+            limits=read_clinic_limits(self.config.clinic_limits),
+            delivery=delivery,
+            state_of=session.state_of,
+        )
 
     def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
         if lifetime is None:
