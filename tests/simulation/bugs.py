@@ -16,7 +16,7 @@ from clients.virtual_aid.memory import with_slots
 from fitting.log_parts import Entry
 from fitting.log_rows import DeviceRows
 from fitting.log_values import Delivery, Stolen
-from protocol.contract.base import EARS, Ear
+from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import EarImage, Report, SlotImage
 
 from .disk import SlowMemoryStore
@@ -68,6 +68,33 @@ class _GrantsAFenceTwice(WatchedLog):
         return outcome
 
 
+class _IgnoresTheFence(WatchedLog):
+    """What is asked for under a fence of before is taken as if it were under the present one."""
+
+    async def append(self, proposal: Any) -> Any:
+        head = await self.head(proposal.device)
+        now = proposal if isinstance(head, Refusal) else replace(proposal, fence=head.fence)
+        return await super().append(now)
+
+
+class _IgnoresTheGeneration(WatchedLog):
+    """Whatever connection asks for what is to be offered gets it."""
+
+    async def next_offer(self, device: str, generation: int) -> Delivery | None:
+        offered = await super().next_offer(device, await self._newest(device))
+        self._checks.offered(offered, generation)
+        return offered
+
+    async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:
+        offered = await super().reoffer(device, await self._newest(device), older_than_s=older_than_s)
+        self._checks.offered(offered, generation)
+        return offered
+
+    async def _newest(self, device: str) -> int:
+        head = await self.head(device)
+        return 0 if isinstance(head, Refusal) else head.generation
+
+
 class _Resurrects(WatchedLog):
     """What was superseded comes back to life."""
 
@@ -95,6 +122,14 @@ class _AcknowledgesFirst(SlowMemoryStore):
 
     async def _later(self, device: str, rows: DeviceRows) -> None:
         await asyncio.sleep(2.0)
+        await super()._write_down(device, rows)
+
+
+class _BusyDisk(SlowMemoryStore):
+    """No bug: each commit waits for others, so that more happens while one is under way."""
+
+    async def _write_down(self, device: str, rows: DeviceRows) -> None:
+        await asyncio.sleep(self._disk.chance.random())
         await super()._write_down(device, rows)
 
 
@@ -193,6 +228,8 @@ BUGS: Final[Mapping[str, Options]] = {
     "reports without verifying": Options(phone=PhoneParts(driver=_DoesNotVerify)),
     "uses a seq twice": Options(store=_UsesASeqTwice),
     "leaves one ear": Options(phone=PhoneParts(driver=_LeavesOneEar)),
+    "ignores the fence": Options(log=_IgnoresTheFence),
+    "ignores the generation": Options(log=_IgnoresTheGeneration, store=_BusyDisk),
     "resurrects": Options(log=_Resurrects),
     "loses a row": Options(store=_LosesARow),
     "breaks the chain": Options(store=_BreaksTheChain),

@@ -17,7 +17,7 @@ from clients.virtual_aid.pair import VirtualPair
 from fitting.audiogram import STANDARD_AUDIOGRAMS
 from fitting.digest import ear_digest
 from fitting.limits import KERNEL_LIMITS, mpo_ceiling_ddb
-from fitting.log_values import LeaseGranted
+from fitting.log_values import Delivery, LeaseGranted
 from fitting.prescription import sspl_3fa_db
 from protocol.contract.base import EARS, Ear, Failure
 from protocol.contract.devices import EarImage
@@ -71,6 +71,8 @@ class Checks:
         self.written: set[tuple[str, int]] = set()
         self.fence_written = 0
         self.fence_granted = 0
+        self._generation = 0
+        self._fence_when_asked: dict[str, int] = {}
         self._last_seq: dict[tuple[str, Ear], int] = {}
         self._answers: dict[str, tuple[bytes, SubmitAnswer]] = {}
         self._limits = {ear: self._mpo_limits(ear) for ear in EARS}
@@ -180,7 +182,21 @@ class Checks:
         if is_end:
             self.ended[key] = state
 
+    def attached(self, generation: int) -> None:
+        """A phone has attached."""
+        self._generation = max(self._generation, generation)
+
+    def offered(self, delivery: Delivery | None, generation: int) -> None:
+        """A delivery was to be had for the connection of that generation."""
+        if delivery is not None and generation < self._generation:
+            self.fail("one stream", f"seq {delivery.seq} goes to generation {generation} after {self._generation}")
+
     # What people were told
+
+    def asked(self, target: str, payload: Any) -> None:
+        """A call is made, perhaps for the second time."""
+        if target in ("Submit", "Save"):
+            self._fence_when_asked.setdefault(payload.idempotency_key, self.fence_granted)
 
     def answered(self, target: str, payload: Any, answer: Any) -> None:
         """A call was answered."""
@@ -189,6 +205,9 @@ class Checks:
         body = msgspec.json.encode(payload)
         known = self._answers.get(payload.idempotency_key)
         if isinstance(answer, SubmitAnswer):
+            granted = self._fence_when_asked[payload.idempotency_key]
+            if payload.fence < granted:
+                self.fail("fence", f"seq {answer.seq} is accepted under fence {payload.fence} after {granted}")
             self.accepted.setdefault((answer.epoch, answer.seq), self._now())
             if known is not None and known != (body, answer):
                 self.fail("idempotency", f"one key, two answers: seq {known[1].seq} and seq {answer.seq}")

@@ -140,6 +140,7 @@ class Fitter:
     async def ask(self, target: str, payload: object, answer: type[A]) -> A | Failure:
         """One call; what became of it may stay unknown. Raises as the hub client does."""
         hub = await self.connected()
+        self._heard("asked", target=target, payload=payload)
         got = await hub.ask(target, payload, answer=answer)
         self._heard("answered", fitter=self.name, target=target, payload=payload, answer=got)
         return got
@@ -191,6 +192,11 @@ class Fitter:
         await self._wait(12.0)
 
     async def do_save(self, step: Step) -> None:
+        await self._save(self.fence)
+        if step.amount % 2:
+            await self._wait(15.0)
+
+    async def _save(self, fence: int) -> None:
         await self._wait(20.0)
         found = await self.ask("GetDevice", DeviceQuery(device=DEVICE), DeviceAnswer)
         if isinstance(found, Failure) or found.head is UNSET:
@@ -199,7 +205,7 @@ class Fitter:
         held = {ear: truth.ram for ear in EARS if (truth := getattr(found.in_aid, ear)) is not UNSET}
         request = Save(
             device=DEVICE,
-            fence=self.fence,
+            fence=fence,
             expect=ExpectedDigests(**held),
             reason="good so",
             idempotency_key=self._key(),
@@ -208,8 +214,6 @@ class Fitter:
         if isinstance(answer, SubmitAnswer):
             self._saves.add(answer.seq)
             self._took(answer)
-            if step.amount % 2:
-                await self._wait(15.0)
 
     async def do_revert(self, _: Step) -> None:
         await self.ask("Revert", Revert(device=DEVICE, fence=self.fence), Relayed)
@@ -237,8 +241,10 @@ class Fitter:
             await self.ask_again("Submit", other, SubmitAnswer)
 
     async def do_stale(self, step: Step) -> None:
-        """A request from before somebody else took the device."""
-        if self._last is not None and isinstance(self._last.fence, int):
+        """A request from before somebody else took the device. Whether a save is that, only the log looks at."""
+        if step.amount % 2 and self.fence:
+            await self._save(self.fence - 1)
+        elif self._last is not None and isinstance(self._last.fence, int):
             old = msgspec.structs.replace(self._last, fence=max(0, self._last.fence - 1), idempotency_key=self._key())
             await self.ask_again("Submit", old, SubmitAnswer)
 

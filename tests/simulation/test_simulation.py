@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.simulation.__main__ import main
 from tests.simulation.bugs import BUGS
+from tests.simulation.handset import PhoneParts
 from tests.simulation.plan import FAULTS, Plan, Step, drawn
 from tests.simulation.run import Verdict, simulate
+from tests.simulation.watched_log import WatchedLog
 from tests.simulation.world import Options
 
 # A machine that does much else at the same time needs longer for all of them.
@@ -34,6 +37,18 @@ def test_nothing_is_found_in_some_runs_with_the_log_in_sqlite() -> None:
 
 # Where chance takes too long to go, or what it would have to meet is known.
 PLANS = {
+    "ignores the generation": [
+        Plan(
+            seed,
+            (
+                Step("ann", "live"),
+                *[Step("ann", "up")] * 6,
+                # The server finds out long after the phone has come back.
+                *(Step("fault", "cut_phone", at_s=6.0 + 3 * n, length_s=25.0) for n in range(8)),
+            ),
+        )
+        for seed in range(2)
+    ],
     "never catches up": [
         Plan(
             seed,
@@ -70,7 +85,8 @@ def test_a_bug_that_is_put_in_is_found(bug: str) -> None:
 
 @pytest.mark.parametrize("bug", PLANS)
 def test_without_the_bug_nothing_is_found_on_the_same_way(bug: str) -> None:
-    check(simulate(plan) for plan in PLANS[bug])
+    same = replace(BUGS[bug], log=WatchedLog, phone=PhoneParts())
+    check(simulate(plan, same) for plan in PLANS[bug])
 
 
 def test_a_seed_is_the_same_run_in_every_process() -> None:

@@ -78,18 +78,21 @@ class WatchedLog(StoredDeviceLog):
 
     async def attach(self, claim: AttachDevice) -> Any:
         outcome = await super().attach(claim)
+        self._checks.attached(getattr(outcome, "generation", 0))
         told = {"epoch": claim.epoch, "last_terminal": claim.last_terminal, "trial": claim.trial}
         self._note("attach", **told, in_flight=claim.in_flight, outcome=_short(outcome))
         return outcome
 
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         offered = await super().next_offer(device, generation)
+        self._checks.offered(offered, generation)
         if offered is not None:
             self._note("offer", seq=offered.seq, attempt=offered.attempt, withdrawn=offered.withdrawn)
         return offered
 
     async def reoffer(self, device: str, generation: int, *, older_than_s: float) -> Delivery | None:
         offered = await super().reoffer(device, generation, older_than_s=older_than_s)
+        self._checks.offered(offered, generation)
         if offered is not None:
             self._note("reoffer", seq=offered.seq, attempt=offered.attempt, withdrawn=offered.withdrawn)
         return offered

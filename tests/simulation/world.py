@@ -166,7 +166,9 @@ class World:
         self.checks.touched(ear, what, entry)
 
     def _heard(self, what: str, **facts: Any) -> None:
-        if what == "answered":
+        if what == "asked":
+            self.checks.asked(facts["target"], facts["payload"])
+        elif what == "answered":
             self.checks.answered(facts["target"], facts["payload"], facts["answer"])
             self.note(facts["target"], fitter=facts["fitter"], answer=_shown(facts["answer"]))
         elif what == "submitted":
