@@ -44,8 +44,8 @@ def _failed(target: str, detail: str) -> str:
 
 def _detail(error: Exception) -> str:
     """Only errors made for clients have one, and those of the contract their code before the text."""
-    if isinstance(error, HubException):
-        return f"HubException: {error.public_message}"
-    if isinstance(error, HubError):
-        return f"HubException: [{error.code}] {error.public_message}"
-    return ""
+    if not isinstance(error, HubError):
+        return ""
+    # Half of a surrogate pair, which a text of Python's can hold, has no encoding on the wire.
+    text = error.public_message.encode("utf-8", "replace").decode()
+    return f"HubException: {text}" if isinstance(error, HubException) else f"HubException: [{error.code}] {text}"

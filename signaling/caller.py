@@ -150,6 +150,10 @@ class CallerClients(HubClients):
         """Every connection of the hub but the caller."""
         return self.all.excluding(self.caller.connection_id)
 
+    def user(self, user: str, clinic: str = "") -> Audience:
+        """Every connection of a user, of the caller's own clinic unless another is named."""
+        return super().user(user, clinic or self.caller.principal.clinic)
+
     def others_in_group(self, name: str) -> Audience:
         """Every member of a group but the caller."""
         return self.group(name).excluding(self.caller.connection_id)

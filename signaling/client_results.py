@@ -39,8 +39,8 @@ class ClientResults:
         invocation_id = f"s{self._last_id}"
         answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
         self._open[invocation_id] = answer
-        send(Invocation(target=target, arguments=arguments, invocation_id=invocation_id))
         try:
+            send(Invocation(target=target, arguments=arguments, invocation_id=invocation_id))
             async with asyncio.timeout(self._timeout_s):
                 return await answer
         except TimeoutError:

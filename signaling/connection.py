@@ -19,7 +19,7 @@ from protocol.signalr.messages import CancelInvocation, Completion, Invocation, 
 from .auth import Principal
 from .client_results import ClientResults
 from .flow import Flow, Parked
-from .hub import Caller, Hub, Lane
+from .hub import Caller, Hub
 from .lanes import Lanes
 from .life import Life
 from .outbound import Outbound
@@ -28,7 +28,6 @@ from .streams import RunningStream, Uploads, end_all
 from .tasks import TaskSet
 from .token_watch import TokenState, TokenWatch
 from .transport import NOWHERE, SessionTransport
-from .turns import Turn
 
 if TYPE_CHECKING:
     from .hub_server import HubServer
@@ -264,11 +263,9 @@ class HubSession:
         excused = self._moved or not self.lanes.idle or self._transport.inherent_keep_alive
         self._moved = False
         for event in self._core.tick(now, busy=excused, acknowledge=self._parked is None):
-            if isinstance(event, KeepAliveDue):
-                if not self._transport.inherent_keep_alive:
+            if isinstance(event, KeepAliveDue | AckDue):
+                if isinstance(event, AckDue) or not self._transport.inherent_keep_alive:
                     self._outbox.write_now(event.data)
-            elif isinstance(event, AckDue):
-                self._outbox.write_now(event.data)
             elif isinstance(event, TimedOut):
                 self._server.metrics.timed_out(event.which)
                 self._finish(f"{event.which}_timeout", event.reply)
@@ -287,8 +284,6 @@ class HubSession:
         """Send what is queued and a Close message, then end the transport."""
         if not self._cause:
             self._finish(cause, self._core.close(error, allow_reconnect=allow_reconnect))
-
-    # Within
 
     def _look_at_token(self, wall: float) -> None:
         state = self._token.look(wall, can_tell=self._joined)
@@ -322,19 +317,25 @@ class HubSession:
         self._transport.write(opened.reply)
         server.log.connection_opened(connection=self.connection_id, hub=server.hub.name, protocol=opened.protocol)
         server.lifetime.add(self)
-        self._joined = True
         self._outbox.numbered = self._core.resumable
-        if type(server.hub).on_connected is not Hub.on_connected:
-            self.lanes.queue(Lane.PLAIN).submit(self._welcome)
+        self._joined = type(server.hub).on_connected is Hub.on_connected
+        if not self._joined:
+            # What comes waits for the hook, which may turn the client away.
+            self.flow.stop("")
+            self.tasks.spawn(self._welcome())
 
-    async def _welcome(self, _: Turn) -> None:
-        if not await self._server.welcome(self.caller):
+    async def _welcome(self) -> None:
+        self._joined = await self._server.welcome(self.caller)
+        if self._joined:
+            self.flow.go_on()
+        else:
             self.close("connect_failed", "Connection closed with an error.")
 
     def _park(self, events: list[Event], size_bytes: int) -> None:
         self._parked = Parked(events, size_bytes)
         self._stop_reading(self._parked)
-        self._server.metrics.reached(self.flow.bound)
+        if self.flow.bound:
+            self._server.metrics.reached(self.flow.bound)
 
     def _stop_reading(self, parked: Parked) -> None:
         if parked.hold_back(self._transport, self._server.config.max_waiting_bytes):
@@ -388,11 +389,11 @@ class HubSession:
 
     def _gone(self) -> None:
         """The last transport has ended: out of all tables, then the calls that still run may end."""
-        server = self._server
-        server.lifetime.remove(self)
-        if server.forget(self.connection_id):
-            life = Life(self._kind, self._cause, server.monotonic() - self._opened_at)
-            server.closing.spawn(server.farewell(self.caller, self.tasks, life, joined=self._joined))
+        self._server.lifetime.remove(self)
+        if self._server.forget(self.connection_id):
+            life = Life(self._kind, self._cause, self._server.monotonic() - self._opened_at)
+            farewell = self._server.farewell(self.caller, self.tasks, life, joined=lambda: self._joined)
+            self._server.closing.spawn(farewell)
 
     def _move_to(self, transport: SessionTransport) -> None:
         self._transport = transport

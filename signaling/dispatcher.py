@@ -36,7 +36,7 @@ class Dispatcher:
     def __init__(
         self, hub: Hub, *, grants: Grants, log: LogBook, metrics: Metrics, max_streams: int, upload_buffer_items: int
     ) -> None:
-        """Raises IncompletePolicy when a method of the hub has no rule."""
+        """Raises what ``endpoints_of`` raises."""
         self._hub = hub
         self._grants = grants
         self._log = log
@@ -75,7 +75,7 @@ class Dispatcher:
         endpoint = self._endpoints.get(message.target) or self._endpoint(session, message)
         if endpoint is None:
             return
-        if not (endpoint.runs_inline and session.lanes.is_idle(endpoint.lane)):
+        if message.stream_ids or not (endpoint.runs_inline and session.lanes.is_idle(endpoint.lane)):
             self._invoke_beside(session, endpoint, message)
             return
         call_id = message.invocation_id
@@ -100,9 +100,18 @@ class Dispatcher:
             fail(session, message, call_errors.streams(message.target))
         elif endpoint.runs_beside:
             self._streams.start(session, endpoint, message)
+        elif message.stream_ids:
+            error = WrongStreams("a plain method takes no streams")
+            fail(session, message, self.failed(session, endpoint, message.target, error))
+        elif endpoint.cancellable and message.invocation_id:
+            running = RunningStream(sends=False, cancellable=True)
+            # From now on it can be stopped. Of two with one id, a mistake of the client, the first one can.
+            session.lanes.stoppable.setdefault(message.invocation_id, running)
+            session.lanes.queue(endpoint.lane).submit(
+                lambda turn: self._run_cancellable(session, endpoint, message, turn, running)
+            )
         else:
-            run = self._run_cancellable if endpoint.cancellable and message.invocation_id else self._run
-            session.lanes.queue(endpoint.lane).submit(lambda turn: run(session, endpoint, message, turn))
+            session.lanes.queue(endpoint.lane).submit(lambda turn: self._run(session, endpoint, message, turn))
 
     def _invoke_stream(self, session: DispatchSession, message: StreamInvocation) -> None:
         endpoint = self._endpoint(session, message)
@@ -141,24 +150,21 @@ class Dispatcher:
             fail(session, message, self.failed(session, endpoint, message.target, error))
 
     async def _run_cancellable(
-        self, session: DispatchSession, endpoint: Endpoint, message: Invocation, turn: Turn
+        self, session: DispatchSession, endpoint: Endpoint, message: Invocation, turn: Turn, running: RunningStream
     ) -> None:
-        running = RunningStream(sends=False, cancellable=True)
-        # Of two with one id, a mistake of the client, the first one can be stopped.
-        key = (session.connection_id, message.invocation_id or "")
-        mine = self._streams.plain.setdefault(key, running) is running
-        running.begin()
+        call_id = message.invocation_id or ""
         try:
+            running.begin()
             await self._run(session, endpoint, message, turn)
         except asyncio.CancelledError:
-            if not running.take_back():
+            if running.has_begun and not running.take_back():
                 raise
             fail(session, message, self.failed(session, endpoint, message.target, call_errors.CallCancelled()))
         else:
             running.take_back()
         finally:
-            if mine:
-                del self._streams.plain[key]
+            if session.lanes.stoppable.get(call_id) is running:
+                del session.lanes.stoppable[call_id]
 
     async def check(self, session: DispatchSession, endpoint: Endpoint, arguments: list[Any]) -> None:
         """The policy, before anything of the method runs. Raises NotAllowed, NotFound."""

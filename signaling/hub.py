@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Raw, Struct
 
+from protocol.errors import AuricleError
 from protocol.signalr.codec import CODECS
 
 from .caller import Caller
@@ -25,6 +26,7 @@ __all__ = [
     "Endpoint",
     "Hub",
     "Lane",
+    "MistakenHub",
     "declared_methods",
     "endpoints_of",
     "hub_method",
@@ -34,6 +36,12 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 Answer = TypeVar("Answer")
 MARK = "__auricle_hub_method__"
 CANCELLABLE = "__auricle_cancellable__"
+
+
+class MistakenHub(AuricleError):
+    """A hub that cannot be served as it is written; the server does not start."""
+
+    code = "mistaken_hub"
 
 
 class Lane(Enum):
@@ -130,9 +138,13 @@ class Endpoint:
 def declared_methods(hub: Hub | type[Hub]) -> dict[str, tuple[Callable[..., Any], Lane]]:
     """The methods that a hub declares, by their names: its own, not those of a base class."""
     declared = {}
+    names = set()
     for attribute in vars(hub if isinstance(hub, type) else type(hub)):
         mark = getattr(getattr(hub, attribute), MARK, None)
         if mark is not None:
+            if mark[0].lower() in names:
+                raise MistakenHub(f"two methods are called {mark[0]}, whose case does not count")
+            names.add(mark[0].lower())
             declared[mark[0]] = (getattr(hub, attribute), mark[1])
     return declared
 
@@ -142,6 +154,7 @@ def endpoints_of(hub: Hub) -> dict[str, Endpoint]:
 
     Raises:
         IncompletePolicy: a method has no rule, or a rule no method.
+        MistakenHub: two methods have one name, or a parameter has no type.
     """
     declared = declared_methods(hub)
     check_complete(hub.name, declared, hub.policy)
@@ -151,6 +164,9 @@ def endpoints_of(hub: Hub) -> dict[str, Endpoint]:
 def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> Endpoint:
     hints = get_type_hints(method)
     parameters = list(inspect.signature(method).parameters.values())[1:]
+    for parameter in parameters:
+        if parameter.name not in hints:
+            raise MistakenHub(f"{name}: {parameter.name} has no type, which says what clients may send")
     positional = [hints[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     types = [kind for kind in positional if not _is_upload(kind)]
     items = [get_args(kind)[0] for kind in positional if _is_upload(kind)]

@@ -101,9 +101,9 @@ class HubClients:
         """Every member of a group; an empty one is no error."""
         return Audience(partial(self._lifetime.send_group, name), self._source)
 
-    def user(self, user: str) -> Audience:
-        """Every connection of a user."""
-        return Audience(partial(self._lifetime.send_user, user), self._source)
+    def user(self, user: str, clinic: str) -> Audience:
+        """Every connection of a user of a clinic: another clinic may know somebody else by the same name."""
+        return Audience(partial(self._lifetime.send_user, clinic, user), self._source)
 
     def connection(self, connection_id: str) -> OneClient:
         """One connection."""

@@ -83,12 +83,12 @@ class HubServer:
         except Exception as error:  # noqa: BLE001  # the boundary of a hook: the server drains all the same
             self._crashed("", "on_draining", error)
 
-    async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, *, joined: bool) -> None:
-        """After a connection: its calls, the hub's last word (if it had a first one), the counters."""
+    async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, *, joined: Callable[[], bool]) -> None:
+        """After a connection: its calls, the hub's last word (if its first one was a welcome), the counters."""
         # What was received is carried out, also when the sender has gone: a report must not be lost.
         if not await tasks.finish(self.config.call_grace_s):
             self.metrics.reached("call_grace_s")
-        if joined:
+        if joined():
             try:
                 await self.hub.on_disconnected(caller)
             except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection is gone anyway

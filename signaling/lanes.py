@@ -4,6 +4,7 @@ from typing import Final
 
 from .flow import Flow
 from .hub import Lane
+from .streams import RunningStream
 from .tasks import TaskSet
 from .turns import TurnQueue
 
@@ -14,15 +15,19 @@ _PLAIN: Final = Lane.PLAIN
 
 
 class Lanes:
-    """``limit`` bounds the calls that wait in each."""
+    """``limit`` bounds the calls that wait in each.
 
-    __slots__ = ("_flow", "_limit", "_plain", "_safety", "_tasks")
+    ``stoppable``: calls that the client may stop, by invocation id, whether they run or wait for their turn.
+    """
+
+    __slots__ = ("_flow", "_limit", "_plain", "_safety", "_tasks", "stoppable")
 
     def __init__(self, tasks: TaskSet, flow: Flow, *, limit: int) -> None:
         self._tasks = tasks
         self._flow = flow
         self._limit = limit
         self._plain: TurnQueue | None = None
+        self.stoppable: dict[str, RunningStream] = {}
         self._safety: TurnQueue | None = None
 
     @property

@@ -109,9 +109,9 @@ class LifetimeManager:
         """To one connection, wherever it is."""
         self._send(f"{self._hub}:connection:{connection_id}", outbound)
 
-    def send_user(self, user: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        """To every connection of a user but the excluded ones."""
-        self._send(f"{self._hub}:user:{user}", outbound, excluded)
+    def send_user(self, clinic: str, user: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        """To every connection of a user of a clinic but the excluded ones."""
+        self._send(self._user(clinic, user), outbound, excluded)
 
     def send_group(self, group: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
         """To every member of a group but the excluded connections; an empty group is no error."""
@@ -121,14 +121,17 @@ class LifetimeManager:
         """To every connection of the hub but the excluded ones."""
         self._send(f"{self._hub}:all", outbound, excluded)
 
+    def _user(self, clinic: str, user: str) -> str:
+        # Two clinics may give one name to two people.
+        return f"{self._hub}:user:{clinic}\0{user}"
+
     def _group(self, name: str) -> str:
         return f"{self._hub}:group:{name}"
 
     def _own_channels(self, link: ClientLink) -> tuple[str, ...]:
-        user = link.principal.user
         return (
             f"{self._hub}:all",
-            f"{self._hub}:user:{user}",
+            self._user(link.principal.clinic, link.principal.user),
             f"{self._hub}:connection:{link.connection_id}",
         )
 
@@ -154,6 +157,9 @@ class LifetimeManager:
             # A send may end a slow connection, which changes the table.
             if excluded:
                 members = {key: link for key, link in members.items() if key not in excluded}
+            # Before anybody is sent anything: what one format cannot say nobody may hear.
+            for codec in {link.codec for link in members.values()}:
+                outbound.frame(codec)
             for link in tuple(members.values()):
                 link.send(outbound)
         self._backplane.publish(channel, lambda: _encode_envelope(outbound, excluded))

@@ -35,8 +35,6 @@ class StreamCalls:
         self._dispatcher = dispatcher
         self._max_streams = max_streams
         self._upload_buffer_items = upload_buffer_items
-        # Calls for one result that may be stopped, while they run, by connection and invocation id.
-        self.plain: dict[tuple[str, str], RunningStream] = {}
 
     def start(self, session: DispatchSession, endpoint: Endpoint, message: Invocation | StreamInvocation) -> None:
         """Open its uploads at once, since their items may be next, and run the call."""
@@ -59,7 +57,7 @@ class StreamCalls:
 
     def cancel(self, session: DispatchSession, invocation_id: str) -> None:
         """The client wants no more of a call; those that it cannot stop, and unknown ids, are ignored."""
-        running = session.streams.get(invocation_id) or self.plain.get((session.connection_id, invocation_id))
+        running = session.streams.get(invocation_id) or session.lanes.stoppable.get(invocation_id)
         if running is not None and running.cancellable:
             running.cancel()
 
@@ -88,7 +86,7 @@ class StreamCalls:
     ) -> None:
         result: Any = None
         error: str | None = None
-        streaming = False
+        streaming = went_well = False
         running = session.streams[name]
         try:
             running.begin()
@@ -100,7 +98,7 @@ class StreamCalls:
                 await self._pump(session, message, call)
             else:
                 result = await call
-            self._dispatcher.count_ok(endpoint)
+            went_well = True
         except asyncio.CancelledError:
             if (failed := _failure(endpoint, running)) is not None:
                 error = self._dispatcher.failed(session, endpoint, message.target, failed, streaming=streaming)
@@ -109,8 +107,15 @@ class StreamCalls:
         finally:
             session.streams.pop(name, None)
             session.uploads.close(message.stream_ids)
-        if message.invocation_id:
-            session.complete(_completion(message, result, error))
+        try:
+            if message.invocation_id:
+                session.complete(_completion(message, result, error))
+            if went_well:
+                self._dispatcher.count_ok(endpoint)
+        except AuricleError as failure:
+            # What has no encoding is an error of the call.
+            text = self._dispatcher.failed(session, endpoint, message.target, failure)
+            session.complete(_completion(message, None, text))
 
     async def _pump(self, session: DispatchSession, message: Invocation | StreamInvocation, items: Any) -> None:
         sent = 0

@@ -39,6 +39,11 @@ class RunningStream:
             raise asyncio.CancelledError
         self._task = asyncio.current_task()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its task has taken its first step."""
+        return self._task is not None
+
     def cancel(self) -> None:
         """Nobody wants more of it; twice is once, since its clean-up must not be cancelled too."""
         if not self.cancelled and self._task is not None:
@@ -61,7 +66,7 @@ class Upload:
     """One uploaded stream as the hub method sees it: an async iterator of decoded items.
 
     It ends with the client's completion; a completion with an error raises ``HubException`` with its text, an item
-    that does not fit raises ``BadArgument``. At most ``capacity`` items wait.
+    that does not fit raises one with the text of Microsoft's server. At most ``capacity`` items wait.
     """
 
     __slots__ = ("_arrived", "_bind", "_capacity", "_end", "_flow", "_items", "_stops")
@@ -96,8 +101,8 @@ class Upload:
             return
         try:
             self._items.append(self._bind(raw))
-        except BadArgument as error:
-            self._end = error
+        except BadArgument:
+            self._end = HubException("Failed to bind Stream message.")
         if len(self._items) >= self._capacity and not self._stops:
             self._stops = True
             self._flow.stop("upload_buffer_items")

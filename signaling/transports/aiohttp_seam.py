@@ -98,8 +98,14 @@ class StrictRunner(web.AppRunner):
     """Runs an application for strangers."""
 
     def __init__(self, app: web.Application, deadlines: Deadlines, **options: Any) -> None:
+        # A body that nobody asked for is read to its end all the same: unpacked, a little of it would be a lot of work.
         super().__init__(
-            app, access_log=None, keepalive_timeout=deadlines.idle_s, lingering_time=deadlines.body_s, **options
+            app,
+            access_log=None,
+            keepalive_timeout=deadlines.idle_s,
+            lingering_time=deadlines.body_s,
+            auto_decompress=False,
+            **options,
         )
         self._deadlines = deadlines
 

@@ -7,6 +7,7 @@ nobody pings; a client that does not poll for a while is gone.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -24,8 +25,9 @@ NO_CACHE: Final = {"Cache-Control": "no-cache,no-store", "Pragma": "no-cache"}
 class LongPollingTransport(PostedTransport):
     """A ``SessionTransport`` whose outgoing half is ``poll``.
 
-    ``poll_timeout_s``: how long a poll waits. ``disconnect_timeout_s``: how long there may be no poll, and
-    ``close_timeout_s`` that when only the last words are to be taken; ``reached`` is told of these two.
+    ``poll_timeout_s``: how long a poll waits, and how long its answer may take. ``disconnect_timeout_s``: how long
+    there may be no poll, and ``close_timeout_s`` that when only the last words are to be taken; ``reached`` is told of
+    these two.
     """
 
     name: Final = "long_polling"
@@ -54,6 +56,9 @@ class LongPollingTransport(PostedTransport):
         self._polls = 0
         self._idle_since: float | None = None
         self._request: web.Request | None = None
+        # The poll whose answer is on its way, and since when.
+        self._answered: web.Request | None = None
+        self._answering_since: float | None = None
         self._session: HubSession | None = None
 
     async def poll(self, request: web.Request, session: HubSession) -> web.Response:
@@ -95,6 +100,9 @@ class LongPollingTransport(PostedTransport):
             if self._request is not None and has_gone(self._request):
                 self._wake.set()
             return
+        if self._is_answering(now):
+            self._idle_since = None
+            return
         if self._idle_since is None:
             self._idle_since = now
         elif self._closed and now - self._idle_since >= self._close_timeout_s:
@@ -103,6 +111,14 @@ class LongPollingTransport(PostedTransport):
         elif now - self._idle_since >= self._disconnect_timeout_s:
             self._reached("disconnect_timeout_s")
             self.end()
+
+    def _is_answering(self, now: float) -> bool:
+        """Whether a client takes the answer to its poll, which a slow link may need its time for."""
+        if self._answered is None or has_gone(self._answered):
+            return False
+        if self._answering_since is None:
+            self._answering_since = now
+        return now - self._answering_since < self._poll_timeout_s
 
     def close(self) -> None:
         """The next poll, or the one that waits, brings the last messages; the one after that learns of the end."""
@@ -139,11 +155,31 @@ class LongPollingTransport(PostedTransport):
             self._frames.clear()
             self._waiting_bytes = 0
             session.drained()
-            return _answer(body)
+            self._answered, self._answering_since = request, None
+            return _LongAnswer(body, partial(self._written, request))
         if self._closed:
             session.lost(self, graceful=True)
             return _answer(None)
         return _answer(b"")
+
+    def _written(self, request: web.Request) -> None:
+        if self._answered is request:
+            self._answered = None
+
+
+class _LongAnswer(web.Response):
+    """Tells when it is on its way as far as the client's buffers allow, or never will be."""
+
+    def __init__(self, body: bytes, written: Callable[[], None]) -> None:
+        super().__init__(body=body, headers=NO_CACHE | {"Content-Type": "application/octet-stream"})
+        self._written = written
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """As of any answer."""
+        try:
+            await super().write_eof(data)
+        finally:
+            self._written()
 
 
 def _answer(body: bytes | None) -> web.Response:

@@ -29,7 +29,7 @@ def stopped(id_: str, target: str = "Heed") -> dict[str, Any]:
 
 
 def nothing_is_left(house: House) -> bool:
-    return house.parts.hubs[0].dispatcher._streams.plain == {}
+    return all(session.lanes.stoppable == {} for session in house.parts.hubs[0].sessions.values())
 
 
 @pytest.mark.parametrize("kind", [socket, event_reader, poller])
@@ -73,12 +73,17 @@ async def test_a_method_that_is_not_made_for_it_runs_to_its_end(stage: House, hu
     assert found == {"a": 1, "b": [1]}
 
 
-async def test_a_call_that_waits_for_its_turn_is_not_stopped(stage: House, hub: Rehearsal) -> None:
+async def test_a_call_that_is_stopped_while_it_waits_for_its_turn_never_begins(stage: House, hub: Rehearsal) -> None:
     client = await socket(stage, hub=hub.path)
     await client.send(call("Wait", 1, id_="a"), call("Heed", "late", id_="b"), cancel("b"), cancel("never"))
     await eventually(lambda: hub.notes == ["wait 1"])
     hub.gate.set()
-    assert [message["result"] for message in await client.messages(2)] == [1, "late"]
+    assert await client.messages(2) == [{"type": 3, "invocationId": "a", "result": 1}, stopped("b")]
+    # In one frame with the call, too.
+    await client.send(call("Heed", "at once", id_="c"), cancel("c"), call("Echo", 2, id_="d"))
+    assert await client.messages(2) == [stopped("c"), {"type": 3, "invocationId": "d", "result": 2}]
+    assert hub.notes == ["wait 1"]
+    assert nothing_is_left(stage)
 
 
 async def test_a_call_that_asks_its_client_can_be_stopped_while_others_run(stage: House, hub: Rehearsal) -> None:

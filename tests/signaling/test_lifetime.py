@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec import Raw
 
-from protocol.errors import Overloaded, Unavailable
+from protocol.errors import LocalProtocolError, Overloaded, Unavailable
 from protocol.signalr.codec import CODECS, Codec
 from protocol.signalr.messages import Invocation
 from signaling.auth import Principal
@@ -64,7 +64,7 @@ async def test_every_kind_of_send_reaches_both_pods_in_each_ones_format(bus: Mem
     here.add(ann)
     there.add(bob)
     here.send_all(news("all"))
-    here.send_user("bob", news("user"))
+    here.send_user("c1", "bob", news("user"))
     here.send_connection("2", news("connection"))
     here.add_to_group("1", "g")
     there.add_to_group("2", "g")
@@ -81,11 +81,28 @@ async def test_excluded_connections_hear_nothing_on_either_pod(bus: MemoryBus) -
     there.add(again)
     there.add(bob)
     for excluded in ("1", "2"):
-        here.send_user("ann", news(f"user but {excluded}"), frozenset({excluded}))
+        here.send_user("c1", "ann", news(f"user but {excluded}"), frozenset({excluded}))
         here.send_all(news(f"all but {excluded}"), frozenset({excluded}))
     assert ann.frames == [frame("user but 2"), frame("all but 2")]
     assert again.frames == [frame("user but 1"), frame("all but 1")]
     assert bob.frames == [frame("all but 1"), frame("all but 2")]
+
+
+async def test_a_user_of_one_clinic_is_none_of_another(bus: MemoryBus) -> None:
+    here, ann = pod(bus), RecordingLink("1")
+    here.add(ann)
+    here.send_user("c2", "ann", news("for somebody else"))
+    here.send_user("c1", "ann", news("for her"))
+    assert ann.frames == [frame("for her")]
+
+
+async def test_what_one_format_cannot_say_nobody_hears(bus: MemoryBus) -> None:
+    here, people = pod(bus), [RecordingLink("1"), RecordingLink("2", "bob", "messagepack")]
+    for each in people:
+        here.add(each)
+    with pytest.raises(LocalProtocolError):
+        here.send_all(Outbound(Invocation("heard", (2**70,))))
+    assert [each.frames for each in people] == [[], []]
 
 
 async def test_only_a_local_connection_can_be_asked(bus: MemoryBus) -> None:
@@ -118,7 +135,7 @@ async def test_a_removed_connection_is_in_nothing_and_nothing_is_left_of_it(bus:
     here.add_to_group("1", "g")
     there.send_all(news("x"))
     there.send_group("g", news("x"))
-    there.send_user("ann", news("x"))
+    there.send_user("c1", "ann", news("x"))
     assert ann.frames == []
     assert len(here) == 0
     assert bus.members[0]._handlers == {}

@@ -1,6 +1,8 @@
 """Long polling as a stranger meets it: every status code, header and body, and when a connection ends."""
 
 import asyncio
+import socket as socket_module
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -293,6 +295,30 @@ async def test_a_reader_that_does_not_poll_is_dropped_and_memory_stays_bounded(o
     assert slow.transport.waiting_bytes == 0
     assert (await slow.poll()).status == 204
     await eventually(lambda: '"cause": "slow_consumer"' in house.log.getvalue())
+
+
+async def test_a_poll_whose_answer_is_still_on_its_way_is_a_poll(house: House) -> None:
+    client = await poller(house)
+    await client.send(call("Blob", 30_000_000, id_="1"))
+    await eventually(lambda: client.transport.waiting_bytes > 30_000_000)
+    url = urlsplit(house.url)
+    stalled = socket_module.create_connection((url.hostname, url.port))
+    try:
+        headers = "".join(f"{name}: {value}\r\n" for name, value in client.headers.items())
+        stalled.sendall(f"GET {client.path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+        await eventually(lambda: client.transport.waiting_bytes == 0)
+        for _ in range(8):
+            house.monotonic.now_s += 10
+            house.sweep()
+        assert house.app_sessions() == 1
+        house.monotonic.now_s += 20
+        house.sweep()
+        house.monotonic.now_s += 15.1
+        house.sweep()
+        assert house.app_sessions() == 0
+        assert house.metric("auricle_bound_reached_total", bound="disconnect_timeout_s") == 1
+    finally:
+        stalled.close()
 
 
 async def test_questions_streams_and_errors_come_through_polls_too(house: House) -> None:

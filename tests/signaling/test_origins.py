@@ -120,7 +120,7 @@ async def test_every_answer_says_whose_page_may_read_it(site: House) -> None:
         ("GET", "/nothing", 404, {}),
         ("GET", f"{HUB}?id={ticket.token}", 200, {}),
         ("POST", f"{HUB}?id={ticket.token}", 200, {"data": HELLO}),
-        ("POST", client.path, 400, {"data": b"not gzip", "headers": site.bearer() | {"Content-Encoding": "gzip"}}),
+        ("POST", client.path, 415, {"data": b"not gzip", "headers": site.bearer() | {"Content-Encoding": "gzip"}}),
         ("DELETE", client.path, 202, {}),
         ("POST", "/api/v1/devices", 400, {"data": b"{"}),
         ("POST", "/api/v1/devices", 401, {"data": b"{", "headers": {}}),

@@ -182,7 +182,7 @@ async def test_who_asks_nobody_is_told_so(guest: Guest) -> None:
 
 async def test_a_hub_sends_outside_of_any_call(guest: Guest, party: Party) -> None:
     people = await everybody(guest)
-    party.clients.user("bob").send("heard", {"what": 1})
+    party.clients.user("bob", "c1").send("heard", {"what": 1})
     assert await hears(people) == "2"
     party.clients.all.excluding(people[0].hub.connection_id).send("heard", {"what": 1})
     assert await hears(people) == "123"
@@ -212,7 +212,7 @@ async def test_the_care_hub_and_the_own_hub_do_not_hear_each_other(guest: Guest,
     care = await guest("ann", "/hub")
     await ann.settled()
     party.clients.all.send("heard", {"what": 1})
-    party.clients.user("ann").send("heard", {"what": 1})
+    party.clients.user("ann", "c1").send("heard", {"what": 1})
     assert await ann.settled() == [{"what": 1}] * 2
     answer = await care.hub.ask("Hello", Hello(contract=1), answer=HelloAnswer)
     assert isinstance(answer, HelloAnswer)
