@@ -273,10 +273,7 @@ class LeaseGranted:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved.
-
-    ``alarm_moves``: alarms that were raised (true) or cleared by it.
-    """
+    """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved."""
 
     epoch: str
     from_seq: int
@@ -293,7 +290,7 @@ class Recorded:
     """A report is in the log. ``repeated``: it was there already, nothing moved.
 
     ``ended``: the delivery has an end, by this report or before it. ``others`` are changes that fell away with it. All
-    deliveries up to ``last_terminal`` have ended. ``alarm_moves`` as in ``Attached``.
+    deliveries up to ``last_terminal`` have ended. ``alarm_moves``: alarms raised (true) or cleared.
     """
 
     delivery: Delivery

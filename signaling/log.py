@@ -73,16 +73,16 @@ class LogBook:
         """A background task ended with an error."""
         self._log.error("task_failed", owner=owner, **_where(error))
 
-    def history_lost(self, *, resume: str) -> None:
-        """A phone knows of deliveries that the log does not."""
-        self._log.error("device_log_history_lost", resume=resume)
-
     def alarm_raised(self, *, alarm: str) -> None:
         """A device has an alarm, or its phone found an offer forged (E_SIG) or out of range (E_RANGE).
 
         Which one it is stands in its history: this line names no device.
         """
         self._log.error("alarm_raised", alarm=alarm)
+
+    def history_lost(self, *, resume: str) -> None:
+        """A phone knows of deliveries that the log does not."""
+        self._log.error("device_log_history_lost", resume=resume)
 
     def database_away(self) -> None:
         """Nothing can be read or written; what does not need it goes on."""

@@ -65,8 +65,8 @@ class LogDatabase(Protocol):
         """The versions of devices now."""
         ...
 
-    async def due(self, limit: int, *, within_s: float = 0.0) -> tuple[str, ...]:
-        """Devices on which time alone may bring something about now, or within that time; the earliest first."""
+    async def due(self, limit: int) -> tuple[str, ...]:
+        """Devices on which time alone may bring something about now."""
         ...
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
@@ -75,6 +75,10 @@ class LogDatabase(Protocol):
 
     async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
         """What the heads of devices say of the end of their chains, by device, those after one."""
+        ...
+
+    async def due_soon(self, within_s: float, limit: int) -> tuple[str, ...]:
+        """Devices on which time alone may bring something about within that time, the earliest first."""
         ...
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:

@@ -93,14 +93,15 @@ _KEY_AT = _sql(
     .where(_HEAD.c.device == _DEVICE)
 )
 _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version, _CLOCK).where(_HEAD.c.device == any_(_IDS)))
-_DUE = _sql(
+_DUE = _sql(select(_HEAD.c.device, _CLOCK).where(_HEAD.c.due_at <= _NOW).order_by(_HEAD.c.due_at).limit(_BOUND))
+_GET_DELIVERY = _sql(
+    select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
+)
+_DUE_SOON = _sql(
     select(_HEAD.c.device, _CLOCK)
     .where(_HEAD.c.due_at <= _NOW + bindparam("within", type_=Double))
     .order_by(_HEAD.c.due_at)
     .limit(_BOUND)
-)
-_GET_DELIVERY = _sql(
-    select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
 )
 _ENDS = _sql(
     select(_HEAD.c.device, _HEAD.c.last_n, _HEAD.c.last_hash)
@@ -235,8 +236,8 @@ class PostgresLog:
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return {row[0]: row[1] for row in await self._read(_VERSIONS, {"ids": list(devices)})}
 
-    async def due(self, limit: int, *, within_s: float = 0.0) -> tuple[str, ...]:
-        return tuple(row[0] for row in await self._read(_DUE, {"bound": limit, "within": within_s}))
+    async def due(self, limit: int) -> tuple[str, ...]:
+        return tuple(row[0] for row in await self._read(_DUE, {"bound": limit}))
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         rows = await self._read(_GET_DELIVERY, {"of_device": device, "of_seq": seq})
@@ -250,6 +251,9 @@ class PostgresLog:
     async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
         rows = await self._read(_ENDS, {"after_device": after, "bound": limit})
         return tuple(ChainEnd(*row) for row in rows)
+
+    async def due_soon(self, within_s: float, limit: int) -> tuple[str, ...]:
+        return tuple(row[0] for row in await self._read(_DUE_SOON, {"within": within_s, "bound": limit}))
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
         rows = await self._read(_EVENTS, {"of_device": device, "after": after, "bound": limit})

@@ -93,6 +93,7 @@ _DUE = _sql(select(_HEAD.c.device).where(_HEAD.c.due_at <= bindparam("now")).ord
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
 )
+_DUE_SOON = _sql(select(_HEAD.c.device).where(_HEAD.c.due_at <= bindparam("by")).order_by(_HEAD.c.due_at).limit(_BOUND))
 _ENDS = _sql(
     select(_HEAD.c.device, _HEAD.c.last_n, _HEAD.c.last_hash)
     .where(_HEAD.c.device > bindparam("after_device"))
@@ -175,8 +176,8 @@ class SqliteLog:
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return dict(await self._all(_VERSIONS, {"ids": _list_of(devices)}))
 
-    async def due(self, limit: int, *, within_s: float = 0.0) -> tuple[str, ...]:
-        return tuple(row[0] for row in await self._all(_DUE, {"now": self._clock() + within_s, "bound": limit}))
+    async def due(self, limit: int) -> tuple[str, ...]:
+        return tuple(row[0] for row in await self._all(_DUE, {"now": self._clock(), "bound": limit}))
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         def work(connection: sqlite3.Connection) -> tuple[bytes, list[Any]] | None:
@@ -189,6 +190,9 @@ class SqliteLog:
     async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
         rows = await self._all(_ENDS, {"after_device": after, "bound": limit})
         return tuple(ChainEnd(*row) for row in rows)
+
+    async def due_soon(self, within_s: float, limit: int) -> tuple[str, ...]:
+        return tuple(row[0] for row in await self._all(_DUE_SOON, {"by": self.now_s() + within_s, "bound": limit}))
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
         rows = await self._all(_EVENTS, {"of_device": device, "after": after, "bound": limit})

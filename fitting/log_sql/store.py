@@ -99,7 +99,7 @@ class SqlLogStore:
 
         The bound is not counted: those that are left out come first before their next renewal.
         """
-        return await self._database.due(self._bounds.max_due_devices, within_s=self._limits.lease_ttl_s)
+        return await self._database.due_soon(self._limits.lease_ttl_s, self._bounds.max_due_devices)
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         return await self._database.delivery(device, seq)

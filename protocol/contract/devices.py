@@ -51,6 +51,7 @@ __all__ = [
     "Targets",
 ]
 
+Alarm = Literal["split", "indeterminate", "history_lost", "locked"]
 DeliveryState = Literal[
     "accepted",
     "offered",
@@ -86,7 +87,6 @@ ReportedState = Literal[
     "failed",
     "indeterminate",
 ]
-Alarm = Literal["split", "indeterminate", "history_lost", "locked"]
 Serial = Annotated[str, Meta(min_length=1, max_length=40)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Code = Annotated[str, Meta(pattern=r"^E_[A-Z_]{1,30}$")]
