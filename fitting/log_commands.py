@@ -41,6 +41,7 @@ __all__ = [
     "expire",
     "fall_away",
     "head",
+    "may_fall_away",
     "next_offer",
     "reoffer",
     "report",
@@ -241,11 +242,20 @@ def withdraw(
 def ask_back(rows: DeviceRows, entry: Entry, cause: WithdrawCause) -> bool:
     """Remember that the phone is to be asked not to begin; False when it has begun already."""
     delivery = entry.delivery
-    if any(state not in _NOT_BEGUN for state in delivery.ears.values()):
+    if not _is_not_begun(delivery):
         return False
     entry.delivery = replace(delivery, withdrawn=delivery.withdrawn or cause)
     rows.touch()
     return True
+
+
+def may_fall_away(delivery: Delivery) -> bool:
+    """Whether time can still end it, or have the phone asked: not what has begun, nor what was asked for already."""
+    return delivery.withdrawn is None and (delivery.attempt == 0 or _is_not_begun(delivery))
+
+
+def _is_not_begun(delivery: Delivery) -> bool:
+    return all(state in _NOT_BEGUN for state in delivery.ears.values())
 
 
 def reoffer(rows: DeviceRows, now_s: float, generation: int, older_than_s: float) -> Delivery | None:

@@ -5,12 +5,13 @@ and one in SQL. This module must not know how rows are kept. Read ``LogStore`` f
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
 from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
+from protocol.errors import Unavailable, Unreadable
 
 from . import log_commands, log_sessions
 from .log_rows import DeviceRows
@@ -37,6 +38,9 @@ __all__ = ["LogStore", "Step", "StoredDeviceLog"]
 
 T = TypeVar("T")
 Step = Callable[[DeviceRows, float], T]
+Look = Literal["lapsed", "expired"]
+# So many devices in a row that cannot be reached mean that none can.
+_AWAY_AFTER: Final = 3
 
 
 class LogStore(Protocol):
@@ -63,8 +67,11 @@ class LogStore(Protocol):
         """See ``DeviceLog.overheard``."""
         ...
 
-    async def due(self) -> tuple[str, ...]:
-        """Devices on which time alone may bring something about now, a bounded number of them."""
+    async def due(self, look: Look) -> tuple[str, ...]:
+        """Devices on which time alone may bring something about now, a bounded number of them.
+
+        One look goes on where the same one ended before, so that it comes to every device in turn.
+        """
         ...
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
@@ -89,11 +96,20 @@ class LogStore(Protocol):
 
 
 class StoredDeviceLog:
-    """``fitting.log.DeviceLog`` over a store. ``new_id`` gives opaque ids that never repeat."""
+    """``fitting.log.DeviceLog`` over a store. ``new_id`` gives opaque ids that never repeat.
 
-    def __init__(self, store: LogStore, new_id: Callable[[], str]) -> None:
+    ``troubled`` is told what has kept a look at all devices from one of them.
+    """
+
+    def __init__(
+        self,
+        store: LogStore,
+        new_id: Callable[[], str],
+        troubled: Callable[[str, Exception], None] | None = None,
+    ) -> None:
         self._store = store
         self._new_id = new_id
+        self._troubled = troubled
 
     async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> Refusal | None:
         if await self._store.create(device, aids):
@@ -149,12 +165,8 @@ class StoredDeviceLog:
         return await self._store.run(device, step)
 
     async def lapsed(self) -> tuple[tuple[str, SessionEnded], ...]:
-        ended = []
-        for device in await self._store.due():
-            outcome = await self._store.run(device, log_sessions.lapse)
-            if isinstance(outcome, SessionEnded):
-                ended.append((device, outcome))
-        return tuple(ended)
+        outcomes = await self._each_due("lapsed", log_sessions.lapse)
+        return tuple((device, ended) for device, ended in outcomes if ended is not None)
 
     async def alive(self, device: str) -> tuple[LiveSession, float] | None:
         outcome = await self._store.run(device, log_sessions.alive)
@@ -183,11 +195,37 @@ class StoredDeviceLog:
         return None if isinstance(offered, Refusal) else offered
 
     async def expire(self) -> tuple[Withdrawn, ...]:
-        late: list[Withdrawn] = []
-        for device in await self._store.due():
-            outcome = await self._store.run(device, lambda rows, now_s: log_commands.expire(rows, now_s, self._new_id))
-            late += () if isinstance(outcome, Refusal) else outcome
-        return tuple(late)
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
+            return log_commands.expire(rows, now_s, self._new_id)
+
+        return tuple(one for _, late in await self._each_due("expired", step) for one in late)
+
+    async def _each_due(self, look: Look, step: Step[T]) -> list[tuple[str, T]]:
+        """What a step comes to on each device that is due. What it has ended is told, whatever fails on others."""
+        outcomes: list[tuple[str, T]] = []
+        away: list[tuple[str, Exception]] = []
+        for device in await self._store.due(look):
+            try:
+                outcome = await self._store.run(device, step)
+            except Exception as error:  # noqa: BLE001  # one device must not end the look at all others
+                if isinstance(error, Unavailable) and not isinstance(error, Unreadable):
+                    away.append((device, error))
+                else:
+                    self._contained(device, error)
+                if len(away) >= _AWAY_AFTER:
+                    break
+                continue
+            if not isinstance(outcome, Refusal):
+                outcomes.append((device, outcome))
+        if away and not outcomes:
+            raise away[-1][1]
+        for device, unreached in away:
+            self._contained(device, unreached)
+        return outcomes
+
+    def _contained(self, device: str, error: Exception) -> None:
+        if self._troubled is not None:
+            self._troubled(device, error)
 
     async def cancel(self, device: str, seq: int, *, actor: str) -> tuple[Withdrawn, ...] | Refusal:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...] | Refusal:

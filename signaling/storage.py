@@ -29,12 +29,16 @@ __all__ = ["MemoryStorage", "Storage", "StorageContext", "postgres_storage", "sq
 
 @dataclass(frozen=True, slots=True)
 class StorageContext:
-    """What every storage is made with: ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise."""
+    """What every storage is made with: ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise.
+
+    ``troubled`` is told what has kept a look at all devices from one of them.
+    """
 
     config: Config
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     metrics: Metrics
+    troubled: Callable[[str, Exception], None]
 
 
 class Storage(Protocol):
@@ -191,7 +195,7 @@ def _log(context: StorageContext, tables: "LogDatabase") -> DeviceLog:
         bounds=context.config.store_limits,
         watch=context.metrics.storage,
     )
-    return StoredDeviceLog(store, _new_id)
+    return StoredDeviceLog(store, _new_id, context.troubled)
 
 
 def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:

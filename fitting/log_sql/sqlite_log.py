@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects import sqlite as dialects
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
@@ -21,7 +21,7 @@ from . import tables
 from .compiled import Statement
 from .meta import DATABASE_ID, RESTORES, epoch_of
 from .packed import delivery_of, revisions_of_delivery
-from .port import ChainEnd, Loaded
+from .port import ChainEnd, Due, Loaded
 from .record import HeadRow, Row, Write, event_of, known_key_of, revision_of
 from .sqlite import SqliteDatabase
 
@@ -89,7 +89,15 @@ _KEY_AT = _sql(
     .where(_HEAD.c.device == _DEVICE)
 )
 _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version).where(_HEAD.c.device.in_(_IDS)))
-_DUE = _sql(select(_HEAD.c.device).where(_HEAD.c.due_at <= bindparam("now")).order_by(_HEAD.c.due_at).limit(_BOUND))
+_DUE = _sql(
+    select(_HEAD.c.due_at, _HEAD.c.device)
+    .where(
+        _HEAD.c.due_at <= bindparam("now"),
+        tuple_(_HEAD.c.due_at, _HEAD.c.device) > tuple_(bindparam("after_due"), bindparam("after_device")),
+    )
+    .order_by(_HEAD.c.due_at, _HEAD.c.device)
+    .limit(_BOUND)
+)
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
 )
@@ -175,8 +183,10 @@ class SqliteLog:
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return dict(await self._all(_VERSIONS, {"ids": _list_of(devices)}))
 
-    async def due(self, limit: int) -> tuple[str, ...]:
-        return tuple(row[0] for row in await self._all(_DUE, {"now": self._clock(), "bound": limit}))
+    async def due(self, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        due_at, device = after or Due(float("-inf"), "")
+        wanted = {"now": self.now_s(), "after_due": due_at, "after_device": device, "bound": limit}
+        return tuple(Due(*row) for row in await self._all(_DUE, wanted))
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         def work(connection: sqlite3.Connection) -> tuple[bytes, list[Any]] | None:

@@ -43,6 +43,7 @@ from signaling.hub import Caller
 from signaling.metrics import Metrics
 from signaling.pushes import ask, push
 from signaling.tasks import TaskSet
+from signaling.troubles import Troubles
 
 __all__ = ["SessionFlow"]
 
@@ -75,6 +76,7 @@ class SessionFlow:
         delivery: DeliveryFlow,
         tasks: TaskSet,
         metrics: Metrics,
+        troubles: Troubles,
         limits: ModeLimits,
         times: SessionTimes,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -84,6 +86,7 @@ class SessionFlow:
         self._delivery = delivery
         self._tasks = tasks
         self._metrics = metrics
+        self._troubles = troubles
         self._limits = limits
         self._times = times
         self._sleep = sleep
@@ -257,15 +260,17 @@ class SessionFlow:
     async def sweep(self) -> None:
         """End what has lapsed, judge the signs of life, and feed the phones of live sessions."""
         for device, ended in await self._log.lapsed():
-            self._phones.tell_fitters(device, LeaseLost(device=device, reason="expired"))
-            self._over(device, ended, Event.LEASE_LOST)
+            with self._troubles.of(device):
+                self._phones.tell_fitters(device, LeaseLost(device=device, reason="expired"))
+                self._over(device, ended, Event.LEASE_LOST)
         now_s = self._phones.now_s()
         for device, watch in tuple(self._watched.items()):
             if watch.state not in {"live", "frozen"}:
                 continue
-            await self._judge(device, watch, now_s)
-            if now_s - watch.alive_at_s >= self._times.alive_every_s:
-                await self._feed(device)
+            with self._troubles.of(device):
+                await self._judge(device, watch, now_s)
+                if now_s - watch.alive_at_s >= self._times.alive_every_s:
+                    await self._feed(device)
 
     async def _judge(self, device: str, watch: _Watch, now_s: float) -> None:
         phone = self._phones.get(device)
