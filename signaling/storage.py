@@ -142,7 +142,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     database = SqliteDatabase(
         path, monotonic=context.monotonic, limits=context.config.sqlite_limits, watch=context.metrics.storage
     )
-    tables = SqliteLog(database, clock=context.clock)
+    tables = SqliteLog(database, clock=context.clock, monotonic=context.monotonic)
 
     async def prepare() -> None:
         from .schema import prepare_sqlite

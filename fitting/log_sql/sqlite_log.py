@@ -1,7 +1,8 @@
 """The tables of the device log in SQLite: ``LogDatabase`` over one file.
 
-Statements are compiled once from the schema. The clock is the host's, which all processes on one file share. This
-module must not decide anything about devices. Read ``SqliteLog.commit`` first.
+Statements are compiled once from the schema. The clock is the host's as it was when the file was opened, and only
+rises from there: a host whose clock is set must neither keep a lease alive nor end one. This module must not decide
+anything about devices. Read ``SqliteLog.commit`` first.
 """
 
 import sqlite3
@@ -121,15 +122,22 @@ _before = (
     .scalar_subquery()
 )
 _REVISIONS_BEFORE = _sql(_NEWEST.where(_REVISION.c.n < _before))
+_NEWEST_AT = _sql(
+    select(func.max(_EVENT.c.at)).select_from(
+        _HEAD.join(_EVENT, (_EVENT.c.device == _HEAD.c.device) & (_EVENT.c.n == _HEAD.c.last_n))
+    )
+)
 _META_VALUES = _sql(select(_META.c.name, _META.c.value))
 
 
 class SqliteLog:
-    """``LogDatabase`` in SQLite. ``clock`` gives Unix seconds."""
+    """``LogDatabase`` in SQLite. ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise."""
 
-    def __init__(self, database: SqliteDatabase, *, clock: Callable[[], float]) -> None:
+    def __init__(self, database: SqliteDatabase, *, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
+        self._monotonic = monotonic
+        self._ahead_s = clock() - monotonic()
         self._epoch = ""
 
     async def open(self) -> None:
@@ -138,9 +146,12 @@ class SqliteLog:
         if DATABASE_ID not in meta:
             raise Unavailable("the database was not migrated")
         self._epoch = epoch_of(meta[DATABASE_ID], meta.get(RESTORES, "0"))
+        [(newest_s,)] = await self._all(_NEWEST_AT, {})
+        # What is written down has happened: time does not go back behind it, wherever the host's clock was set.
+        self._ahead_s = max(self._clock(), newest_s or 0.0) - self._monotonic()
 
     def now_s(self) -> float:
-        return self._clock()
+        return self._monotonic() + self._ahead_s
 
     def epoch(self) -> str:
         return self._epoch

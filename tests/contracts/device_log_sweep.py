@@ -105,7 +105,7 @@ class SweepContract:
         if isinstance(error, Unavailable):
             with pytest.raises(Unavailable):
                 await here.log.lapsed()
-        here.store.run = real  # type: ignore[assignment, method-assign]
+        here.store.run = real  # type: ignore[assignment, method-assign]  # and now they can
         assert len(await here.log.lapsed()) == len(others)
 
     async def test_what_no_time_can_end_is_not_due(self, world: World) -> None:

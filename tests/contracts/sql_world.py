@@ -134,7 +134,7 @@ def sqlite_world(path: Path) -> World:
     async def connect(counts: Counts) -> tuple[LogDatabase, Callable[[], Awaitable[None]]]:
         database = SqliteDatabase(path, monotonic=Clock(), watch=counts)
         await database.open()
-        tables = SqliteLog(database, clock=clock)
+        tables = SqliteLog(database, clock=clock, monotonic=clock)
         await tables.open()
         return tables, database.close
 
