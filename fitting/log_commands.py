@@ -177,7 +177,7 @@ def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId) -> None:
             return
         rows.alarm("split", now_s, on=False)
         if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
-            rows.became_active(rows.head, now_s)
+            rows.became_active(rows.head, now_s, new_id)
 
 
 def _is_one_pair(rows: DeviceRows, revision: Revision) -> bool:
@@ -327,9 +327,9 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if delivery.state not in _SUCCESS:
         others = fall_away(rows, now_s, code="E_BASE")
     if delivery.kind == "persist":
-        _after_commit(rows, entry, now_s)
+        _after_commit(rows, entry, now_s, new_id)
     elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
-        rows.counts_from(delivery.revision, now_s)
+        rows.counts_from(delivery.revision, now_s, new_id)
     if delivery.code == "E_DEVICE":
         rows.alarm("locked", now_s, on=True)
     if not rows.pending:
@@ -338,11 +338,11 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     return others
 
 
-def _after_commit(rows: DeviceRows, entry: Entry, now_s: float) -> None:
+def _after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:
     delivery = entry.delivery
     if delivery.state == "active":
         rows.alarm("split", now_s, on=False)
-        rows.became_active(delivery.revision, now_s)
+        rows.became_active(delivery.revision, now_s, new_id)
     elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
 
