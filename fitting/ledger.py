@@ -8,6 +8,7 @@ not active. This module must not know where moments are kept. Read ``budgets_of`
 from dataclasses import replace
 
 from .budgets import Budgets, Held, budgets, levels_of
+from .log_moments import was_held
 from .log_values import DeviceHead, Moment
 
 __all__ = ["budgets_of", "was_in_nvm"]
@@ -23,7 +24,8 @@ def budgets_of(head: DeviceHead) -> Budgets:
 
 def was_in_nvm(head: DeviceHead) -> tuple[Held, ...]:
     """What NVM held in the last 7 days: ``head.active`` without first fits that were confirmed in RAM only."""
-    return tuple(Held(m.at_s, m.revision.content) for m in head.active if m.revision.origin != "first_fit")
+    held = (m for m in head.active if m.revision.origin != "first_fit" and was_held(m))
+    return tuple(Held(m.at_s, m.revision.content) for m in held)
 
 
 def _session(head: DeviceHead) -> list[Held]:

@@ -41,6 +41,7 @@ __all__ = [
     "expire",
     "fall_away",
     "head",
+    "may_fall_away",
     "next_offer",
     "reoffer",
     "report",
@@ -181,7 +182,7 @@ def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collectio
             return
         rows.alarm("split", now_s, on=False)
         if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
-            rows.became_active(rows.head, now_s)
+            rows.became_active(rows.head, now_s, new_id)
 
 
 def _is_one_pair(rows: DeviceRows, revision: Revision) -> bool:
@@ -267,11 +268,20 @@ def withdraw(
 def ask_back(rows: DeviceRows, entry: Entry, cause: WithdrawCause) -> bool:
     """Remember that the phone is to be asked not to begin; False when it has begun already."""
     delivery = entry.delivery
-    if any(state not in _NOT_BEGUN for state in delivery.ears.values()):
+    if not _is_not_begun(delivery):
         return False
     entry.delivery = replace(delivery, withdrawn=delivery.withdrawn or cause)
     rows.touch()
     return True
+
+
+def may_fall_away(delivery: Delivery) -> bool:
+    """Whether time can still end it, or have the phone asked: not what has begun, nor what was asked for already."""
+    return delivery.withdrawn is None and (delivery.attempt == 0 or _is_not_begun(delivery))
+
+
+def _is_not_begun(delivery: Delivery) -> bool:
+    return all(state in _NOT_BEGUN for state in delivery.ears.values())
 
 
 def reoffer(rows: DeviceRows, now_s: float, generation: int, older_than_s: float) -> Delivery | None:
@@ -344,9 +354,9 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if delivery.state not in _SUCCESS:
         others = fall_away(rows, now_s, code="E_BASE")
     if delivery.kind == "persist":
-        _after_commit(rows, entry, now_s)
+        _after_commit(rows, entry, now_s, new_id)
     elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
-        rows.counts_from(delivery.revision, now_s)
+        rows.counts_from(delivery.revision, now_s, new_id)
     if delivery.code == "E_DEVICE":
         rows.alarm("locked", now_s, on=True)
     if not rows.pending:
@@ -355,11 +365,11 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     return others
 
 
-def _after_commit(rows: DeviceRows, entry: Entry, now_s: float) -> None:
+def _after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:
     delivery = entry.delivery
     if delivery.state == "active":
         rows.alarm("split", now_s, on=False)
-        rows.became_active(delivery.revision, now_s)
+        rows.became_active(delivery.revision, now_s, new_id)
     elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
 

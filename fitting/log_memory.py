@@ -13,7 +13,7 @@ from typing import TypeVar
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import RegisteredAid
 
-from .log_over_store import Step, StoredDeviceLog
+from .log_over_store import Look, Step, StoredDeviceLog
 from .log_rows import DeviceRows
 from .log_values import Delivery, LogEvent, LogLimits, Revision
 
@@ -64,7 +64,7 @@ class MemoryLogStore:
     def overheard(self, device: str) -> None:
         """There is no other process."""
 
-    async def due(self) -> tuple[str, ...]:
+    async def due(self, look: Look) -> tuple[str, ...]:
         return tuple(device for device, rows in self._devices.items() if rows.pending or rows.live is not None)
 
     async def in_session(self) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ and one in SQL. This module must not know how rows are kept. Read ``LogStore`` f
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
 from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
-from protocol.errors import Unavailable
+from protocol.errors import Unavailable, Unreadable
 
 from . import log_commands, log_sessions
 from .log_rows import DeviceRows
@@ -38,6 +38,9 @@ __all__ = ["LogStore", "Step", "StoredDeviceLog"]
 
 T = TypeVar("T")
 Step = Callable[[DeviceRows, float], T]
+Look = Literal["lapsed", "expired"]
+# So many devices in a row that cannot be reached mean that none can.
+_AWAY_AFTER: Final = 3
 
 
 class LogStore(Protocol):
@@ -64,8 +67,11 @@ class LogStore(Protocol):
         """See ``DeviceLog.overheard``."""
         ...
 
-    async def due(self) -> tuple[str, ...]:
-        """Devices on which time alone may bring something about now, a bounded number of them."""
+    async def due(self, look: Look) -> tuple[str, ...]:
+        """Devices on which time alone may bring something about now, a bounded number of them.
+
+        One look goes on where the same one ended before, so that it comes to every device in turn.
+        """
         ...
 
     async def in_session(self) -> tuple[str, ...]:
@@ -94,11 +100,20 @@ class LogStore(Protocol):
 
 
 class StoredDeviceLog:
-    """``fitting.log.DeviceLog`` over a store. ``new_id`` gives opaque ids that never repeat."""
+    """``fitting.log.DeviceLog`` over a store. ``new_id`` gives opaque ids that never repeat.
 
-    def __init__(self, store: LogStore, new_id: Callable[[], str]) -> None:
+    ``troubled`` is told what has kept a look at all devices from one of them.
+    """
+
+    def __init__(
+        self,
+        store: LogStore,
+        new_id: Callable[[], str],
+        troubled: Callable[[str, Exception], None] | None = None,
+    ) -> None:
         self._store = store
         self._new_id = new_id
+        self._troubled = troubled
 
     async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> Refusal | None:
         if await self._store.create(device, aids):
@@ -164,18 +179,8 @@ class StoredDeviceLog:
         return await self._store.run(device, step)
 
     async def lapsed(self) -> tuple[tuple[str, SessionEnded], ...]:
-        ended: list[tuple[str, SessionEnded]] = []
-        for device in await self._store.due():
-            try:
-                outcome = await self._store.run(device, log_sessions.lapse)
-            except Unavailable:
-                # Those before it have ended: whoever asked must hear of them. The next look finds the others.
-                if not ended:
-                    raise
-                break
-            if isinstance(outcome, SessionEnded):
-                ended.append((device, outcome))
-        return tuple(ended)
+        outcomes = await self._each_due("lapsed", log_sessions.lapse)
+        return tuple((device, ended) for device, ended in outcomes if ended is not None)
 
     async def in_session(self) -> tuple[str, ...]:
         return await self._store.in_session()
@@ -207,19 +212,37 @@ class StoredDeviceLog:
         return None if isinstance(offered, Refusal) else offered
 
     async def expire(self) -> tuple[Withdrawn, ...]:
-        late: list[Withdrawn] = []
-        for device in await self._store.due():
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
+            return log_commands.expire(rows, now_s, self._new_id)
+
+        return tuple(one for _, late in await self._each_due("expired", step) for one in late)
+
+    async def _each_due(self, look: Look, step: Step[T]) -> list[tuple[str, T]]:
+        """What a step comes to on each device that is due. What it has ended is told, whatever fails on others."""
+        outcomes: list[tuple[str, T]] = []
+        away: list[tuple[str, Exception]] = []
+        for device in await self._store.due(look):
             try:
-                outcome = await self._store.run(
-                    device, lambda rows, now_s: log_commands.expire(rows, now_s, self._new_id)
-                )
-            except Unavailable:
-                # As in ``lapsed``.
-                if not late:
-                    raise
-                break
-            late += () if isinstance(outcome, Refusal) else outcome
-        return tuple(late)
+                outcome = await self._store.run(device, step)
+            except Exception as error:  # noqa: BLE001  # one device must not end the look at all others
+                if isinstance(error, Unavailable) and not isinstance(error, Unreadable):
+                    away.append((device, error))
+                else:
+                    self._contained(device, error)
+                if len(away) >= _AWAY_AFTER:
+                    break
+                continue
+            if not isinstance(outcome, Refusal):
+                outcomes.append((device, outcome))
+        if away and not outcomes:
+            raise away[-1][1]
+        for device, unreached in away:
+            self._contained(device, unreached)
+        return outcomes
+
+    def _contained(self, device: str, error: Exception) -> None:
+        if self._troubled is not None:
+            self._troubled(device, error)
 
     async def cancel(
         self, device: str, seq: int, *, actor: str, epoch: str | None = None

@@ -19,6 +19,7 @@ from protocol.contract.sessions import Alarm
 from protocol.errors import LocalProtocolError
 
 from .delivery import Judged, is_end, move
+from .log_moments import bounded, counted
 from .log_parts import Entry, Fresh, KnownKey, held_since, read_revision, revision_of
 from .log_truth import AidTruth
 from .log_values import (
@@ -46,9 +47,8 @@ _RETRY_AFTER_MS = 1_000
 
 
 MAX_FENCE_JUMP: Final = 2**32
-# How far back the budgets of the safety kernel look, K8 and K9 (``fitting.budgets``).
+# How far back the budget of a session looks, K8 (``fitting.budgets``).
 RISE_WINDOW_S: Final = 10.0
-ACTIVE_WINDOW_S: Final = 7 * 24 * 3_600.0
 
 
 class DeviceRows:
@@ -130,7 +130,7 @@ class DeviceRows:
             battery=self.truth.battery,
             answered=answered,
             live=self.live,
-            active=self.active,
+            active=counted(self.active, at_s),
             waiting=self._waiting(),
             alarms=frozenset(self.alarms),
         )
@@ -186,9 +186,7 @@ class DeviceRows:
 
     def _counts(self, proposal: Proposal, revision: Revision) -> bool:
         """Remember what budgets are counted from; False when that is more than can be remembered."""
-        if proposal.kind == "persist":
-            return len(self.active) < self.limits.max_moments
-        if self.live is None:
+        if proposal.kind == "persist" or self.live is None:
             return True
         newest = Moment(revision.at_s, revision)
         held = held_since(self.live.held, newest, RISE_WINDOW_S)
@@ -304,16 +302,18 @@ class DeviceRows:
             self.alarms.discard(alarm)
         self.note("alarm", alarm, now_s, actor="server", code=None if on else "cleared")
 
-    def became_active(self, revision: Revision, now_s: float) -> None:
+    def became_active(self, revision: Revision, now_s: float, new_id: Callable[[], str]) -> None:
         """NVM of every aid holds that revision now: what a session goes back to, and what packages are counted from."""
-        self.counts_from(revision, now_s)
+        self.counts_from(revision, now_s, new_id)
         if self.live is not None:
             self.live = replace(self.live, base=revision)
         self.touch()
 
-    def counts_from(self, revision: Revision, now_s: float) -> None:
+    def counts_from(self, revision: Revision, now_s: float, new_id: Callable[[], str]) -> None:
         """Packages, and sessions too, are counted from this from now on."""
-        self.active = held_since(self.active, Moment(now_s, revision), ACTIVE_WINDOW_S)
+        active = (*counted(self.active, now_s), Moment(now_s, revision))
+        self.active, made = bounded(active, self.limits.max_moments, new_id, now_s)
+        self.fresh.revisions += made
         self.touch()
 
     def begin(self, images: Mapping[Ear, EarImage], revision_id: str, now_s: float) -> None:

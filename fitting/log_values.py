@@ -55,7 +55,8 @@ class LogLimits:
     ``max_reports``: reports that move one delivery without ending an ear. ``max_keys``: idempotency
     keys remembered, oldest forgotten first.
     ``max_history``: ended deliveries, their revisions and events kept in memory implementations. ``max_moments``:
-    contents accepted in the 10 seconds, or active in the 7 days, that a budget is counted from.
+    contents accepted in the 10 seconds that a budget is counted from; of those active in the 7 days the oldest are put
+    together instead, at their lowest.
     """
 
     lease_ttl_s: float = 15.0

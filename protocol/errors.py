@@ -15,7 +15,8 @@
     │   ├── NotFound             the object is unknown or not the caller's: both look the same
     │   ├── Unavailable          a peer or a store is away; trying again may help
     │   │   ├── StorageFull      there is no room to write anything down
-    │   │   └── UnknownOutcome   it may have happened or not; the same call with the same key tells
+    │   │   ├── UnknownOutcome   it may have happened or not; the same call with the same key tells
+    │   │   └── Unreadable       what is kept of this one device cannot be read; all others go on
     │   └── Overloaded           a bound was reached
     └── Unauthenticated          no token, or not a good one
 
@@ -44,6 +45,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UnknownOutcome",
+    "Unreadable",
 ]
 
 
@@ -146,6 +148,12 @@ class UnknownOutcome(Unavailable):
     """The answer to a write was lost: it may have happened. The same call with the same key tells, and does no harm."""
 
     code = "unknown_outcome"
+
+
+class Unreadable(Unavailable):
+    """What is kept of one device is damaged, or was written by a newer version: only its operators can help."""
+
+    code = "unreadable"
 
 
 class Overloaded(HubError):

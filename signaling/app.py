@@ -47,6 +47,7 @@ from .storage import MemoryStorage, Storage, StorageContext, postgres_storage, s
 from .stores.devices import DeviceGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
+from .troubles import Troubles
 
 __all__ = ["PARTS", "Parts", "create_app"]
 
@@ -76,9 +77,14 @@ class _Care:
     news: DeviceNews
 
     async def sweep(self) -> None:
-        await self.session.sweep()
-        await self.delivery.sweep()
-        await self.news.sweep()
+        try:
+            await self.session.sweep()
+        finally:
+            # Whatever keeps one from its work must not keep the others.
+            try:
+                await self.delivery.sweep()
+            finally:
+                await self.news.sweep()
 
 
 class _Assembly:
@@ -97,6 +103,7 @@ class _Assembly:
         self.clock = clock
         self.monotonic = monotonic
         self.metrics = Metrics()
+        self.troubles = Troubles(self.metrics, log)
         self.readiness = Readiness()
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
@@ -109,7 +116,7 @@ class _Assembly:
         )
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
         self.backplane: Backplane = MemoryBackplane(MemoryBus())
-        self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics))
+        self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
         self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
         self.devices = self.storage.devices
         self.device_log = killable(self.storage.log, config)
@@ -137,6 +144,7 @@ class _Assembly:
             book=self.log,
             metrics=self.metrics,
             offer_timeout_s=config.offer_timeout_s,
+            troubles=self.troubles,
         )
         session = SessionFlow(
             log=self.device_log,
@@ -144,6 +152,7 @@ class _Assembly:
             delivery=delivery,
             tasks=self.flows,
             metrics=self.metrics,
+            troubles=self.troubles,
             limits=config.mode_limits,
             times=config.session_times,
         )

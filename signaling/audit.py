@@ -123,4 +123,4 @@ async def _sqlite(config: Config) -> "tuple[SqliteLog, SqliteDatabase]":
 
     require_current(sqlite_revision(config.sqlite_file))
     database = SqliteDatabase(config.sqlite_file, monotonic=time.monotonic, limits=SqliteLimits(ballast_bytes=0))
-    return SqliteLog(database, clock=time.time), database
+    return SqliteLog(database, clock=time.time, monotonic=time.monotonic), database

@@ -118,7 +118,8 @@ def _principal(claims: dict[str, Any]) -> Principal:
     roles = frozenset(claims["roles"])
     user, clinic, expires_at_s = claims["sub"], claims["clinic"], claims["exp"]
     names_are_text = isinstance(user, str) and isinstance(clinic, str)
-    if not names_are_text or not user or not clinic or not roles or not roles <= ROLES:
+    # The log keeps who did what, and PostgreSQL cannot keep this character.
+    if not names_are_text or "\0" in user + clinic or not user or not clinic or not roles or not roles <= ROLES:
         raise ValueError
     return Principal(user=user, clinic=clinic, roles=roles, expires_at_s=_whole(expires_at_s))
 

@@ -4,6 +4,7 @@ No line ever carries a token, a person, a device's content or the text of a payl
 public id. Errors are named by class and place: their texts may quote what a peer sent.
 """
 
+import hashlib
 import logging
 import sys
 import traceback
@@ -83,6 +84,14 @@ class LogBook:
     def history_lost(self, *, resume: str) -> None:
         """A phone knows of deliveries that the log does not."""
         self._log.error("device_log_history_lost", resume=resume)
+
+    def device_failed(self, *, device: str, error: BaseException) -> None:
+        """What time brings about could not be done for one device; told once per device and class of error.
+
+        A line names no device: who has the database finds it by the hash of its name.
+        """
+        name_hash = hashlib.sha256(device.encode()).hexdigest()[:12]
+        self._log.error("device_failed", name_hash=name_hash, **_where(error))
 
     def database_away(self) -> None:
         """Nothing can be read or written; what does not need it goes on."""

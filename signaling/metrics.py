@@ -145,6 +145,12 @@ class Metrics:
             ("cause",),
             registry=self.registry,
         )
+        self.device_failures = Counter(
+            "auricle_device_failures_total",
+            "Looks at one device that an error has ended, by its class.",
+            ["error"],
+            registry=registry,
+        )
         self.refusals = Counter(
             "auricle_refusals_total",
             "Changes that were refused, by stable code and rule.",

@@ -5,6 +5,7 @@ Looking is cheap and needs no Alembic; only an upgrade loads it. Read ``state_of
 
 import io
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +20,7 @@ __all__ = [
     "migrate",
     "postgres_script",
     "require_current",
+    "require_tables",
     "sqlite_revision",
     "state_of",
     "upgrade_sqlite",
@@ -48,6 +50,19 @@ def require_current(revision: str | None) -> None:
     if state != "current":
         found = "no schema yet" if revision is None else f"schema {revision}"
         raise ConfigError(f"the database has {found}, this version needs {REVISIONS[-1]}: run `auricle migrate`")
+
+
+def require_tables(revision: str | None, found: Collection[str]) -> None:
+    """Raises ConfigError for a database that says it is current and lacks tables: somebody has dropped them."""
+    if state_of(revision) != "current":
+        return
+    from fitting.log_sql.tables import METADATA as DEVICE_LOG
+
+    from .stores.tables import METADATA as STORES
+
+    missing = sorted((DEVICE_LOG.tables.keys() | STORES.tables.keys()) - set(found))
+    if missing:
+        raise ConfigError(f"the database lacks what its schema {revision} has, {', '.join(missing)}: restore a backup")
 
 
 async def migrate(config: Config, *, check: bool, restored: bool) -> int:
@@ -106,13 +121,18 @@ async def _note_restored(config: Config) -> None:
 
 
 def sqlite_revision(path: Path) -> str | None:
-    """The revision of a file, None when nothing is there. Raises ConfigError for what is no database."""
+    """The revision of a file, None when nothing is there.
+
+    Raises:
+        ConfigError: it is no database, or lacks what its revision has.
+    """
     if not path.exists():
         return None
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         finally:
             connection.close()
     except sqlite3.OperationalError as error:
@@ -122,7 +142,10 @@ def sqlite_revision(path: Path) -> str | None:
         raise ConfigError(f"{path.name}: the database cannot be opened") from None
     except sqlite3.DatabaseError:
         raise ConfigError(f"{path.name}: this is not a database") from None
-    return None if row is None else str(row[0])
+    if row is None:
+        return None
+    require_tables(str(row[0]), [name for (name,) in tables])
+    return str(row[0])
 
 
 def prepare_sqlite(path: Path) -> None:

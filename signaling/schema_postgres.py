@@ -9,18 +9,24 @@ from typing import Any
 import asyncpg
 
 from .config import ConfigError
-from .schema import postgres_script, require_current, state_of
+from .schema import postgres_script, require_current, require_tables, state_of
 
 __all__ = ["note_restored", "revision", "upgrade"]
 
 # Any number that nobody else locks.
 _LOCK = 0x41_75_72_69
 _CONNECT_S = 10.0
+# Those that a statement without a schema's name would find.
+_TABLES = "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
 _HAS_TABLE = "SELECT to_regclass('alembic_version') IS NOT NULL"
 
 
 async def revision(url: str) -> str | None:
-    """The revision of a database, None when nothing is there. Raises ConfigError when nobody answers."""
+    """The revision of a database, None when nothing is there.
+
+    Raises:
+        ConfigError: nobody answers, or it lacks what its revision has.
+    """
     connection = await _connect(url)
     try:
         return await _revision(connection)
@@ -63,7 +69,11 @@ async def _revision(connection: Any) -> str | None:
     if not await connection.fetchval(_HAS_TABLE):
         return None
     found = await connection.fetchval("SELECT version_num FROM alembic_version")
-    return None if found is None else str(found)
+    if found is None:
+        return None
+    rows = await connection.fetch(_TABLES)
+    require_tables(str(found), [row[0] for row in rows])
+    return str(found)
 
 
 async def _connect(url: str) -> Any:

@@ -29,12 +29,16 @@ __all__ = ["MemoryStorage", "Storage", "StorageContext", "postgres_storage", "sq
 
 @dataclass(frozen=True, slots=True)
 class StorageContext:
-    """What every storage is made with: ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise."""
+    """What every storage is made with: ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise.
+
+    ``troubled`` is told what has kept a look at all devices from one of them.
+    """
 
     config: Config
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     metrics: Metrics
+    troubled: Callable[[str, Exception], None]
 
 
 class Storage(Protocol):
@@ -138,7 +142,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     database = SqliteDatabase(
         path, monotonic=context.monotonic, limits=context.config.sqlite_limits, watch=context.metrics.storage
     )
-    tables = SqliteLog(database, clock=context.clock)
+    tables = SqliteLog(database, clock=context.clock, monotonic=context.monotonic)
 
     async def prepare() -> None:
         from .schema import prepare_sqlite
@@ -191,7 +195,7 @@ def _log(context: StorageContext, tables: "LogDatabase") -> DeviceLog:
         bounds=context.config.store_limits,
         watch=context.metrics.storage,
     )
-    return StoredDeviceLog(store, _new_id)
+    return StoredDeviceLog(store, _new_id, context.troubled)
 
 
 def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:

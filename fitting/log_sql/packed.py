@@ -18,7 +18,7 @@ from protocol.contract.base import Ear
 from protocol.contract.devices import DeliveryState, EarImage, EarTruth, RegisteredAid
 from protocol.contract.fitting import DeliveryKind, Mode
 from protocol.contract.sessions import Alarm
-from protocol.errors import Unavailable
+from protocol.errors import Unreadable
 
 __all__ = [
     "FORMAT",
@@ -123,10 +123,10 @@ def pack(rows: DeviceRows) -> bytes:
 
 
 def unpack(packed: bytes) -> Working:
-    """Read it again. Raises Unavailable for what was written by a version that this one does not understand."""
+    """Read it again. Raises Unreadable for what was written by a version that this one does not understand."""
     working = _WORKING.decode(packed)
     if working.format > FORMAT:
-        raise Unavailable(f"the device was written in format {working.format}, this version knows {FORMAT}")
+        raise Unreadable(f"the device was written in format {working.format}, this version knows {FORMAT}")
     return working
 
 

@@ -12,7 +12,7 @@ from fitting.log_values import Delivery, LogEvent, Revision
 
 from .record import HeadRow, Write
 
-__all__ = ["ChainEnd", "Loaded", "LogDatabase", "Unwatched", "Watch"]
+__all__ = ["ChainEnd", "Due", "Loaded", "LogDatabase", "Unwatched", "Watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,13 @@ class ChainEnd(NamedTuple):
     device: str
     last_n: int
     last_hash: str
+
+
+class Due(NamedTuple):
+    """Since when time alone may bring something about on a device."""
+
+    due_at: float
+    device: str
 
 
 class LogDatabase(Protocol):
@@ -65,8 +72,8 @@ class LogDatabase(Protocol):
         """The versions of devices now."""
         ...
 
-    async def due(self, limit: int) -> tuple[str, ...]:
-        """Devices on which time alone may bring something about now."""
+    async def due(self, limit: int, after: "Due | None" = None) -> tuple["Due", ...]:
+        """Devices on which time alone may bring something about now, the latest first, those after one."""
         ...
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:

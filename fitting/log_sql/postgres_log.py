@@ -24,6 +24,7 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql
@@ -38,7 +39,7 @@ from . import tables
 from .compiled import Statement
 from .meta import DATABASE_ID, RESTORES, epoch_of
 from .packed import delivery_of, revisions_of_delivery
-from .port import ChainEnd, Loaded
+from .port import ChainEnd, Due, Loaded
 from .postgres import LostRace, PostgresDatabase
 from .record import HeadRow, Row, Write, event_of, known_key_of, revision_of
 
@@ -93,7 +94,16 @@ _KEY_AT = _sql(
     .where(_HEAD.c.device == _DEVICE)
 )
 _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version, _CLOCK).where(_HEAD.c.device == any_(_IDS)))
-_DUE = _sql(select(_HEAD.c.device, _CLOCK).where(_HEAD.c.due_at <= _NOW).order_by(_HEAD.c.due_at).limit(_BOUND))
+_DUE = _sql(
+    select(_HEAD.c.due_at, _HEAD.c.device, _CLOCK)
+    .where(
+        _HEAD.c.due_at <= _NOW,
+        tuple_(_HEAD.c.due_at, _HEAD.c.device)
+        > tuple_(bindparam("after_due", type_=Double), bindparam("after_device", type_=Text)),
+    )
+    .order_by(_HEAD.c.due_at, _HEAD.c.device)
+    .limit(_BOUND)
+)
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
 )
@@ -236,8 +246,10 @@ class PostgresLog:
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return {row[0]: row[1] for row in await self._read(_VERSIONS, {"ids": list(devices)})}
 
-    async def due(self, limit: int) -> tuple[str, ...]:
-        return tuple(row[0] for row in await self._read(_DUE, {"bound": limit}))
+    async def due(self, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        due_at, device = after or Due(float("-inf"), "")
+        rows = await self._read(_DUE, {"after_due": due_at, "after_device": device, "bound": limit})
+        return tuple(Due(row[0], row[1]) for row in rows)
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         rows = await self._read(_GET_DELIVERY, {"of_device": device, "of_seq": seq})

@@ -5,6 +5,7 @@ What no column holds is packed (``packed``). This module must not know which dat
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,14 +13,27 @@ import msgspec
 from msgspec import Struct
 
 from fitting.delivery import is_end
+from fitting.log_commands import may_fall_away
 from fitting.log_parts import Fresh, KnownKey
 from fitting.log_rows import DeviceRows
 from fitting.log_values import Accepted, Delivery, LeaseGranted, LogEvent, LogLimits, Revision
 from protocol.contract.fitting import Content, Digests, SafetySummary, VendorPayload
+from protocol.errors import Unreadable
 
 from .packed import fill, named, pack, pack_delivery, unpack
 
-__all__ = ["HeadRow", "Place", "Row", "Write", "event_of", "known_key_of", "revision_of", "rows_of", "write_of"]
+__all__ = [
+    "HeadRow",
+    "Place",
+    "Row",
+    "Write",
+    "event_of",
+    "known_key_of",
+    "legible",
+    "revision_of",
+    "rows_of",
+    "write_of",
+]
 
 Row = Sequence[Any]
 
@@ -132,7 +146,7 @@ def write_of(rows: DeviceRows, fresh: Fresh, place: Place) -> Write:
 def _due(rows: DeviceRows) -> Iterator[float]:
     """When time alone may bring something about: a change expires, or a live session lapses."""
     for entry in rows.entries.values():
-        if entry.delivery.withdrawn is None:
+        if may_fall_away(entry.delivery):
             yield entry.delivery.expires_at_s
     if rows.live is not None:
         is_held = rows.lease is not None and rows.lease.fence == rows.live.fence
@@ -142,7 +156,7 @@ def _due(rows: DeviceRows) -> Iterator[float]:
 def rows_of(row: HeadRow, revisions: Mapping[str, Revision], log_epoch: str, limits: LogLimits) -> DeviceRows:
     """The rows as they were written. When the database is not the one of that time, its epoch is theirs now.
 
-    Raises Unavailable for what was written by a version that this one does not understand.
+    Raises Unreadable for what was written by a version that this one does not understand.
     """
     working = unpack(row.working)
     epoch = row.epoch if row.log_epoch == log_epoch else log_epoch
@@ -155,6 +169,15 @@ def rows_of(row: HeadRow, revisions: Mapping[str, Revision], log_epoch: str, lim
     rows.last_hash = row.last_hash
     fill(rows, working, revisions)
     return rows
+
+
+@contextmanager
+def legible() -> Iterator[None]:
+    """Within it what is kept of one device is read: what makes no sense raises Unreadable, and says nothing of it."""
+    try:
+        yield
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+        raise Unreadable("what is kept of the device cannot be read, its operators must see to it") from error
 
 
 def revision_of(row: Row) -> Revision:

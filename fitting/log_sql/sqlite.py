@@ -12,11 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from protocol.errors import Overloaded, StorageFull, Unavailable
+from protocol.errors import Overloaded, StorageFull, Unavailable, UnknownOutcome
 
 from .limits import SqliteLimits
 from .port import Unwatched, Watch
@@ -27,6 +28,7 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 _BATCH: Final = 256
 _NO_ROOM: Final = "there is no room to write anything down, try again later"
+_UNKNOWN: Final = "what has become of it is not known, try again with the same key"
 # The lowest byte of SQLite's error codes is the kind of error.
 _KIND = 0xFF
 
@@ -93,6 +95,7 @@ class SqliteDatabase:
 
         Raises:
             Overloaded: too much waits already.
+            UnknownOutcome: it may have been written or not.
             Unavailable: nothing was written.
         """
         if self._writer is None:
@@ -126,7 +129,10 @@ class SqliteDatabase:
 
 
 class _Writer:
-    """The thread that writes. All but ``put``, ``close`` and the flag happens in it."""
+    """The thread that writes. All but ``put``, ``close`` and the flag happens in it.
+
+    No error ends it: a connection that can no longer be trusted is let go, and the next batch opens another.
+    """
 
     def __init__(
         self,
@@ -138,7 +144,8 @@ class _Writer:
         watch: Watch,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._connection = connection
+        self._connection: sqlite3.Connection | None = connection
+        self._path = path
         self._ballast = path.with_name(path.name + ".ballast")
         self._limits = limits
         self._monotonic = monotonic
@@ -168,16 +175,22 @@ class _Writer:
             self._is_closing = True
             self._wake.notify()
         self._thread.join()
-        self._connection.close()
+        self._let_go()
 
     def _run(self) -> None:
         self._is_short = self.is_failing = not self._set_ballast_aside()
         while batch := self._next_batch():
             started_s = self._monotonic()
-            self._write_all(batch)
+            try:
+                self._write_all(batch)
+            except Exception as error:  # noqa: BLE001  # whoever waits is told, and the next may write again
+                self._watch.failed(type(error).__name__)
+                self._give_up(batch, UnknownOutcome(_UNKNOWN))
             done = sum(piece.error is None for piece in batch)
             duration_s = self._monotonic() - started_s
-            self._loop.call_soon_threadsafe(self._settle, batch, done, duration_s)
+            with suppress(RuntimeError):
+                # The loop may be closed: then nobody waits.
+                self._loop.call_soon_threadsafe(self._settle, batch, done, duration_s)
 
     def _settle(self, batch: list[_Piece], done: int, duration_s: float) -> None:
         """In the event loop, which alone counts."""
@@ -207,6 +220,19 @@ class _Writer:
             for piece in batch:
                 piece.error = type(error)(error.public_message)
 
+    def _give_up(self, batch: list[_Piece], error: Unavailable) -> None:
+        self.is_failing = True
+        self._let_go()
+        for piece in batch:
+            piece.error = type(error)(error.public_message)
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # What cannot even be closed is left to the garbage collector.
+            with suppress(sqlite3.Error):
+                connection.close()
+
     def _admitted(self, batch: list[_Piece]) -> list[_Piece]:
         """What may be written: without the ballast, nothing new."""
         if not self._is_short:
@@ -218,16 +244,26 @@ class _Writer:
 
     def _try(self, batch: list[_Piece]) -> Unavailable | None:
         """Write a batch in one commit, or nothing of it."""
-        connection = self._connection
+        try:
+            connection = self._connection = self._connection or connect(self._path, self._limits.timeout_s)
+        except (sqlite3.Error, OSError) as error:
+            return _explained(error, self._watch)
         try:
             connection.execute("BEGIN IMMEDIATE")
             for piece in batch:
                 _write_one(connection, piece)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            return _explained(error, self._watch)
+            explained = _explained(error, self._watch)
+            try:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                # It may be in the file or not, and nothing more can be done with this connection.
+                self._watch.failed("rollback")
+                self._let_go()
+                return UnknownOutcome(_UNKNOWN)
+            return explained
         return None
 
     def _set_ballast_aside(self) -> bool:
@@ -239,7 +275,8 @@ class _Writer:
                     # Written, not only sized: a hole takes no room.
                     file.write(b"\0" * size)
         except OSError:
-            self._ballast.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._ballast.unlink(missing_ok=True)
             return False
         return True
 

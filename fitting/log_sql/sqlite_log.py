@@ -1,7 +1,8 @@
 """The tables of the device log in SQLite: ``LogDatabase`` over one file.
 
-Statements are compiled once from the schema. The clock is the host's, which all processes on one file share. This
-module must not decide anything about devices. Read ``SqliteLog.commit`` first.
+Statements are compiled once from the schema. The clock is the host's as it was when the file was opened, and only
+rises from there: a host whose clock is set must neither keep a lease alive nor end one. This module must not decide
+anything about devices. Read ``SqliteLog.commit`` first.
 """
 
 import sqlite3
@@ -9,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects import sqlite as dialects
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
@@ -21,7 +22,7 @@ from . import tables
 from .compiled import Statement
 from .meta import DATABASE_ID, RESTORES, epoch_of
 from .packed import delivery_of, revisions_of_delivery
-from .port import ChainEnd, Loaded
+from .port import ChainEnd, Due, Loaded
 from .record import HeadRow, Row, Write, event_of, known_key_of, revision_of
 from .sqlite import SqliteDatabase
 
@@ -89,7 +90,15 @@ _KEY_AT = _sql(
     .where(_HEAD.c.device == _DEVICE)
 )
 _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version).where(_HEAD.c.device.in_(_IDS)))
-_DUE = _sql(select(_HEAD.c.device).where(_HEAD.c.due_at <= bindparam("now")).order_by(_HEAD.c.due_at).limit(_BOUND))
+_DUE = _sql(
+    select(_HEAD.c.due_at, _HEAD.c.device)
+    .where(
+        _HEAD.c.due_at <= bindparam("now"),
+        tuple_(_HEAD.c.due_at, _HEAD.c.device) > tuple_(bindparam("after_due"), bindparam("after_device")),
+    )
+    .order_by(_HEAD.c.due_at, _HEAD.c.device)
+    .limit(_BOUND)
+)
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
 )
@@ -114,15 +123,22 @@ _before = (
     .scalar_subquery()
 )
 _REVISIONS_BEFORE = _sql(_NEWEST.where(_REVISION.c.n < _before))
+_NEWEST_AT = _sql(
+    select(func.max(_EVENT.c.at)).select_from(
+        _HEAD.join(_EVENT, (_EVENT.c.device == _HEAD.c.device) & (_EVENT.c.n == _HEAD.c.last_n))
+    )
+)
 _META_VALUES = _sql(select(_META.c.name, _META.c.value))
 
 
 class SqliteLog:
-    """``LogDatabase`` in SQLite. ``clock`` gives Unix seconds."""
+    """``LogDatabase`` in SQLite. ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise."""
 
-    def __init__(self, database: SqliteDatabase, *, clock: Callable[[], float]) -> None:
+    def __init__(self, database: SqliteDatabase, *, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
+        self._monotonic = monotonic
+        self._ahead_s = clock() - monotonic()
         self._epoch = ""
 
     async def open(self) -> None:
@@ -131,9 +147,12 @@ class SqliteLog:
         if DATABASE_ID not in meta:
             raise Unavailable("the database was not migrated")
         self._epoch = epoch_of(meta[DATABASE_ID], meta.get(RESTORES, "0"))
+        [(newest_s,)] = await self._all(_NEWEST_AT, {})
+        # What is written down has happened: time does not go back behind it, wherever the host's clock was set.
+        self._ahead_s = max(self._clock(), newest_s or 0.0) - self._monotonic()
 
     def now_s(self) -> float:
-        return self._clock()
+        return self._monotonic() + self._ahead_s
 
     def epoch(self) -> str:
         return self._epoch
@@ -176,8 +195,10 @@ class SqliteLog:
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return dict(await self._all(_VERSIONS, {"ids": _list_of(devices)}))
 
-    async def due(self, limit: int) -> tuple[str, ...]:
-        return tuple(row[0] for row in await self._all(_DUE, {"now": self._clock(), "bound": limit}))
+    async def due(self, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        due_at, device = after or Due(float("-inf"), "")
+        wanted = {"now": self.now_s(), "after_due": due_at, "after_device": device, "bound": limit}
+        return tuple(Due(*row) for row in await self._all(_DUE, wanted))
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         def work(connection: sqlite3.Connection) -> tuple[bytes, list[Any]] | None:

@@ -11,17 +11,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from fitting.log_over_store import Step
+from fitting.log_over_store import Look, Step
 from fitting.log_parts import Fresh
 from fitting.log_rows import DeviceRows
 from fitting.log_values import Delivery, LogEvent, LogLimits, Revision
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import RegisteredAid
-from protocol.errors import AuricleError, Unavailable, UnknownOutcome
+from protocol.errors import AuricleError, Overloaded, Unavailable, UnknownOutcome
 
 from .limits import StoreLimits
-from .port import LogDatabase, Unwatched, Watch
-from .record import Place, Write, rows_of, write_of
+from .port import Due, LogDatabase, Unwatched, Watch
+from .record import Place, Write, legible, rows_of, write_of
 from .slot import Slot, Told
 
 __all__ = ["SqlLogStore"]
@@ -57,6 +57,7 @@ class SqlLogStore:
         self._watch = watch or Unwatched()
         self._slots: OrderedDict[str, Slot] = OrderedDict()
         self._noticed_s = float("-inf")
+        self._looked: dict[Look, Due] = {}
 
     async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> bool:
         rows = DeviceRows(device, self._database.epoch(), dict(aids), self._limits)
@@ -85,14 +86,17 @@ class SqlLogStore:
         if slot is not None:
             slot.checked_s = float("-inf")
 
-    async def due(self) -> tuple[str, ...]:
+    async def due(self, look: Look) -> tuple[str, ...]:
         """Also the time at which what was told is written down, and what others have written is noticed."""
         await self._flush(older_than_s=self._bounds.flush_s)
         await self._notice_others()
-        found = await self._database.due(self._bounds.max_due_devices)
-        if len(found) >= self._bounds.max_due_devices:
+        limit = self._bounds.max_due_devices
+        found = await self._database.due(limit, self._looked.pop(look, None))
+        if len(found) >= limit:
             self._watch.reached("max_due_devices")
-        return found
+            # What cannot be ended now must not keep the look from those behind it.
+            self._looked[look] = found[-1]
+        return tuple(due.device for due in found)
 
     async def in_session(self) -> tuple[str, ...]:
         """A session is due when its lease ends, so every one is due within the life of a lease.
@@ -102,16 +106,19 @@ class SqlLogStore:
         return await self._database.due_soon(self._limits.lease_ttl_s, self._bounds.max_due_devices)
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
-        return await self._database.delivery(device, seq)
+        with legible():
+            return await self._database.delivery(device, seq)
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
         return await self._database.events(device, after, limit)
 
     async def revision(self, device: str, revision_id: str) -> Revision | None:
-        return await self._database.revision(device, revision_id)
+        with legible():
+            return await self._database.revision(device, revision_id)
 
     async def revisions(self, device: str, before: str | None, limit: int) -> tuple[Revision, ...]:
-        return await self._database.revisions(device, before, limit)
+        with legible():
+            return await self._database.revisions(device, before, limit)
 
     async def close(self) -> None:
         await self._flush(older_than_s=0.0)
@@ -183,7 +190,8 @@ class SqlLogStore:
 
     async def _is_new(self, slot: Slot, key: str) -> bool:
         """Whether nobody has used the key, on rows that are the newest or are still to be read."""
-        version, known = await self._database.key_at(slot.device, key)
+        with legible():
+            version, known = await self._database.key_at(slot.device, key)
         if known is not None:
             if slot.rows is None or version != slot.version:
                 await self._read(slot)
@@ -198,12 +206,13 @@ class SqlLogStore:
 
     async def _read(self, slot: Slot) -> None:
         slot.rows = None
-        loaded = await self._database.load(slot.device, known=slot.known)
-        if loaded is not None:
-            revisions = {**slot.known, **loaded.revisions}
-            epoch = self._database.epoch()
-            rows = rows_of(loaded.head, revisions, epoch, self._limits)
-            slot.read(rows, loaded.head, epoch, self._monotonic())
+        with legible():
+            loaded = await self._database.load(slot.device, known=slot.known)
+            if loaded is not None:
+                revisions = {**slot.known, **loaded.revisions}
+                epoch = self._database.epoch()
+                rows = rows_of(loaded.head, revisions, epoch, self._limits)
+                slot.read(rows, loaded.head, epoch, self._monotonic())
 
     async def _is_newest(self, slot: Slot) -> bool:
         """Whether nobody has written since the rows were; if somebody has, the next step reads them again."""
@@ -258,7 +267,7 @@ class SqlLogStore:
                 return
             try:
                 await self._run(slot, _harden, None)
-            except Unavailable:
+            except (Unavailable, Overloaded):
                 # It stays told, and is tried again with the next step or the next look.
                 self._watch.failed("flush")
 

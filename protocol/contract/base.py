@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 __all__ = [
     "EARS",
     "MAX_SAFE_INTEGER",
+    "NO_NUL",
     "Answer",
     "Ear",
     "Failure",
@@ -19,6 +20,7 @@ __all__ = [
     "Reason",
     "Refusal",
     "StrictWire",
+    "Text",
     "Wire",
 ]
 
@@ -29,7 +31,10 @@ Ear = Literal["left", "right"]
 EARS: Final[tuple[Ear, Ear]] = ("right", "left")
 
 Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*\Z")]
-Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+# Whatever a client writes itself: of all characters PostgreSQL cannot keep this one.
+NO_NUL: Final = r"^[^\x00]*\Z"
+Text = Annotated[str, Meta(pattern=NO_NUL)]
+Reason = Annotated[str, Meta(min_length=1, max_length=500, pattern=NO_NUL)]
 Ordinal = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
 

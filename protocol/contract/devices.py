@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from .base import Answer, Ear, Id, Ordinal, StrictWire, Wire
+from .base import NO_NUL, Answer, Ear, Id, Ordinal, StrictWire, Text, Wire
 from .fitting import (
     Base,
     Content,
@@ -87,7 +87,7 @@ ReportedState = Literal[
     "failed",
     "indeterminate",
 ]
-Serial = Annotated[str, Meta(min_length=1, max_length=40)]
+Serial = Annotated[str, Meta(min_length=1, max_length=40, pattern=NO_NUL)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Code = Annotated[str, Meta(pattern=r"^E_[A-Z_]{1,30}$")]
 
@@ -97,7 +97,7 @@ class RegisteredAid(StrictWire, frozen=True, kw_only=True):
 
     serial: Serial
     model: Id
-    firmware: Annotated[str, Meta(min_length=1, max_length=40)]
+    firmware: Annotated[str, Meta(min_length=1, max_length=40, pattern=NO_NUL)]
 
 
 class EarTruth(Wire, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ class DeliveryQuery(Wire, frozen=True, kw_only=True):
     """Names one delivery of one log, as ``Submit`` answered it."""
 
     device: Id
-    epoch: str
+    epoch: Text
     seq: Ordinal
 
 
@@ -203,7 +203,7 @@ class SlotImage(StrictWire, frozen=True, kw_only=True):
     """One program slot as it was read from one aid."""
 
     slot: Slot
-    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    name: Annotated[str, Meta(min_length=1, max_length=40, pattern=NO_NUL)]
     category: Literal["universal", "noise", "music", "stream", "telecoil", "tinnitus"]
     program: EarProgram
 
@@ -221,7 +221,7 @@ class Images(Wire, frozen=True, kw_only=True):
     """A read-back of one aid: both digests, and the content of its RAM."""
 
     serial: Serial
-    firmware: str
+    firmware: Text
     ram: Digest
     nvm: Digest
     image: EarImage
@@ -232,7 +232,7 @@ class InFlight(Wire, frozen=True, kw_only=True):
     """A delivery that the phone's journal holds and the server has not settled."""
 
     seq: int
-    phase: str
+    phase: Text
 
 
 class AttachDevice(Wire, frozen=True, kw_only=True):
@@ -242,7 +242,7 @@ class AttachDevice(Wire, frozen=True, kw_only=True):
     """
 
     device: Id
-    epoch: str
+    epoch: Text
     last_terminal: Ordinal
     fence_max: Ordinal
     left: Images | UnsetType = UNSET
@@ -324,7 +324,7 @@ class Report(Wire, frozen=True, kw_only=True):
     """
 
     device: Id
-    epoch: str
+    epoch: Text
     seq: Ordinal
     attempt: Ordinal
     n: Ordinal

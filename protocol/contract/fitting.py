@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from .base import Answer, Ear, Id, Ordinal, Reason, StrictWire, Wire
+from .base import NO_NUL, Answer, Ear, Id, Ordinal, Reason, StrictWire, Text, Wire
 
 __all__ = [
     "BAND_PATHS",
@@ -82,7 +82,7 @@ class Program(StrictWire, frozen=True, kw_only=True):
     """A program slot of a pair; an ear that is absent wears no aid."""
 
     slot: Slot
-    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    name: Annotated[str, Meta(min_length=1, max_length=40, pattern=NO_NUL)]
     category: Literal["universal", "noise", "music", "stream", "telecoil", "tinnitus"] = "universal"
     left: EarProgram | UnsetType = UNSET
     right: EarProgram | UnsetType = UNSET
@@ -102,7 +102,7 @@ class PatchOp(StrictWire, frozen=True, kw_only=True):
     op: Literal["set", "add"]
     ear: Ear
     path: Path
-    value: int | str
+    value: int | Text
     band: Annotated[int, Meta(ge=0, le=47)] | UnsetType = UNSET
 
 
@@ -166,7 +166,7 @@ class VendorPayload(StrictWire, frozen=True, kw_only=True):
 
     format: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._/\-]*$")]
     digest: Digest
-    data: Annotated[str, Meta(max_length=16_384)]
+    data: Annotated[str, Meta(max_length=16_384, pattern=NO_NUL)]
 
 
 class Submit(Wire, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from .base import Answer, Id, StrictWire
+from .base import Answer, Id, StrictWire, Text
 from .devices import RegisteredAid
 from .fitting import Slot
 
@@ -18,9 +18,9 @@ StableGains = Annotated[tuple[Annotated[int, Meta(ge=0, le=1_000)] | None, ...],
 class Thresholds(StrictWire, frozen=True, kw_only=True):
     """An audiogram: thresholds in dB HL by frequency in Hz (a text), per ear: ``{"right": {"500": 35, ...}}``."""
 
-    left: dict[str, int | float] | UnsetType = UNSET
-    right: dict[str, int | float] | UnsetType = UNSET
-    name: str = ""
+    left: dict[Text, int | float] | UnsetType = UNSET
+    right: dict[Text, int | float] | UnsetType = UNSET
+    name: Text = ""
 
 
 class Loudness(StrictWire, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Payloads of the session itself: who is there, which contract both sides speak."""
 
-from .base import Answer, Ordinal, Wire
+from .base import Answer, Ordinal, Text, Wire
 
 __all__ = [
     "Draining",
@@ -17,8 +17,8 @@ class Hello(Wire, frozen=True, kw_only=True):
     """The first call of a client; without it contract 1 is assumed."""
 
     contract: Ordinal
-    app: str = ""
-    features: tuple[str, ...] = ()
+    app: Text = ""
+    features: tuple[Text, ...] = ()
 
 
 class HelloAnswer(Answer, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class HelloAnswer(Answer, frozen=True, kw_only=True):
 class Reauthenticate(Wire, frozen=True, kw_only=True):
     """A new token of the same person, before the old one ends. It is never logged nor shown."""
 
-    token: str
+    token: Text
 
     def __repr__(self) -> str:
         """A token must not reach a log through a struct's text."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from .base import Answer, Ear, Id, Ordinal, Reason, Wire
+from .base import Answer, Ear, Id, Ordinal, Reason, Text, Wire
 from .devices import Alarm, Images, Percent, PhoneView
 from .fitting import Digest, Mode
 
@@ -155,7 +155,7 @@ class Cancel(Wire, frozen=True, kw_only=True):
     """Take a change back that has not begun. Answered as ``GetDelivery`` is."""
 
     device: Id
-    epoch: str
+    epoch: Text
     seq: Ordinal
 
 

@@ -40,6 +40,7 @@ from signaling.metrics import Metrics
 from signaling.pushes import push
 from signaling.stores.devices import DeviceStore
 from signaling.tasks import TaskSet
+from signaling.troubles import Troubles
 
 __all__ = ["DeliveryFlow"]
 
@@ -62,6 +63,7 @@ class DeliveryFlow:
         book: LogBook,
         metrics: Metrics,
         offer_timeout_s: float,
+        troubles: Troubles,
     ) -> None:
         self._log = log
         self._devices = devices
@@ -71,6 +73,7 @@ class DeliveryFlow:
         self._book = book
         self._metrics = metrics
         self._offer_timeout_s = offer_timeout_s
+        self._troubles = troubles
 
     async def attach(self, caller: Caller, claim: AttachDevice) -> Attached | Refusal:
         """A phone says hello for its aids; what waits for them is offered after the answer."""
@@ -179,13 +182,15 @@ class DeliveryFlow:
     async def sweep(self) -> None:
         """End what has expired; offer again what was not acknowledged in time, and what no wake-up told of."""
         for late in await self._log.expire():
-            self.withdrawn(late.delivery.device, (late,))
+            with self._troubles.of(late.delivery.device):
+                self.withdrawn(late.delivery.device, (late,))
         for device, phone in self._phones.all():
-            again = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
-            if again is not None:
-                await self._send(phone, again)
-            else:
-                await self._offer(device)
+            with self._troubles.of(device):
+                again = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
+                if again is not None:
+                    await self._send(phone, again)
+                else:
+                    await self._offer(device)
 
     def _woken(self, device: str) -> None:
         """Another pod has written to the device's log."""

@@ -48,6 +48,7 @@ from signaling.hub import Caller
 from signaling.metrics import Metrics
 from signaling.pushes import ask, push
 from signaling.tasks import TaskSet
+from signaling.troubles import Troubles
 
 __all__ = ["SessionFlow"]
 
@@ -68,6 +69,7 @@ class SessionFlow:
         delivery: DeliveryFlow,
         tasks: TaskSet,
         metrics: Metrics,
+        troubles: Troubles,
         limits: ModeLimits,
         times: SessionTimes,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -77,6 +79,7 @@ class SessionFlow:
         self._delivery = delivery
         self._tasks = tasks
         self._metrics = metrics
+        self._troubles = troubles
         self._limits = limits
         self._times = times
         self._watched: dict[str, Watch] = {}
@@ -271,17 +274,20 @@ class SessionFlow:
     async def sweep(self) -> None:
         """End what has lapsed, judge the signs of life, and feed the phones of live sessions."""
         for device, ended in await self._log.lapsed():
-            self._phones.tell_fitters(device, LeaseLost(device=device, reason="expired"))
-            self._over(device, ended, Event.LEASE_LOST)
+            with self._troubles.of(device):
+                self._phones.tell_fitters(device, LeaseLost(device=device, reason="expired"))
+                self._over(device, ended, Event.LEASE_LOST)
         for device in {*await self._log.in_session(), *self._watched}:
-            await self._compare(device)
+            with self._troubles.of(device):
+                await self._compare(device)
         now_s = self._phones.now_s()
         for device, watch in tuple(self._watched.items()):
             if watch.state == "asking" or watch.stopped is not None:
                 continue
-            await self._judge(device, watch, now_s)
-            if now_s - watch.alive_at_s >= self._times.alive_every_s:
-                await self._feed(device)
+            with self._troubles.of(device):
+                await self._judge(device, watch, now_s)
+                if now_s - watch.alive_at_s >= self._times.alive_every_s:
+                    await self._feed(device)
 
     async def _compare(self, device: str) -> None:
         """What this process remembers is held to what the log says, in case the answer to a call was lost."""

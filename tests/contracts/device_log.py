@@ -7,6 +7,7 @@ The fixture ``bench`` gives a ``Bench`` over a log made with ``LIMITS`` and the 
 from tests.contracts.device_log_append import AppendContract
 from tests.contracts.device_log_attach import AttachContract, LeaseContract
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
+from tests.contracts.device_log_budgets import BudgetHistoryContract
 from tests.contracts.device_log_offers import OfferContract, ReportContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_thefts import TheftContract
@@ -25,5 +26,6 @@ class DeviceLogContract(
     OfferContract,
     ReportContract,
     TruthContract,
+    BudgetHistoryContract,
 ):
     """What every device log does."""

@@ -59,6 +59,7 @@ class Process:
     counts: Counts
     monotonic: Clock
     end: Callable[[], Awaitable[None]]
+    troubles: list[tuple[str, type[Exception]]]
 
     @property
     def log(self) -> StoredDeviceLog:
@@ -98,8 +99,11 @@ class World:
             bounds=StoreLimits(**bounds),
             watch=counts,
         )
-        log = StoredDeviceLog(store, lambda: f"id-{next(self.ids)}")
-        started = Process(store, tables, Bench(log, self.clock), counts, monotonic, end)
+        troubles: list[tuple[str, type[Exception]]] = []
+        log = StoredDeviceLog(
+            store, lambda: f"id-{next(self.ids)}", lambda device, error: troubles.append((device, type(error)))
+        )
+        started = Process(store, tables, Bench(log, self.clock), counts, monotonic, end, troubles)
         self.running.append(started)
         return started
 
@@ -130,7 +134,7 @@ def sqlite_world(path: Path) -> World:
     async def connect(counts: Counts) -> tuple[LogDatabase, Callable[[], Awaitable[None]]]:
         database = SqliteDatabase(path, monotonic=Clock(), watch=counts)
         await database.open()
-        tables = SqliteLog(database, clock=clock)
+        tables = SqliteLog(database, clock=clock, monotonic=clock)
         await tables.open()
         return tables, database.close
 

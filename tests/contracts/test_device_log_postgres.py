@@ -9,6 +9,7 @@ from fitting.log_sql.postgres_log import PostgresLog
 from tests.contracts.device_log import Bench, DeviceLogContract
 from tests.contracts.device_log_restart import RestartContract
 from tests.contracts.device_log_shared import BoundsContract, SharedContract
+from tests.contracts.device_log_sweep import SweepContract
 from tests.contracts.sql_world import Process, World, postgres_world
 from tests.databases import lent_postgres
 from tests.postgres import PostgresServer
@@ -41,3 +42,7 @@ class TestPostgresShared(SharedContract):
 
 class TestPostgresBounds(BoundsContract):
     """How much is kept."""
+
+
+class TestPostgresSweep(SweepContract):
+    """Looks at all devices."""

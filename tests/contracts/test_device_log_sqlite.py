@@ -9,6 +9,7 @@ from fitting.log_sql.sqlite_log import SqliteLog
 from tests.contracts.device_log import Bench, DeviceLogContract
 from tests.contracts.device_log_restart import RestartContract
 from tests.contracts.device_log_shared import BoundsContract, SharedContract
+from tests.contracts.device_log_sweep import SweepContract
 from tests.contracts.sql_world import Process, World, sqlite_world
 from tests.databases import new_sqlite
 
@@ -40,3 +41,7 @@ class TestSqliteShared(SharedContract):
 
 class TestSqliteBounds(BoundsContract):
     """How much is kept."""
+
+
+class TestSqliteSweep(SweepContract):
+    """Looks at all devices."""

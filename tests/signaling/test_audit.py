@@ -100,7 +100,7 @@ async def test_long_chains_are_read_in_pages_and_quickly(tmp_path: Path) -> None
     sqlite = SqliteDatabase(path, monotonic=Clock())
     await sqlite.open()
     findings, started_s = Findings(), time.process_time()
-    await verify_all(SqliteLog(sqlite, clock=Clock()), findings)
+    await verify_all(SqliteLog(sqlite, clock=Clock(), monotonic=Clock()), findings)
     used_s = time.process_time() - started_s
     await sqlite.close()
     assert (findings.devices, findings.broken) == (2, {})

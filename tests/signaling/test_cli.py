@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -139,6 +140,18 @@ def test_words_that_are_missing_are_explained() -> None:
         done = run(*arguments)
         assert done.returncode == 2
         assert "usage: auricle" in done.stderr
+
+
+def test_a_database_that_lacks_a_table_is_not_called_ready(tmp_path: Path) -> None:
+    where = ("--data", str(tmp_path))
+    assert run("migrate", *where).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "auricle.db")) as database:
+        database.execute("DROP TABLE event")
+    for command in (["serve", "--dev", "--port", "0"], ["migrate"], ["migrate", "--check"]):
+        refused = run(*command, *where)
+        assert refused.returncode != 0
+        assert refused.stderr.count("\n") == 1
+        assert f"lacks what its schema {REVISIONS[-1]} has, event: restore a backup" in refused.stderr
 
 
 def test_migrate_makes_the_schema_and_check_tells_whether_it_is_needed(tmp_path: Path) -> None:

@@ -83,6 +83,16 @@ async def test_a_newer_database_is_not_touched(postgres: PostgresServer) -> None
     assert await revision(url) == "9999"
 
 
+async def test_a_database_that_lacks_a_table_says_which(postgres: PostgresServer) -> None:
+    url = await new_postgres(postgres)
+    connection = await asyncpg.connect(url)
+    await connection.execute("DROP TABLE event")
+    await connection.close()
+    for look in (revision, upgrade):
+        with pytest.raises(ConfigError, match=r"lacks what its schema .* has, event: restore a backup"):
+            await look(url)
+
+
 async def test_nobody_there_is_one_clear_line_without_the_password() -> None:
     with pytest.raises(ConfigError, match="cannot be reached") as refused:
         await revision("postgresql://who:secret-word@127.0.0.1:9/x")

@@ -171,7 +171,7 @@ class SqliteDisk(_Slow):
     async def store(self, process: Process, limits: LogLimits) -> LogStore:
         self._names += 1
         database = cast("SqliteDatabase", _Inline(self, process))
-        tables = SqliteLog(database, clock=self.clock)
+        tables = SqliteLog(database, clock=self.clock, monotonic=self.clock)
         await tables.open()
         loop = asyncio.get_running_loop()
         return SqlLogStore(tables, name=f"process-{self._names}", monotonic=loop.time, limits=limits)

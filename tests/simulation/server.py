@@ -55,6 +55,9 @@ class SimBook(LogBook):
     def task_failed(self, *, owner: str, error: BaseException) -> None:
         self.crashes.append((owner, error))
 
+    def device_failed(self, *, device: str, error: BaseException) -> None:
+        self.crashes.append((device, error))
+
 
 class Server:
     """One life of the server. ``devices`` are registered once and for all."""
@@ -76,6 +79,7 @@ class Server:
         with _what_is_the_same_remembered():
             parts = _Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
             parts.device_log, parts.devices = self.log, self._devices
+            self.log._troubled = parts.troubles.met
             parts.grants = DeviceGrants(self._devices)
             care = parts.care()
         self.hub_server = care.server

@@ -23,7 +23,7 @@ async def log_on(path: Path, name: str) -> tuple[StoredDeviceLog, SqliteDatabase
     """A log on a file that is there, by the host's clock."""
     database = SqliteDatabase(path, monotonic=time.monotonic)
     await database.open()
-    tables = SqliteLog(database, clock=time.time)
+    tables = SqliteLog(database, clock=time.time, monotonic=time.monotonic)
     await tables.open()
     numbers = count(1)
     store = SqlLogStore(tables, name=name, monotonic=time.monotonic, limits=LogLimits(max_moments=10_000))

@@ -6,12 +6,14 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from fitting.log_sql import sqlite
 from fitting.log_sql.limits import SqliteLimits
 from fitting.log_sql.sqlite import SqliteDatabase, Work, connect
-from protocol.errors import Overloaded, StorageFull, Unavailable
+from protocol.errors import Overloaded, StorageFull, Unavailable, UnknownOutcome
 from tests.contracts.device_log_bench import Clock
 from tests.contracts.sql_world import Counts
 
@@ -184,3 +186,105 @@ async def test_the_file_is_its_owners_alone_and_every_commit_is_on_the_disk(open
     pragmas = ("journal_mode", "synchronous", "foreign_keys")
     told = await database.write(lambda c: [c.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
     assert told == ["wal", 2, 1]
+
+
+class Failing:
+    """A connection of a disk that fails: some statements raise."""
+
+    def __init__(self, real: sqlite3.Connection, *failing: str, error: Exception | None = None) -> None:
+        self.real, self.failing = real, failing
+        self.error = error or sqlite3.OperationalError("disk I/O error")
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.real.in_transaction
+
+    def execute(self, statement: str, values: tuple[int, ...] = ()) -> sqlite3.Cursor:
+        if statement in self.failing:
+            raise self.error
+        return self.real.execute(statement, values)
+
+    def close(self) -> None:
+        self.real.close()
+        if "close" in self.failing:
+            raise self.error
+
+
+def broken(database: SqliteDatabase, *failing: str, error: Exception | None = None) -> None:
+    """Have the writer's connection fail from now on; another one does not."""
+    writer = database._writer
+    assert writer is not None
+    assert writer._connection is not None
+    writer._connection = cast("sqlite3.Connection", Failing(writer._connection, *failing, error=error))
+
+
+@pytest.mark.parametrize(
+    ("failing", "error", "outcome"),
+    [
+        (("COMMIT",), None, Unavailable),
+        (("COMMIT", "ROLLBACK"), None, UnknownOutcome),
+        (("COMMIT", "ROLLBACK", "close"), None, UnknownOutcome),
+        (("BEGIN IMMEDIATE",), OSError("gone"), UnknownOutcome),
+    ],
+)
+async def test_whatever_the_disk_does_the_writer_tells_it_and_comes_back(
+    open_file: Open, counts: Counts, failing: tuple[str, ...], error: Exception | None, outcome: type[Exception]
+) -> None:
+    database = await open_file()
+    await database.write(keep(1))
+    broken(database, *failing, error=error)
+    async with asyncio.timeout(20):
+        with pytest.raises(Unavailable) as told:
+            await database.write(keep(2))
+    assert type(told.value) is outcome
+    was_away = database.is_away
+    assert counts.failures
+    if outcome is Unavailable:
+        # Nothing was written and that is known, so the connection is kept: here, until the disk is well.
+        writer = database._writer
+        assert writer is not None
+        assert writer._connection is not None
+        writer._connection = cast("Failing", writer._connection).real
+    async with asyncio.timeout(20):
+        assert await database.write(keep(3)) == 3
+    assert (was_away, database.is_away) == (True, False)
+    assert await kept(database) == [1, 3]
+
+
+async def test_a_file_that_cannot_be_opened_again_is_away_until_it_can(
+    open_file: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await open_file()
+    broken(database, "COMMIT", "ROLLBACK")
+    with pytest.raises(UnknownOutcome):
+        await database.write(keep(1))
+
+    def gone(path: Path, timeout_s: float) -> sqlite3.Connection:
+        raise OSError("no such device")
+
+    was_away = []
+    with monkeypatch.context() as away:
+        away.setattr(sqlite, "connect", gone)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await database.write(keep(2))
+            was_away.append(database.is_away)
+    assert await database.write(keep(2)) == 2
+    assert [*was_away, database.is_away] == [True, True, False]
+    assert await kept(database) == [2]
+
+
+async def test_ballast_that_can_be_neither_made_nor_removed_does_not_end_the_writer(
+    open_file: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("read-only file system")
+
+    monkeypatch.setattr(Path, "open", fails)
+    monkeypatch.setattr(Path, "unlink", fails)
+    database = await open_file(ballast_bytes=1_024)
+    async with asyncio.timeout(20):
+        assert await database.write(keep(1)) == 1
+        with pytest.raises(StorageFull):
+            await database.write(keep(2), is_new_work=True)
+    assert database.is_away

@@ -1,0 +1,118 @@
+"""What NVM held, as far as the budget of a week looks back, within a bound: the lowest of it is never forgotten.
+
+A first fit that has come about begins the count anew, so all before it may go. What is not lower anywhere than all that
+came after it says nothing. Whatever more must go is put together with what followed it, each value the lower of both:
+budgets are then counted from less for longer, never from more. This module must not know where moments are kept. Read
+``bounded`` first.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from protocol.contract.base import EARS
+from protocol.contract.fitting import BAND_PATHS, BandPath, Content, Program
+
+from .budgets import Levels, levels_of, lowest
+from .limits import WEEK_S
+from .log_parts import read_revision
+from .log_values import Moment, Revision
+from .model import band_values, ear_program
+
+__all__ = ["bounded", "counted", "was_held"]
+
+# Read-backs have no author: this tells what was put together from what was read.
+_AUTHOR: Final = "server"
+_REASON: Final = "not held by the aids: the lowest of what was active before"
+
+
+def counted(active: Sequence[Moment], now_s: float) -> tuple[Moment, ...]:
+    """Without what budgets do not look at any more.
+
+    What was the last when the week began was still in force then; a first fit is in RAM only, so NVM held the last
+    other one as well.
+    """
+    before = [moment for moment in active if moment.at_s <= now_s - WEEK_S]
+    last = {_is_first_fit(moment): moment for moment in before}
+    return tuple(m for m in active if m.at_s > now_s - WEEK_S or any(m is one for one in last.values()))
+
+
+def bounded(
+    active: Sequence[Moment], limit: int, new_id: Callable[[], str], now_s: float
+) -> tuple[tuple[Moment, ...], tuple[Revision, ...]]:
+    """At most so many moments that are as safe to count from, and the revisions that had to be made for them."""
+    kept, made = list(active), []
+    if len(kept) > limit:
+        kept = _telling(kept)
+    while len(kept) > limit and (at := _first_pair(kept)) is not None:
+        older, newer = kept[at].revision, kept[at + 1].revision
+        both = read_revision(_lowest_of(older.content, newer.content), new_id(), newer.revision_id, _REASON, now_s)
+        both = replace(both, author=_AUTHOR)
+        kept[at : at + 2] = [Moment(kept[at + 1].at_s, both)]
+        made.append(both)
+    named = {moment.revision.revision_id for moment in kept}
+    return tuple(kept), tuple(one for one in made if one.revision_id in named)
+
+
+def was_held(moment: Moment) -> bool:
+    """Whether the aids held exactly that, and it was not put together."""
+    return moment.revision.origin != "readback" or moment.revision.author != _AUTHOR
+
+
+def _telling(active: Sequence[Moment]) -> list[Moment]:
+    """Without the moments that change nothing that is counted, as what came after them is as low everywhere."""
+    kept: list[Moment] = []
+    later: list[Content] = []
+    kinds: set[bool] = set()
+    for moment in reversed(active):
+        is_last_of_kind = _is_first_fit(moment) not in kinds
+        # A first fit was seen already: nothing before it is counted.
+        is_void = True in kinds
+        if is_last_of_kind or not (is_void or _says_nothing(moment.revision.content, later)):
+            kept.append(moment)
+            later = [_lowest_of(moment.revision.content, *later)]
+        kinds.add(_is_first_fit(moment))
+    return kept[::-1]
+
+
+def _says_nothing(content: Content, later: Sequence[Content]) -> bool:
+    if not later or later[0].bands_hz != content.bands_hz:
+        return False
+    held, least = levels_of(content), levels_of(later[0])
+    return held.keys() <= least.keys() and all(_is_as_low(least, held, path) for path in BAND_PATHS)
+
+
+def _is_as_low(least: Levels, held: Levels, path: BandPath) -> bool:
+    return all(
+        low <= value
+        for place, part in held.items()
+        for low, value in zip(band_values(least[place], path), band_values(part, path), strict=True)
+    )
+
+
+def _first_pair(active: Sequence[Moment]) -> int | None:
+    """The oldest two neighbours that may be put together: no first fit, and not what NVM holds now."""
+    others = [at for at, moment in enumerate(active) if not _is_first_fit(moment)]
+    pairs = (at for at in others[:-2] if not _is_first_fit(active[at + 1]))
+    return next(pairs, None)
+
+
+def _lowest_of(older: Content, newer: Content | None = None) -> Content:
+    """The newer one with each value the lower of both. Of other bands nothing can be compared, nor is it counted."""
+    if newer is None or older.bands_hz != newer.bands_hz:
+        return newer or older
+    levels = lowest((older, newer))
+    programs = {program.slot: program for program in (*older.programs, *newer.programs)}
+    return msgspec.structs.replace(newer, programs=tuple(_with(programs[slot], levels) for slot in sorted(programs)))
+
+
+def _with(program: Program, levels: Levels) -> Program:
+    ears = {ear: levels.get((program.slot, ear), ear_program(program, ear) or UNSET) for ear in EARS}
+    return msgspec.structs.replace(program, **ears)
+
+
+def _is_first_fit(moment: Moment) -> bool:
+    return moment.revision.origin == "first_fit"

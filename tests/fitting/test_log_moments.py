@@ -1,0 +1,125 @@
+"""What NVM held, within a bound: however much of it is put together, nothing may rise higher for it."""
+
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fitting.budgets import Held, budgets
+from fitting.limits import WEEK_S
+from fitting.log_moments import bounded, counted, was_held
+from fitting.log_parts import read_revision
+from fitting.log_values import Moment
+from fitting.model import band_values
+from protocol.contract.base import EARS
+from protocol.contract.fitting import BAND_PATHS, Content, Program
+from protocol.contract.history import RevisionOrigin
+from tests.fitting.contents import OTC6, content, flat, with_band
+
+# A machine that does much else at the same time needs longer for all examples.
+pytestmark = pytest.mark.timeout(180)
+IDS = count(1)
+DAY_S = 24 * 3_600.0
+
+
+def moment(held: Content, at_s: float = 0.0, origin: RevisionOrigin = "save") -> Moment:
+    made = read_revision(held, f"r-{next(IDS)}", "", "a test", at_s)
+    return Moment(at_s, replace(made, origin=origin))
+
+
+def new_id() -> str:
+    return f"made-{next(IDS)}"
+
+
+def at(gain_ddb: int, band: int = 3) -> Content:
+    return content(right=with_band(flat(), band, g50_ddb=gain_ddb), left=flat())
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> Content:
+    """A pair, one aid or other aids, in one slot or two, with one band of its own."""
+    sheet = draw(st.sampled_from([*[content().bands_hz] * 5, OTC6.bands_hz]))
+    base = content() if sheet == content().bands_hz else content(OTC6)
+    ears = draw(st.sampled_from([EARS, EARS, EARS, ("right",)]))
+    part = flat() if sheet == content().bands_hz else flat(OTC6)
+    made = []
+    for slot in draw(st.sampled_from([(1,), (1,), (2,), (1, 2)])):
+        parts: dict[str, Any] = {
+            ear: with_band(part, draw(st.integers(0, 2)), g50_ddb=draw(st.integers(0, 6)) * 10) for ear in ears
+        }
+        made.append(Program(slot=slot, name="one", **parts))
+    return msgspec.structs.replace(base, programs=tuple(made))
+
+
+def weeks_lowest(active: tuple[Moment, ...], now_s: float) -> dict[object, int]:
+    """Every level that the week's budget is counted from, as the ledger has it."""
+    held = [Held(m.at_s, m.revision.content, m.revision.origin == "first_fit") for m in counted(active, now_s)]
+    lowest = budgets(now_s, active=held).lowest_active_7d or {}
+    return {
+        (place, path, band): value
+        for place, part in lowest.items()
+        for path in BAND_PATHS
+        for band, value in enumerate(band_values(part, path))
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(contents(), st.sampled_from(["save"] * 8 + ["first_fit"])), min_size=1, max_size=12),
+    st.integers(4, 6),
+)
+def test_whatever_is_put_together_no_budget_is_counted_from_more(
+    given_contents: list[tuple[Content, RevisionOrigin]], limit: int
+) -> None:
+    everything: tuple[Moment, ...] = ()
+    kept: tuple[Moment, ...] = ()
+    for number, (held, origin) in enumerate(given_contents):
+        now_s = number * DAY_S / 2
+        newest = moment(held, now_s, origin)
+        everything = (*everything, newest)
+        kept, made = bounded((*counted(kept, now_s), newest), limit, new_id, now_s)
+        assert len(kept) <= limit
+        assert {one.revision_id for one in made} <= {one.revision.revision_id for one in kept}
+        assert kept[-1] is newest
+    last = [m for m in everything if m.revision.origin != "first_fit"][-1:]
+    assert [m for m in kept if m.revision.origin != "first_fit"][-1:] == last
+    for later_s in (now_s, now_s + 2 * DAY_S, now_s + 5 * DAY_S, now_s + WEEK_S + DAY_S):
+        all_of_it, within = weeks_lowest(everything, later_s), weeks_lowest(kept, later_s)
+        assert all_of_it.keys() <= within.keys()
+        assert all(within[leaf] <= value for leaf, value in all_of_it.items())
+
+
+def test_below_the_bound_nothing_is_changed() -> None:
+    active = tuple(moment(at(value), float(value)) for value in (10, 20, 10))
+    assert bounded(active, 3, new_id, 30.0) == (active, ())
+
+
+def test_what_is_as_low_later_says_nothing() -> None:
+    active = tuple(moment(at(value), float(at_s)) for at_s, value in enumerate((20, 10, 20, 10, 30)))
+    kept, made = bounded(active, 4, new_id, 5.0)
+    assert (kept, made) == (active[3:], ())
+
+
+def test_only_when_all_say_something_two_are_put_together_at_their_lowest() -> None:
+    active = tuple(moment(at(0, band), float(band)) for band in range(5))
+    kept, [made] = bounded(active, 4, new_id, 5.0)
+    assert [m.at_s for m in kept] == [1, 2, 3, 4]
+    both = content(right=with_band(with_band(flat(), 0, g50_ddb=0), 1, g50_ddb=0), left=flat())
+    assert made.content == both
+    assert (made.origin, made.author) == ("readback", "server")
+    assert [was_held(m) for m in kept] == [False, True, True, True]
+
+
+def test_what_is_older_than_the_week_goes_but_for_what_was_in_force() -> None:
+    active = (
+        *(moment(at(value), float(value)) for value in (1, 2)),
+        *(moment(at(value), float(value), "first_fit") for value in (3, 4)),
+        moment(at(5), 5.0 + WEEK_S),
+    )
+    assert counted(active, WEEK_S) == active
+    assert counted(active, WEEK_S + 4) == (active[1], active[3], active[4])
+    assert counted(active[:4], 9 * WEEK_S) == (active[1], active[3])
