@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from fitting.log_values import Accepted, Recorded
+from fitting.log_values import Accepted, LiveSession, Recorded, Stolen
 from protocol.contract.base import EARS
-from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, Bench, digest
+from protocol.contract.sessions import ReportDevice
+from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, Bench, digest, images, refused
 
 __all__ = ["ProofContract"]
 
@@ -51,3 +52,66 @@ class ProofContract:
         await bench.report(2, "active", "right", source="nvm", digest=digest(BOTH_LOUDER, "right"))
         await bench.report(2, "active", "left", source="nvm", digest=digest(FRESH, "left"))
         assert (await bench.head()).alarms == {"split"}
+
+    async def test_a_thief_waits_until_each_ear_was_read_again(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.apply(BOTH_LOUDER)
+        stolen = await bench.log.steal(DEVICE, session="s-2", holder="bob", reason="ann is away")
+        assert isinstance(stolen, Stolen)
+        fence = stolen.granted.fence
+        kept = {ear: digest(FRESH, ear) for ear in EARS}
+        for told in (
+            ReportDevice(device=DEVICE, cause="read_back", left=images(BOTH_LOUDER, "left", nvm=kept["left"])),
+            ReportDevice(device=DEVICE, cause="read_back"),
+            ReportDevice(device=DEVICE, cause="lease_lost", left=images(FRESH, "left")),
+        ):
+            await bench.log.report_device(told)
+            refusal = refused(await bench.log.open_session(DEVICE, fence=fence, holder="bob"))
+            assert (refusal.code, refusal.retryable) == ("not_read_back", True)
+        right = ReportDevice(device=DEVICE, cause="lease_lost", right=images(FRESH, "right"))
+        await bench.log.report_device(right)
+        session = await bench.log.open_session(DEVICE, fence=fence, holder="bob")
+        assert isinstance(session, LiveSession), session
+        assert session.base.content == FRESH
+
+    async def locked(self, bench: Bench, *ears: Any) -> None:
+        await bench.fitted()
+        await bench.submit(BOTH_LOUDER)
+        await bench.offer()
+        for ear in ears:
+            await bench.report(1, "rejected", ear, code="E_DEVICE")
+        assert refused(await bench.log.append(await bench.proposal())).code == "locked"
+
+    async def test_aids_that_are_not_those_signed_for_lock_the_device_until_they_were_read(self, bench: Bench) -> None:
+        await self.locked(bench, "right", "left")
+        await bench.attach()
+        await bench.submit()
+
+    async def test_the_other_ear_does_not_unlock_it(self, bench: Bench) -> None:
+        await self.locked(bench, UNSET)
+        for ear, alarms in (("left", {"locked"}), ("right", set())):
+            await bench.attach(None, **{ear: images(FRESH, ear)})  # type: ignore[arg-type]  # a name of an ear
+            assert (await bench.head()).alarms == alarms
+
+    async def test_one_strange_ear_is_enough_whatever_the_other_says_after_it(self, bench: Bench) -> None:
+        await self.locked(bench, "right")
+        await bench.report(1, "rejected", "left", code="E_PARTIAL")
+        await bench.attach(None, left=images(FRESH, "left"))
+        assert (await bench.head()).alarms == {"locked"}
+        strange = await bench.try_attach(None, right=images(FRESH, "right", serial="another"))
+        assert refused(strange).code == "wrong_device"
+        assert (await bench.head()).alarms == {"locked"}
+        await bench.attach(None, right=images(FRESH, "right"))
+        assert (await bench.head()).alarms == frozenset()
+
+    async def test_a_history_that_was_lost_is_an_alarm_until_somebody_has_saved_since(self, bench: Bench) -> None:
+        epoch = (await bench.attach()).epoch
+        epoch = (await bench.attach(epoch=epoch, last_terminal=50)).epoch
+        for _ in range(2):
+            assert (await bench.attach(epoch=epoch)).resume == "ok"
+            assert (await bench.head()).alarms == {"history_lost"}
+        await self.committing(bench)
+        assert (await bench.head()).alarms == {"history_lost"}
+        for ear in EARS:
+            await bench.report(2, "active", ear, source="nvm", digest=digest(BOTH_LOUDER, ear))
+        assert (await bench.head()).alarms == frozenset()
