@@ -141,8 +141,12 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
     )
 
 
-def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: NewId) -> Learned | Refusal:
+def report_device(
+    rows: DeviceRows, now_s: float, told: ReportDevice, new_id: NewId, generation: int | None = None
+) -> Learned | Refusal:
     """See ``DeviceLog.report_device``."""
+    if generation is not None and _is_anothers(rows, generation):
+        return Refusal(code="not_attached", message="another connection carries the aids: attach, and read them again")
     read = {ear: images for ear in EARS if isinstance(images := getattr(told, ear), Images)}
     refusal = _misread(rows, read)
     if refusal is not None:
@@ -170,6 +174,7 @@ def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server
 
 def _read_back(rows: DeviceRows, read: Mapping[Ear, Images], now_s: float, cause: str = "read_back") -> tuple[Ear, ...]:
     """Know what aids were found to hold, and that they were read; the ears of which that is news."""
+    read = {ear: images for ear, images in read.items() if ear not in rows.fresh.moved_on}
     if rows.read_due & read.keys():
         rows.read_due -= read.keys()
         rows.touch()
@@ -313,7 +318,7 @@ def _take(
     if judged.code == "E_DEVICE":
         rows.truth.unidentified.update(entry.delivery.ears if told.ear is UNSET else (told.ear,))
         rows.alarm("locked", now_s, on=True)
-    changed = rows.truth.learn(entry.delivery, told, now_s)
+    changed = () if told.ear in rows.fresh.moved_on else rows.truth.learn(entry.delivery, told, now_s)
     others: tuple[Ended, ...] = ()
     if is_end(entry.delivery.kind, entry.delivery.state):
         rows.close(entry)
@@ -362,6 +367,11 @@ def _is_kept_apart(rows: DeviceRows, entry: Entry) -> bool:
 
 def _carries(rows: DeviceRows, generation: int) -> bool:
     return rows.attached and rows.generation == generation
+
+
+def _is_anothers(rows: DeviceRows, generation: int) -> bool:
+    """Whether somebody else has attached since, or is attached; before it attaches a phone tells what is still due."""
+    return generation != rows.generation and bool(generation or rows.attached)
 
 
 def _is_too_late(entry: Entry, now_s: float) -> bool:

@@ -58,7 +58,8 @@ class Fresh:
 
     ``deliveries`` are those that are new or have ended. ``is_hard``: it must be written down before anybody is told.
     ``is_soft``: something has moved that may be told first. ``lease``: what was taken for true of the lease that was
-    there before; a store that has a better clock than it gave holds the step to it.
+    there before; a store that has a better clock than it gave holds the step to it. ``moved_on``: the step is taken
+    again, and of these ears something else was learned in between, which stays.
     """
 
     revisions: list[Revision] = field(default_factory=list)
@@ -69,6 +70,7 @@ class Fresh:
     is_hard: bool = False
     is_soft: bool = False
     lease: Literal["live", "ended"] | None = None
+    moved_on: frozenset[Ear] = frozenset()
 
 
 def held_since(held: tuple[Moment, ...], newest: Moment, window_s: float) -> tuple[Moment, ...]:

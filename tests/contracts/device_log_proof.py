@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from fitting.log_values import Accepted, LiveSession, Recorded, Stolen
+from fitting.log_values import Accepted, Learned, LiveSession, Recorded, Stolen
 from protocol.contract.base import EARS
 from protocol.contract.sessions import ReportDevice
 from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, Bench, digest, images, refused
@@ -115,3 +115,26 @@ class ProofContract:
         for ear in EARS:
             await bench.report(2, "active", ear, source="nvm", digest=digest(BOTH_LOUDER, ear))
         assert (await bench.head()).alarms == frozenset()
+
+    async def test_only_the_phone_that_is_attached_says_what_the_aids_hold(self, bench: Bench) -> None:
+        await bench.fitted()
+        older = bench.generation
+        await bench.attach(BOTH_LOUDER)
+        read = {ear: images(FRESH, ear) for ear in EARS}
+        for cause in ("read_back", "dead_man"):
+            told = ReportDevice(device=DEVICE, cause=cause, left=read["left"], right=read["right"])
+            for generation in (older, 0, bench.generation + 1):
+                assert refused(await bench.log.report_device(told, generation=generation)).code == "not_attached"
+        assert (await bench.newest()).content == BOTH_LOUDER
+        await bench.log.report_device(told, generation=bench.generation)
+        assert (await bench.newest()).content == FRESH
+
+    async def test_before_it_attaches_a_phone_tells_what_is_still_due(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.attach()
+        await bench.log.detach(DEVICE, bench.generation)
+        told = ReportDevice(device=DEVICE, cause="dead_man", right=images(BOTH_LOUDER, "right"))
+        assert refused(await bench.log.report_device(told, generation=bench.generation - 1)).code == "not_attached"
+        learned = await bench.log.report_device(told, generation=0)
+        assert isinstance(learned, Learned), learned
+        assert learned.changed == ("right",)
