@@ -19,7 +19,7 @@ from protocol.contract.sessions import Alarm
 from protocol.errors import LocalProtocolError
 
 from .delivery import Judged, is_end, move
-from .log_parts import Entry, Fresh, KnownKey, held_since, read_revision, revision_of
+from .log_parts import Entry, Fresh, KnownKey, accepted_digest, held_since, read_revision, revision_of
 from .log_truth import AidTruth
 from .log_values import (
     Accepted,
@@ -154,7 +154,7 @@ class DeviceRows:
         self.head = revision
         self.entries[delivery.seq] = Entry(delivery)
         self.pending.append(delivery.seq)
-        self._event(delivery.seq, "accepted", now_s, actor=proposal.author)
+        self._event(delivery.seq, "accepted", now_s, actor=proposal.author, digest=accepted_digest(delivery))
         self.fresh.revisions.append(revision)
         self.fresh.deliveries.append(delivery)
         accepted = Accepted(self.epoch, delivery.seq, revision.revision_id, proposal.digests, proposal.safety)
