@@ -154,7 +154,7 @@ def judge(delivery: Delivery, report: Report) -> Judged | Refusal:
     if event == "confirmed" and not is_expected:
         event, code = "failed", "E_READBACK"
     # RAM is what the wearer hears now, not what is there after the next start.
-    if event == "active" and not (is_expected and report.source == "nvm"):
+    if event == "active" and delivery.kind == "persist" and not (is_expected and report.source == "nvm"):
         event, code = "failed", "E_NVM"
     states = dict(delivery.ears)
     for ear in ears:

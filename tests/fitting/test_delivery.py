@@ -198,6 +198,7 @@ def test_active_needs_the_digest_that_was_expected_from_nvm() -> None:
     ):
         bad = judged(judge(before, wrong))
         assert (bad.delivery.state, bad.event, bad.delivery.code) == ("failed", "failed", "E_NVM")
+    assert code(judge(delivery(right="writing"), report("active", "right"))) == "illegal_report"
 
 
 def test_an_ear_that_the_delivery_does_not_change_is_refused() -> None:
