@@ -62,7 +62,7 @@ async def test_more_changes_than_budgets_are_counted_over(connect: Connect) -> N
 
 
 async def test_ears_that_keep_two_revisions(connect: Connect, house: House) -> None:
-    aids = {ear: {"serial": f"{ear}-2", "model": "ref10", "firmware": "2.3.1"} for ear in EARS}
+    aids: dict[str, object] = {ear: {"serial": f"{ear}-2", "model": "ref10", "firmware": "2.3.1"} for ear in EARS}
     body: dict[str, object] = {"device": "d2", "patient": "pat", "assignments": ["ann"], **aids}
     async with house.http.post(f"{house.url}/api/v1/devices", json=body, headers=house.bearer("ann")) as answer:
         assert answer.status == 201
