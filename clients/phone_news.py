@@ -65,6 +65,9 @@ class PhoneNews:
     async def _report(self, cause: DeviceCause) -> None:
         told = await self._runner.device_report(cause)
         answer = await self._hub.ask("ReportDevice", told, answer=Done)
+        if isinstance(answer, Failure) and answer.error.code == "not_attached":
+            # An older link still carries the aids, or a newer one does: it is told again after attaching.
+            raise ConnectionError("the aids are carried by another link")
         if isinstance(answer, Failure):
             _LOG.warning("the server did not take a read-back: %s", answer.error.code)
 

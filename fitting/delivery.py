@@ -142,15 +142,20 @@ def judge(delivery: Delivery, report: Report) -> Judged | Refusal:
     """What a report makes of a delivery; an unchanged delivery means that it was known already.
 
     Refused: ``wrong_ear``, ``illegal_report``. A ``confirmed`` without the expected digest is no proof: it
-    counts as ``failed`` with ``E_READBACK``. A ``rejected`` of a begun write counts as ``failed``.
+    counts as ``failed`` with ``E_READBACK``; so does an ``active`` that is not of NVM, with ``E_NVM``. A ``rejected``
+    of a begun write counts as ``failed``.
     """
     ears = _ears_meant(delivery, report)
     if isinstance(ears, Refusal):
         return ears
     event: DeliveryState = report.state
     code = None if report.code is UNSET else report.code
-    if event == "confirmed" and report.digest != digest_of(delivery.revision.digests, ears[0]):
+    is_expected = report.digest == digest_of(delivery.revision.digests, ears[0])
+    if event == "confirmed" and not is_expected:
         event, code = "failed", "E_READBACK"
+    # RAM is what the wearer hears now, not what is there after the next start.
+    if event == "active" and delivery.kind == "persist" and not (is_expected and report.source == "nvm"):
+        event, code = "failed", "E_NVM"
     states = dict(delivery.ears)
     for ear in ears:
         # A phone that has lost its journal refuses what it had begun: something may be in the aid.

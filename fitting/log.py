@@ -167,10 +167,12 @@ class DeviceLog(Protocol):
         """
         ...
 
-    async def report_device(self, told: ReportDevice) -> Learned | Refusal:
+    async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Learned | Refusal:
         """Record what the aids were found to hold, whatever the cause; when nothing is on its way that is the head.
 
-        A cause that restored the session's base makes what was never offered fall away. Refused: as ``attach``.
+        A cause that restored the session's base makes what was never offered fall away. ``generation`` is that of the
+        connection which tells it, 0 for one that has not attached; None when nobody's connection comes into it.
+        Refused: as ``attach``, and ``not_attached`` when another connection carries the aids.
         """
         ...
 

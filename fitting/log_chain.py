@@ -5,11 +5,13 @@ cut off. This module must not know where events are kept. Read ``ChainCheck`` fi
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .log_values import LogEvent, first_hash
+from .digest import content_digests
+from .log_parts import accepted_digest
+from .log_values import Delivery, LogEvent, Revision, first_hash
 
-__all__ = ["ChainCheck", "verify"]
+__all__ = ["ChainCheck", "is_as_accepted", "verify"]
 
 
 @dataclass(slots=True)
@@ -49,3 +51,17 @@ def verify(device: str, events: Iterable[LogEvent]) -> int | None:
     check = ChainCheck(device)
     check.follow(events)
     return check.broken_at
+
+
+def is_as_accepted(event: LogEvent, delivery: Delivery) -> bool:
+    """Whether a change and its revision are still what the event of its acceptance covers.
+
+    Nothing that is stored beside the content is believed of it: its digests are made anew.
+    """
+    revision, base = _anew(delivery.revision), _anew(delivery.base)
+    is_own = (revision, base) == (delivery.revision, delivery.base)
+    return is_own and accepted_digest(replace(delivery, revision=revision, base=base)) == event.digest
+
+
+def _anew(revision: Revision) -> Revision:
+    return replace(revision, digests=content_digests(revision.content))

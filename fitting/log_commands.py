@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final, get_args
 
+from msgspec import UNSET
+
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import AttachDevice, Images, Report
 from protocol.contract.sessions import ReportDevice, RestoreCause
@@ -122,24 +124,30 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
         rows.begin({ear: one.image for ear, one in read.items()}, new_id(), now_s)
     rows.generation += 1
     rows.attached = True
-    changed = tuple(ear for ear, images in read.items() if rows.truth.read_back(ear, images, now_s))
+    changed = _read_back(rows, read, now_s)
     resume = rows.resume(claim.epoch, claim.last_terminal)
     if resume == "ahead":
         # The phone has seen numbers that this log never gave: they must not be given again.
         rows.epoch = new_id()
-    rows.alarm("history_lost", now_s, on=resume == "ahead")
+        rows.alarm("history_lost", now_s, on=True)
     rows.raise_fence(claim.fence_max)
     rows.note("device", "attached", now_s, actor="phone", code=None if resume == "ok" else resume)
     if read:
-        rows.alarm("locked", now_s, on=False)
+        rows.truth.unidentified -= read.keys()
+        if not rows.truth.unidentified:
+            rows.alarm("locked", now_s, on=False)
         # A log that may have lost its end does not know what was kept last.
         _settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
     place = (rows.epoch, rows.last_terminal + 1, rows.generation, resume)
     return Attached(*place, changed, rows.truth.in_aid(), rows.live, rows.fresh.alarm_moves())
 
 
-def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: NewId) -> Learned | Refusal:
+def report_device(
+    rows: DeviceRows, now_s: float, told: ReportDevice, new_id: NewId, generation: int | None = None
+) -> Learned | Refusal:
     """See ``DeviceLog.report_device``."""
+    if generation is not None and _is_anothers(rows, generation):
+        return Refusal(code="not_attached", message="another connection carries the aids: attach, and read them again")
     read = {ear: images for ear in EARS if isinstance(images := getattr(told, ear), Images)}
     refusal = _misread(rows, read)
     if refusal is not None:
@@ -148,7 +156,7 @@ def report_device(rows: DeviceRows, now_s: float, told: ReportDevice, new_id: Ne
     rows.fresh.is_soft = True
     if isinstance(told.battery, int):
         rows.truth.battery = told.battery
-    changed = tuple(ear for ear, images in read.items() if rows.truth.read_back(ear, images, now_s, told.cause))
+    changed = _read_back(rows, read, now_s, told.cause)
     ended: tuple[Ended, ...] = ()
     if told.cause in _RESTORES:
         ended = fall_away(rows, now_s, code="E_USER_STOP")
@@ -165,10 +173,17 @@ def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server
     return tuple(rows.end(entry, "cancelled", now_s, actor=actor, code=code) for entry in waiting)
 
 
+def _read_back(rows: DeviceRows, read: Mapping[Ear, Images], now_s: float, cause: str = "read_back") -> tuple[Ear, ...]:
+    """Know what aids were found to hold, and that they were read; the ears of which that is news."""
+    read = {ear: images for ear, images in read.items() if ear not in rows.fresh.moved_on}
+    if rows.read_due & read.keys():
+        rows.read_due -= read.keys()
+        rows.touch()
+    return tuple(ear for ear, images in read.items() if rows.truth.read_back(ear, images, now_s, cause))
+
+
 def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collection[Ear], *, is_sure: bool) -> None:
     """What was read becomes what the log goes by, when nothing is on its way. ``is_sure``: of what was kept before."""
-    if all(ear in rows.truth.ears for ear in rows.aids):
-        rows.read_due = False
     if rows.pending or rows.head is None:
         return
     rows.follow_truth(rows.head, new_id, now_s)
@@ -336,7 +351,10 @@ def _take(
         return Refusal(code="overloaded", message="the delivery has had too many reports")
     entry.seen.add((told.ear, told.n, told.state, told.digest))
     events = rows.record(entry, judged.delivery, now_s, report=told, judged=judged)
-    changed = rows.truth.learn(entry.delivery, told, now_s)
+    if judged.code == "E_DEVICE":
+        rows.truth.unidentified.update(entry.delivery.ears if told.ear is UNSET else (told.ear,))
+        rows.alarm("locked", now_s, on=True)
+    changed = () if told.ear in rows.fresh.moved_on else rows.truth.learn(entry.delivery, told, now_s)
     others: tuple[Ended, ...] = ()
     if is_end(entry.delivery.kind, entry.delivery.state):
         rows.close(entry)
@@ -357,8 +375,6 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
         _after_commit(rows, entry, now_s, new_id)
     elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
         rows.counts_from(delivery.revision, now_s, new_id)
-    if delivery.code == "E_DEVICE":
-        rows.alarm("locked", now_s, on=True)
     if not rows.pending:
         # The head may be a later change that was taken back meanwhile.
         rows.follow_truth(rows.head or delivery.revision, new_id, now_s)
@@ -369,6 +385,8 @@ def _after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -
     delivery = entry.delivery
     if delivery.state == "active":
         rows.alarm("split", now_s, on=False)
+        # Both ears keep what somebody has chosen since: what is not known of before bears on nothing any more.
+        rows.alarm("history_lost", now_s, on=False)
         rows.became_active(delivery.revision, now_s, new_id)
     elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
@@ -386,6 +404,11 @@ def _is_kept_apart(rows: DeviceRows, entry: Entry) -> bool:
 
 def _carries(rows: DeviceRows, generation: int) -> bool:
     return rows.attached and rows.generation == generation
+
+
+def _is_anothers(rows: DeviceRows, generation: int) -> bool:
+    """Whether somebody else has attached since, or is attached; before it attaches a phone tells what is still due."""
+    return generation != rows.generation and bool(generation or rows.attached)
 
 
 def _is_too_late(entry: Entry, now_s: float) -> bool:

@@ -252,9 +252,9 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
-    async def report_device(self, told: ReportDevice) -> Learned | Refusal:
+    async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Learned | Refusal:
         def step(rows: DeviceRows, now_s: float) -> Learned | Refusal:
-            return log_commands.report_device(rows, now_s, told, self._new_id)
+            return log_commands.report_device(rows, now_s, told, self._new_id, generation)
 
         return await self._store.run(told.device, step)
 

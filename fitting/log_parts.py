@@ -3,20 +3,23 @@
 Pure values and constructors. This module must not know what may follow what. Read ``Entry`` and ``Fresh`` first.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
+import msgspec
 from msgspec import UnsetType
 
-from protocol.contract.base import Ear
+from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import DeliveryState
 from protocol.contract.fitting import Content, SafetySummary
 from protocol.contract.sessions import Alarm
 
+from .delivery import digest_of
 from .digest import content_digests
 from .log_values import Accepted, Delivery, LeaseGranted, LogEvent, Moment, Proposal, Revision
 
-__all__ = ["Entry", "Fresh", "KnownKey", "OutboxItem", "held_since", "read_revision", "revision_of"]
+__all__ = ["Entry", "Fresh", "KnownKey", "OutboxItem", "accepted_digest", "held_since", "read_revision", "revision_of"]
 
 
 @dataclass(slots=True)
@@ -59,7 +62,8 @@ class Fresh:
 
     ``deliveries`` are those that are new or have ended. ``is_hard``: it must be written down before anybody is told.
     ``is_soft``: something has moved that may be told first. ``lease``: what was taken for true of the lease that was
-    there before; a store that has a better clock than it gave holds the step to it.
+    there before; a store that has a better clock than it gave holds the step to it. ``moved_on``: the step is taken
+    again, and of these ears something else was learned in between, which stays.
     """
 
     revisions: list[Revision] = field(default_factory=list)
@@ -70,6 +74,7 @@ class Fresh:
     is_hard: bool = False
     is_soft: bool = False
     lease: Literal["live", "ended"] | None = None
+    moved_on: frozenset[Ear] = frozenset()
 
     def alarm_moves(self) -> dict[Alarm, bool]:
         """The alarms that were raised (true) or cleared."""
@@ -112,3 +117,31 @@ def read_revision(content: Content, revision_id: str, parent: str, reason: str, 
         safety=SafetySummary(rules=()),
         at_s=now_s,
     )
+
+
+_SORTED = msgspec.json.Encoder(order="deterministic")
+
+
+def accepted_digest(delivery: Delivery) -> str:
+    """One hash of what was accepted: the revision with all that it says, what it was thought of on, and under whom.
+
+    It goes into the chain with the event, so what is left of the revision can be held to it at any time. The form must
+    never change: whatever else is to be covered one day goes under another digest.
+    """
+    revision, base = delivery.revision, delivery.base
+    safety, vendor = revision.safety, revision.vendor
+    covered = (
+        *(delivery.seq, delivery.fence, delivery.kind, delivery.mode, [ear for ear in EARS if ear in delivery.ears]),
+        *(revision.revision_id, revision.parent, revision.origin, revision.author, round(revision.at_s * 1_000)),
+        [digest_of(revision.digests, ear) for ear in EARS],
+        *(base.revision_id, [digest_of(base.digests, ear) for ear in EARS]),
+        _hash(revision.reason),
+        # By its parts: a field that a later version adds to the whole must not change the hash.
+        _hash((safety.rules, safety.findings, safety.limits)),
+        None if vendor is None else _hash((vendor.format, vendor.digest, vendor.data)),
+    )
+    return "sha256:" + _hash(covered)
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(_SORTED.encode(value)).hexdigest()

@@ -20,7 +20,7 @@ from protocol.errors import LocalProtocolError
 
 from .delivery import Judged, is_end, move
 from .log_moments import bounded, counted
-from .log_parts import Entry, Fresh, KnownKey, held_since, read_revision, revision_of
+from .log_parts import Entry, Fresh, KnownKey, accepted_digest, held_since, read_revision, revision_of
 from .log_truth import AidTruth
 from .log_values import (
     Accepted,
@@ -55,8 +55,8 @@ class DeviceRows:
     """The log of one device. ``pending`` are the seqs without an end; they end in order.
 
     ``entries`` are the deliveries without an end. ``keys`` are idempotency keys known without asking the store.
-    ``soft`` are steps that were told and are not recorded yet, in order. ``read_due``: the aids may hold what a session
-    has left in them, so that nothing begins before they were read again.
+    ``soft`` are steps that were told and are not recorded yet, in order. ``read_due``: the ears that may hold what a
+    session has left in them: nothing begins before each of them was read again.
     """
 
     def __init__(self, device: str, epoch: str, aids: Mapping[Ear, RegisteredAid], limits: LogLimits) -> None:
@@ -78,7 +78,7 @@ class DeviceRows:
         self.live: LiveSession | None = None
         self.active: tuple[Moment, ...] = ()
         self.alarms: set[Alarm] = set()
-        self.read_due = False
+        self.read_due: set[Ear] = set()
         self.keys: OrderedDict[str, KnownKey] = OrderedDict()
         self.soft: list[LogEvent] = []
         self.fresh = Fresh()
@@ -154,7 +154,7 @@ class DeviceRows:
         self.head = revision
         self.entries[delivery.seq] = Entry(delivery)
         self.pending.append(delivery.seq)
-        self._event(delivery.seq, "accepted", now_s, actor=proposal.author)
+        self._event(delivery.seq, "accepted", now_s, actor=proposal.author, digest=accepted_digest(delivery))
         self.fresh.revisions.append(revision)
         self.fresh.deliveries.append(delivery)
         accepted = Accepted(self.epoch, delivery.seq, revision.revision_id, proposal.digests, proposal.safety)

@@ -124,7 +124,7 @@ def end_session(rows: DeviceRows, now_s: float, *, cause: str, actor: str) -> Se
     if session is None:
         return None
     restore = is_unsaved(rows)
-    rows.read_due |= restore
+    rows.read_due.update(rows.aids if restore else ())
     ended = fall_away(rows, now_s, code="E_USER_STOP", actor=actor)
     volatile = [entry for entry in rows.entries.values() if entry.delivery.kind == "volatile"]
     asked = tuple(entry.delivery for entry in volatile if ask_back(rows, entry, "cancelled"))

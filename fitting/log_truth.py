@@ -25,13 +25,15 @@ __all__ = ["AidTruth"]
 class AidTruth:
     """``ears`` is what each aid holds by digest, ``images`` the contents that are known of their RAM.
 
-    ``battery`` is the charge in percent that was told last.
+    ``battery`` is the charge in percent that was told last. ``unidentified``: the ears on which the phone has found
+    another aid than the registered one.
     """
 
     def __init__(self) -> None:
         self.ears: dict[Ear, EarTruth] = {}
         self.images: dict[Ear, EarImage] = {}
         self.battery: int | None = None
+        self.unidentified: set[Ear] = set()
 
     def in_aid(self) -> InAid:
         """The record as the contract shows it."""

@@ -148,7 +148,8 @@ class LogEvent:
     """One recorded step, numbered per device from 1 and chained by hashes.
 
     ``n`` is 0 while the step is not yet recorded for good: what a phone says on the way to an end is told at once, and
-    recorded with the next step that must not be lost. ``ear`` is None for the whole delivery. ``state`` is a delivery's
+    recorded with the next step that must not be lost. ``ear`` is None for the whole delivery. ``digest`` is that of
+    the aid, or of ``accepted`` what ``log_parts.accepted_digest`` makes of it. ``state`` is a delivery's
     state, or what happened to a lease, a session, a device. ``actor`` is a user, "phone" or "server", ``text`` a typed
     reason.
     """

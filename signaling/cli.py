@@ -70,12 +70,20 @@ def _parser() -> argparse.ArgumentParser:
     verify = audit.add_subparsers(dest="audit", required=True, metavar="COMMAND").add_parser(
         "verify", help="follow every device's chain of hashes; 1 means that something was changed, cut or moved"
     )
-    verify.add_argument("--device", metavar="ID", help="one device (default: all)")
-    verify.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
-    verify.add_argument("--database-url", metavar="URL", help="database (default: SQLite in the data folder)")
+    _verify_options(verify)
 
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
     return parser
+
+
+def _verify_options(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument("--device", metavar="ID", help="one device (default: all)")
+    verify.add_argument(
+        "--heads", type=Path, metavar="FILE", help="write down where each chain ends, to keep elsewhere"
+    )
+    verify.add_argument("--against", type=Path, metavar="FILE", help="what --heads wrote earlier must still hold")
+    verify.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
+    verify.add_argument("--database-url", metavar="URL", help="database (default: SQLite in the data folder)")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -164,7 +172,8 @@ def _audit(options: argparse.Namespace) -> int:
     from .audit import verify
     from .config import config_from
 
-    return asyncio.run(verify(config_from(data=options.data, database_url=options.database_url), options.device))
+    config = config_from(data=options.data, database_url=options.database_url)
+    return asyncio.run(verify(config, options.device, heads=options.heads, against=options.against))
 
 
 _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {

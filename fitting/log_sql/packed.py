@@ -89,7 +89,7 @@ class LiveRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What ``DeviceRows`` holds and no column does; ``truth`` is spread over the last three fields.
+    """What ``DeviceRows`` holds and no column does; ``truth`` is spread over the last four fields.
 
     ``format`` is the version of this struct: it rises when an older reader would misunderstand what is written.
     """
@@ -105,9 +105,11 @@ class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
     active: tuple[MomentRecord, ...] = ()
     alarms: frozenset[Alarm] = frozenset()
     read_due: bool = False
+    read_due_of: frozenset[Ear] = frozenset()
     ears: dict[Ear, EarTruth] = {}
     images: dict[Ear, EarImage] = {}
     battery: int | None = None
+    unidentified: frozenset[Ear] = frozenset()
 
 
 _PACKED = msgspec.msgpack.Encoder()
@@ -140,7 +142,9 @@ def fill(rows: DeviceRows, working: Working, revisions: Mapping[str, Revision]) 
     rows.live = None if working.live is None else _live(working.live, revisions)
     rows.active = tuple(_moment(moment, revisions) for moment in working.active)
     rows.alarms = set(working.alarms)
-    rows.read_due = working.read_due
+    # An older version says that something is due, or wrong, and not of which ear.
+    rows.read_due = set(working.read_due_of or (working.aids if working.read_due else ()))
+    rows.truth.unidentified = set(working.unidentified or (working.aids if "locked" in working.alarms else ()))
     rows.truth.ears = dict(working.ears)
     rows.truth.images = dict(working.images)
     rows.truth.battery = working.battery
@@ -185,10 +189,12 @@ def _working(rows: DeviceRows) -> Working:
         live=None if rows.live is None else _live_record(rows.live),
         active=tuple(_moment_record(moment) for moment in rows.active),
         alarms=frozenset(rows.alarms),
-        read_due=rows.read_due,
+        read_due=bool(rows.read_due),
+        read_due_of=frozenset(rows.read_due),
         ears=rows.truth.ears,
         images=rows.truth.images,
         battery=rows.truth.battery,
+        unidentified=frozenset(rows.truth.unidentified),
     )
 
 

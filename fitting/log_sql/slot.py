@@ -5,7 +5,7 @@ Read ``Slot`` from the top.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from fitting.log_commands import revive
 from fitting.log_rows import DeviceRows
 from fitting.log_values import Revision
+from protocol.contract.base import EARS, Ear
+from protocol.contract.devices import EarTruth
 from protocol.errors import AuricleError
 
 from .packed import named
@@ -23,10 +25,23 @@ __all__ = ["Slot", "Told"]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A step that was told and is not written down: on other rows it is taken again, at the time of then."""
+    """A step that was told and is not written down: on other rows it is taken again, at the time of then.
+
+    ``ears`` is what was known of the aids before it.
+    """
 
     step: Callable[[DeviceRows, float], Any]
     now_s: float
+    ears: Mapping[Ear, EarTruth]
+
+    def again(self, rows: DeviceRows) -> None:
+        """Take it again; an aid of which others have learned something since is not read anew by what was told then."""
+        now = rows.truth.ears
+        rows.fresh.moved_on = frozenset(ear for ear in EARS if now.get(ear) != self.ears.get(ear))
+        # What others have written since may leave no room for it; then theirs is what counts.
+        with suppress(AuricleError):
+            self.step(rows, self.now_s)
+        rows.fresh.moved_on = frozenset()
 
 
 @dataclass(slots=True)
@@ -57,9 +72,7 @@ class Slot:
         self.version, self.revisions, self.carrier = head.version, head.revisions, head.carrier
         self.generation, self.log_epoch = head.generation, log_epoch
         for told in self.told:
-            # What others have written since may leave no room for it; then theirs is what counts.
-            with suppress(AuricleError):
-                told.step(rows, told.now_s)
+            told.again(rows)
         rows.fresh.is_soft = False
         self.rows, self.checked_s, self.known = rows, at_s, named(rows)
 

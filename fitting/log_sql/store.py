@@ -136,6 +136,7 @@ class SqlLogStore:
             slot.doubt(self._name)
             # Half a step must not be kept: until it is over, the rows are nobody's.
             slot.rows = None
+            ears = dict(rows.truth.ears)
             try:
                 outcome = step(rows, now_s)
             except AuricleError:
@@ -155,7 +156,7 @@ class SqlLogStore:
             if not await self._is_final(slot, outcome, asked, is_newest):
                 continue
             if fresh.is_soft:
-                slot.told.append(Told(step, now_s))
+                slot.told.append(Told(step, now_s, ears))
                 slot.tell_later(self._monotonic())
             return outcome
         raise Unavailable("others write to this device all the time, try again")

@@ -275,5 +275,6 @@ def _delivery_changed(delivery: Delivery, event: LogEvent) -> DeliveryChanged:
         at=iso_ms(event.at_s),
         ear=UNSET if event.ear is None else event.ear,
         code=UNSET if event.code is None else event.code,
-        digest=UNSET if event.digest is None else event.digest,
+        # That of no ear is what the log holds the change to, not what an aid holds.
+        digest=UNSET if event.digest is None or event.ear is None else event.digest,
     )

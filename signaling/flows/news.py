@@ -79,7 +79,7 @@ class DeviceNews:
         phone = self._phones.of(told.device, caller)
         if phone is not None:
             phone.heard_s = self._phones.now_s()
-        learned = await self._log.report_device(told)
+        learned = await self._log.report_device(told, generation=0 if phone is None else phone.generation)
         if isinstance(learned, Refusal):
             return Failure(error=learned, errors=(learned,))
         self._phones.tell_in_aid(told.device, learned.changed, learned.in_aid)

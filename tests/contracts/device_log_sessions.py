@@ -355,12 +355,3 @@ class SaveContract:
         assert (await bench.head()).alarms == {"indeterminate"}
         await bench.report(1, "confirmed", "right", digest=accepted.digests.right)
         assert (await bench.head()).alarms == frozenset()
-
-    async def test_aids_that_are_not_those_signed_for_lock_the_device_until_they_were_read(self, bench: Bench) -> None:
-        await bench.fitted()
-        await bench.submit()
-        await bench.offer()
-        await bench.report(1, "rejected", "right", code="E_DEVICE")
-        assert refused(await bench.log.append(await bench.proposal())).code == "locked"
-        await bench.attach()
-        await bench.submit()

@@ -11,8 +11,10 @@ import pytest
 from msgspec import UNSET
 
 from fitting.log_rows import DeviceRows
-from fitting.log_values import Accepted, LeaseGranted, LogLimits
-from protocol.contract.base import Refusal
+from fitting.log_values import Accepted, Learned, LeaseGranted, LogLimits
+from protocol.contract.base import EARS, Refusal
+from protocol.contract.devices import EarTruth
+from protocol.contract.sessions import ReportDevice
 from protocol.errors import BadArgument
 from tests.contracts.device_log_bench import (
     BOTH_LOUDER,
@@ -135,6 +137,42 @@ class SharedContract:
             *[("accepted", None), ("received", None), ("confirmed", "right")],
             *[("confirmed", "left"), ("confirmed", None)],
         ]
+
+    @pytest.mark.parametrize("generation", ["its own", "nobody's"])
+    async def test_what_a_process_was_told_of_the_aids_gives_way_to_what_another_has_read_since(
+        self, world: World, generation: str
+    ) -> None:
+        here = await world.first()
+        await here.bench.fitted()
+        await here.bench.apply(BOTH_LOUDER)
+        trial = {ear: images(BOTH_LOUDER, ear, nvm=digest(FRESH, ear)) for ear in EARS}
+        told = ReportDevice(device=DEVICE, cause="read_back", left=trial["left"], right=trial["right"])
+        said_by = here.bench.generation if generation == "its own" else None
+        assert isinstance(await here.log.report_device(told, generation=said_by), Learned)
+        there = await world.another(here)
+        world.clock.pass_s(LIMITS.lease_ttl_s)
+        await there.bench.attach(FRESH)
+        here.log.overheard(DEVICE)
+        await here.log.close()
+        await there.log.close()
+        head = await there.bench.head()
+        assert (head.revision and head.revision.content, head.is_saved) == (FRESH, True)
+
+    async def test_a_report_of_then_counts_and_does_not_undo_what_was_read_since(self, world: World) -> None:
+        here = await world.first()
+        await here.bench.fitted()
+        await here.bench.submit(BOTH_LOUDER)
+        await here.bench.offer()
+        await here.bench.report(1, "confirmed", "right", digest=digest(BOTH_LOUDER, "right"))
+        there = await world.another(here)
+        world.clock.pass_s(1)
+        await there.bench.attach(FRESH)
+        here.log.overheard(DEVICE)
+        [delivery] = await here.log.pending(DEVICE)
+        assert delivery.ears == {"right": "confirmed", "left": "offered"}
+        truth = (await here.bench.head()).in_aid.right
+        assert isinstance(truth, EarTruth)
+        assert truth.ram == digest(FRESH, "right")
 
     async def test_a_change_that_another_process_may_have_offered_does_not_fall_away(self, world: World) -> None:
         phone = await world.first()

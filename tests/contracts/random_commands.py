@@ -166,7 +166,8 @@ class Script:
     def _report_device(self) -> Callable[[DeviceLog], Awaitable[object]]:
         held = self._random.choice(CONTENTS)
         told = ReportDevice(device=DEVICE, cause=self._random.choice(["read_back", "stop"]), left=images(held, "left"))
-        return lambda log: log.report_device(told)
+        generation = None if told.cause == "stop" else self._generation
+        return lambda log: log.report_device(told, generation=generation)
 
     def _cancel(self) -> Callable[[DeviceLog], Awaitable[object]]:
         seq = self._some(self._last_seq)

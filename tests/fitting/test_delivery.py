@@ -1,5 +1,6 @@
 """The state table of a delivery, walked whole, and what a report makes of a delivery."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any, get_args
 
@@ -182,6 +183,22 @@ def test_confirmed_needs_the_digest_that_was_expected() -> None:
         bad = judged(judge(before, wrong))
         assert (bad.delivery.state, bad.event, bad.code) == ("failed", "failed", "E_READBACK")
         assert bad.delivery.code == "E_READBACK"
+
+
+def test_active_needs_the_digest_that_was_expected_from_nvm() -> None:
+    before = replace(delivery(right="committing"), kind="persist")
+    good = judged(judge(before, report("active", "right", source="nvm", digest=DIGESTS.right)))
+    assert (good.delivery.state, good.code) == ("active", None)
+    for wrong in (
+        report("active", "right", source="nvm", digest="sha256:" + "0" * 64),
+        report("active", "right", source="ram", digest=DIGESTS.right),
+        report("active", "right", digest=DIGESTS.right),
+        report("active", "right", source="nvm"),
+        report("active", "right"),
+    ):
+        bad = judged(judge(before, wrong))
+        assert (bad.delivery.state, bad.event, bad.delivery.code) == ("failed", "failed", "E_NVM")
+    assert code(judge(delivery(right="writing"), report("active", "right"))) == "illegal_report"
 
 
 def test_an_ear_that_the_delivery_does_not_change_is_refused() -> None:

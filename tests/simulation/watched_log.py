@@ -111,8 +111,8 @@ class WatchedLog(StoredDeviceLog):
             self._delivery(one.delivery)
         return outcome
 
-    async def report_device(self, told: ReportDevice) -> Any:
-        outcome = await super().report_device(told)
+    async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Any:
+        outcome = await super().report_device(told, generation=generation)
         self._note("report_device", cause=told.cause, outcome=_short(outcome))
         for one in getattr(outcome, "ended", ()):
             self._delivery(one.delivery)

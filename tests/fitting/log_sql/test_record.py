@@ -24,7 +24,9 @@ from tests.fitting.log_sql.proposals import proposal
 # What of the rows has a column of its own, is packed, or is known from elsewhere when they are read back.
 COLUMNS = {"device", "epoch", "fence", "generation", "attached", "last_seq", "last_n", "last_hash"}
 PACKED = {"aids", "head", "lease", "last_terminal", "entries", "soft", "live", "active", "alarms", "read_due"}
-SPREAD = {"truth": {"ears", "images", "battery"}}
+SPREAD = {"truth": {"ears", "images", "battery", "unidentified"}}
+# What a field holds that an older version knows by less.
+LATER = {"read_due_of"}
 TRANSIENT = {
     "pending": "the numbers of the entries",
     "keys": "asked for in the table of keys",
@@ -60,6 +62,7 @@ def busy() -> DeviceRows:
             digest=digest(BOTH_LOUDER, "right") if state == "confirmed" else UNSET,
         )
         log_commands.report(rows, START, report, generation=1, new_id=new_id, ended=None)
+    rows.read_due, rows.truth.unidentified = {"left"}, {"right"}
     assert rows.soft
     assert rows.live is not None
     assert rows.active
@@ -96,8 +99,23 @@ def test_every_field_of_the_rows_is_written_or_said_not_to_be() -> None:
     assert set(vars(rows)) == COLUMNS | PACKED | set(SPREAD) | set(TRANSIENT)
     assert set(device_head.columns.keys()) == set(record.HeadRow.__struct_fields__) >= COLUMNS
     fields_of_working = set(packed.Working.__struct_fields__) - {"format"}
-    assert fields_of_working == PACKED | set().union(*SPREAD.values())
+    assert fields_of_working == PACKED | LATER | set().union(*SPREAD.values())
     assert set(vars(AidTruth())) == SPREAD["truth"]
+
+
+def test_what_an_older_version_says_of_both_ears_together_is_taken_of_each() -> None:
+    rows = busy()
+    rows.alarms.add("locked")
+    rows.read_due, rows.truth.unidentified = {"left"}, {"right"}
+    write = written(rows)
+    older = msgspec.msgpack.decode(write.head.working)
+    assert older["read_due"] is True
+    older.pop("read_due_of")
+    older.pop("unidentified")
+    head = msgspec.structs.replace(write.head, working=msgspec.msgpack.encode(older))
+    revisions = {row[0]: record.revision_of((row[0], *row[3:])) for row in write.revisions}
+    again = record.rows_of(head, revisions, "e-1", LIMITS)
+    assert (again.read_due, again.truth.unidentified) == ({"right", "left"}, {"right", "left"})
 
 
 def test_every_field_of_a_delivery_and_of_its_entry_is_written() -> None:
