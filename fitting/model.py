@@ -7,6 +7,7 @@ never changes. This module must not know what is safe (``safety``) nor where a r
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise
+from operator import sub
 from typing import Final
 
 import msgspec
@@ -38,6 +39,7 @@ __all__ = [
     "ear_image",
     "ear_program",
     "ears_of",
+    "greatest_rise",
     "offer_body",
     "validate_shape",
 ]
@@ -57,6 +59,12 @@ def band_values(program: EarProgram, path: BandPath) -> tuple[int, ...]:
     """The values of one band path, in tenths of a decibel, one per band."""
     values: tuple[int, ...] = getattr(program, BAND_FIELDS[path])
     return values
+
+
+def greatest_rise(old: tuple[int, ...], new: tuple[int, ...]) -> int:
+    """By how much the values of a path rise in the band where they rise most; negative when all fall."""
+    rise: int = max(map(sub, new, old))
+    return rise
 
 
 def ear_program(program: Program, ear: Ear) -> EarProgram | None:
