@@ -7,11 +7,11 @@ collected in ``fresh``, which a store takes and writes down. This module must no
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import DeliveryState, EarImage, RegisteredAid, Report

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final, cast
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from fitting.budgets import was_active
@@ -121,7 +122,7 @@ class SubmitFlow:
         proposal = _proposal(author, request, candidate)
         for step, content in enumerate(candidate.steps[:-1], 1):
             # Each is a change of its own, offered when the one before is confirmed.
-            eased = replace(
+            eased = msgspec.structs.replace(
                 proposal,
                 key=f"{proposal.key}/{step}",
                 content=content,
@@ -132,7 +133,7 @@ class SubmitFlow:
             if isinstance(outcome, Refusal):
                 return self._refuse(outcome)
             self._delivery.appended(request.device)
-            proposal = replace(proposal, expected_head=outcome.revision_id, supersedes=None)
+            proposal = msgspec.structs.replace(proposal, expected_head=outcome.revision_id, supersedes=None)
         return self._answer(request.device, await self._log.append(proposal))
 
     async def save(self, author: str, request: Save) -> SubmitAnswer | Failure:
