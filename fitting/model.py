@@ -16,7 +16,6 @@ from msgspec import UNSET
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import EarImage, OfferBody, SlotImage
 from protocol.contract.fitting import (
-    BAND_PATHS,
     BandPath,
     Content,
     Digests,
@@ -52,6 +51,13 @@ BAND_FIELDS: Final[Mapping[BandPath, str]] = {
     "g80Ddb": "g80_ddb",
     "mpoDdb": "mpo_ddb",
 }
+_PER_BAND: Final = (*BAND_FIELDS.items(), ("maxStableGainDdb", "max_stable_gain_ddb"))
+_EARS_WORN: Final[Mapping[tuple[bool, bool], tuple[Ear, ...]]] = {
+    (True, True): ("right", "left"),
+    (True, False): ("right",),
+    (False, True): ("left",),
+    (False, False): (),
+}
 _MICS = msgspec.json.schema(MicMode)["enum"]
 
 
@@ -75,7 +81,11 @@ def ear_program(program: Program, ear: Ear) -> EarProgram | None:
 
 def ears_of(content: Content) -> tuple[Ear, ...]:
     """The ears that wear an aid, right first."""
-    return tuple(ear for ear in EARS if any(ear_program(p, ear) is not None for p in content.programs))
+    right = left = False
+    for program in content.programs:
+        right = right or program.right is not UNSET
+        left = left or program.left is not UNSET
+    return _EARS_WORN[right, left]
 
 
 def validate_shape(content: Content) -> None:
@@ -93,18 +103,17 @@ def validate_shape(content: Content) -> None:
     ears = ears_of(content)
     if not ears:
         raise BadArgument("the content has no ear")
+    bands = len(content.bands_hz)
     for program in content.programs:
         for ear in ears:
             part = ear_program(program, ear)
             if part is None:
                 raise BadArgument(f"slot {program.slot} has no {ear} ear, other slots have one")
-            lists: dict[str, tuple[int, ...]] = {path: band_values(part, path) for path in BAND_PATHS}
-            if part.max_stable_gain_ddb is not UNSET:
-                lists["maxStableGainDdb"] = part.max_stable_gain_ddb
-            for path, values in lists.items():
-                if len(values) != len(content.bands_hz):
+            for path, name in _PER_BAND:
+                values = getattr(part, name)
+                if values is not UNSET and len(values) != bands:
                     raise BadArgument(
-                        f"slot {program.slot} {ear} {path} must have {len(content.bands_hz)} values, "
+                        f"slot {program.slot} {ear} {path} must have {bands} values, "
                         f"one per band, but has {len(values)}"
                     )
 

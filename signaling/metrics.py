@@ -1,6 +1,7 @@
 """Every counter of the server, in one registry per process. No label ever names a user, a device or a connection."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -68,6 +69,8 @@ class StorageMetrics:
             ["outcome"],
             registry=registry,
         )
+        # What is counted at every step has its child at hand: finding it costs more than counting.
+        self._hits, self._misses = self._cached.labels("hit"), self._cached.labels("miss")
         self._conflicts = Counter(
             "auricle_log_conflicts_total", "Steps run again because another process had written.", registry=registry
         )
@@ -85,7 +88,7 @@ class StorageMetrics:
 
     def cached(self, hit: bool) -> None:
         """See ``Watch``."""
-        self._cached.labels("hit" if hit else "miss").inc()
+        (self._hits if hit else self._misses).inc()
 
     def conflicted(self) -> None:
         """See ``Watch``."""
@@ -130,9 +133,11 @@ class Metrics:
             "Fields of payloads that are unknown here.",
             registry=registry,
         )
-        self.deliveries = Counter(
+        deliveries = Counter(
             "auricle_delivery_state_total", "Deliveries that reached a state.", ["mode", "state"], registry=registry
         )
+        # Both labels are words of the contract, so all of them are few.
+        self.deliveries: Callable[[str, str], Counter] = lru_cache(maxsize=128)(deliveries.labels)
         self.restores = Counter(
             "auricle_restores_total",
             "Requests to restore what a session began with, by cause.",
