@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from protocol.contract.base import EARS, Ear
-from protocol.contract.fitting import Content, EarProgram
+from protocol.contract.fitting import Content, EarProgram, Program
 
 from .limits import SESSION_WINDOW_S, WEEK_S
 from .model import BAND_FIELDS, ear_image, ear_program, ears_of
@@ -106,16 +106,19 @@ def lowest(contents: Sequence[Content]) -> Levels:
 
     Other bands mean other aids: their levels cannot be compared.
     """
-    # By identity: what a change leaves alone is the same object before and after it.
-    held: dict[Place, dict[int, EarProgram]] = {}
+    by_slot: dict[int, list[Program]] = {}
     for content in contents:
         if content.bands_hz == contents[-1].bands_hz:
             for program in content.programs:
-                if program.right is not UNSET:
-                    held.setdefault((program.slot, "right"), {})[id(program.right)] = program.right
-                if program.left is not UNSET:
-                    held.setdefault((program.slot, "left"), {})[id(program.left)] = program.left
-    return MappingProxyType({place: _least(tuple(programs.values())) for place, programs in held.items()})
+                by_slot.setdefault(program.slot, []).append(program)
+    lowest_of: dict[Place, EarProgram] = {}
+    for slot, programs in by_slot.items():
+        for ear in EARS:
+            # By identity: what a change leaves alone is the same object before and after it.
+            held = {id(part): part for part in map(attrgetter(ear), programs) if part is not UNSET}
+            if held:
+                lowest_of[slot, ear] = _least(tuple(held.values()))
+    return MappingProxyType(lowest_of)
 
 
 def levels_of(content: Content) -> Levels:

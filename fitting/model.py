@@ -5,8 +5,7 @@ never changes. This module must not know what is safe (``safety``) nor where a r
 (``log``). Read ``apply_patch`` first, then ``offer_body``.
 """
 
-from collections.abc import Collection, Mapping
-from itertools import pairwise
+from collections.abc import Collection, Mapping, Sequence
 from operator import sub
 from typing import Final
 
@@ -94,11 +93,11 @@ def validate_shape(content: Content) -> None:
     Raises BadArgument: a band list of another length than ``bands_hz``, frequencies or slots that do not
     rise, programs with different ears, or no ear at all.
     """
-    if any(low >= high for low, high in pairwise(content.bands_hz)):
+    if not _rises(content.bands_hz):
         raise BadArgument("the frequencies of bandsHz must rise")
     slots = [program.slot for program in content.programs]
     # One order only, so that equal configurations have equal digests.
-    if any(low >= high for low, high in pairwise(slots)):
+    if not _rises(slots):
         raise BadArgument("the slots of the programs must rise, each used once")
     ears = ears_of(content)
     if not ears:
@@ -116,6 +115,10 @@ def validate_shape(content: Content) -> None:
                         f"slot {program.slot} {ear} {path} must have {bands} values, "
                         f"one per band, but has {len(values)}"
                     )
+
+
+def _rises(values: Sequence[int]) -> bool:
+    return list(values) == sorted(set(values))
 
 
 def apply_patch(content: Content, patch: Patch) -> Content:

@@ -101,7 +101,7 @@ def _not_per_band(change: Change) -> Iterator[Finding]:
 def _levels_off(part: Part) -> Iterator[Finding]:
     for path in BAND_PATHS:
         values, (low, high, step) = band_values(part.new, path), path_range(part.sheet, path)
-        if low <= min(values) and max(values) <= high and not any((value - low) % step for value in values):
+        if all(map(range(low, high + 1, step).__contains__, values)):
             continue
         for band, value in enumerate(values):
             fault = _fault(value, low, high, step)
