@@ -43,8 +43,6 @@ from .model import content_from_images, ears_of
 __all__ = ["DeviceRows"]
 
 _RETRY_AFTER_MS = 1_000
-
-
 MAX_FENCE_JUMP: Final = 2**32
 # How far back the budgets of the safety kernel look, K8 and K9 (``fitting.budgets``).
 RISE_WINDOW_S: Final = 10.0
