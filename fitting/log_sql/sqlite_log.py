@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -29,6 +29,8 @@ from .sqlite import SqliteDatabase
 
 __all__ = ["SqliteLog"]
 
+# An SQLite of before 2020 takes 999 values in a statement.
+_ROWS: Final = 50
 # By place: of values that are bound by name SQLite is asked for each name, and other threads get a turn each time.
 _DIALECT = dialects.dialect(paramstyle="qmark")
 
@@ -52,7 +54,10 @@ class _Insert:
         return cls(before + values, row + end, behind)
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
-        """Add rows in one statement; how many there were. A step adds some hundred at most, SQLite takes thousands."""
+        """Add rows, many in one statement; how many there were."""
+        return sum(self._add(connection, rows[at : at + _ROWS]) for at in range(0, len(rows), _ROWS))
+
+    def _add(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
         text = self.before + ", ".join((self.row,) * len(rows)) + self.behind
         return connection.execute(text, tuple(chain.from_iterable(rows))).rowcount
 
