@@ -6,18 +6,21 @@ last 10 seconds, and from the lowest value that was active in the last 7 days. T
 ``budgets`` first.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from protocol.contract.base import EARS, Ear
-from protocol.contract.fitting import BAND_PATHS, Content, EarProgram
+from protocol.contract.fitting import Content, EarProgram, Program
 
 from .limits import SESSION_WINDOW_S, WEEK_S
-from .model import BAND_FIELDS, band_values, ear_image, ear_program, ears_of
+from .model import BAND_FIELDS, ear_image, ear_program, ears_of
 
 __all__ = [
     "NOTHING_KNOWN",
@@ -37,8 +40,7 @@ Place = tuple[int, Ear]
 Levels = Mapping[Place, EarProgram]
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """A content that the aids were given, or found to hold, at ``at_s``, until the next one.
 
     ``begins``: it was set as a first fit that has come about, so earlier, lower values no longer count. A
@@ -80,9 +82,9 @@ def budgets(
     in_nvm = _from_last_beginning(active)
     return Budgets(
         session_base=levels_of(begun[0].content) if begun else None,
-        lowest_10s=lowest_since(begun, now_s - SESSION_WINDOW_S),
+        lowest_10s=_lowest_since(begun, now_s - SESSION_WINDOW_S),
         active=levels_of(in_nvm[-1].content) if in_nvm else None,
-        lowest_active_7d=lowest_since(in_nvm, now_s - WEEK_S),
+        lowest_active_7d=_lowest_since(in_nvm, now_s - WEEK_S),
     )
 
 
@@ -91,23 +93,32 @@ def lowest_since(history: Sequence[Held], since_s: float) -> Levels | None:
 
     ``history`` is in the order of time and must reach back to ``since_s``, or to the beginning of everything.
     """
-    begun = _from_last_beginning(history)
-    first = max((index for index, held in enumerate(begun) if held.at_s <= since_s), default=0)
-    return lowest(held.content for held in begun[first:]) if begun else None
+    return _lowest_since(_from_last_beginning(history), since_s)
 
 
-def lowest(contents: Iterable[Content]) -> Levels:
+def _lowest_since(begun: Sequence[Held], since_s: float) -> Levels | None:
+    first = max(0, bisect_right(begun, since_s, key=attrgetter("at_s")) - 1)
+    return lowest([held.content for held in begun[first:]]) if begun else None
+
+
+def lowest(contents: Sequence[Content]) -> Levels:
     """The lowest value of each level over some contents, per slot and ear, of those with the last one's bands.
 
     Other bands mean other aids: their levels cannot be compared.
     """
-    found = list(contents)
-    held: dict[Place, list[EarProgram]] = {}
-    for content in found:
-        if content.bands_hz == found[-1].bands_hz:
-            for place, program in levels_of(content).items():
-                held.setdefault(place, []).append(program)
-    return MappingProxyType({place: _least(programs) for place, programs in held.items()})
+    by_slot: dict[int, list[Program]] = {}
+    for content in contents:
+        if content.bands_hz == contents[-1].bands_hz:
+            for program in content.programs:
+                by_slot.setdefault(program.slot, []).append(program)
+    lowest_of: dict[Place, EarProgram] = {}
+    for slot, programs in by_slot.items():
+        for ear in EARS:
+            # By identity: what a change leaves alone is the same object before and after it.
+            held = {id(part): part for part in map(attrgetter(ear), programs) if part is not UNSET}
+            if held:
+                lowest_of[slot, ear] = _least(tuple(held.values()))
+    return MappingProxyType(lowest_of)
 
 
 def levels_of(content: Content) -> Levels:
@@ -144,15 +155,18 @@ def was_active(history: Iterable[Held], candidate: Content) -> bool:
 
 
 def _from_last_beginning(history: Sequence[Held]) -> Sequence[Held]:
-    start = max((index for index, held in enumerate(history) if held.begins), default=0)
-    return history[start:]
+    begins = [index for index, held in enumerate(history) if held.begins]
+    return history[begins[-1] :] if begins else history
 
 
 def _least(programs: Sequence[EarProgram]) -> EarProgram:
     """The first one with the lowest level of them all in each band."""
+    if len(programs) == 1:
+        return programs[0]
     # In one go over all of them: a session that is worked on has forty within ten seconds.
-    least = {
-        BAND_FIELDS[path]: tuple(map(min, zip(*(band_values(one, path) for one in programs), strict=True)))
-        for path in BAND_PATHS
-    }
-    return msgspec.structs.replace(programs[0], **least)
+    return msgspec.structs.replace(programs[0], **{name: _lowest_of(programs, name) for name in BAND_FIELDS.values()})
+
+
+def _lowest_of(programs: Sequence[EarProgram], field: str) -> tuple[int, ...]:
+    levels = set(map(attrgetter(field), programs))
+    return tuple(map(min, *levels)) if len(levels) > 1 else levels.pop()

@@ -7,11 +7,12 @@ kept. Read ``TRANSITIONS`` first, then ``judge``.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import DeliveryState, Report

@@ -9,12 +9,13 @@ used for. Read ``canonical`` first.
 import hashlib
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from protocol.contract.base import EARS, MAX_SAFE_INTEGER, Ear, Wire
+from protocol.contract.base import MAX_SAFE_INTEGER, Ear, Wire
 from protocol.contract.devices import EarImage, OfferBody
 from protocol.contract.fitting import Content, Digests
 from protocol.errors import BadArgument
@@ -24,6 +25,7 @@ from .model import ear_image, ears_of
 __all__ = ["body_hash", "canonical", "canonical_of", "content_digests", "ear_digest", "pair_digest", "request_hash"]
 
 _MAX_DEPTH = 32
+_NOTHING_KNOWN: Mapping[Ear, str] = MappingProxyType({})
 _SORTED = msgspec.json.Encoder(order="sorted")
 _BRACKETS = bytes.maketrans(b"[]{}", b"()()")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -111,9 +113,12 @@ def pair_digest(ears: Mapping[Ear, str]) -> str:
     return _sha256(canonical_of(dict(ears)))
 
 
-def content_digests(content: Content) -> Digests:
-    """The digests of each ear and of the pair. Raises BadArgument when a value has no canonical form."""
-    ears = {ear: ear_digest(ear_image(content, ear)) for ear in EARS if ear in ears_of(content)}
+def content_digests(content: Content, known: Mapping[Ear, str] = _NOTHING_KNOWN) -> Digests:
+    """The digests of each ear and of the pair. Raises BadArgument when a value has no canonical form.
+
+    ``known``: of ears that hold what they held before.
+    """
+    ears = {ear: known.get(ear) or ear_digest(ear_image(content, ear)) for ear in ears_of(content)}
     return Digests(pair=pair_digest(ears), left=ears.get("left", UNSET), right=ears.get("right", UNSET))
 
 

@@ -6,6 +6,7 @@ not active. This module must not know where moments are kept. Read ``budgets_of`
 """
 
 from dataclasses import replace
+from operator import attrgetter
 
 from .budgets import Budgets, Held, budgets, levels_of
 from .log_moments import was_held
@@ -40,11 +41,7 @@ def _session(head: DeviceHead) -> list[Held]:
     fits = [m for m in head.active if _is_first_fit(m) and m.at_s >= live.at_s]
     held += [Held(fit.at_s, fit.revision.content, begins=True) for fit in fits]
     # A sort that is stable: of two at the same time the fit, which is the later news, comes last.
-    return sorted(held, key=_at_s)
-
-
-def _at_s(held: Held) -> float:
-    return held.at_s
+    return sorted(held, key=attrgetter("at_s"))
 
 
 def _is_first_fit(moment: Moment) -> bool:

@@ -47,11 +47,13 @@ class DeviceLog(Protocol):
         ...
 
     async def head(
-        self, device: str, *, key: str | None = None, request_hash: str | None = None
+        self, device: str, *, key: str | None = None, request_hash: str | None = None, lately: bool = False
     ) -> DeviceHead | Refusal:
         """A consistent snapshot, with the earlier answer to ``key`` if there is one.
 
-        A key that stood for another request gives ``answered`` = refusal ``idempotency_conflict``.
+        A key that stood for another request gives ``answered`` = refusal ``idempotency_conflict``. ``lately``: an
+        answer is looked for where it costs nothing, and the snapshot may be a moment old: for who goes on to
+        ``append``, which is held to all keys and to the newest head.
         """
         ...
 

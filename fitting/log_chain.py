@@ -5,7 +5,9 @@ cut off. This module must not know where events are kept. Read ``ChainCheck`` fi
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from .digest import content_digests
 from .log_parts import accepted_digest

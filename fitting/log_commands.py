@@ -5,10 +5,10 @@ are given, never taken; no store is known. Read ``append`` first, then ``report`
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Final, get_args
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import AttachDevice, Images, Report

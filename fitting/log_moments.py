@@ -7,7 +7,6 @@ budgets are then counted from less for longer, never from more. This module must
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -50,7 +49,7 @@ def bounded(
     while len(kept) > limit and (at := _first_pair(kept)) is not None:
         older, newer = kept[at].revision, kept[at + 1].revision
         both = read_revision(_lowest_of(older.content, newer.content), new_id(), newer.revision_id, _REASON, now_s)
-        both = replace(both, author=_AUTHOR)
+        both = msgspec.structs.replace(both, author=_AUTHOR)
         kept[at : at + 2] = [Moment(kept[at + 1].at_s, both)]
         made.append(both)
     named = {moment.revision.revision_id for moment in kept}

@@ -121,12 +121,12 @@ class StoredDeviceLog:
         return Refusal(code="already_exists", message="the device has a log already")
 
     async def head(
-        self, device: str, *, key: str | None = None, request_hash: str | None = None
+        self, device: str, *, key: str | None = None, request_hash: str | None = None, lately: bool = False
     ) -> DeviceHead | Refusal:
         def step(rows: DeviceRows, now_s: float) -> DeviceHead:
             return log_commands.head(rows, now_s, key=key, request_hash=request_hash)
 
-        return await self._store.run(device, step, key=key)
+        return await self._store.run(device, step, key=None if lately else key)
 
     async def acquire(self, device: str, *, session: str, holder: str) -> LeaseGranted | Refusal:
         def step(rows: DeviceRows, now_s: float) -> LeaseGranted | Refusal:

@@ -86,7 +86,8 @@ def held_since(held: tuple[Moment, ...], newest: Moment, window_s: float) -> tup
 
     The last one before the window was still in force when the window began, so it stays.
     """
-    before = sum(moment.at_s <= newest.at_s - window_s for moment in held)
+    since_s = newest.at_s - window_s
+    before = sum([moment.at_s <= since_s for moment in held])
     return (*held[max(0, before - 1) :], newest)
 
 

@@ -7,11 +7,11 @@ collected in ``fresh``, which a store takes and writes down. This module must no
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import DeliveryState, EarImage, RegisteredAid, Report
@@ -44,8 +44,6 @@ from .model import content_from_images, ears_of
 __all__ = ["DeviceRows"]
 
 _RETRY_AFTER_MS = 1_000
-
-
 MAX_FENCE_JUMP: Final = 2**32
 # How far back the budget of a session looks, K8 (``fitting.budgets``).
 RISE_WINDOW_S: Final = 10.0
@@ -325,9 +323,11 @@ class DeviceRows:
 
         Otherwise the next change would be judged, and written, over a base that was never there.
         """
+        ears, images = ears_of(head.content), self.truth.images
+        if not all(ear in images for ear in ears) or (len(images) == len(ears) and self.truth.holds(head)):
+            return
         content = self.truth.content()
-        known = all(ear in self.truth.images for ear in ears_of(head.content))
-        if content is None or not known or content == head.content:
+        if content is None or content == head.content:
             return
         reason = "read back after a change that did not come about"
         self.found(read_revision(content, new_id(), head.revision_id, reason, now_s))

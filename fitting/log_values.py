@@ -1,15 +1,18 @@
 """What a device log speaks in: revisions, deliveries, events, leases, and the answers of its calls.
 
-Every value is immutable; a log that keeps a new one keeps a new object. This module must not know how a log is kept
-nor what may follow what. Read ``Revision``, ``Delivery`` and ``LogEvent`` first.
+Every value is immutable; a log that keeps a new one keeps a new object. They are structs: a change makes eighteen
+copies of them, each for a tenth of what a dataclass costs. This module must not know how a log is kept nor what may
+follow what. Read ``Revision``, ``Delivery`` and ``LogEvent`` first.
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import DeliveryState, EarTruth, InAid, RegisteredAid
@@ -67,8 +70,7 @@ class LogLimits:
     max_moments: int = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """One immutable configuration. ``parent`` is "" only for the first, which is a read-back."""
 
     revision_id: str
@@ -83,16 +85,14 @@ class Revision:
     vendor: VendorPayload | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """A revision that was accepted, or became active, at ``at_s``."""
 
     at_s: float
     revision: Revision
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSession:
+class LiveSession(Struct, frozen=True):
     """Live work that the patient has agreed to, under the lease of that fence.
 
     ``base`` is what the aids go back to: what they held when it began, or what was saved last. ``held`` is what was
@@ -107,8 +107,7 @@ class LiveSession:
     held: tuple[Moment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseState:
+class LeaseState(Struct, frozen=True):
     """The live lease of a device; ``until_s`` is on the log's clock."""
 
     holder: str
@@ -117,8 +116,7 @@ class LeaseState:
     until_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One change on its way to the aids. ``ears`` are the ears that it changes, each with its own state.
 
     ``after`` is the last seq up to which all had ended when this was offered last. ``withdrawn``: the phone is asked
@@ -143,8 +141,7 @@ class Delivery:
     withdrawn: WithdrawCause | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
+class LogEvent(Struct, frozen=True):
     """One recorded step, numbered per device from 1 and chained by hashes.
 
     ``n`` is 0 while the step is not yet recorded for good: what a phone says on the way to an end is told at once, and
@@ -185,8 +182,7 @@ def first_hash(device: str) -> str:
     return hashlib.sha256(device.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceHead:
+class DeviceHead(Struct, frozen=True):
     """A snapshot of a device. ``revision`` is the newest *accepted* one; None before the first read-back.
 
     ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one. ``active`` is what
@@ -219,8 +215,7 @@ class DeviceHead:
         return all(isinstance(truth, EarTruth) and truth.ram == truth.nvm for truth in ears)
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """A change that the safety kernel has passed, on the head that it saw.
 
     ``request_hash`` is the digest of the whole request: one key can stand for one request only.
@@ -248,8 +243,7 @@ class Proposal:
     vendor: VendorPayload | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """The proposal is in the log. ``replayed``: the key was known, this is the first answer again.
 
     ``ended`` are the changes that it made fall away.
@@ -264,8 +258,7 @@ class Accepted:
     ended: "tuple[Ended, ...]" = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseGranted:
+class LeaseGranted(Struct, frozen=True):
     """The caller holds the device; ``renewed`` when the same session already did."""
 
     fence: int
@@ -273,8 +266,7 @@ class LeaseGranted:
     renewed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Struct, frozen=True):
     """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved."""
 
     epoch: str
@@ -287,8 +279,7 @@ class Attached:
     alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """A report is in the log. ``repeated``: it was there already, nothing moved.
 
     ``ended``: the delivery has an end, by this report or before it. ``others`` are changes that fell away with it. All
@@ -306,8 +297,7 @@ class Recorded:
     alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A delivery that came to its end without the phone's word, and the events of that end."""
 
     delivery: Delivery
@@ -315,16 +305,14 @@ class Ended:
     last_terminal: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(Struct, frozen=True):
     """A delivery that shall not begin: it has ended, or the phone is to be asked and ``ended`` is None."""
 
     delivery: Delivery
     ended: Ended | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnded:
+class SessionEnded(Struct, frozen=True):
     """A live session is over. ``restore``: the aids may hold what was tried, so the phone is to restore the base.
 
     ``ended`` are the changes that were never offered and fell away, ``withdraw`` those that the phone is asked about.
@@ -337,15 +325,13 @@ class SessionEnded:
     withdraw: tuple[Delivery, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(Struct, frozen=True):
     """The lease is given back; ``session`` is the live session that ended with it."""
 
     session: SessionEnded | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stolen:
+class Stolen(Struct, frozen=True):
     """The lease is another's now. ``loser`` held it until now, ``session`` is what of his ended."""
 
     granted: LeaseGranted
@@ -353,8 +339,7 @@ class Stolen:
     session: SessionEnded | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(Struct, frozen=True):
     """What a phone told of its aids, unasked: the ears whose truth moved, and the changes that fell away."""
 
     in_aid: InAid

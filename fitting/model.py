@@ -5,8 +5,8 @@ never changes. This module must not know what is safe (``safety``) nor where a r
 (``log``). Read ``apply_patch`` first, then ``offer_body``.
 """
 
-from collections.abc import Collection, Mapping
-from itertools import pairwise
+from collections.abc import Collection, Mapping, Sequence
+from operator import sub
 from typing import Final
 
 import msgspec
@@ -15,7 +15,6 @@ from msgspec import UNSET
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import EarImage, OfferBody, SlotImage
 from protocol.contract.fitting import (
-    BAND_PATHS,
     BandPath,
     Content,
     Digests,
@@ -38,6 +37,7 @@ __all__ = [
     "ear_image",
     "ear_program",
     "ears_of",
+    "greatest_rise",
     "offer_body",
     "validate_shape",
 ]
@@ -50,6 +50,13 @@ BAND_FIELDS: Final[Mapping[BandPath, str]] = {
     "g80Ddb": "g80_ddb",
     "mpoDdb": "mpo_ddb",
 }
+_PER_BAND: Final = (*BAND_FIELDS.items(), ("maxStableGainDdb", "max_stable_gain_ddb"))
+_EARS_WORN: Final[Mapping[tuple[bool, bool], tuple[Ear, ...]]] = {
+    (True, True): ("right", "left"),
+    (True, False): ("right",),
+    (False, True): ("left",),
+    (False, False): (),
+}
 _MICS = msgspec.json.schema(MicMode)["enum"]
 
 
@@ -57,6 +64,12 @@ def band_values(program: EarProgram, path: BandPath) -> tuple[int, ...]:
     """The values of one band path, in tenths of a decibel, one per band."""
     values: tuple[int, ...] = getattr(program, BAND_FIELDS[path])
     return values
+
+
+def greatest_rise(old: tuple[int, ...], new: tuple[int, ...]) -> int:
+    """By how much the values of a path rise in the band where they rise most; negative when all fall."""
+    rise: int = max(map(sub, new, old))
+    return rise
 
 
 def ear_program(program: Program, ear: Ear) -> EarProgram | None:
@@ -67,7 +80,11 @@ def ear_program(program: Program, ear: Ear) -> EarProgram | None:
 
 def ears_of(content: Content) -> tuple[Ear, ...]:
     """The ears that wear an aid, right first."""
-    return tuple(ear for ear in EARS if any(ear_program(p, ear) is not None for p in content.programs))
+    right = left = False
+    for program in content.programs:
+        right = right or program.right is not UNSET
+        left = left or program.left is not UNSET
+    return _EARS_WORN[right, left]
 
 
 def validate_shape(content: Content) -> None:
@@ -76,29 +93,32 @@ def validate_shape(content: Content) -> None:
     Raises BadArgument: a band list of another length than ``bands_hz``, frequencies or slots that do not
     rise, programs with different ears, or no ear at all.
     """
-    if any(low >= high for low, high in pairwise(content.bands_hz)):
+    if not _rises(content.bands_hz):
         raise BadArgument("the frequencies of bandsHz must rise")
     slots = [program.slot for program in content.programs]
     # One order only, so that equal configurations have equal digests.
-    if any(low >= high for low, high in pairwise(slots)):
+    if not _rises(slots):
         raise BadArgument("the slots of the programs must rise, each used once")
     ears = ears_of(content)
     if not ears:
         raise BadArgument("the content has no ear")
+    bands = len(content.bands_hz)
     for program in content.programs:
         for ear in ears:
             part = ear_program(program, ear)
             if part is None:
                 raise BadArgument(f"slot {program.slot} has no {ear} ear, other slots have one")
-            lists: dict[str, tuple[int, ...]] = {path: band_values(part, path) for path in BAND_PATHS}
-            if part.max_stable_gain_ddb is not UNSET:
-                lists["maxStableGainDdb"] = part.max_stable_gain_ddb
-            for path, values in lists.items():
-                if len(values) != len(content.bands_hz):
+            for path, name in _PER_BAND:
+                values = getattr(part, name)
+                if values is not UNSET and len(values) != bands:
                     raise BadArgument(
-                        f"slot {program.slot} {ear} {path} must have {len(content.bands_hz)} values, "
+                        f"slot {program.slot} {ear} {path} must have {bands} values, "
                         f"one per band, but has {len(values)}"
                     )
+
+
+def _rises(values: Sequence[int]) -> bool:
+    return list(values) == sorted(set(values))
 
 
 def apply_patch(content: Content, patch: Patch) -> Content:

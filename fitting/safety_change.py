@@ -8,6 +8,7 @@ limits hold. What is not known is judged more strictly, never less. This module 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
@@ -21,9 +22,9 @@ from .audiogram import Audiogram
 from .budgets import NOTHING_KNOWN, Budgets, Levels, Place, level_at, levels_of
 from .capability import CapabilitySheet
 from .limits import GAIN_PATHS, KERNEL_LIMITS, ClinicLimits
-from .model import PerBand, band_values
+from .model import PerBand, band_values, greatest_rise
 
-__all__ = ["Change", "ChangeOrigin", "Over", "Part", "SafetyContext", "gathered", "parts", "whole"]
+__all__ = ["Change", "ChangeOrigin", "Over", "Part", "SafetyContext", "gathered", "whole"]
 
 ChangeOrigin = Literal["fitting", "first_fit", "readback", "rollback"]
 
@@ -60,7 +61,7 @@ class SafetyContext:
     limits: ClinicLimits = KERNEL_LIMITS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """What is to become of a device: ``candidate`` in place of ``base``.
 
@@ -76,6 +77,23 @@ class Change:
     kind: DeliveryKind = "persist"
     context: SafetyContext = field(default_factory=SafetyContext)
 
+    @cached_property
+    def parts(self) -> "tuple[Part, ...]":
+        """Every ear of every program of a well-formed candidate."""
+        base = levels_of(self.base) if self.base is not None else {}
+        return tuple(
+            Part(
+                ear=ear,
+                slot=slot,
+                new=new,
+                old=base.get((slot, ear)),
+                before=level_at(base, (slot, ear)),
+                sheet=self.sheets[ear],
+                bands_hz=self.candidate.bands_hz,
+            )
+            for (slot, ear), new in levels_of(self.candidate).items()
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Over:
@@ -85,7 +103,7 @@ class Over:
     refused: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """One ear of one program: what it is to be, and what it was.
 
@@ -101,7 +119,7 @@ class Part:
     sheet: CapabilitySheet
     bands_hz: tuple[int, ...]
 
-    @property
+    @cached_property
     def changed(self) -> bool:
         """Whether it is to hold anything else than it did."""
         return self.new != self.old
@@ -119,6 +137,10 @@ class Part:
     def rises(self, path: BandPath, band: int) -> bool:
         """Whether a value is higher than it was; what was not there has risen."""
         return self.old is None or band_values(self.new, path)[band] > band_values(self.old, path)[band]
+
+    def exceeds(self, levels: EarProgram, paths: tuple[BandPath, ...], rise: int) -> bool:
+        """Whether a value of ``paths`` is above ``levels`` by more than ``rise`` in any band."""
+        return any(greatest_rise(band_values(levels, path), band_values(self.new, path)) > rise for path in paths)
 
     def lowered(self, band: int) -> bool:
         """Whether all three gains are lower than they were, or at the aid's least already, and the MPO no higher."""
@@ -168,22 +190,6 @@ class Part:
             band=band,
             value=value,
             limit=limit,
-        )
-
-
-def parts(change: Change) -> Iterator[Part]:
-    """Every ear of every program of a well-formed candidate."""
-    base = levels_of(change.base) if change.base is not None else {}
-    for place, new in levels_of(change.candidate).items():
-        slot, ear = place
-        yield Part(
-            ear=ear,
-            slot=slot,
-            new=new,
-            old=base.get(place),
-            before=level_at(base, place),
-            sheet=change.sheets[ear],
-            bands_hz=change.candidate.bands_hz,
         )
 
 

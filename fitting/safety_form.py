@@ -18,7 +18,7 @@ from protocol.errors import BadArgument
 from .capability import CapabilitySheet
 from .limits import decibel, path_range
 from .model import band_values, ears_of, validate_shape
-from .safety_change import Change, Part, parts, whole
+from .safety_change import Change, Part, whole
 
 __all__ = ["k1", "malformed", "outside_sheet"]
 
@@ -63,7 +63,7 @@ def outside_sheet(change: Change) -> tuple[Finding, ...]:
         if not sheet.volatile_write and (change.mode == "advanced" or change.kind == "volatile"):
             text = f"the {ear} aid cannot be written without changing its NVM, so there is no Advanced mode"
             findings.append(_form(text, ear=ear, source=f"capability sheet {sheet.model}"))
-    for part in parts(change):
+    for part in change.parts:
         findings += _levels_off(part)
         findings += _scalars_off(part)
     return tuple(findings)
@@ -100,8 +100,11 @@ def _not_per_band(change: Change) -> Iterator[Finding]:
 
 def _levels_off(part: Part) -> Iterator[Finding]:
     for path in BAND_PATHS:
-        for band, value in enumerate(band_values(part.new, path)):
-            fault = _fault(value, *path_range(part.sheet, path))
+        values, (low, high, step) = band_values(part.new, path), path_range(part.sheet, path)
+        if all(map(range(low, high + 1, step).__contains__, values)):
+            continue
+        for band, value in enumerate(values):
+            fault = _fault(value, low, high, step)
             if fault is not None:
                 text, limit = f"{path} {fault[0]}", fault[1]
                 yield part.finding("K1", text, part.sheet_name, band=band, value=value, limit=limit)

@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 from protocol.contract.fitting import BandPath, Finding
 
 from .limits import ENGINEERING, KERNEL_LIMITS, ClinicLimits, decibel, mpo_ceiling_ddb, mpo_ceiling_name
-from .model import PerBand, band_values
+from .model import PerBand, band_values, greatest_rise
 from .prescription import sspl_3fa_db
-from .safety_change import Change, Part, gathered, parts
+from .safety_change import Change, Part, gathered
 from .slopes import Breach, breaches, steep_ratios
 
 __all__ = ["k2", "k3", "k4", "k5", "k6", "prescribed_mpo_ddb"]
@@ -24,12 +24,14 @@ def k2(change: Change) -> tuple[Finding, ...]:
 
     A clinic's lower ceiling refuses only what is above the base as well.
     """
-    return tuple(finding for part in parts(change) for finding in gathered(_above_ceiling(change, part)))
+    return tuple(finding for part in change.parts for finding in gathered(_above_ceiling(change, part)))
 
 
 def _above_ceiling(change: Change, part: Part) -> Iterator[Finding]:
     limits = change.context.limits
     highest, ceiling = (mpo_ceiling_ddb(part.sheet, of) for of in (KERNEL_LIMITS, limits))
+    if max(part.new.mpo_ddb) <= ceiling:
+        return
     source = limits.source(mpo_ceiling_name(part.sheet), "21 CFR 800.30" if part.sheet.otc else "21 CFR 801.422")
     for band, value in enumerate(part.new.mpo_ddb):
         if value > ceiling:
@@ -43,15 +45,18 @@ def k3(change: Change) -> tuple[Finding, ...]:
 
     With neither on file no MPO may rise; where there is no base either, it may only be the aid's least.
     """
-    return tuple(finding for part in parts(change) for finding in gathered(_too_loud(change, part)))
+    return tuple(finding for part in change.parts for finding in gathered(_too_loud(change, part)))
 
 
 def _too_loud(change: Change, part: Part) -> Iterator[Finding]:
     prescribed = prescribed_mpo_ddb(change, part)
-    for band, value in enumerate(part.new.mpo_ddb):
-        limit, text, source = _loudness_limit(change, part, band, prescribed)
+    loudest = _loudest_ddb(change, part, prescribed)
+    if greatest_rise(loudest, part.new.mpo_ddb) <= 0:
+        return
+    for band, (value, limit) in enumerate(zip(part.new.mpo_ddb, loudest, strict=True)):
         if value > limit:
-            text = f"maximum output {text}, asked for {decibel(value)} dB SPL"
+            why, source = _why_no_louder(change, part, band, prescribed)
+            text = f"maximum output {why}, asked for {decibel(value)} dB SPL"
             refused = part.rises("mpoDdb", band)
             yield part.finding("K3", text, source, band=band, value=value, limit=limit, refused=refused)
 
@@ -64,20 +69,38 @@ def prescribed_mpo_ddb(change: Change, part: Part) -> int | None:
     return round(sspl_3fa_db(audiogram.ears[part.ear]) * 10)
 
 
-def _loudness_limit(change: Change, part: Part, band: int, prescribed: int | None) -> tuple[int, str, str]:
+def _loudest_ddb(change: Change, part: Part, prescribed: int | None) -> tuple[int, ...]:
+    """The greatest maximum output per band: what was measured there, else what the file allows in all bands."""
+    bands = len(part.bands_hz)
+    if prescribed is not None:
+        margin: int = getattr(change.context.limits, _margin_name(change))
+        otherwise = (prescribed + margin,) * bands
+    else:
+        otherwise = (part.sheet.mpo_min_ddb,) * bands if part.before is None else part.before.mpo_ddb
+    measured = change.context.loudness_ddb.get(part.ear)
+    if measured is None:
+        return otherwise
+    return tuple(of if found is None else found for of, found in zip(otherwise, measured, strict=True))
+
+
+def _margin_name(change: Change) -> str:
+    reasoned = change.mode == "advanced" and change.context.reason.strip()
+    return "loudness_margin_reasoned_ddb" if reasoned else "loudness_margin_ddb"
+
+
+def _why_no_louder(change: Change, part: Part, band: int, prescribed: int | None) -> tuple[str, str]:
+    """What ``_loudest_ddb`` went by in a band, and where it comes from."""
     context, limits = change.context, change.context.limits
     measured = context.loudness_ddb[part.ear][band] if part.ear in context.loudness_ddb else None
     if measured is not None:
-        text = f"may be at most {decibel(measured)} dB SPL, which was measured as too loud"
-        return measured, text, "loudness level on file"
+        return f"may be at most {decibel(measured)} dB SPL, which was measured as too loud", "loudness level on file"
     if prescribed is None:
         held = part.sheet.mpo_min_ddb if part.before is None else part.before.mpo_ddb[band]
-        return held, f"may not rise above {decibel(held)} dB SPL without an audiogram", "no audiogram on file"
-    reasoned = change.mode == "advanced" and change.context.reason.strip()
-    name = "loudness_margin_reasoned_ddb" if reasoned else "loudness_margin_ddb"
+        return f"may not rise above {decibel(held)} dB SPL without an audiogram", "no audiogram on file"
+    name = _margin_name(change)
     margin: int = getattr(limits, name)
     text = f"may be at most {decibel(margin)} dB above the prescribed {decibel(prescribed)} dB SPL"
-    return prescribed + margin, text, limits.source(name, "audiogram on file")
+    return text, limits.source(name, "audiogram on file")
 
 
 def k4(change: Change) -> tuple[Finding, ...]:
@@ -88,10 +111,12 @@ def k4(change: Change) -> tuple[Finding, ...]:
     """
     limits = change.context.limits
     findings: list[Finding] = []
-    for part in parts(change):
-        before = {} if part.old is None else {held.key: held.excess for held in breaches(part.old, limits)}
+    for part in change.parts:
+        broken = tuple(breaches(part.new, limits))
+        held = () if part.old is None or not broken else breaches(part.old, limits)
+        before = {breach.key: breach.excess for breach in held}
         by_kind: dict[str, list[Finding]] = {}
-        for breach in breaches(part.new, limits):
+        for breach in broken:
             worse = breach.excess > before.get(breach.key, 0)
             by_kind.setdefault(breach.key[0], []).append(_breach(limits, part, breach, worse))
         for alike in by_kind.values():
@@ -132,7 +157,7 @@ def k5(change: Change) -> tuple[Finding, ...]:
     margin = change.context.limits.clipping_margin_ddb
     clipped = change.context.limits.source("clipping_margin_ddb", ENGINEERING)
     findings: list[Finding] = []
-    for part in parts(change):
+    for part in change.parts:
         findings += gathered(_driven(part, "g65Ddb", 0, ENGINEERING))
         findings += gathered(_driven(part, "g80Ddb", margin, clipped))
     return tuple(findings)
@@ -140,7 +165,10 @@ def k5(change: Change) -> tuple[Finding, ...]:
 
 def _driven(part: Part, path: BandPath, margin: int, source: str) -> Iterator[Finding]:
     level = 650 if path == "g65Ddb" else 800
-    for band, (gain, mpo) in enumerate(zip(band_values(part.new, path), part.new.mpo_ddb, strict=True)):
+    gains, mpos = band_values(part.new, path), part.new.mpo_ddb
+    if greatest_rise(mpos, gains) <= margin - level:
+        return
+    for band, (gain, mpo) in enumerate(zip(gains, mpos, strict=True)):
         output, limit = level + gain, mpo + margin
         if output > limit:
             text = f"speech at {level // 10} dB SPL comes out at {decibel(output)} dB SPL, the MPO is {decibel(mpo)}"
@@ -155,10 +183,12 @@ def k6(change: Change) -> tuple[Finding, ...]:
     it comes in a live session only.
     """
     findings: list[Finding] = []
-    for part in parts(change):
+    for part in change.parts:
         measured = _measured(change, part)
         claimed = _per_band(part.new.max_stable_gain_ddb, len(part.bands_hz))
-        stable = tuple(_lower(*pair) for pair in zip(measured, claimed, strict=True))
+        stable = measured
+        if part.new.max_stable_gain_ddb is not UNSET:
+            stable = tuple(_lower(*pair) for pair in zip(measured, claimed, strict=True))
         findings += gathered(_too_near(change, part, stable))
         if change.mode == "standard" and not change.context.restores_active:
             findings += gathered(_above_active(change, part, measured))
@@ -169,8 +199,10 @@ def k6(change: Change) -> tuple[Finding, ...]:
 def _measured(change: Change, part: Part) -> PerBand:
     bands = len(part.bands_hz)
     held = UNSET if part.old is None else part.old.max_stable_gain_ddb
-    on_file = change.context.max_stable_gain_ddb.get((part.slot, part.ear), (None,) * bands)
+    on_file = change.context.max_stable_gain_ddb.get((part.slot, part.ear))
     in_aid = _per_band(held, bands)
+    if on_file is None:
+        return in_aid
     return tuple(mine if new is None else new for new, mine in zip(on_file, in_aid, strict=True))
 
 
@@ -186,8 +218,10 @@ def _too_near(change: Change, part: Part, stable: PerBand) -> Iterator[Finding]:
     limits = change.context.limits
     source = limits.source("feedback_margin_ddb", "feedback measurement")
     for band, gain in enumerate(stable):
-        limit = 0 if gain is None else gain - limits.feedback_margin_ddb
-        over = None if gain is None else part.gain_over(band, (limit, limit, limit))
+        if gain is None:
+            continue
+        limit = gain - limits.feedback_margin_ddb
+        over = part.gain_over(band, (limit, limit, limit))
         if over is not None:
             value = limit + over.excess
             text = f"gain may be at most {decibel(limit)} dB to stay stable, asked for {decibel(value)} dB"

@@ -10,8 +10,8 @@ from protocol.contract.fitting import BAND_PATHS, Content, EarProgram, Finding
 
 from .audiogram import Audiogram, threshold_db
 from .limits import ENGINEERING, GAIN_PATHS, decibel
-from .model import band_values
-from .safety_change import Change, Part, gathered, parts, whole
+from .model import band_values, greatest_rise
+from .safety_change import Change, Part, gathered, whole
 from .safety_levels import prescribed_mpo_ddb
 
 __all__ = ["k10", "k11", "k12"]
@@ -19,7 +19,7 @@ __all__ = ["k10", "k11", "k12"]
 
 def k10(change: Change) -> tuple[Finding, ...]:
     """Lowering is always allowed; more than 10 dB in a band needs a reason, so that nobody is left without sound."""
-    return tuple(finding for part in parts(change) if part.changed for finding in gathered(_taken_away(change, part)))
+    return tuple(finding for part in change.parts if part.changed for finding in gathered(_taken_away(change, part)))
 
 
 def _taken_away(change: Change, part: Part) -> Iterator[Finding]:
@@ -27,6 +27,8 @@ def _taken_away(change: Change, part: Part) -> Iterator[Finding]:
         return
     limits, reasoned = change.context.limits, bool(change.context.reason.strip())
     limit, source = limits.lowering_ddb, limits.source("lowering_ddb", ENGINEERING)
+    if all(greatest_rise(band_values(part.new, path), band_values(part.old, path)) <= limit for path in GAIN_PATHS):
+        return
     for band in range(len(part.bands_hz)):
         value = max(band_values(part.old, path)[band] - band_values(part.new, path)[band] for path in GAIN_PATHS)
         if value > limit:
@@ -40,7 +42,7 @@ def k11(change: Change) -> tuple[Finding, ...]:
     Measured from what is active in Standard mode, else from the base. Only an ear that is raised is refused.
     """
     by_slot: dict[int, dict[Ear, Part]] = {}
-    for part in parts(change):
+    for part in change.parts:
         by_slot.setdefault(part.slot, {})[part.ear] = part
     findings: list[Finding] = []
     for ears in by_slot.values():
@@ -91,7 +93,7 @@ def k12(change: Change) -> tuple[Finding, ...]:
     if change.base is not None and _has_universal(change.base) and not _has_universal(change.candidate):
         findings.append(whole("K12", "the last universal program must stay one", "never remotely"))
     if change.context.red_flags:
-        rises = any(p.rises(path, b) for p in parts(change) for path in BAND_PATHS for b in range(len(p.bands_hz)))
+        rises = any(p.rises(path, b) for p in change.parts for path in BAND_PATHS for b in range(len(p.bands_hz)))
         text = "a sign that needs a physician is on file and was not dismissed"
         refused = change.mode == "standard" and rises
         findings.append(whole("K12", text, "red flags on file", refused=refused))
@@ -104,7 +106,7 @@ def _has_universal(content: Content) -> bool:
 
 def _limiter_off(change: Change) -> Iterator[Finding]:
     """An MPO at the greatest that the aid has limits nothing: only where that is not above what is wanted."""
-    for part in parts(change):
+    for part in change.parts:
         highest = part.sheet.mpo_max_ddb
         if max(part.new.mpo_ddb) < highest:
             continue

@@ -7,6 +7,7 @@ and ``k9``.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import sub
 
 from msgspec import UNSET
 
@@ -14,7 +15,7 @@ from protocol.contract.fitting import BAND_PATHS, EarProgram, Finding
 
 from .limits import ENGINEERING, GAIN_PATHS, ClinicLimits, decibel
 from .model import band_values
-from .safety_change import Change, Over, Part, gathered, parts
+from .safety_change import Change, Over, Part, gathered
 
 __all__ = ["k7", "k8", "k9"]
 
@@ -101,7 +102,7 @@ def k9(change: Change) -> tuple[Finding, ...]:
 
 
 def _changed(change: Change) -> Iterator[Part]:
-    return (part for part in parts(change) if part.changed)
+    return (part for part in change.parts if part.changed)
 
 
 def _session_limit(part: Part, limits: ClinicLimits, name: str) -> tuple[int, str, str]:
@@ -112,17 +113,19 @@ def _session_limit(part: Part, limits: ClinicLimits, name: str) -> tuple[int, st
 
 
 def _all_bands_move(part: Part, before: EarProgram) -> bool:
-    by_path = [zip(band_values(before, path), band_values(part.new, path), strict=True) for path in GAIN_PATHS]
-    return all(max(new - old for old, new in band) for band in zip(*by_path, strict=True))
+    by_path = [map(sub, band_values(part.new, path), band_values(before, path)) for path in GAIN_PATHS]
+    return all(map(max, *by_path))
 
 
 def _gain(part: Part, rule: str, *budgets: _Budget) -> Iterator[Finding]:
     """One finding per band, by the budget that is overdrawn most; warnings gathered."""
-    return gathered(_bands_over(part, rule, "gain", budgets, _gain_over))
+    over = tuple(budget for budget in budgets if part.exceeds(budget.levels, GAIN_PATHS, budget.limit))
+    return gathered(_bands_over(part, rule, "gain", over, _gain_over))
 
 
 def _mpo(part: Part, rule: str, *budgets: _Budget) -> Iterator[Finding]:
-    return gathered(_bands_over(part, rule, "maximum output", budgets, _mpo_over))
+    over = tuple(budget for budget in budgets if part.exceeds(budget.levels, ("mpoDdb",), budget.limit))
+    return gathered(_bands_over(part, rule, "maximum output", over, _mpo_over))
 
 
 def _gain_over(part: Part, budget: _Budget, band: int) -> Over | None:
@@ -137,7 +140,7 @@ def _mpo_over(part: Part, budget: _Budget, band: int) -> Over | None:
 def _bands_over(
     part: Part, rule: str, name: str, budgets: tuple[_Budget, ...], judge: Callable[[Part, _Budget, int], Over | None]
 ) -> Iterator[Finding]:
-    for band in range(len(part.bands_hz)):
+    for band in range(len(part.bands_hz) if budgets else 0):
         found = [(over, budget) for budget in budgets if (over := judge(part, budget, band)) is not None]
         if found:
             over, budget = max(found, key=_worst)

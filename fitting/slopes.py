@@ -7,6 +7,7 @@ not know what the configuration was before, nor what a breach leads to. Read ``b
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import sub
 
 from msgspec import UNSET, UnsetType
 
@@ -44,11 +45,16 @@ def breaches(part: EarProgram, limits: ClinicLimits) -> Iterator[Breach]:
     """Every breach of K4 in one ear's program."""
     harmless = min(limits.max_fall_ddb, limits.max_ratio_fall_ddb)
     for soft, loud in pairwise(GAIN_PATHS):
-        for band, fall in enumerate(_falls(part, soft, loud)):
+        falls = _falls(part, soft, loud)
+        if min(falls) >= 0 and max(falls) <= harmless:
+            continue
+        for band, fall in enumerate(falls):
             if not 0 <= fall <= harmless:
                 yield from _between_levels(part, (soft, loud), band, fall, limits)
     for path in GAIN_PATHS:
-        yield from _between_neighbours(part, path, limits.max_neighbour_ddb)
+        values = band_values(part, path)
+        if max(map(abs, map(sub, values, values[1:])), default=0) > limits.max_neighbour_ddb:
+            yield from _between_neighbours(part, path, limits.max_neighbour_ddb)
 
 
 def _between_neighbours(part: EarProgram, path: BandPath, limit: int) -> Iterator[Breach]:
@@ -96,7 +102,10 @@ def steep_ratios(part: EarProgram, limits: ClinicLimits) -> Iterator[tuple[int, 
     """Bands whose compression ratio is allowed but high, with the ratio in tenths."""
     high, highest = limits.warn_ratio_fall_ddb, limits.max_ratio_fall_ddb
     for soft, loud in pairwise(GAIN_PATHS):
-        for band, fall in enumerate(_falls(part, soft, loud)):
+        falls = _falls(part, soft, loud)
+        if max(falls) <= high:
+            continue
+        for band, fall in enumerate(falls):
             if high < fall <= highest and has_ratio(part, soft, band):
                 yield band, -(-10 * LEVEL_STEP_DDB // (LEVEL_STEP_DDB - fall))
 
@@ -110,8 +119,8 @@ def has_ratio(part: EarProgram, soft: BandPath, band: int) -> bool:
     )
 
 
-def _falls(part: EarProgram, soft: BandPath, loud: BandPath) -> Iterator[int]:
-    return (one - other for one, other in zip(band_values(part, soft), band_values(part, loud), strict=True))
+def _falls(part: EarProgram, soft: BandPath, loud: BandPath) -> tuple[int, ...]:
+    return tuple(map(sub, band_values(part, soft), band_values(part, loud)))
 
 
 def _ratio_tenths(fall: int) -> int | UnsetType:

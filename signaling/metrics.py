@@ -1,6 +1,6 @@
 """Every counter of the server, in one registry per process. No label ever names a user, a device or a connection."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from protocol.errors import MessageTooDeep, MessageTooLarge, NumberTooLong, TooManyKeys
 
-__all__ = ["CallTallies", "Metrics", "StorageMetrics", "Tally"]
+__all__ = ["Metrics", "StorageMetrics", "Tallies", "Tally"]
 
 SILENCES = {"handshake": "handshake_timeout_s", "client": "client_timeout_s", "resume": "disconnect_timeout_s"}
 EXCESSES = {
@@ -31,21 +31,24 @@ class Tally:
         self.value = 0
 
 
-class CallTallies(Collector):
-    """How the calls of hub methods ended."""
+class Tallies(Collector):
+    """A counter with labels, for the hot path; the values of the labels are words of which there are few."""
 
-    def __init__(self) -> None:
-        self._tallies: dict[tuple[str, str, str], Tally] = {}
+    def __init__(self, registry: CollectorRegistry, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._tallies: dict[tuple[str, ...], Tally] = {}
+        registry.register(self)
 
-    def of(self, hub: str, method: str, outcome: str) -> Tally:
-        """The tally of one outcome of one method; ask once, count often."""
-        return self._tallies.setdefault((hub, method, outcome), Tally())
+    def of(self, *labels: str) -> Tally:
+        """The tally of these labels; ask once and count often, where that is possible."""
+        tally = self._tallies.get(labels)
+        if tally is None:
+            tally = self._tallies[labels] = Tally()
+        return tally
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """What Prometheus is shown."""
-        family = CounterMetricFamily(
-            "auricle_hub_invocations", "Calls of hub methods.", labels=["hub", "method", "outcome"]
-        )
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
         for labels, tally in self._tallies.items():
             family.add_metric(labels, tally.value)
         yield family
@@ -62,12 +65,10 @@ class StorageMetrics:
         self._batches = Histogram(
             "auricle_database_commit_writes", "Writes of one commit.", buckets=BATCH_BUCKETS, registry=registry
         )
-        self._cached = Counter(
-            "auricle_log_cache_total",
-            "Device logs that were at hand, or had to be read.",
-            ["outcome"],
-            registry=registry,
+        cached = Tallies(
+            registry, "auricle_log_cache", "Device logs that were at hand, or had to be read.", ["outcome"]
         )
+        self._hits, self._misses = cached.of("hit"), cached.of("miss")
         self._conflicts = Counter(
             "auricle_log_conflicts_total", "Steps run again because another process had written.", registry=registry
         )
@@ -85,7 +86,7 @@ class StorageMetrics:
 
     def cached(self, hit: bool) -> None:
         """See ``Watch``."""
-        self._cached.labels("hit" if hit else "miss").inc()
+        (self._hits if hit else self._misses).value += 1
 
     def conflicted(self) -> None:
         """See ``Watch``."""
@@ -120,8 +121,8 @@ class Metrics:
             buckets=CONNECTION_BUCKETS_S,
             registry=registry,
         )
-        self.calls = CallTallies()
-        registry.register(self.calls)
+        # How the calls of hub methods ended.
+        self.calls = Tallies(registry, "auricle_hub_invocations", "Calls of hub methods.", ["hub", "method", "outcome"])
         self.bounds = Counter(
             "auricle_bound_reached_total", "How often a configured bound was reached.", ["bound"], registry=registry
         )
@@ -130,8 +131,8 @@ class Metrics:
             "Fields of payloads that are unknown here.",
             registry=registry,
         )
-        self.deliveries = Counter(
-            "auricle_delivery_state_total", "Deliveries that reached a state.", ["mode", "state"], registry=registry
+        self.deliveries = Tallies(
+            registry, "auricle_delivery_state", "Deliveries that reached a state.", ["mode", "state"]
         )
         self.alarms = Counter(
             "auricle_alarms_total",

@@ -7,6 +7,7 @@ the server from starting (``check_complete``), and an unknown object looks like 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final, Protocol, get_args
 
 from protocol.errors import AuricleError, NotAllowed, NotFound
@@ -32,8 +33,11 @@ class Relation(Enum):
     OWN = "own"
     """The object belongs to the caller."""
 
+    # Each is one object for ever; an enum's own hash is a function in Python, and every call asks for some.
+    __hash__ = object.__hash__
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """Which roles may call, and how each must stand to the object that ``object_field`` of the payload names."""
 
@@ -69,7 +73,7 @@ async def authorize(rule: Rule, principal: Principal, object_id: str, grants: Gr
         NotAllowed: no role of the caller is in the rule.
         NotFound: there is no such object, or it is not the caller's to touch.
     """
-    relations = relations_of(rule, principal)
+    relations = relations_of(rule, principal.roles)
     if not relations:
         raise NotAllowed("not allowed")
     if Relation.ANY in relations:
@@ -80,9 +84,10 @@ async def authorize(rule: Rule, principal: Principal, object_id: str, grants: Gr
     raise NotFound(f"no such {rule.object_field}")
 
 
-def relations_of(rule: Rule, principal: Principal) -> set[Relation]:
-    """The relations of which one must hold for this caller; empty when the caller may not call at all."""
-    return {relation for role, relation in rule.relations.items() if role in principal.roles}
+@lru_cache(maxsize=1_024)
+def relations_of(rule: Rule, roles: frozenset[str]) -> tuple[Relation, ...]:
+    """The relations of which one must hold for a caller in these roles; empty when such a one may not call at all."""
+    return tuple({relation: None for role, relation in rule.relations.items() if role in roles})
 
 
 def check_complete(surface: str, methods: Collection[str], policy: Mapping[str, Rule]) -> None:

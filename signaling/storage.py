@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fitting.log import DeviceLog
 from fitting.log_memory import MemoryDeviceLog
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .stores.devices_sql import DeviceTable
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "postgres_storage", "sqlite_storage"]
+
+# A registration never changes once it is made, and one that is missing is always looked for.
+DEVICE_STALE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,7 @@ def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:
         table,
         monotonic=context.monotonic,
         max_cached=context.config.max_cached_devices,
-        stale_s=context.config.log_stale_s,
+        stale_s=DEVICE_STALE_S,
         reached=context.metrics.reached,
     )
 

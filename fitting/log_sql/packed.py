@@ -173,7 +173,7 @@ def named(rows: DeviceRows) -> dict[str, Revision]:
     found += [one for entry in rows.entries.values() for one in (entry.delivery.revision, entry.delivery.base)]
     found += [moment.revision for moment in rows.active]
     if rows.live is not None:
-        found += [rows.live.base, *(moment.revision for moment in rows.live.held)]
+        found += [rows.live.base, *[moment.revision for moment in rows.live.held]]
     return {one.revision_id: one for one in found}
 
 
@@ -187,7 +187,7 @@ def _working(rows: DeviceRows) -> Working:
         entries=tuple(_entry_record(rows.entries[seq]) for seq in rows.pending),
         soft=tuple(rows.soft),
         live=None if rows.live is None else _live_record(rows.live),
-        active=tuple(_moment_record(moment) for moment in rows.active),
+        active=_moment_records(rows.active),
         alarms=frozenset(rows.alarms),
         read_due=bool(rows.read_due),
         read_due_of=frozenset(rows.read_due),
@@ -198,8 +198,9 @@ def _working(rows: DeviceRows) -> Working:
     )
 
 
-def _moment_record(moment: Moment) -> MomentRecord:
-    return MomentRecord(at_s=moment.at_s, revision=moment.revision.revision_id)
+def _moment_records(moments: Iterable[Moment]) -> tuple[MomentRecord, ...]:
+    # A list at once: there are forty in a session that is worked on, and every step writes them.
+    return tuple([MomentRecord(at_s=moment.at_s, revision=moment.revision.revision_id) for moment in moments])
 
 
 def _moment(record: MomentRecord, revisions: Mapping[str, Revision]) -> Moment:
@@ -209,7 +210,7 @@ def _moment(record: MomentRecord, revisions: Mapping[str, Revision]) -> Moment:
 def _live_record(live: LiveSession) -> LiveRecord:
     return LiveRecord(
         base=live.base.revision_id,
-        held=tuple(_moment_record(moment) for moment in live.held),
+        held=_moment_records(live.held),
         **{name: getattr(live, name) for name in _LIVE_SHARED},
     )
 

@@ -148,8 +148,8 @@ _ADDED: Final[Mapping[str, tuple[Table, tuple[str, ...]]]] = {
 
 
 @cache
-def _commit(parts: tuple[str, ...], lease: str | None) -> Statement:
-    """The statement that writes a step which adds to those tables."""
+def _commit(parts: tuple[str, ...], lease: str | None, *, forgets: bool) -> Statement:
+    """The statement that writes a step which adds to those tables; ``forgets`` the oldest idempotency keys."""
     move = update(_HEAD).where(_HEAD.c.device == _DEVICE, _HEAD.c.version == bindparam("expected"))
     if lease == "live":
         move = move.where(_HEAD.c.lease_until > _NOW)
@@ -158,7 +158,7 @@ def _commit(parts: tuple[str, ...], lease: str | None) -> Statement:
     values: dict[str, Any] = {c.name: bindparam(c.name) for c in _HEAD.columns if c.name != "device"}
     moved = move.values(values).returning(_HEAD.c.device).cte("moved")
     added = [_add(moved, part) for part in parts]
-    if "keys" in parts:
+    if forgets:
         added.append(_forget_keys(moved))
     count = select(func.count()).select_from(moved).scalar_subquery()
     return _sql(select(count.label("moved"), _CLOCK).add_cte(*added))
@@ -231,13 +231,15 @@ class PostgresLog:
     async def commit(self, write: Write) -> bool:
         parts = tuple(part for part in _ADDED if getattr(write, part))
         values: dict[str, Any] = msgspec.structs.asdict(write.head)
-        values |= {"of_device": write.head.device, "expected": write.head.version - 1, "kept": write.kept_keys}
+        values |= {"of_device": write.head.device, "expected": write.head.version - 1}
+        if write.kept_keys is not None:
+            values["kept"] = write.kept_keys
         for part in parts:
             names = _ADDED[part][1]
             columns = zip(*getattr(write, part), strict=True)
             values |= {f"{part}_{name}": column for name, column in zip(names, columns, strict=True)}
         try:
-            rows = await self._write(_commit(parts, write.lease), values)
+            rows = await self._write(_commit(parts, write.lease, forgets=write.kept_keys is not None), values)
         except LostRace:
             # Something that there can be only one of was there already: the rows were old.
             return False

@@ -7,7 +7,7 @@ What no column holds is packed (``packed``). This module must not know which dat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -66,7 +66,8 @@ class Write:
 
     Written only when the row's version is ``head.version - 1``. Rows are in the order of their table's columns,
     without the device. ``lease`` is what must be true of the lease in the row, by the database's clock.
-    ``kept_keys``: how many idempotency keys of the device are kept beside those of this write.
+    ``kept_keys``: how many idempotency keys of the device are kept beside those of this write; None when it is not yet
+    time to forget any.
     """
 
     head: HeadRow
@@ -76,7 +77,7 @@ class Write:
     keys: Sequence[Row] = ()
     outbox: Sequence[Row] = ()
     lease: Literal["live", "ended"] | None = None
-    kept_keys: int = 0
+    kept_keys: int | None = None
 
     @property
     def is_new_work(self) -> bool:
@@ -84,6 +85,8 @@ class Write:
         return bool(self.keys and self.revisions)
 
 
+# By what part of their bound there may be too many idempotency keys.
+_KEYS_OVER: Final = 32
 _PACKED = msgspec.msgpack.Encoder()
 _CONTENT = msgspec.msgpack.Decoder(Content)
 _DIGESTS = msgspec.msgpack.Decoder(Digests)
@@ -139,8 +142,16 @@ def write_of(rows: DeviceRows, fresh: Fresh, place: Place) -> Write:
         keys=[_key_row(key, rows.last_n - back, known) for back, (key, known) in enumerate(fresh.keys.items())],
         outbox=[(item.kind, item.seq, item.due_at_s) for item in fresh.outbox],
         lease=fresh.lease,
-        kept_keys=max(0, rows.limits.max_keys - len(fresh.keys)),
+        kept_keys=_kept_keys(rows.limits.max_keys, fresh, place),
     )
+
+
+def _kept_keys(max_keys: int, fresh: Fresh, place: Place) -> int | None:
+    """Keys are counted only now and then: every key comes with a revision, and counting costs as much as writing."""
+    every = max(1, max_keys // _KEYS_OVER)
+    if place.revisions // every == (place.revisions - len(fresh.revisions)) // every:
+        return None
+    return max(0, max_keys - len(fresh.keys))
 
 
 def _due(rows: DeviceRows) -> Iterator[float]:

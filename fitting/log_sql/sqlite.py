@@ -1,7 +1,9 @@
 """One SQLite file: a thread that writes and a thread that reads, so that the event loop never waits for a disk.
 
-What waits for the writing thread is written in one commit, each piece in a savepoint of its own: one full sync pays for
-all of them. Nothing is acknowledged before that commit. This module must not know any table. Read
+What waits for the writing thread is written in one commit: one full sync pays for all of it. If a piece fails they are
+written again, each in a savepoint of its own. Nothing is acknowledged before that commit. The thread gives way to the
+event loop at every call of SQLite, and gets its turn again only when the loop has one to spare, so few statements mean
+short commits, above all. This module must not know any table. Read
 ``SqliteDatabase.write`` first, then ``_Writer``.
 """
 
@@ -90,8 +92,8 @@ class SqliteDatabase:
     async def write(self, work: Work[T], *, is_new_work: bool = False) -> T:
         """Run ``work`` in a transaction, and return what it did once that is on the disk.
 
-        ``work`` may raise: then nothing of it is written, and this raises the same. ``is_new_work`` is refused first
-        when the disk is full.
+        ``work`` may be run twice, the first time in vain. It may raise: then nothing of it is written, and this raises
+        the same. ``is_new_work`` is refused first when the disk is full.
 
         Raises:
             Overloaded: too much waits already.
@@ -250,8 +252,11 @@ class _Writer:
             return _explained(error, self._watch)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for piece in batch:
-                _write_one(connection, piece)
+            if not all(_is_written(connection, piece) for piece in batch):
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                for piece in batch:
+                    _write_alone(connection, piece)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             explained = _explained(error, self._watch)
@@ -289,7 +294,21 @@ class _Writer:
         return True
 
 
-def _write_one(connection: sqlite3.Connection, piece: _Piece) -> None:
+def _is_written(connection: sqlite3.Connection, piece: _Piece) -> bool:
+    """Whether a piece went well; an error of the disk is raised."""
+    piece.error = None
+    try:
+        piece.result = piece.work(connection)
+    except sqlite3.Error as error:
+        if not isinstance(error, sqlite3.IntegrityError):
+            raise
+        return False
+    except Exception:  # noqa: BLE001  # it is run again where only it is undone, and kept there
+        return False
+    return True
+
+
+def _write_alone(connection: sqlite3.Connection, piece: _Piece) -> None:
     """One piece in a savepoint: its own error undoes it alone, one of the disk everything."""
     piece.error = None
     connection.execute("SAVEPOINT piece")

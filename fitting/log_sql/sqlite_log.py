@@ -6,8 +6,10 @@ anything about devices. Read ``SqliteLog.commit`` first.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
@@ -28,17 +30,37 @@ from .sqlite import SqliteDatabase
 
 __all__ = ["SqliteLog"]
 
-_NAMED = dialects.dialect(paramstyle="named")
-_BY_PLACE = dialects.dialect(paramstyle="qmark")
+# An SQLite of before 2020 takes 999 values in a statement.
+_ROWS: Final = 50
+# By place: of values that are bound by name SQLite is asked for each name, and other threads get a turn each time.
+_DIALECT = dialects.dialect(paramstyle="qmark")
 
 
 def _sql(statement: ClauseElement) -> Statement:
-    return Statement.of(statement, _NAMED)
+    return Statement.of(statement, _DIALECT)
 
 
-def _by_place(statement: ClauseElement) -> str:
-    """The text of an insert whose values are given in the order of the columns."""
-    return Statement.of(statement, _BY_PLACE).text
+@dataclass(frozen=True, slots=True)
+class _Insert:
+    """An insert of rows whose values are in the order of the columns: what stands before, for each row, and behind."""
+
+    before: str
+    row: str
+    behind: str
+
+    @classmethod
+    def of(cls, statement: ClauseElement) -> "_Insert":
+        before, values, rest = Statement.of(statement, _DIALECT).text.partition(" VALUES ")
+        row, end, behind = rest.partition(")")
+        return cls(before + values, row + end, behind)
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
+        """Add rows, many in one statement; how many there were."""
+        return sum(self._add(connection, rows[at : at + _ROWS]) for at in range(0, len(rows), _ROWS))
+
+    def _add(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
+        text = self.before + ", ".join((self.row,) * len(rows)) + self.behind
+        return connection.execute(text, tuple(chain.from_iterable(rows))).rowcount
 
 
 _HEAD, _REVISION, _EVENT = tables.device_head, tables.revision, tables.event
@@ -49,20 +71,20 @@ _DEVICE: BindParameter[str] = bindparam("of_device")
 _BOUND: BindParameter[int] = bindparam("bound")
 _IDS = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
 
-_CREATE = _by_place(dialects.insert(_HEAD).on_conflict_do_nothing())
+_CREATE = _Insert.of(dialects.insert(_HEAD).on_conflict_do_nothing())
 _MOVE = _sql(
     update(_HEAD)
     .where(_HEAD.c.device == _DEVICE, _HEAD.c.version == bindparam("expected"))
     .values({c.name: bindparam(c.name) for c in _HEAD.columns if c.name != "device"})
 )
-_ADD_REVISION = _by_place(insert(_REVISION))
-_ADD_EVENT = _by_place(insert(_EVENT))
-_ADD_KEY = _by_place(insert(_KEY))
-_ADD_OUTBOX = _by_place(
+_ADD_REVISION = _Insert.of(insert(_REVISION))
+_ADD_EVENT = _Insert.of(insert(_EVENT))
+_ADD_KEY = _Insert.of(insert(_KEY))
+_ADD_OUTBOX = _Insert.of(
     insert(tables.outbox).values({name: bindparam(name) for name in ("device", "kind", "seq", "due_at")})
 )
 _new_delivery = dialects.insert(_DELIVERY)
-_PUT_DELIVERY = _by_place(
+_PUT_DELIVERY = _Insert.of(
     _new_delivery.on_conflict_do_update(
         index_elements=["device", "seq"],
         set_={name: _new_delivery.excluded[name] for name in ("state", "code", "ended_at", "record")},
@@ -159,9 +181,7 @@ class SqliteLog:
 
     async def create(self, head: HeadRow) -> bool:
         values = msgspec.structs.astuple(head)
-        return await self._database.write(
-            lambda connection: connection.execute(_CREATE, values).rowcount == 1, is_new_work=True
-        )
+        return await self._database.write(lambda connection: _CREATE.run(connection, (values,)) == 1, is_new_work=True)
 
     async def load(self, device: str, *, known: Collection[str]) -> Loaded | None:
         def work(connection: sqlite3.Connection) -> tuple[HeadRow, list[Any]] | None:
@@ -236,7 +256,7 @@ class SqliteLog:
 
 
 def _run(connection: sqlite3.Connection, statement: Statement, values: Mapping[str, object]) -> sqlite3.Cursor:
-    return connection.execute(statement.text, statement.named(values))
+    return connection.execute(statement.text, statement.placed(values))
 
 
 def _write(connection: sqlite3.Connection, write: Write) -> bool:
@@ -246,11 +266,11 @@ def _write(connection: sqlite3.Connection, write: Write) -> bool:
     if moved.rowcount == 0:
         return False
 
-    def add(sql: str, rows: Collection[Row]) -> None:
+    def add(insert: _Insert, rows: Sequence[Row]) -> None:
         if rows:
-            connection.executemany(sql, [(device, *row) for row in rows])
+            insert.run(connection, [(device, *row) for row in rows])
 
-    if write.keys:
+    if write.kept_keys is not None:
         _run(connection, _FORGET_KEYS, {"of_device": device, "kept": write.kept_keys})
     add(_ADD_REVISION, write.revisions)
     add(_PUT_DELIVERY, write.deliveries)

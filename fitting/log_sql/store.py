@@ -77,7 +77,8 @@ class SqlLogStore:
                     if slot.rows is None and slot.is_written:
                         # There is no such device, or nothing is known of it.
                         del self._slots[device]
-            await self._make_room()
+            if len(self._slots) > self._bounds.max_cached_devices:
+                await self._make_room()
             return outcome
 
     def overheard(self, device: str) -> None:

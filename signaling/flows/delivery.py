@@ -232,11 +232,11 @@ class DeliveryFlow:
             }
         )
         push(phone.caller, self._signer.sign(_offer(delivery, targets)))
-        self._metrics.deliveries.labels(delivery.mode, "offered").inc()
+        self._metrics.deliveries.of(delivery.mode, "offered").value += 1
 
     def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
         for event in events:
-            self._metrics.deliveries.labels(delivery.mode, event.state).inc()
+            self._metrics.deliveries.of(delivery.mode, event.state).value += 1
             self._phones.tell_fitters(delivery.device, _delivery_changed(delivery, event))
 
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final, cast
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from fitting.budgets import was_active
 from fitting.capability import sheet
+from fitting.delivery import digest_of
 from fitting.digest import content_digests, request_hash
 from fitting.ledger import budgets_of, was_in_nvm
 from fitting.limits import KERNEL_LIMITS, ClinicLimits
@@ -103,7 +105,7 @@ class SubmitFlow:
         Raises:
             BadArgument: the request does not fit together.
         """
-        head = await self._head(request)
+        head = _unsupported(request) or await self._log.head(request.device)
         if isinstance(head, Refusal):
             return self._refuse(head)
         candidate = await self._candidate(author, request, head)
@@ -117,7 +119,8 @@ class SubmitFlow:
         Raises:
             BadArgument: the request does not fit together.
         """
-        head = await self._head(request)
+        asked = request_hash(request)
+        head = _unsupported(request) or await self._head(author, request, asked)
         if isinstance(head, Refusal):
             return self._refuse(head)
         # The key comes before everything else: a retry gets its first answer even when the head has moved since.
@@ -126,10 +129,10 @@ class SubmitFlow:
         candidate = await self._candidate(author, request, head)
         if isinstance(candidate, Failure):
             return candidate
-        proposal = _proposal(author, request, candidate)
+        proposal = _proposal(author, request, asked, candidate)
         for step, content in enumerate(candidate.steps[:-1], 1):
             # Each is a change of its own, offered when the one before is confirmed.
-            eased = replace(
+            eased = msgspec.structs.replace(
                 proposal,
                 key=f"{proposal.key}/{step}",
                 content=content,
@@ -140,7 +143,7 @@ class SubmitFlow:
             if isinstance(outcome, Refusal):
                 return self._refuse(outcome)
             self._delivery.appended(request.device)
-            proposal = replace(proposal, expected_head=outcome.revision_id, supersedes=None)
+            proposal = msgspec.structs.replace(proposal, expected_head=outcome.revision_id, supersedes=None)
         return self._answer(request.device, await self._log.append(proposal))
 
     async def save(self, author: str, request: Save) -> SubmitAnswer | Failure:
@@ -186,13 +189,17 @@ class SubmitFlow:
         change = await self._change(head, before, base.content, "fitting", reason)
         return replace(change, kind="persist", context=replace(change.context, in_ram=is_found))
 
-    async def _head(self, request: Submit) -> DeviceHead | Refusal:
-        if request.kind != "volatile" or request.mode != "advanced":
-            return Refusal(
-                code="kind_unsupported",
-                message="this version submits volatile changes in advanced mode only; Save keeps them",
-            )
-        return await self._log.head(request.device, key=request.idempotency_key, request_hash=request_hash(request))
+    async def _head(self, author: str, request: Submit, asked: str) -> DeviceHead | Refusal:
+        """The head; and the answer that the request got before, if it is one that does not stand on the head.
+
+        What got an answer has moved the head itself, so it does not stand any more, and only then all keys are looked
+        through. What another process has accepted a moment ago is found by ``append``, which writes no key twice.
+        """
+        key = request.idempotency_key
+        head = await self._log.head(request.device, key=key, request_hash=asked, lately=True)
+        if isinstance(head, Refusal) or head.answered is not None or _stands(author, request, head):
+            return head
+        return await self._log.head(request.device, key=key, request_hash=asked)
 
     async def _candidate(self, author: str, request: Submit, head: DeviceHead) -> _Candidate | Failure:
         base = head.revision
@@ -217,10 +224,11 @@ class SubmitFlow:
         if not ears:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
         vendor = _vendor(request)
+        kept = {ear: digest for ear in EARS if ear not in ears and (digest := digest_of(base.digests, ear))}
         supersedes = None if head.waiting is None or vendor else self._supersedes(head.waiting, change)
         steps = (content,) if eased is None else eased.steps
         return _Candidate(
-            base, content, content_digests(content), ears, report.summary(), origin, supersedes, vendor, steps
+            base, content, content_digests(content, kept), ears, report.summary(), origin, supersedes, vendor, steps
         )
 
     def _supersedes(self, waiting: Delivery, change: Change) -> int | None:
@@ -303,6 +311,20 @@ def _vendor(request: Submit) -> VendorPayload | None:
     return vendor
 
 
+def _unsupported(request: Submit) -> Refusal | None:
+    if request.kind == "volatile" and request.mode == "advanced":
+        return None
+    return Refusal(
+        code="kind_unsupported",
+        message="this version submits volatile changes in advanced mode only; Save keeps them",
+    )
+
+
+def _stands(author: str, request: Submit, head: DeviceHead) -> bool:
+    base = head.revision
+    return base is not None and (_standing(author, request, head) or _place(request, base)) is None
+
+
 def _standing(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
     """Why this author may not change the device now. The log asks again, when it writes."""
     if isinstance(request.fence, UnsetType):
@@ -357,11 +379,11 @@ def _refusal(finding: Finding) -> Refusal:
     )
 
 
-def _proposal(author: str, request: Submit, candidate: _Candidate) -> Proposal:
+def _proposal(author: str, request: Submit, asked: str, candidate: _Candidate) -> Proposal:
     return Proposal(
         device=request.device,
         key=request.idempotency_key,
-        request_hash=request_hash(request),
+        request_hash=asked,
         expected_head=candidate.base.revision_id,
         kind=request.kind,
         mode=request.mode,

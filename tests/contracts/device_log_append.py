@@ -1,10 +1,10 @@
 """What every device log does with a change: one answer per key, one seq, one head."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from fitting.digest import content_digests
 from fitting.log_values import Accepted, DeviceHead, LeaseGranted

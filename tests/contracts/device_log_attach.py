@@ -1,10 +1,10 @@
 """What every device log does when a phone attaches and a fitter takes the lease."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from fitting.digest import content_digests
 from protocol.contract.devices import EarTruth, RegisteredAid

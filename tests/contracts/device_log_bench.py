@@ -1,10 +1,11 @@
 """A bench for device logs: the log under test, a clock that only tests move, a fitter and a phone."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from fitting.digest import content_digests, ear_digest
 from fitting.log import DeviceLog

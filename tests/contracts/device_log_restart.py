@@ -3,11 +3,11 @@
 A subclass gives the fixture ``world`` and reads the outbox. Nothing here knows which database it is.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from fitting.log_chain import verify
 from fitting.log_parts import OutboxItem

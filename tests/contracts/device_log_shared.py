@@ -56,7 +56,7 @@ class SharedContract:
         odd = images(msgspec.structs.replace(FRESH, programs=(program,)), "left")
         assert (await there.bench.attach(FRESH, left=odd)).changed == ("left",)
         with pytest.raises(BadArgument):
-            await there.log.append(replace(await there.bench.proposal(), ears=()))
+            await there.log.append(msgspec.structs.replace(await there.bench.proposal(), ears=()))
 
     async def test_of_two_processes_one_takes_a_number_and_the_other_the_next(self, world: World) -> None:
         here = await world.first(limits=LogLimits())

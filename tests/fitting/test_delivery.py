@@ -1,9 +1,9 @@
 """The state table of a delivery, walked whole, and what a report makes of a delivery."""
 
-from dataclasses import replace
 from itertools import product
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -186,7 +186,7 @@ def test_confirmed_needs_the_digest_that_was_expected() -> None:
 
 
 def test_active_needs_the_digest_that_was_expected_from_nvm() -> None:
-    before = replace(delivery(right="committing"), kind="persist")
+    before = msgspec.structs.replace(delivery(right="committing"), kind="persist")
     good = judged(judge(before, report("active", "right", source="nvm", digest=DIGESTS.right)))
     assert (good.delivery.state, good.code) == ("active", None)
     for wrong in (

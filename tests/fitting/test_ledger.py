@@ -1,7 +1,8 @@
 """From the log's moments to budgets: what came about counts, what was only asked for does not begin anything."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from fitting import ledger
 from fitting.budgets import Budgets, Held

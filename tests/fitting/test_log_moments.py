@@ -1,6 +1,5 @@
 """What NVM held, within a bound: however much of it is put together, nothing may rise higher for it."""
 
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -28,7 +27,7 @@ DAY_S = 24 * 3_600.0
 
 def moment(held: Content, at_s: float = 0.0, origin: RevisionOrigin = "save") -> Moment:
     made = read_revision(held, f"r-{next(IDS)}", "", "a test", at_s)
-    return Moment(at_s, replace(made, origin=origin))
+    return Moment(at_s, msgspec.structs.replace(made, origin=origin))
 
 
 def new_id() -> str:

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clients.hub_client import HubCallError, HubClient
+from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer, DeviceAnswer, DeviceQuery
-from protocol.contract.fitting import SubmitAnswer
+from protocol.contract.fitting import Base, SubmitAnswer
 from tests.databases import new_postgres
 from tests.eventually import eventually
 from tests.postgres import postgres_server
@@ -68,6 +70,10 @@ async def test_a_killed_server_comes_back_with_all_that_it_answered(tmp_path: Pa
     async with server(tmp_path) as running:
         async with client(running, "ann", "clinician") as ann:
             assert await submit(ann, request) == accepted
+            other = msgspec.structs.replace(request, base=Base(revision=accepted.revision_id))
+            refused = await submit(ann, other)
+            assert isinstance(refused, Failure)
+            assert refused.error.code == "idempotency_conflict"
             device = await ann.ask("GetDevice", DeviceQuery(device="d1"), answer=DeviceAnswer)
             assert isinstance(device, DeviceAnswer)
             assert device.last_seq == 1

@@ -4,9 +4,11 @@ Each is what RELIABILITY means by a mutation: a checker that finds none of them 
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from clients.device_driver import Memory, VendorData
 from clients.journal import JournalRecord
@@ -164,7 +166,7 @@ class _Forgets(Hand):
     def save(self, record: JournalRecord) -> None:
         super().save(record)
         if self._process.is_alive:
-            self._paper.record = replace(record, in_flight=None, ended=())
+            self._paper.record = dataclasses.replace(record, in_flight=None, ended=())
 
 
 class _DoesNotVerify(Driver):

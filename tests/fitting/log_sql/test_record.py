@@ -9,12 +9,12 @@ import pytest
 from msgspec import UNSET
 
 from fitting import log_commands, log_sessions
-from fitting.log_parts import Entry
+from fitting.log_parts import Entry, Fresh
 from fitting.log_rows import DeviceRows
 from fitting.log_sql import packed, record
 from fitting.log_sql.tables import METADATA, device_head
 from fitting.log_truth import AidTruth
-from fitting.log_values import Delivery, LiveSession, Moment
+from fitting.log_values import Delivery, LiveSession, LogLimits, Moment
 from protocol.contract.base import EARS
 from protocol.contract.devices import AttachDevice, Report
 from protocol.errors import Unavailable
@@ -120,12 +120,12 @@ def test_what_an_older_version_says_of_both_ears_together_is_taken_of_each() -> 
 
 def test_every_field_of_a_delivery_and_of_its_entry_is_written() -> None:
     assert set(packed.EntryRecord.__struct_fields__) == {field.name for field in fields(Entry)}
-    assert {field.name for field in fields(Delivery)} == set(packed.DeliveryRecord.__struct_fields__) | {"device"}
+    assert set(Delivery.__struct_fields__) == set(packed.DeliveryRecord.__struct_fields__) | {"device"}
 
 
 def test_every_field_of_live_work_is_written() -> None:
-    assert {field.name for field in fields(LiveSession)} == set(packed.LiveRecord.__struct_fields__)
-    assert {field.name for field in fields(Moment)} == set(packed.MomentRecord.__struct_fields__)
+    assert set(LiveSession.__struct_fields__) == set(packed.LiveRecord.__struct_fields__)
+    assert set(Moment.__struct_fields__) == set(packed.MomentRecord.__struct_fields__)
 
 
 def test_a_row_of_each_table_has_a_value_for_each_column() -> None:
@@ -147,6 +147,15 @@ def test_a_field_that_is_unknown_here_does_not_keep_rows_from_being_read(struct:
     parts = {packed.Working: kept, packed.EntryRecord: kept["entries"][0]}
     parts.get(struct, kept["entries"][0]["delivery"])["of_a_newer_version"] = 1
     assert msgspec.convert(kept, packed.Working).last_terminal == 0
+
+
+def test_keys_are_forgotten_after_every_so_many_revisions() -> None:
+    rows = busy()
+    rows.limits = LogLimits(max_keys=64)
+    assert rows.head is not None
+    fresh = Fresh(revisions=[rows.head])
+    writes = (record.write_of(rows, fresh, record.Place(n, n, "w", "one", "e-1", START)) for n in range(1, 7))
+    assert [write.kept_keys for write in writes] == [None, 64, None, 64, None, 64]
 
 
 def test_rows_of_a_format_that_is_not_known_are_not_guessed_at() -> None:
