@@ -46,11 +46,13 @@ def bounded(
     kept, made = list(active), []
     if len(kept) > limit:
         kept = _telling(kept)
-    while len(kept) > limit and (at := _first_pair(kept)) is not None:
-        older, newer = kept[at].revision, kept[at + 1].revision
+    while len(kept) > limit and (pair := _first_pair(kept)) is not None:
+        at, to = pair
+        older, newer = kept[at].revision, kept[to].revision
         both = read_revision(_lowest_of(older.content, newer.content), new_id(), newer.revision_id, _REASON, now_s)
         both = msgspec.structs.replace(both, author=_AUTHOR)
-        kept[at : at + 2] = [Moment(kept[at + 1].at_s, both)]
+        kept[to] = Moment(kept[to].at_s, both)
+        del kept[at]
         made.append(both)
     named = {moment.revision.revision_id for moment in kept}
     return tuple(kept), tuple(one for one in made if one.revision_id in named)
@@ -92,10 +94,11 @@ def _is_as_low(least: Levels, held: Levels, path: BandPath) -> bool:
     )
 
 
-def _first_pair(active: Sequence[Moment]) -> int | None:
-    """The oldest two neighbours that may be put together: no first fit, and not what NVM holds now."""
-    others = [at for at, moment in enumerate(active) if not _is_first_fit(moment)]
-    pairs = (at for at in others[:-2] if not _is_first_fit(active[at + 1]))
+def _first_pair(active: Sequence[Moment]) -> tuple[int, int] | None:
+    """The oldest two of the same bands that may be put together: no first fit, and not what NVM holds now."""
+    others = [at for at, moment in enumerate(active) if not _is_first_fit(moment)][:-1]
+    bands = [active[at].revision.content.bands_hz for at in others]
+    pairs = ((others[n], others[bands.index(one, n + 1)]) for n, one in enumerate(bands) if one in bands[n + 1 :])
     return next(pairs, None)
 
 
