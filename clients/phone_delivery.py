@@ -17,10 +17,10 @@ from clients.ear_hands import EarDone, EarHands, EarJob
 from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
 from clients.journal import Back, EarPlan, JournalEntry, Phase
 from clients.phone_book import PhoneBook
-from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, serial_of, slots_of, vendor_of
+from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, report_on, serial_of, slots_of, vendor_of
 from clients.phone_limits import PhoneLimits
 from protocol.contract.base import Ear
-from protocol.contract.devices import Images, ReportedState
+from protocol.contract.devices import Images, Report, ReportedState
 
 __all__ = ["AskLoudness", "DeliveryWork"]
 
@@ -80,6 +80,10 @@ class DeliveryWork:
         ``only_begun``: nothing new is begun, only what a byte has gone to is brought to a known content.
         """
         entry = self._book.entry
+        if not entry.open_plans():
+            # The process was gone between the last end and this: nothing of it is new, and nothing was kept now.
+            self._book.finish(entry)
+            return
         may_commit = entry.is_committing or (entry.back is None and await self._try(only_begun))
         entry = self._book.entry
         if may_commit and entry.back is None and entry.offer.kind == "persist":
@@ -92,10 +96,15 @@ class DeliveryWork:
             self._book.finish(entry)
 
     async def end_unbegun(self, entry: JournalEntry, state: ReportedState, code: str | None = None) -> None:
-        """End a delivery that no byte of has gone to an aid, in work or put aside."""
+        """End a delivery that no byte of has gone to an aid, in work or put aside.
+
+        Of both ears in one save: one that ended alone would leave the other to be carried out by itself.
+        """
+        reports = list[Report]()
         for plan in entry.open_plans():
-            entry = await self._book.tell(entry, state, plan.ear, code=code)
-        self._book.finish(entry)
+            told = (*entry.reports, *reports)
+            reports.append(report_on(entry.offer, told, state, plan.ear, code=code))
+        await self._book.end(entry, *reports)
 
     async def end_restored(self, code: str, held: dict[Ear, Images]) -> None:
         """The session has its base back in these ears: whatever was under way there has ended so.

@@ -139,7 +139,7 @@ class OfferDesk:
             if entry is None:
                 return
             self._book.save(self._book.record.taken_up(entry))
-        if entry.has_begun or entry.back is not None:
+        if entry.has_begun or entry.back is not None or not entry.open_plans():
             await self._advance()
         elif entry.key in self._deadlines:
             examined, facts = await self._examine(entry.offer)
@@ -158,7 +158,7 @@ class OfferDesk:
         entry = self._book.record.in_flight
         if entry is None:
             return
-        if entry.has_begun or entry.back is not None:
+        if entry.has_begun or entry.back is not None or not entry.open_plans():
             await self._advance(only_begun=True)
         elif entry.offer.epoch != self._book.record.epoch:
             self._book.finish(entry)
