@@ -8,7 +8,6 @@ was read to hold the base. The table is ``phone_session``. Must not know deliver
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Final
 
 from msgspec import UNSET
 
@@ -18,6 +17,7 @@ from clients.journal import EarPlan, Notice
 from clients.phone_book import PhoneBook
 from clients.phone_limits import PhoneLimits
 from clients.phone_session import (
+    BY_THE_WEARER,
     CODES,
     ENDING,
     Consent,
@@ -36,8 +36,6 @@ from protocol.contract.sessions import ConsentAnswer, ConsentAsked, RestoreCause
 
 __all__ = ["SessionGuard"]
 
-_BY_THE_WEARER: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "consent_withdrawn"})
-
 
 class SessionGuard:
     """The session of the record. ``clock`` must go on while the phone's process does not."""
@@ -53,7 +51,7 @@ class SessionGuard:
 
     def is_refused(self) -> bool:
         """Whether it is the wearer who wants the base back."""
-        return self.is_restoring and self._book.record.session.cause in _BY_THE_WEARER
+        return self.is_restoring and self._book.record.session.cause in BY_THE_WEARER
 
     def back_to_base(self, plan: EarPlan, serial: str) -> EarPlan:
         """The plan with a way back that ends where the session began, for that very aid."""
@@ -195,13 +193,20 @@ class SessionGuard:
             return
         cause = record.session.cause
         session, _ = step(record.session, SessionEvent.RESTORED)
-        if cause in ENDING:
+        if cause in ENDING or self._is_ended_meanwhile():
             session, _ = step(session, SessionEvent.ENDED)
         record = replace(record, session=session)
         if cause is not None:
             # It may have been told already, when one of the aids was still away.
             record = record.noticed(Notice(cause, record.fence_max))
         self._book.save_if_possible(record)
+
+    def _is_ended_meanwhile(self) -> bool:
+        """Whether the session was ended, or a later one has begun, while it was the wearer who wanted the base."""
+        record = self._book.record
+        consent, fence = record.consent, record.session.fence
+        is_refused = consent is not None and bool(consent.code) and consent.fence >= fence
+        return is_refused or record.fence_max > fence
 
     def _step(self, event: SessionEvent, *, cause: RestoreCause | None = None) -> None:
         record = self._book.record
