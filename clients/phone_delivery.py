@@ -211,7 +211,8 @@ class DeliveryWork:
         return False
 
     async def _commit_ear(self, plan: EarPlan, had_begun: bool) -> EarDone:
-        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.COMMITTING)
+        # What is in RAM, and of which aid, may have changed since it was read: the other ear took its time.
+        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.CHECKING_RAM)
         done = await self._run(plan, work, heeds_brake=False)
         if done.work.phase is EarPhase.CONFIRMED:
             # RAM had been lost and was written again: now it can be copied.
