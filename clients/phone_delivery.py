@@ -147,9 +147,27 @@ class DeliveryWork:
             return False
         if only_begun or len(confirmed) < len(entry.open_plans()):
             return False
+        return await self._confirm(confirmed)
+
+    async def _confirm(self, confirmed: dict[Ear, Images]) -> bool:
+        """Tell of all ears that they hold it, as long as they do."""
+        entry = self._book.entry
+        if raises_mpo(entry.offer, entry.plans) and not await self._still_hold(confirmed):
+            return False
         heard = self._heard
         loudness = heard.loudness if heard is not None and heard.key == entry.key else None
         await self._book.tell_all(self._book.entry, "confirmed", confirmed, loudness=loudness)
+        return True
+
+    async def _still_hold(self, confirmed: dict[Ear, Images]) -> bool:
+        """The wearer took their time: an aid that has restarted meanwhile has lost it, and the pair gives it up."""
+        for plan in self._book.entry.open_plans():
+            done = await self._run(plan, EarWork(EarPhase.UNDOING, "E_REBOOT"))
+            if done.work.phase in _GONE:
+                await self._give_up(plan, done)
+            if done.work.phase is not EarPhase.CONFIRMED or done.held is None:
+                return False
+            confirmed[plan.ear] = done.held
         return True
 
     async def _give_up(self, plan: EarPlan, done: EarDone) -> None:

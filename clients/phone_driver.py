@@ -291,6 +291,7 @@ class OfferRunner:
         if self.record.in_flight is None:
             self._desk.watch.look()
             self._desk.guard.compare()
+            self._desk.guard.heed_restarts()
 
     async def _read_connected(self) -> dict[Ear, Reading]:
         hands = self._desk.hands

@@ -222,8 +222,11 @@ class OfferDesk:
         await self.go_on()
 
     async def _advance(self, *, only_begun: bool = False) -> None:
+        settled = [plan.ear for plan in self._book.entry.plans]
         await self._work.advance(only_begun=only_begun)
         self.guard.compare()
+        if self._book.record.in_flight is None and self.guard.heed_restarts(settled) and not self._brake.is_on:
+            await self.restore()
         self.watch.settle()
 
     async def _clear(self, facts: dict[Ear, AidFacts | None]) -> None:
@@ -234,27 +237,34 @@ class OfferDesk:
             return
         if await self._has_to_wait(entry, facts):
             return
-        if raises_mpo(entry.offer, entry.plans):
-            if not await self._ask(self._wearer.ready, self._limits.ready_s):
-                if not self._brake.is_on:
-                    await self._work.end_unbegun(entry, "declined", "E_DECLINED")
-                return
-            examined, facts = await self._examine(entry.offer)
-        else:
-            examined = self._judge(entry.offer, facts)
-        if self._brake.is_on:
+        looked = await self._look_again(entry, facts)
+        if looked is None or self._brake.is_on:
             return
+        examined, facts = looked
         # The question takes its time, and so does telling that it was received: another session may have begun.
         if examined.refusals:
             await self._refuse(entry, examined.refusals)
             return
-        entry = self._book.change(replace(entry, plans=examined.plans))
+        if examined.plans != entry.plans:
+            entry = self._book.change(replace(entry, plans=examined.plans))
         if await self._has_to_wait(entry, facts):
             return
         if entry.offer.mode == _LIVE:
             self.guard.before_live_write(entry.offer.fence)
         self._work.began_here = entry.key
         await self._advance()
+
+    async def _look_again(
+        self, entry: JournalEntry, facts: dict[Ear, AidFacts | None]
+    ) -> tuple[Examined, dict[Ear, AidFacts | None]] | None:
+        """What is to be made of it once the wearer is ready, where they are asked; None when they are not."""
+        if not raises_mpo(entry.offer, entry.plans):
+            return self._judge(entry.offer, facts), facts
+        if await self._ask(self._wearer.ready, self._limits.ready_s):
+            return await self._examine(entry.offer)
+        if not self._brake.is_on:
+            await self._work.end_unbegun(entry, "declined", "E_DECLINED")
+        return None
 
     async def _has_to_wait(self, entry: JournalEntry, facts: dict[Ear, AidFacts | None]) -> bool:
         """Whether it is not its time; that is said."""

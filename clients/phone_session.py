@@ -161,12 +161,16 @@ refused afterwards."""
 
 @dataclass(frozen=True, slots=True)
 class KeptImage:
-    """What one aid held in RAM when the session began, and which aid that was."""
+    """What one aid held in RAM when the session began, and which aid that was.
+
+    ``boots``: its restarts when it was last seen to by the session, None while that is not known.
+    """
 
     ear: Ear
     image: EarImage
     digest: str
     serial: str
+    boots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
