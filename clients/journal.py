@@ -154,11 +154,15 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A delivery that has ended here, kept to give the same answer again."""
+    """A delivery that has ended here, kept to give the same answer again.
+
+    ``body_hash`` says what it was an answer to, "" for what never came.
+    """
 
     epoch: str
     seq: int
     reports: tuple[Report, ...]
+    body_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,12 @@ class JournalRecord:
 
     def reports_of(self, epoch: str, seq: int) -> tuple[Report, ...] | None:
         """What was reported of a delivery that has ended, None when none is remembered."""
-        return next((old.reports for old in self.ended if (old.epoch, old.seq) == (epoch, seq)), None)
+        old = self.end_of(epoch, seq)
+        return None if old is None else old.reports
+
+    def end_of(self, epoch: str, seq: int) -> Ended | None:
+        """The delivery of that number that has ended here, None when none is remembered."""
+        return next((old for old in self.ended if (old.epoch, old.seq) == (epoch, seq)), None)
 
     def under_way(self, epoch: str, seq: int) -> JournalEntry | None:
         """The delivery of that number, in work or waiting for the wearer."""
@@ -246,7 +255,8 @@ class JournalRecord:
 
     def finished(self, entry: JournalEntry, *, max_ended: int) -> "JournalRecord":
         """The delivery has ended: it is no longer under way, its reports are remembered, the oldest go."""
-        ended = (*self.ended, Ended(entry.offer.epoch, entry.offer.seq, entry.reports))[-max_ended:]
+        new = Ended(entry.offer.epoch, entry.offer.seq, entry.reports, entry.offer.body_hash)
+        ended = (*self.ended, new)[-max_ended:]
         in_flight = self.in_flight
         if in_flight is not None and in_flight.key == entry.key:
             in_flight = None

@@ -157,6 +157,12 @@ class PhoneBook:
         self.save(self._record.remembering(Ended(*key, reports), max_ended=self._max_ended))
         await self._out(key, *reports)
 
+    async def answer_once(self, report: Report) -> None:
+        """Nothing is remembered of it: should the server not hear it, it offers again."""
+        if self._send is not None:
+            with suppress(ConnectionError, TimeoutError, AuricleError):
+                await self._send(report)
+
     def note(self, cause: DeviceCause) -> None:
         """Something that the server is to be told of the aids."""
         self.save(self._record.noticed(Notice(cause, self._record.session.fence)))
