@@ -111,11 +111,16 @@ class PhoneBook:
         held: Images | None = None,
         loudness: int | None = None,
     ) -> JournalEntry:
-        """Journal a report, then send it. The same in a row is told once, and doubt only once whatever its cause."""
+        """Journal a report, then send it. The same in a row is told once, and doubt only once whatever its cause.
+
+        That it waits meanwhile leaves it in doubt.
+        """
+        if ear is not None and state == "indeterminate" == entry.last_state(ear):
+            return entry
         told = report_on(entry.offer, entry.reports, state, ear, code=code, held=held, loudness=loudness)
         last = next((old for old in reversed(entry.reports) if ear is None or old.ear == ear), None)
         is_same = last is not None and (last.state, last.ear) == (told.state, told.ear)
-        if last is not None and is_same and (last.code == told.code or state == "indeterminate"):
+        if last is not None and is_same and last.code == told.code:
             return entry
         entry = entry.reported(told)
         self.save(self._record.with_entry(entry))

@@ -365,3 +365,20 @@ async def test_ram_that_is_lost_while_the_first_ear_keeps_it_is_written_again_be
     assert told(hub.facts()) == KEPT
     assert pair.aid("left").commits_completed == 1
     assert nvm(pair) == digests(pair) == targets(offer)
+
+
+async def test_an_aid_in_doubt_that_is_busy_and_lost_again_is_in_the_same_doubt() -> None:
+    pair, hub = make_pair(), server()
+    runner = make_runner(pair)
+    right = pair.aid("right")
+    right.faults = Faults(drop_link_in_commit=3, refuse_connects=4)
+    await runner.run_offer(persist(pair), hub.report)
+    right.faults = Faults(busy=True)
+    await runner.work(hub.report)
+    right.faults = Faults(drop_link_in_commit=3, refuse_connects=4)
+    await runner.work(hub.report)
+    waits = ["right indeterminate E_BLE_DURING", "right received E_BUSY"]
+    assert told(hub.facts())[-2:] == waits
+    right.faults = Faults()
+    await runner.work(hub.report)
+    assert told(hub.facts())[-5:] == [*waits, *KEPT[-3:]]
