@@ -28,6 +28,7 @@ AskLoudness = Callable[[], Awaitable[int | None]]
 """The wearer's answer, None for silence."""
 _VERIFIED: Final[Mapping[Ear, Phase]] = {"right": "verified:right", "left": "verified:left"}
 _KEPT: Final[Mapping[Ear, Phase]] = {"right": "active:right", "left": "active:left"}
+_LOUDNESSES: Final = range(1, 8)
 _GONE: Final = frozenset({EarPhase.UNDONE, EarPhase.BROKEN, EarPhase.REFUSED, EarPhase.UNREACHED, EarPhase.UNKEPT})
 
 
@@ -186,7 +187,9 @@ class DeliveryWork:
         known = frozenset[Ear]() if self._heard is None or self._heard.key != key else self._heard.ears
         if ears <= known:
             return True
-        loudness = await self._ask_loudness() if self.began_here == key else None
+        answer = await self._ask_loudness() if self.began_here == key else None
+        # Off the scale is no answer: a screen that gives 0 for silence must not count as quiet.
+        loudness = answer if answer in _LOUDNESSES else None
         if self._brake.is_on:
             return False
         if loudness is None or loudness > self._limits.max_loudness:

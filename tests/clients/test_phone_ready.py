@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec import UNSET
 
 from clients.phone_session import SessionState
 from clients.virtual_aid.faults import Faults
@@ -101,3 +102,13 @@ async def test_an_aid_that_is_busy_after_the_question_is_waited_for() -> None:
     await runner.run_offer(make_offer(pair, mpo_ddb=1_050), server.report)
     assert told(server.facts()) == ["received", "received E_BUSY"]
     assert [pair.aid(ear).writes_completed for ear in EARS] == [0, 0]
+
+
+@pytest.mark.parametrize("answer", [-1, 0, 8])
+async def test_a_loudness_that_is_not_on_the_scale_is_silence(answer: int) -> None:
+    pair, server = make_pair(), Server()
+    runner = make_runner(pair, wearer=AgreeableWearer(loudness=answer))
+    await runner.run_offer(make_offer(pair, mpo_ddb=1_050), server.report)
+    assert told(server.facts())[-2:] == ["right rolled_back E_LOUD", "left rolled_back E_LOUD"]
+    assert [report.loudness for report in server.reports[-2:]] == [UNSET, UNSET]
+    assert holds_base(pair)
