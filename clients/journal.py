@@ -93,13 +93,17 @@ class Back:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A delivery under way. ``reports`` are all that were made, in order, whether they arrived or not."""
+    """A delivery under way. ``reports`` are all that were made, in order, whether they arrived or not.
+
+    ``stuck_at_s``: when an aid first did not keep what it was to keep, by the phone's clock.
+    """
 
     offer: Offer
     plans: tuple[EarPlan, ...]
     phase: Phase = "received"
     reports: tuple[Report, ...] = ()
     back: Back | None = None
+    stuck_at_s: float | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -167,10 +171,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about the aids that the server has not been told yet; ``fence`` is that of the session, 0 for none."""
+    """Something about the aids that the server has not been told yet; ``fence`` is that of the session, 0 for none.
+
+    ``again``: how often it has happened once more since; what was read for the first time does not show it.
+    """
 
     cause: DeviceCause
     fence: int = 0
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +278,12 @@ class JournalRecord:
     def noticed(self, notice: Notice) -> "JournalRecord":
         """Something to tell the server, once for each cause."""
         others = tuple(old for old in self.notices if old.cause != notice.cause)
-        return replace(self, notices=(*others, notice))
+        earlier = next((old for old in self.notices if old.cause == notice.cause), None)
+        again = 0 if earlier is None else earlier.again + 1
+        return replace(self, notices=(*others, replace(notice, again=again)))
 
     def told(self, notice: Notice) -> "JournalRecord":
-        """The server knows of it."""
+        """The server knows of it; not of what was noted while it was being told."""
         return replace(self, notices=tuple(old for old in self.notices if old != notice))
 
 

@@ -63,7 +63,6 @@ class DeliveryWork:
         self._book, self._hands, self._brake = book, hands, brake
         self._limits, self._clock, self._ask_loudness = limits, clock, ask_loudness
         self._is_refused, self._on_kept = is_refused, on_kept
-        self._stuck: tuple[tuple[str, int], float] | None = None
         self._heard: _Heard | None = None
         self.began_here: tuple[str, int] | None = None
 
@@ -71,9 +70,9 @@ class DeliveryWork:
     def gives_up_at_s(self) -> float | None:
         """When the pair goes back because one aid does not keep what the other has, None while nothing is stuck."""
         entry = self._book.record.in_flight
-        if entry is None or entry.back is not None or self._stuck is None or self._stuck[0] != entry.key:
+        if entry is None or entry.back is not None or entry.stuck_at_s is None:
             return None
-        return self._stuck[1] + self._limits.commit_retry_s
+        return entry.stuck_at_s + self._limits.commit_retry_s
 
     async def advance(self, *, only_begun: bool = False) -> None:
         """Bring the delivery in work as far as it goes now; what waits for an aid or the brake stays in work.
@@ -241,14 +240,18 @@ class DeliveryWork:
         return done
 
     def _give_up_or_wait(self, ear: Ear, work: EarWork) -> None:
-        """An aid that is away or busy has some time to come back; one that cannot keep what it is given has none."""
+        """An aid that is away or busy has some time to come back; one that cannot keep what it is given has none.
+
+        The time runs over a restart of the phone; a clock that was started anew counts as too late.
+        """
         entry, now_s = self._book.entry, self._clock()
         if work.phase in WAITS:
-            if self._stuck is None or self._stuck[0] != entry.key:
-                self._stuck = entry.key, now_s
+            stuck_at_s = now_s if entry.stuck_at_s is None else entry.stuck_at_s
+            if entry.stuck_at_s is None:
+                entry = self._book.change(replace(entry, stuck_at_s=stuck_at_s))
                 # The ears may differ now: the server gets to see what can be seen of it.
                 self._book.note("read_back")
-            if now_s - self._stuck[1] < self._limits.commit_retry_s:
+            if 0 <= now_s - stuck_at_s < self._limits.commit_retry_s:
                 return
         self._book.change(entry.going_back(Back(work.cause or "E_NVM", ear)))
 

@@ -7,6 +7,7 @@ from msgspec import UNSET
 from msgspec.structs import replace as replace_struct
 
 from clients.device_driver import AidBusy
+from clients.journal import MemoryJournal
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.memory import CHUNKS, factory_image
@@ -382,3 +383,17 @@ async def test_an_aid_in_doubt_that_is_busy_and_lost_again_is_in_the_same_doubt(
     right.faults = Faults()
     await runner.work(hub.report)
     assert told(hub.facts())[-5:] == [*waits, *KEPT[-3:]]
+
+
+@pytest.mark.parametrize("clock_goes_on", [True, False])
+async def test_the_time_in_which_the_ears_may_differ_runs_over_restarts(clock_goes_on: bool) -> None:
+    pair, journal, hub, clock = make_pair(), MemoryJournal(), server(), Clock()
+    pair.aid("left").faults = Faults(drop_link_in_commit=3, refuse_connects=1_000)
+    await make_runner(pair, journal, clock=clock).run_offer(persist(pair), hub.report)
+    assert pair.aid("right").read_image("nvm") != FACTORY["right"]
+    for passed_s in (50.0, 11.0):
+        clock.now_s += passed_s
+        runner = make_runner(pair, journal, clock=clock if clock_goes_on else Clock(1.0))
+        await runner.recover()
+        is_over = not clock_goes_on or passed_s == 11.0
+        assert (pair.aid("right").read_image("nvm") == FACTORY["right"]) == is_over
