@@ -93,13 +93,17 @@ class Back:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A delivery under way. ``reports`` are all that were made, in order, whether they arrived or not."""
+    """A delivery under way. ``reports`` are all that were made, in order, whether they arrived or not.
+
+    ``stuck_at_s``: when an aid first did not keep what it was to keep, by the phone's clock.
+    """
 
     offer: Offer
     plans: tuple[EarPlan, ...]
     phase: Phase = "received"
     reports: tuple[Report, ...] = ()
     back: Back | None = None
+    stuck_at_s: float | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -154,19 +158,27 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A delivery that has ended here, kept to give the same answer again."""
+    """A delivery that has ended here, kept to give the same answer again.
+
+    ``body_hash`` says what it was an answer to, "" for what never came.
+    """
 
     epoch: str
     seq: int
     reports: tuple[Report, ...]
+    body_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about the aids that the server has not been told yet; ``fence`` is that of the session, 0 for none."""
+    """Something about the aids that the server has not been told yet; ``fence`` is that of the session, 0 for none.
+
+    ``again``: how often it has happened once more since; what was read for the first time does not show it.
+    """
 
     cause: DeviceCause
     fence: int = 0
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +202,12 @@ class JournalRecord:
 
     def reports_of(self, epoch: str, seq: int) -> tuple[Report, ...] | None:
         """What was reported of a delivery that has ended, None when none is remembered."""
-        return next((old.reports for old in self.ended if (old.epoch, old.seq) == (epoch, seq)), None)
+        old = self.end_of(epoch, seq)
+        return None if old is None else old.reports
+
+    def end_of(self, epoch: str, seq: int) -> Ended | None:
+        """The delivery of that number that has ended here, None when none is remembered."""
+        return next((old for old in self.ended if (old.epoch, old.seq) == (epoch, seq)), None)
 
     def under_way(self, epoch: str, seq: int) -> JournalEntry | None:
         """The delivery of that number, in work or waiting for the wearer."""
@@ -246,7 +263,8 @@ class JournalRecord:
 
     def finished(self, entry: JournalEntry, *, max_ended: int) -> "JournalRecord":
         """The delivery has ended: it is no longer under way, its reports are remembered, the oldest go."""
-        ended = (*self.ended, Ended(entry.offer.epoch, entry.offer.seq, entry.reports))[-max_ended:]
+        new = Ended(entry.offer.epoch, entry.offer.seq, entry.reports, entry.offer.body_hash)
+        ended = (*self.ended, new)[-max_ended:]
         in_flight = self.in_flight
         if in_flight is not None and in_flight.key == entry.key:
             in_flight = None
@@ -260,10 +278,12 @@ class JournalRecord:
     def noticed(self, notice: Notice) -> "JournalRecord":
         """Something to tell the server, once for each cause."""
         others = tuple(old for old in self.notices if old.cause != notice.cause)
-        return replace(self, notices=(*others, notice))
+        earlier = next((old for old in self.notices if old.cause == notice.cause), None)
+        again = 0 if earlier is None else earlier.again + 1
+        return replace(self, notices=(*others, replace(notice, again=again)))
 
     def told(self, notice: Notice) -> "JournalRecord":
-        """The server knows of it."""
+        """The server knows of it; not of what was noted while it was being told."""
         return replace(self, notices=tuple(old for old in self.notices if old != notice))
 
 

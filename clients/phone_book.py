@@ -111,11 +111,16 @@ class PhoneBook:
         held: Images | None = None,
         loudness: int | None = None,
     ) -> JournalEntry:
-        """Journal a report, then send it. The same in a row is told once, and doubt only once whatever its cause."""
+        """Journal a report, then send it. The same in a row is told once, and doubt only once whatever its cause.
+
+        That it waits meanwhile leaves it in doubt.
+        """
+        if ear is not None and state == "indeterminate" == entry.last_state(ear):
+            return entry
         told = report_on(entry.offer, entry.reports, state, ear, code=code, held=held, loudness=loudness)
         last = next((old for old in reversed(entry.reports) if ear is None or old.ear == ear), None)
         is_same = last is not None and (last.state, last.ear) == (told.state, told.ear)
-        if last is not None and is_same and (last.code == told.code or state == "indeterminate"):
+        if last is not None and is_same and last.code == told.code:
             return entry
         entry = entry.reported(told)
         self.save(self._record.with_entry(entry))
@@ -156,6 +161,12 @@ class PhoneBook:
         """The end of a delivery that was never under way here, to be given again whenever it is asked for."""
         self.save(self._record.remembering(Ended(*key, reports), max_ended=self._max_ended))
         await self._out(key, *reports)
+
+    async def answer_once(self, report: Report) -> None:
+        """Nothing is remembered of it: should the server not hear it, it offers again."""
+        if self._send is not None:
+            with suppress(ConnectionError, TimeoutError, AuricleError):
+                await self._send(report)
 
     def note(self, cause: DeviceCause) -> None:
         """Something that the server is to be told of the aids."""

@@ -55,6 +55,8 @@ class Place(StrEnum):
     """It does not follow on what is known here: say hello again, write nothing."""
     REPLAY = "replay"
     """It has ended here: give the same reports again, write nothing."""
+    OTHER = "other"
+    """Another offer of its number has ended here: refuse it, the answer to that one is none to this."""
     RESUME = "resume"
     """It is under way here: go on."""
     NEW = "new"
@@ -107,7 +109,8 @@ def ears_of(offer: Offer) -> tuple[Ear, ...]:
 
 
 def _is_remembered(offer: Offer, record: JournalRecord) -> bool:
-    return record.reports_of(offer.epoch, offer.seq) is not None
+    ended = record.end_of(offer.epoch, offer.seq)
+    return ended is not None and ended.body_hash in ("", offer.body_hash)
 
 
 def _is_under_way(offer: Offer, record: JournalRecord) -> bool:
@@ -119,7 +122,9 @@ def _is_under_way(offer: Offer, record: JournalRecord) -> bool:
 _PLACES: Final[tuple[tuple[Callable[[Offer, JournalRecord], bool], Place], ...]] = (
     (lambda offer, record: offer.epoch != record.epoch, Place.ATTACH),
     (_is_remembered, Place.REPLAY),
+    (lambda offer, record: record.end_of(offer.epoch, offer.seq) is not None, Place.OTHER),
     (_is_under_way, Place.RESUME),
+    (lambda offer, record: record.under_way(offer.epoch, offer.seq) is not None, Place.ATTACH),
     (lambda _, record: record.in_flight is not None, Place.ATTACH),
     (lambda offer, record: offer.after != record.last_settled, Place.ATTACH),
     (lambda offer, record: offer.seq <= record.last_settled, Place.ATTACH),

@@ -17,10 +17,10 @@ from clients.ear_hands import EarDone, EarHands, EarJob
 from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
 from clients.journal import Back, EarPlan, JournalEntry, Phase
 from clients.phone_book import PhoneBook
-from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, serial_of, slots_of, vendor_of
+from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, report_on, serial_of, slots_of, vendor_of
 from clients.phone_limits import PhoneLimits
 from protocol.contract.base import Ear
-from protocol.contract.devices import Images, ReportedState
+from protocol.contract.devices import Images, Report, ReportedState
 
 __all__ = ["AskLoudness", "DeliveryWork"]
 
@@ -28,6 +28,7 @@ AskLoudness = Callable[[], Awaitable[int | None]]
 """The wearer's answer, None for silence."""
 _VERIFIED: Final[Mapping[Ear, Phase]] = {"right": "verified:right", "left": "verified:left"}
 _KEPT: Final[Mapping[Ear, Phase]] = {"right": "active:right", "left": "active:left"}
+_LOUDNESSES: Final = range(1, 8)
 _GONE: Final = frozenset({EarPhase.UNDONE, EarPhase.BROKEN, EarPhase.REFUSED, EarPhase.UNREACHED, EarPhase.UNKEPT})
 
 
@@ -62,7 +63,6 @@ class DeliveryWork:
         self._book, self._hands, self._brake = book, hands, brake
         self._limits, self._clock, self._ask_loudness = limits, clock, ask_loudness
         self._is_refused, self._on_kept = is_refused, on_kept
-        self._stuck: tuple[tuple[str, int], float] | None = None
         self._heard: _Heard | None = None
         self.began_here: tuple[str, int] | None = None
 
@@ -70,9 +70,9 @@ class DeliveryWork:
     def gives_up_at_s(self) -> float | None:
         """When the pair goes back because one aid does not keep what the other has, None while nothing is stuck."""
         entry = self._book.record.in_flight
-        if entry is None or entry.back is not None or self._stuck is None or self._stuck[0] != entry.key:
+        if entry is None or entry.back is not None or entry.stuck_at_s is None:
             return None
-        return self._stuck[1] + self._limits.commit_retry_s
+        return entry.stuck_at_s + self._limits.commit_retry_s
 
     async def advance(self, *, only_begun: bool = False) -> None:
         """Bring the delivery in work as far as it goes now; what waits for an aid or the brake stays in work.
@@ -80,6 +80,10 @@ class DeliveryWork:
         ``only_begun``: nothing new is begun, only what a byte has gone to is brought to a known content.
         """
         entry = self._book.entry
+        if not entry.open_plans():
+            # The process was gone between the last end and this: nothing of it is new, and nothing was kept now.
+            self._book.finish(entry)
+            return
         may_commit = entry.is_committing or (entry.back is None and await self._try(only_begun))
         entry = self._book.entry
         if may_commit and entry.back is None and entry.offer.kind == "persist":
@@ -92,10 +96,15 @@ class DeliveryWork:
             self._book.finish(entry)
 
     async def end_unbegun(self, entry: JournalEntry, state: ReportedState, code: str | None = None) -> None:
-        """End a delivery that no byte of has gone to an aid, in work or put aside."""
+        """End a delivery that no byte of has gone to an aid, in work or put aside.
+
+        Of both ears in one save: one that ended alone would leave the other to be carried out by itself.
+        """
+        reports = list[Report]()
         for plan in entry.open_plans():
-            entry = await self._book.tell(entry, state, plan.ear, code=code)
-        self._book.finish(entry)
+            told = (*entry.reports, *reports)
+            reports.append(report_on(entry.offer, told, state, plan.ear, code=code))
+        await self._book.end(entry, *reports)
 
     async def end_restored(self, code: str, held: dict[Ear, Images]) -> None:
         """The session has its base back in these ears: whatever was under way there has ended so.
@@ -138,9 +147,27 @@ class DeliveryWork:
             return False
         if only_begun or len(confirmed) < len(entry.open_plans()):
             return False
+        return await self._confirm(confirmed)
+
+    async def _confirm(self, confirmed: dict[Ear, Images]) -> bool:
+        """Tell of all ears that they hold it, as long as they do."""
+        entry = self._book.entry
+        if raises_mpo(entry.offer, entry.plans) and not await self._still_hold(confirmed):
+            return False
         heard = self._heard
         loudness = heard.loudness if heard is not None and heard.key == entry.key else None
         await self._book.tell_all(self._book.entry, "confirmed", confirmed, loudness=loudness)
+        return True
+
+    async def _still_hold(self, confirmed: dict[Ear, Images]) -> bool:
+        """The wearer took their time: an aid that has restarted meanwhile has lost it, and the pair gives it up."""
+        for plan in self._book.entry.open_plans():
+            done = await self._run(plan, EarWork(EarPhase.UNDOING, "E_REBOOT"))
+            if done.work.phase in _GONE:
+                await self._give_up(plan, done)
+            if done.work.phase is not EarPhase.CONFIRMED or done.held is None:
+                return False
+            confirmed[plan.ear] = done.held
         return True
 
     async def _give_up(self, plan: EarPlan, done: EarDone) -> None:
@@ -159,7 +186,9 @@ class DeliveryWork:
         known = frozenset[Ear]() if self._heard is None or self._heard.key != key else self._heard.ears
         if ears <= known:
             return True
-        loudness = await self._ask_loudness() if self.began_here == key else None
+        answer = await self._ask_loudness() if self.began_here == key else None
+        # Off the scale is no answer: a screen that gives 0 for silence must not count as quiet.
+        loudness = answer if answer in _LOUDNESSES else None
         if self._brake.is_on:
             return False
         if loudness is None or loudness > self._limits.max_loudness:
@@ -202,7 +231,8 @@ class DeliveryWork:
         return False
 
     async def _commit_ear(self, plan: EarPlan, had_begun: bool) -> EarDone:
-        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.COMMITTING)
+        # What is in RAM, and of which aid, may have changed since it was read: the other ear took its time.
+        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.CHECKING_RAM)
         done = await self._run(plan, work, heeds_brake=False)
         if done.work.phase is EarPhase.CONFIRMED:
             # RAM had been lost and was written again: now it can be copied.
@@ -210,14 +240,18 @@ class DeliveryWork:
         return done
 
     def _give_up_or_wait(self, ear: Ear, work: EarWork) -> None:
-        """An aid that is away or busy has some time to come back; one that cannot keep what it is given has none."""
+        """An aid that is away or busy has some time to come back; one that cannot keep what it is given has none.
+
+        The time runs over a restart of the phone; a clock that was started anew counts as too late.
+        """
         entry, now_s = self._book.entry, self._clock()
         if work.phase in WAITS:
-            if self._stuck is None or self._stuck[0] != entry.key:
-                self._stuck = entry.key, now_s
+            stuck_at_s = now_s if entry.stuck_at_s is None else entry.stuck_at_s
+            if entry.stuck_at_s is None:
+                entry = self._book.change(replace(entry, stuck_at_s=stuck_at_s))
                 # The ears may differ now: the server gets to see what can be seen of it.
                 self._book.note("read_back")
-            if now_s - self._stuck[1] < self._limits.commit_retry_s:
+            if 0 <= now_s - stuck_at_s < self._limits.commit_retry_s:
                 return
         self._book.change(entry.going_back(Back(work.cause or "E_NVM", ear)))
 

@@ -18,7 +18,7 @@ from clients.device_driver import AidPair
 from clients.ear_hands import Reading
 from clients.journal import Journal, JournalRecord, Notice
 from clients.phone_book import PhoneBook, SendReport, Watch, watch_nothing
-from clients.phone_core import Place, place
+from clients.phone_core import Place, Refused, place, refusal_report
 from clients.phone_limits import PhoneLimits
 from clients.phone_offers import OfferDesk
 from clients.wearer import NobodyThere, Wearer
@@ -166,6 +166,8 @@ class OfferRunner:
             if where is Place.REPLAY:
                 key = (offer.epoch, offer.seq)
                 await self._book.tell_again(key, self.record.reports_of(*key) or ())
+            elif where is Place.OTHER:
+                await self._book.answer_once(refusal_report(offer, (), Refused("E_SIG")))
             elif where is Place.RESUME:
                 await self._desk.resume(offer)
             else:
@@ -296,6 +298,7 @@ class OfferRunner:
         if self.record.in_flight is None:
             self._desk.watch.look()
             self._desk.guard.compare()
+            self._desk.guard.heed_restarts()
 
     async def _read_connected(self) -> dict[Ear, Reading]:
         hands = self._desk.hands

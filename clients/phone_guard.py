@@ -8,16 +8,16 @@ was read to hold the base. The table is ``phone_session``. Must not know deliver
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Final
 
 from msgspec import UNSET
 
-from clients.ear_hands import EarDone, EarHands, EarJob
+from clients.ear_hands import EarDone, EarHands, EarJob, Reading
 from clients.ear_work import EarPhase, EarWork
 from clients.journal import EarPlan, Notice
 from clients.phone_book import PhoneBook
 from clients.phone_limits import PhoneLimits
 from clients.phone_session import (
+    BY_THE_WEARER,
     CODES,
     ENDING,
     Consent,
@@ -36,8 +36,6 @@ from protocol.contract.sessions import ConsentAnswer, ConsentAsked, RestoreCause
 
 __all__ = ["SessionGuard"]
 
-_BY_THE_WEARER: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "consent_withdrawn"})
-
 
 class SessionGuard:
     """The session of the record. ``clock`` must go on while the phone's process does not."""
@@ -53,7 +51,7 @@ class SessionGuard:
 
     def is_refused(self) -> bool:
         """Whether it is the wearer who wants the base back."""
-        return self.is_restoring and self._book.record.session.cause in _BY_THE_WEARER
+        return self.is_restoring and self._book.record.session.cause in BY_THE_WEARER
 
     def back_to_base(self, plan: EarPlan, serial: str) -> EarPlan:
         """The plan with a way back that ends where the session began, for that very aid."""
@@ -130,8 +128,9 @@ class SessionGuard:
             session = replace(session, fence=fence, cause=None)
         if record.session.state is not SessionState.TRIAL:
             session = replace(session, fed_at_s=self._clock())
-        new = {ear: held for ear, held in self._hands.held.items() if session.image_of(ear) is None}
-        base = (*session.base, *(KeptImage(ear, held.image, held.ram, held.serial) for ear, held in new.items()))
+        old = session.base if record.session.state is SessionState.TRIAL else self._seen(session.base)
+        new = tuple(_image(ear, read) for ear, read in self._hands.readings.items() if session.image_of(ear) is None)
+        base = (*old, *new)
         self._book.save(replace(record, session=replace(session, base=base)))
 
     def compare(self) -> None:
@@ -145,12 +144,30 @@ class SessionGuard:
             moved = replace(moved, fed_at_s=self._clock())
         self._book.save(replace(self._book.record, session=moved))
 
+    def heed_restarts(self, settled: Collection[Ear] = ()) -> bool:
+        """After aids were read, with nothing under way: has one of them restarted in a trial?
+
+        It has lost what was tried, so the other gives it up too. ``settled``: a delivery has just seen to these ears.
+        """
+        session = self._book.record.session
+        seen = self._seen(session.base)
+        restarts = (
+            now.boots != was.boots is not None and now.ear not in settled
+            for now, was in zip(seen, session.base, strict=True)
+        )
+        if session.state is SessionState.TRIAL and any(restarts):
+            self.want("revert")
+            return True
+        if session.state in (SessionState.STEADY, SessionState.TRIAL) and seen != session.base:
+            self._book.save_if_possible(replace(self._book.record, session=replace(session, base=seen)))
+        return False
+
     def saved(self) -> None:
         """A delivery of this session is in NVM of its aids: what they hold is the base now."""
         record = self._book.record
         moved, effect = step(record.session, SessionEvent.SAVED)
         if effect is Effect.MOVE_BASE:
-            base = tuple(_kept(kept, self._hands.held.get(kept.ear)) for kept in record.session.base)
+            base = tuple(_kept(kept, self._hands.readings.get(kept.ear)) for kept in record.session.base)
             moved = replace(moved, base=base)
         self._book.save(replace(record, session=moved))
 
@@ -195,13 +212,20 @@ class SessionGuard:
             return
         cause = record.session.cause
         session, _ = step(record.session, SessionEvent.RESTORED)
-        if cause in ENDING:
+        if cause in ENDING or self._is_ended_meanwhile():
             session, _ = step(session, SessionEvent.ENDED)
         record = replace(record, session=session)
         if cause is not None:
             # It may have been told already, when one of the aids was still away.
             record = record.noticed(Notice(cause, record.fence_max))
         self._book.save_if_possible(record)
+
+    def _is_ended_meanwhile(self) -> bool:
+        """Whether the session was ended, or a later one has begun, while it was the wearer who wanted the base."""
+        record = self._book.record
+        consent, fence = record.consent, record.session.fence
+        is_refused = consent is not None and bool(consent.code) and consent.fence >= fence
+        return is_refused or record.fence_max > fence
 
     def _step(self, event: SessionEvent, *, cause: RestoreCause | None = None) -> None:
         record = self._book.record
@@ -211,14 +235,27 @@ class SessionGuard:
             record = record.noticed(Notice(cause, session.fence))
         self._book.save(record)
 
+    def _seen(self, base: tuple[KeptImage, ...]) -> tuple[KeptImage, ...]:
+        """With the restarts that these aids were last read to have had."""
+        return tuple(_with_boots(kept, self._hands.readings.get(kept.ear)) for kept in base)
+
     def _is_low(self) -> bool:
         percents = [held.battery for held in self._hands.held.values()]
         limit = self._limits.session.min_battery_percent
         return any(percent is not UNSET and percent < limit for percent in percents)
 
 
-def _kept(kept: KeptImage, held: Images | None) -> KeptImage:
-    return kept if held is None else KeptImage(kept.ear, held.image, held.ram, held.serial)
+def _image(ear: Ear, read: Reading) -> KeptImage:
+    return KeptImage(ear, read.images.image, read.images.ram, read.images.serial, read.identity.boots)
+
+
+def _kept(kept: KeptImage, read: Reading | None) -> KeptImage:
+    return kept if read is None else _image(kept.ear, read)
+
+
+def _with_boots(kept: KeptImage, read: Reading | None) -> KeptImage:
+    is_it = read is not None and read.images.serial == kept.serial
+    return replace(kept, boots=read.identity.boots) if read is not None and is_it else kept
 
 
 async def _tell_nobody(ear: Ear, state: ReportedState, code: str | None) -> None:

@@ -139,7 +139,7 @@ class OfferDesk:
             if entry is None:
                 return
             self._book.save(self._book.record.taken_up(entry))
-        if entry.has_begun or entry.back is not None:
+        if entry.has_begun or entry.back is not None or not entry.open_plans():
             await self._advance()
         elif entry.key in self._deadlines:
             examined, facts = await self._examine(entry.offer)
@@ -158,7 +158,7 @@ class OfferDesk:
         entry = self._book.record.in_flight
         if entry is None:
             return
-        if entry.has_begun or entry.back is not None:
+        if entry.has_begun or entry.back is not None or not entry.open_plans():
             await self._advance(only_begun=True)
         elif entry.offer.epoch != self._book.record.epoch:
             self._book.finish(entry)
@@ -222,8 +222,11 @@ class OfferDesk:
         await self.go_on()
 
     async def _advance(self, *, only_begun: bool = False) -> None:
+        settled = [plan.ear for plan in self._book.entry.plans]
         await self._work.advance(only_begun=only_begun)
         self.guard.compare()
+        if self._book.record.in_flight is None and self.guard.heed_restarts(settled) and not self._brake.is_on:
+            await self.restore()
         self.watch.settle()
 
     async def _clear(self, facts: dict[Ear, AidFacts | None]) -> None:
@@ -232,21 +235,44 @@ class OfferDesk:
         if entry.offer.mode == "standard" and entry.key not in self._installs:
             await self._put_aside(entry)
             return
-        is_frozen = entry.offer.kind == "volatile" and self.guard.is_frozen
-        code = hold_code(facts) or ("E_BUSY" if is_frozen else None)
-        if code is not None:
-            await self._hold(entry, code)
+        if await self._has_to_wait(entry, facts):
             return
-        if raises_mpo(entry.offer, entry.plans) and not await self._ask(self._wearer.ready, self._limits.ready_s):
-            if not self._brake.is_on:
-                await self._work.end_unbegun(entry, "declined", "E_DECLINED")
+        looked = await self._look_again(entry, facts)
+        if looked is None or self._brake.is_on:
             return
-        if self._brake.is_on:
+        examined, facts = looked
+        # The question takes its time, and so does telling that it was received: another session may have begun.
+        if examined.refusals:
+            await self._refuse(entry, examined.refusals)
+            return
+        if examined.plans != entry.plans:
+            entry = self._book.change(replace(entry, plans=examined.plans))
+        if await self._has_to_wait(entry, facts):
             return
         if entry.offer.mode == _LIVE:
             self.guard.before_live_write(entry.offer.fence)
         self._work.began_here = entry.key
         await self._advance()
+
+    async def _look_again(
+        self, entry: JournalEntry, facts: dict[Ear, AidFacts | None]
+    ) -> tuple[Examined, dict[Ear, AidFacts | None]] | None:
+        """What is to be made of it once the wearer is ready, where they are asked; None when they are not."""
+        if not raises_mpo(entry.offer, entry.plans):
+            return self._judge(entry.offer, facts), facts
+        if await self._ask(self._wearer.ready, self._limits.ready_s):
+            return await self._examine(entry.offer)
+        if not self._brake.is_on:
+            await self._work.end_unbegun(entry, "declined", "E_DECLINED")
+        return None
+
+    async def _has_to_wait(self, entry: JournalEntry, facts: dict[Ear, AidFacts | None]) -> bool:
+        """Whether it is not its time; that is said."""
+        is_frozen = entry.offer.kind == "volatile" and self.guard.is_frozen
+        code = hold_code(facts) or ("E_BUSY" if is_frozen else None)
+        if code is not None:
+            await self._hold(entry, code)
+        return code is not None
 
     async def _hold(self, entry: JournalEntry, code: str) -> None:
         """Wait for the aid; said once, and not for ever."""
@@ -283,14 +309,17 @@ class OfferDesk:
                 if ear in changed:
                     facts[ear] = self._facts(ear, reading)
         self.watch.look()
-        examined = examine(
+        return self._judge(offer, facts), facts
+
+    def _judge(self, offer: Offer, facts: dict[Ear, AidFacts | None]) -> Examined:
+        """What is to be made of it now; no aid is read for that."""
+        return examine(
             offer,
             self._book.record,
             facts,
             is_late=self._clock() >= self._deadlines.get((offer.epoch, offer.seq), float("inf")),
             live_code="E_BUSY" if self.guard.is_restoring else self.guard.live_code(offer.fence),
         )
-        return examined, facts
 
     def _facts(self, ear: Ear, reading: Reading | None) -> AidFacts | None:
         if reading is None:

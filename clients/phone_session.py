@@ -19,6 +19,7 @@ from protocol.contract.sessions import RestoreCause
 from protocol.errors import LocalProtocolError
 
 __all__ = [
+    "BY_THE_WEARER",
     "CODES",
     "ENDING",
     "TABLE",
@@ -141,6 +142,8 @@ ENDING: Final[frozenset[RestoreCause]] = frozenset(
     {"stop", "lease_lost", "consent_withdrawn", "background", "battery", "session_ended"}
 )
 """After these the session does not go on: live work needs a new consent, or a new fence."""
+BY_THE_WEARER: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "consent_withdrawn"})
+"""What was refused so is not saved any more, whatever else wants the base back meanwhile."""
 CODES: Final[Mapping[RestoreCause, str]] = {
     "undo": "E_USER_STOP",
     "stop": "E_USER_STOP",
@@ -158,12 +161,16 @@ refused afterwards."""
 
 @dataclass(frozen=True, slots=True)
 class KeptImage:
-    """What one aid held in RAM when the session began, and which aid that was."""
+    """What one aid held in RAM when the session began, and which aid that was.
+
+    ``boots``: its restarts when it was last seen to by the session, None while that is not known.
+    """
 
     ear: Ear
     image: EarImage
     digest: str
     serial: str
+    boots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +212,13 @@ class Consent:
 def step(session: Session, event: SessionEvent, *, cause: RestoreCause | None = None) -> tuple[Session, Effect | None]:
     """The next state and what to do; TAKE_BASE and MOVE_BASE leave the new base to the caller.
 
-    Raises LocalProtocolError for a pair without a cell.
+    The wearer's cause gives way to no other. Raises LocalProtocolError for a pair without a cell.
     """
     cell = TABLE[session.state].get(event)
     if cell is None:
         raise LocalProtocolError(f"a session that is {session.state} cannot have {event}")
     moved = replace(session, state=cell.state)
-    if cell.effect is Effect.RESTORE:
+    if cell.effect is Effect.RESTORE and (session.cause not in BY_THE_WEARER or cause in BY_THE_WEARER):
         moved = replace(moved, cause=cause or session.cause or "revert")
     if cell.effect is Effect.DROP_BASE:
         return Session(), cell.effect

@@ -1,6 +1,6 @@
 """What the phone remembers, as values."""
 
-from clients.journal import EarPlan, JournalEntry, JournalRecord, MemoryJournal
+from clients.journal import EarPlan, JournalEntry, JournalRecord, MemoryJournal, Notice
 from clients.phone_core import report_on
 from clients.virtual_aid.memory import factory_image
 from protocol.contract.base import EARS, Ear
@@ -84,3 +84,11 @@ def test_another_log_sets_the_numbers_anew() -> None:
     assert record.attached(answer) == JournalRecord(epoch="another", last_settled=2, fence_max=4)
     ahead = AttachAnswer(epoch=EPOCH, from_seq=3, generation=1, resume="ahead")
     assert record.attached(ahead).last_settled == 2
+
+
+def test_what_is_noted_again_while_it_is_being_told_is_still_to_be_told() -> None:
+    record = JournalRecord().noticed(Notice("reboot", 1))
+    being_told = record.notices[0]
+    record = record.noticed(Notice("reboot", 1)).told(being_told)
+    assert [notice.cause for notice in record.notices] == ["reboot"]
+    assert record.told(record.notices[0]).notices == ()

@@ -7,7 +7,7 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace as struct_replace
 
-from clients.journal import JournalEntry, JournalRecord
+from clients.journal import Ended, JournalEntry, JournalRecord
 from clients.phone_core import AidFacts, Place, Refused, examine, place, refusal_report, report_on
 from clients.virtual_aid.memory import with_slots
 from clients.virtual_aid.pair import VirtualPair
@@ -53,8 +53,11 @@ def test_where_an_offer_stands() -> None:
         (offer, READY.begun(entry), Place.RESUME),
         (again(offer), READY.begun(entry), Place.RESUME),
         (other_body, READY.begun(entry), Place.ATTACH),
+        (other_body, READY.begun(entry).put_aside(), Place.ATTACH),
         (struct_replace(offer, seq=2, after=0), READY.begun(entry), Place.ATTACH),
         (again(offer), ended, Place.REPLAY),
+        (other_body, ended, Place.OTHER),
+        (offer, READY.remembering(Ended(EPOCH, 1, ()), max_ended=4), Place.REPLAY),
         (again(offer), replace(ended, last_settled=1), Place.REPLAY),
         (offer, replace(ended, epoch="another"), Place.ATTACH),
     ]

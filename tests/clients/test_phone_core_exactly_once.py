@@ -17,6 +17,7 @@ from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import AttachAnswer, Report
 from protocol.errors import Unavailable
 from tests.clients.offers import (
+    EPOCH,
     SERIALS,
     again,
     make_offer,
@@ -234,3 +235,23 @@ async def test_a_received_offer_of_a_lost_log_is_forgotten() -> None:
     await reborn.run_offer(struct_replace(make_offer(pair), epoch="another"), server.report)
     assert told(server.reports[1:]) == HAPPY
     assert pair.aid("right").writes_completed == 1
+
+
+async def test_another_offer_of_a_number_that_has_ended_does_not_get_the_answer_of_the_first() -> None:
+    pair, server = make_pair(), Server()
+    runner, first = make_runner(pair), make_offer(pair)
+    other = make_offer(pair, gain_ddb=120)
+    await runner.run_offer(first, server.report)
+    held, reports = digests(pair), runner.record.reports_of(EPOCH, 1)
+    for broken in (True, False):
+        hub = Server(fails_at=0 if broken else None)
+        await runner.run_offer(other, hub.report)
+        assert told(hub.reports) == ([] if broken else ["rejected E_SIG"])
+    assert digests(pair) == held
+    # The first one keeps its own.
+    assert runner.record.reports_of(EPOCH, 1) == reports
+    hub = Server()
+    await runner.catch_up(hub.report)
+    assert hub.reports == []
+    await runner.run_offer(again(first), hub.report)
+    assert told(hub.reports) == HAPPY

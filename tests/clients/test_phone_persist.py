@@ -7,6 +7,8 @@ from msgspec import UNSET
 from msgspec.structs import replace as replace_struct
 
 from clients.device_driver import AidBusy
+from clients.journal import MemoryJournal
+from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.memory import CHUNKS, factory_image
 from clients.virtual_aid.pair import VirtualPair
@@ -16,13 +18,15 @@ from tests.clients.offers import (
     BANDS_HZ,
     DEVICE,
     EPOCH,
+    FIRMWARE,
     again,
+    at_once,
     make_offer,
     make_pair,
     make_save,
     told,
 )
-from tests.clients.phone_bench import HAPPY, Clock, Server, digests, expected, make_runner
+from tests.clients.phone_bench import HAPPY, Clock, FragileJournal, Killed, Server, digests, expected, make_runner
 
 KEPT = [*HAPPY, "right committing", "left committing", "right active", "left active"]
 FACTORY = {ear: factory_image(ear, BANDS_HZ) for ear in EARS}
@@ -311,3 +315,85 @@ async def test_only_so_many_packages_wait_at_once(bound: int) -> None:
         await runner.run_offer(replace_struct(package, after=0), hub.report)
     assert told(hub.reports) == ["received", "right rejected E_BUSY", "left rejected E_BUSY"]
     assert len(runner.offers_to_install) == bound
+
+
+async def test_nothing_is_copied_in_another_aid_that_is_worn_in_place_of_the_second_ear() -> None:
+    """The first ear takes its time to keep it; what the second was read to be is old by then."""
+    pair, hub = make_pair(), server()
+    runner = make_runner(pair)
+    pair.aid("right").faults = Faults(drop_link_in_commit=3, refuse_connects=4)
+    await runner.run_offer(persist(pair), hub.report)
+    assert told(hub.facts())[-1] == "right indeterminate E_BLE_DURING"
+    left = pair.aid("left")
+    left.faults = Faults(wrong_serial=True)
+    pair.aid("right").faults = Faults()
+    await runner.work(hub.report)
+    assert told(hub.facts())[-2:] == ["left committing", "left indeterminate"]
+    assert left.commits_completed == 0
+    assert left.read_image("nvm") == FACTORY["left"]
+
+
+async def test_a_phone_that_died_between_the_ears_copies_nothing_in_another_aid() -> None:
+    deaths = 0
+    for dies_at in range(30):
+        pair, journal, hub = make_pair(), FragileJournal(dies_at, kept=True), server()
+        try:
+            await make_runner(pair, journal).run_offer(persist(pair), hub.report)
+        except Killed:
+            entry = journal.load().in_flight
+            if entry is None or entry.phase != "active:right":
+                continue
+            deaths += 1
+            other = VirtualAid("left", "L-2", firmware=FIRMWARE, sleep=at_once)
+            worn = VirtualPair(pair.aid("right"), other)
+            await make_runner(worn, journal).recover()
+            assert other.commits_completed == 0
+            assert other.read_image("nvm") == FACTORY["left"]
+    assert deaths == 1
+
+
+async def test_ram_that_is_lost_while_the_first_ear_keeps_it_is_written_again_before_it_is_copied() -> None:
+    pair, hub = make_pair(), server()
+    offer = persist(pair)
+
+    async def report(sent: Report) -> None:
+        await hub.report(sent)
+        if told([sent]) == ["left committing"]:
+            pair.aid("left").reboot()
+            await pair.aid("left").connect()
+
+    await make_runner(pair).run_offer(offer, report)
+    assert told(hub.facts()) == KEPT
+    assert pair.aid("left").commits_completed == 1
+    assert nvm(pair) == digests(pair) == targets(offer)
+
+
+async def test_an_aid_in_doubt_that_is_busy_and_lost_again_is_in_the_same_doubt() -> None:
+    pair, hub = make_pair(), server()
+    runner = make_runner(pair)
+    right = pair.aid("right")
+    right.faults = Faults(drop_link_in_commit=3, refuse_connects=4)
+    await runner.run_offer(persist(pair), hub.report)
+    right.faults = Faults(busy=True)
+    await runner.work(hub.report)
+    right.faults = Faults(drop_link_in_commit=3, refuse_connects=4)
+    await runner.work(hub.report)
+    waits = ["right indeterminate E_BLE_DURING", "right received E_BUSY"]
+    assert told(hub.facts())[-2:] == waits
+    right.faults = Faults()
+    await runner.work(hub.report)
+    assert told(hub.facts())[-5:] == [*waits, *KEPT[-3:]]
+
+
+@pytest.mark.parametrize("clock_goes_on", [True, False])
+async def test_the_time_in_which_the_ears_may_differ_runs_over_restarts(clock_goes_on: bool) -> None:
+    pair, journal, hub, clock = make_pair(), MemoryJournal(), server(), Clock()
+    pair.aid("left").faults = Faults(drop_link_in_commit=3, refuse_connects=1_000)
+    await make_runner(pair, journal, clock=clock).run_offer(persist(pair), hub.report)
+    assert pair.aid("right").read_image("nvm") != FACTORY["right"]
+    for passed_s in (50.0, 11.0):
+        clock.now_s += passed_s
+        runner = make_runner(pair, journal, clock=clock if clock_goes_on else Clock(1.0))
+        await runner.recover()
+        is_over = not clock_goes_on or passed_s == 11.0
+        assert (pair.aid("right").read_image("nvm") == FACTORY["right"]) == is_over

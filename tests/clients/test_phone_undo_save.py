@@ -10,9 +10,11 @@ from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from protocol.contract.base import EARS
 from protocol.contract.devices import Report
-from protocol.contract.sessions import RestoreCause
-from tests.clients.live_bench import FACTORY, holds_base, settle, tried
+from protocol.contract.sessions import RestoreCause, RevertNow
+from tests.clients.live_bench import FACTORY, alive, holds_base, settle, tried
 from tests.clients.offers import (
+    DEVICE,
+    FIRMWARE,
     SERIALS,
     make_offer,
     make_pair,
@@ -54,6 +56,43 @@ async def test_an_undo_in_the_middle_of_a_save_takes_the_save_back_too() -> None
     assert holds_base(pair)
     assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
     assert not runner.is_open
+
+
+@pytest.mark.parametrize("word", ["undo", "stop", "consent_withdrawn"])
+@pytest.mark.parametrize("then", ["session_ended", "lease_lost", "revert", "a later fence"])
+async def test_what_its_wearer_has_refused_is_not_saved_because_the_session_ends_too(
+    word: RestoreCause, then: str
+) -> None:
+    copying, goes_on, is_slow = asyncio.Event(), asyncio.Event(), False
+
+    async def sleep(_: float) -> None:
+        if is_slow:
+            copying.set()
+            await goes_on.wait()
+
+    aids = (VirtualAid(ear, SERIALS[ear], firmware=FIRMWARE, sleep=sleep) for ear in EARS)
+    pair, server = VirtualPair(*aids), Server(kind="persist")
+    runner = await tried(pair)
+    is_slow = True
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run_offer(make_save(pair, seq=2), server.report))
+        await copying.wait()
+        undone = tasks.create_task(runner.revert(word, server.report))
+        await asyncio.sleep(0)
+        if then == "a later fence":
+            runner.alive(alive(fence=2))
+        else:
+            message = RevertNow(device=DEVICE, fence=1, cause=then)  # type: ignore[arg-type]  # one of the literals
+            tasks.create_task(runner.revert_now(message, server.report))
+        await asyncio.sleep(0)
+        is_slow = False
+        goes_on.set()
+    assert undone.result()
+    assert "right active" not in told(server.facts())
+    assert holds_base(pair)
+    assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
+    is_over = word != "undo" or then != "revert"
+    assert runner.record.session.state is (SessionState.NONE if is_over else SessionState.STEADY)
 
 
 async def test_a_stop_whose_aid_is_too_weak_to_give_nvm_back_goes_on_until_it_has() -> None:
