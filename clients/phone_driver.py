@@ -206,6 +206,10 @@ class OfferRunner:
                 await self._book.answer_for(key, self._never_came(message))
             await self._desk.go_on()
 
+    def save_again(self) -> None:
+        """Save what the disk could not take when the aids were made quiet."""
+        self._book.save_again()
+
     async def catch_up(self, report: SendReport) -> None:
         """Tell what the server did not take when it was told."""
         if self._book.is_behind:
@@ -256,7 +260,7 @@ class OfferRunner:
     def told(self, notice: Notice) -> None:
         """The server has taken a notice."""
         self._desk.watch.told(notice)
-        self._book.save(self.record.told(notice))
+        self._book.save_if_possible(self.record.told(notice))
 
     @property
     def battery_percent(self) -> int | None:
@@ -304,6 +308,7 @@ class OfferRunner:
         with self._brake.pulled() if at_once else nullcontext():
             await self._turn.acquire()
         try:
+            self._book.save_again()
             self._book.reach_server(None if report is None else partial(self._send, report))
             yield
         finally:

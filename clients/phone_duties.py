@@ -147,7 +147,8 @@ class Duties:
                     await self.read_back()
 
     async def _catch_up(self) -> None:
-        """What the server did not take while it had a link, it does not ask for either."""
+        """What the server did not take while it had a link, it does not ask for either; nor does the disk."""
+        self._runner.save_again()
         if self._hub.connection_id:
             await self._runner.catch_up(self._report)
             await self._news.tell()

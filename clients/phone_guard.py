@@ -115,7 +115,7 @@ class SessionGuard:
 
     def meet(self, fence: int) -> None:
         """A fence was seen at work; with a higher one an earlier session is over, and its base goes back first."""
-        self._book.save(self._book.record.seen_fence(fence))
+        self._book.save_if_possible(self._book.record.seen_fence(fence))
         if self.is_over(fence):
             self._step(SessionEvent.NEW_FENCE, cause="lease_lost")
 
@@ -143,7 +143,7 @@ class SessionGuard:
         moved, _ = step(session, SessionEvent.RAM_IS_BASE if is_base else SessionEvent.RAM_DIFFERS)
         if session.state is SessionState.STEADY and moved.state is SessionState.TRIAL:
             moved = replace(moved, fed_at_s=self._clock())
-        self._book.save(replace(self._book.record, session=moved))
+        self._book.save_if_possible(replace(self._book.record, session=moved))
 
     def saved(self) -> None:
         """A delivery of this session is in NVM of its aids: what they hold is the base now."""
@@ -209,7 +209,7 @@ class SessionGuard:
         record = replace(record, session=session)
         if effect is Effect.RESTORE and cause is not None:
             record = record.noticed(Notice(cause, session.fence))
-        self._book.save(record)
+        self._book.save_if_possible(record)
 
     def _is_low(self) -> bool:
         percents = [held.battery for held in self._hands.held.values()]

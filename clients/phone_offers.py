@@ -6,6 +6,7 @@ a session keeps is ``phone_guard``. Read ``OfferDesk.start`` first.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -15,6 +16,7 @@ from clients.aid_watch import AidWatch
 from clients.brake import Brake
 from clients.device_driver import AidPair
 from clients.ear_hands import EarHands, Reading
+from clients.file_journal import JournalUnavailable
 from clients.journal import Back, JournalEntry
 from clients.phone_book import PhoneBook, Watch
 from clients.phone_core import (
@@ -173,9 +175,10 @@ class OfferDesk:
         """
         cause = self._book.record.session.cause or cause
         if self.is_committing() and not self.guard.is_refused():
-            await self._work.advance()
-            if self.is_committing() and cause not in _TAKES_BACK:
-                return False
+            with suppress(JournalUnavailable):  # then it cannot finish, and is taken back
+                await self._work.advance()
+                if self.is_committing() and cause not in _TAKES_BACK:
+                    return False
         entry = self._book.record.in_flight
         if entry is not None:
             entry = self._book.change(self._back_to_base(entry, CODES[cause]))
