@@ -6,6 +6,7 @@ Must not know deliveries, sessions or the server. Read ``EarHands.run`` first.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from clients.device_driver import (
     BatteryLow,
     CommitFailed,
     DeviceDriver,
+    LinkLost,
     LinkUnavailable,
     VendorData,
 )
@@ -36,6 +38,7 @@ from protocol.contract.devices import EarImage, Images, SlotImage
 
 __all__ = ["EarDone", "EarHands", "EarJob", "Reading", "TellStep"]
 
+_LOG: Final = logging.getLogger("auricle.clients")
 TellStep = Callable[[Ear, Literal["writing", "indeterminate", "received"], str | None], Awaitable[None]]
 _EVENTS: Final[tuple[tuple[type[Exception], EarEvent], ...]] = (
     (AidRebooted, EarEvent.REBOOTED),
@@ -127,13 +130,20 @@ class EarHands:
                 await tell(ear, cell.report, cell.cause)
         return EarDone(work, held)
 
+    def may_hold(self, ear: Ear, serial: str) -> bool:
+        """Whether that very aid is in reach, for all that is known."""
+        if ear not in self._pair.ears or not self._pair.aid(ear).connected:
+            return False
+        return ear not in self.readings or self.readings[ear].images.serial == serial
+
     async def reach(self, aid: DeviceDriver) -> bool:
         """Bring the link to an aid up if it is down; whether it is up then."""
         for _ in range(self._limits.connect_tries):
             if aid.connected:
                 break
             with contextlib.suppress(LinkUnavailable):
-                await aid.connect()
+                async with _errors_as_lost():
+                    await aid.connect()
         return aid.connected
 
     async def read(self, aid: DeviceDriver, *, heeds_brake: bool = False) -> Reading | None:
@@ -143,7 +153,7 @@ class EarHands:
         """
         self.readings.pop(aid.ear, None)
         try:
-            async with self._limit(heeds_brake):
+            async with _errors_as_lost(), self._limit(heeds_brake):
                 if await self.reach(aid):
                     self.readings[aid.ear] = await _read(aid)
         except (AidError, TimeoutError):
@@ -159,7 +169,7 @@ class EarHands:
     async def _write(self, aid: DeviceDriver, operation: Operation, job: EarJob, heeds_brake: bool) -> EarEvent:
         self.readings.pop(aid.ear, None)
         try:
-            async with self._limit(heeds_brake and operation is not Operation.COMMIT):
+            async with _errors_as_lost(), self._limit(heeds_brake and operation is not Operation.COMMIT):
                 if operation is Operation.COMMIT:
                     await aid.commit()
                 elif operation is Operation.RESTORE:
@@ -180,6 +190,18 @@ class EarHands:
         else:
             async with asyncio.timeout(self._limits.operation_s):
                 yield
+
+
+@asynccontextmanager
+async def _errors_as_lost() -> AsyncIterator[None]:
+    """A maker's driver that fails in a way that nobody foresaw fails like a link: the read-back will tell."""
+    try:
+        yield
+    except (AidError, TimeoutError):
+        raise
+    except Exception as error:
+        _LOG.error("a driver failed: %s", type(error).__name__)
+        raise LinkLost("the driver failed") from error
 
 
 async def _read(aid: DeviceDriver) -> Reading:

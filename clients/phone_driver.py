@@ -91,6 +91,11 @@ class OfferRunner:
         return self._desk.guard.is_open
 
     @property
+    def is_loud(self) -> bool:
+        """Whether an aid in reach was not read to hold its base, or a delivery that has begun on it has no end."""
+        return self._desk.is_loud()
+
+    @property
     def is_waiting(self) -> bool:
         """Whether something is unfinished that nobody works on, or an aid is away in a session."""
         is_unfinished = self.record.in_flight is not None or self._desk.guard.is_restoring

@@ -67,6 +67,12 @@ class SessionGuard:
         """Whether an aid may hold what nobody has saved."""
         return self._book.record.session.is_open
 
+    def is_loud(self) -> bool:
+        """Whether an aid in reach was not read to hold its base."""
+        session, held = self._book.record.session, self._hands.held
+        loud = (kept for kept in session.base if kept.ear not in held or held[kept.ear].ram != kept.digest)
+        return session.is_open and any(self._hands.may_hold(kept.ear, kept.serial) for kept in loud)
+
     @property
     def is_frozen(self) -> bool:
         """Whether the app has been out of sight for so long that nothing live is begun."""

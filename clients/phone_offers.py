@@ -86,6 +86,13 @@ class OfferDesk:
         entry = self._book.record.in_flight
         return entry is not None and entry.is_committing and entry.back is None
 
+    def is_loud(self) -> bool:
+        """Whether an aid in reach may hold what nobody has saved."""
+        entry = self._book.record.in_flight
+        plans = () if entry is None else entry.open_plans()
+        begun = {plan.ear: serial_of(entry.offer, plan.ear) for plan in plans if entry and entry.has_begun_on(plan.ear)}
+        return self.guard.is_loud() or any(self.hands.may_hold(ear, serial) for ear, serial in begun.items())
+
     def next_due_s(self) -> float | None:
         """When something is to be done by itself, None while nothing is."""
         if self.is_committing():
