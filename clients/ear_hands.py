@@ -7,10 +7,10 @@ Must not know deliveries, sessions or the server. Read ``EarHands.run`` first.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from clients.brake import Brake
 from clients.device_driver import (
@@ -36,8 +36,9 @@ from fitting.digest import ear_digest
 from protocol.contract.base import Ear
 from protocol.contract.devices import EarImage, Images, SlotImage
 
-__all__ = ["EarDone", "EarHands", "EarJob", "Reading", "TellStep"]
+__all__ = ["EarDone", "EarHands", "EarJob", "Reading", "TellStep", "for_each_ear"]
 
+T = TypeVar("T")
 _LOG: Final = logging.getLogger("auricle.clients")
 TellStep = Callable[[Ear, Literal["writing", "indeterminate", "received"], str | None], Awaitable[None]]
 _EVENTS: Final[tuple[tuple[type[Exception], EarEvent], ...]] = (
@@ -190,6 +191,16 @@ class EarHands:
         else:
             async with asyncio.timeout(self._limits.operation_s):
                 yield
+
+
+async def for_each_ear(works: Mapping[Ear, Coroutine[Any, Any, T]]) -> dict[Ear, T]:
+    """All at once: an aid that hangs must not hold up the other. What one of them raises comes out as it is."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = {ear: tasks.create_task(work) for ear, work in works.items()}
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return {ear: task.result() for ear, task in running.items()}
 
 
 @asynccontextmanager

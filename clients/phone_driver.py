@@ -7,7 +7,7 @@ half-written aid is worse than a silent phone. Read ``OfferRunner.run_offer``, t
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from clients.brake import Brake
 from clients.device_driver import AidPair
-from clients.ear_hands import Reading
+from clients.ear_hands import Reading, for_each_ear
 from clients.journal import Journal, JournalRecord, Notice
 from clients.phone_book import PhoneBook, SendReport, Watch, watch_nothing
 from clients.phone_core import Place, place
@@ -111,6 +111,11 @@ class OfferRunner:
         """The clock."""
         return self._clock()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether ``work`` has to give the base back now."""
+        return self._desk.guard.due() is not None
+
     def next_due_s(self) -> float | None:
         """When ``work`` has something to do by itself, by the clock; None while it has not."""
         return self._desk.next_due_s()
@@ -176,7 +181,10 @@ class OfferRunner:
 
         Nothing waits for a new link to the server: an aid that is back is seen to at once.
         """
-        async with self._turns(report, at_once=self._desk.guard.due() is not None):
+        async with self._turns(report, at_once=self.is_due):
+            if self._want_what_is_due(is_read=False) and not await self._desk.restore():
+                # Before looking: an aid that hangs when it is read must not keep the other loud.
+                return
             await self._look()
             self._want_what_is_due()
             if not self._desk.guard.is_restoring or await self._desk.restore():
@@ -288,23 +296,27 @@ class OfferRunner:
             for number, ear in enumerate(self.pair.ears, 1)
         )
 
-    def _want_what_is_due(self) -> None:
-        cause = self._desk.guard.due()
+    def _want_what_is_due(self, *, is_read: bool = True) -> bool:
+        cause = self._desk.guard.due(is_read=is_read)
         # A commit that has begun finishes, or is given up in its own time.
-        if cause is not None and not self._desk.is_committing():
-            self._desk.guard.want(cause)
+        if cause is None or self._desk.is_committing():
+            return False
+        self._desk.guard.want(cause)
+        return True
 
     async def _look(self) -> None:
-        for ear in self.pair.ears:
-            await self._desk.hands.read(self.pair.aid(ear))
+        await self._read(self.pair.ears)
         if self.record.in_flight is None:
             self._desk.watch.look()
             self._desk.guard.compare()
 
     async def _read_connected(self) -> dict[Ear, Reading]:
+        return await self._read([ear for ear in self.pair.ears if self.pair.aid(ear).connected])
+
+    async def _read(self, ears: Sequence[Ear]) -> dict[Ear, Reading]:
+        """Not for long when somebody wants the aids quiet."""
         hands = self._desk.hands
-        aids = [self.pair.aid(ear) for ear in self.pair.ears]
-        read = {aid.ear: await hands.read(aid) for aid in aids if aid.connected}
+        read = await for_each_ear({ear: hands.read(self.pair.aid(ear), heeds_brake=True) for ear in ears})
         return {ear: reading for ear, reading in read.items() if reading is not None}
 
     @asynccontextmanager

@@ -32,6 +32,7 @@ _LOG: Final = logging.getLogger("auricle.clients")
 _POLL: Final = ReconnectPolicy(base_s=1.0, cap_s=10.0)
 _FOR_EVER_S: Final = 3_600.0
 _BREATH_S: Final = 0.05
+_LOOK_UP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +194,17 @@ class Duties:
             self._has_news = False
             self._vain_looks += 1
             self._poll_at_s = None
-            await self._run_errand(self._see_to_aids)
+            await self._in_time(tasks.create_task(self._run_errand(self._see_to_aids)))
             self._calm.set()
+
+    async def _in_time(self, looking: asyncio.Task[None]) -> None:
+        """Wait for a look; what becomes due meanwhile is not late because of an aid that hangs, or a server."""
+        while not looking.done():
+            due_s = self._runner.next_due_s()
+            wait_s = _FOR_EVER_S if due_s is None else due_s - self._runner.now_s()
+            await asyncio.wait({looking}, timeout=min(_LOOK_UP_S, max(_BREATH_S, wait_s)))
+            if not looking.done() and self._runner.is_due:
+                await self._run_errand(partial(self._runner.work, self._report))
 
     async def _see_to_aids(self) -> None:
         was_waiting = self._runner.is_waiting

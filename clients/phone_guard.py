@@ -5,14 +5,13 @@ done for it, so a phone that dies in between goes on with it; and nothing live i
 was read to hold the base. The table is ``phone_session``. Must not know deliveries. Read ``SessionGuard.want`` first.
 """
 
-import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
 from msgspec import UNSET
 
-from clients.ear_hands import EarDone, EarHands, EarJob
+from clients.ear_hands import EarDone, EarHands, EarJob, for_each_ear
 from clients.ear_work import EarPhase, EarWork
 from clients.journal import EarPlan, Notice
 from clients.phone_book import PhoneBook
@@ -90,12 +89,12 @@ class SessionGuard:
         elif self._background_since_s is None:
             self._background_since_s = self._clock()
 
-    def due(self) -> RestoreCause | None:
-        """What must restore the base now."""
+    def due(self, *, is_read: bool = True) -> RestoreCause | None:
+        """What must restore the base now; of what was read of an aid long ago nothing is believed (``is_read``)."""
         limits = self._limits.session
         session = self._book.record.session
         cause = due(session, self._clock(), limits, self._background_since_s)
-        if cause is None and session.state in (SessionState.STEADY, SessionState.TRIAL) and self._is_low():
+        if is_read and cause is None and session.state in (SessionState.STEADY, SessionState.TRIAL) and self._is_low():
             return "battery"
         return cause
 
@@ -177,9 +176,7 @@ class SessionGuard:
         The session stays RESTORING: it is ``restored`` when nothing is under way that could change them again.
         """
         session = self._book.record.session
-        async with asyncio.TaskGroup() as tasks:
-            works = {kept.ear: tasks.create_task(self._restore(kept)) for kept in session.base}
-        done = {ear: work.result() for ear, work in works.items()}
+        done = await for_each_ear({kept.ear: self._restore(kept) for kept in session.base})
         return {ear: one.held for ear, one in done.items() if one.work.phase is EarPhase.UNDONE and one.held}
 
     def asked(self, asked: ConsentAsked, answer: ConsentAnswer) -> None:
