@@ -7,7 +7,7 @@ Must not know deliveries, sessions or the server. Read ``EarHands.run`` first.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
@@ -27,7 +27,7 @@ from clients.device_driver import (
     LinkUnavailable,
     VendorData,
 )
-from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarWork, Operation, Sought, read_event, step
+from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarPhase, EarWork, Operation, Sought, read_event, step
 from clients.journal import EarPlan
 from clients.phone_book import Watch
 from clients.phone_limits import PhoneLimits
@@ -101,6 +101,11 @@ class EarHands:
         self.readings: dict[Ear, Reading] = {}
 
     @property
+    def ears(self) -> Collection[Ear]:
+        """The ears that there is a driver of."""
+        return self._pair.ears
+
+    @property
     def held(self) -> dict[Ear, Images]:
         """What each of these aids was last read to hold."""
         return {ear: reading.images for ear, reading in self.readings.items()}
@@ -108,6 +113,9 @@ class EarHands:
     async def run(self, job: EarJob, work: EarWork, tell: TellStep, *, heeds_brake: bool = True) -> EarDone:
         """Step the table from ``work`` on, to an end, to a wait, or until the brake is pulled."""
         ear, held, counts = job.plan.ear, None, dict.fromkeys(Operation, 0)
+        if ear not in self.ears:
+            # The app carries no such aid any more: as if it were out of reach.
+            return EarDone(EarWork(EarPhase.PARKED, work.cause), None)
         aid = self._pair.aid(ear)
         while (operation := OPERATIONS.get(work.phase)) is not None:
             if heeds_brake and self._brake.is_on and operation is not Operation.COMMIT:

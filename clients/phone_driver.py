@@ -74,6 +74,7 @@ class OfferRunner:
             pair, self._book, self._brake, limits=limits, wearer=self.wearer, clock=clock, sleep=sleep, watch=watch
         )
         self._turn = asyncio.Lock()
+        self._claimed: dict[Ear, str] = {}
 
     @property
     def record(self) -> JournalRecord:
@@ -125,6 +126,7 @@ class OfferRunner:
         async with self._turn:
             readings = await self._read_connected()
             self._desk.watch.shown()
+        self._claimed = {ear: reading.images.serial for ear, reading in readings.items()}
         record = self.record
         entry = record.in_flight
         return AttachDevice(
@@ -139,8 +141,9 @@ class OfferRunner:
         )
 
     def attached(self, answer: AttachAnswer) -> None:
-        """The server answered the hello."""
+        """The server answered the hello: it is the log's, and the aids that were shown are those of the device."""
         self._book.save(self.record.attached(answer))
+        self._desk.guard.retire(self._claimed)
 
     def settled(self, message: Settled) -> None:
         """The server holds the end of a delivery."""

@@ -5,7 +5,7 @@ done for it, so a phone that dies in between goes on with it; and nothing live i
 was read to hold the base. The table is ``phone_session``. Must not know deliveries. Read ``SessionGuard.want`` first.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -139,12 +139,24 @@ class SessionGuard:
         base = (*session.base, *(KeptImage(ear, held.image, held.ram, held.serial) for ear, held in new.items()))
         self._book.save(replace(record, session=replace(session, base=base)))
 
+    def retire(self, serials: Mapping[Ear, str]) -> bool:
+        """These are worn now, for good; whether the base was also of others, which nobody waits for any more."""
+        record = self._book.record
+        base = tuple(kept for kept in record.session.base if serials.get(kept.ear, kept.serial) == kept.serial)
+        if base == record.session.base:
+            return False
+        self._book.save_if_possible(replace(record, session=replace(record.session, base=base)))
+        return True
+
     def compare(self) -> None:
         """After aids were read: do all of them hold the base?"""
         session = self._book.record.session
         if session.state in (SessionState.NONE, SessionState.RESTORING):
             return
-        is_base = session.is_base({ear: held.ram for ear, held in self._hands.held.items()})
+        carried = replace(session, base=self._carried())
+        serials = {kept.ear: kept.serial for kept in carried.base}
+        held = {ear: held for ear, held in self._hands.held.items() if serials.get(ear) == held.serial}
+        is_base = carried.is_base({ear: images.ram for ear, images in held.items()})
         moved, _ = step(session, SessionEvent.RAM_IS_BASE if is_base else SessionEvent.RAM_DIFFERS)
         if session.state is SessionState.STEADY and moved.state is SessionState.TRIAL:
             moved = replace(moved, fed_at_s=self._clock())
@@ -175,8 +187,7 @@ class SessionGuard:
 
         The session stays RESTORING: it is ``restored`` when nothing is under way that could change them again.
         """
-        session = self._book.record.session
-        done = await for_each_ear({kept.ear: self._restore(kept) for kept in session.base})
+        done = await for_each_ear({kept.ear: self._restore(kept) for kept in self._carried()})
         return {ear: one.held for ear, one in done.items() if one.work.phase is EarPhase.UNDONE and one.held}
 
     def asked(self, asked: ConsentAsked, answer: ConsentAnswer) -> None:
@@ -194,17 +205,22 @@ class SessionGuard:
     def restored(self, ears: Collection[Ear]) -> None:
         """These were read to hold their base, and nothing else is under way; ends RESTORING if they are all."""
         record = self._book.record
-        if any(kept.ear not in ears for kept in record.session.base):
+        carried = self._carried()
+        if any(kept.ear not in ears for kept in carried):
             return
         cause = record.session.cause
         session, _ = step(record.session, SessionEvent.RESTORED)
-        if cause in ENDING:
+        if cause in ENDING and len(carried) == len(session.base):
             session, _ = step(session, SessionEvent.ENDED)
         record = replace(record, session=session)
         if cause is not None:
             # It may have been told already, when one of the aids was still away.
             record = record.noticed(Notice(cause, record.fence_max))
         self._book.save_if_possible(record)
+
+    def _carried(self) -> tuple[KeptImage, ...]:
+        """The base of the ears that there is a driver of. What is kept of another ear waits until there is one."""
+        return tuple(kept for kept in self._book.record.session.base if kept.ear in self._hands.ears)
 
     def _step(self, event: SessionEvent, *, cause: RestoreCause | None = None) -> None:
         record = self._book.record

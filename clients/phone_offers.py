@@ -5,7 +5,7 @@ ways meanwhile. Callers see to it that one thing happens at a time. How the aids
 a session keeps is ``phone_guard``. Read ``OfferDesk.start`` first.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -113,6 +113,10 @@ class OfferDesk:
     async def start(self, offer: Offer) -> None:
         """A delivery that is new here."""
         examined, facts = await self._examine(offer)
+        if self._retires(offer, facts):
+            if self.guard.is_restoring:
+                await self.restore()
+            examined, facts = await self._examine(offer)
         if not examined.refusals and offer.mode == _LIVE and self.guard.is_over(offer.fence):
             # The base of the session before goes back first; what is offered now was thought of on that.
             self.guard.meet(offer.fence)
@@ -129,6 +133,12 @@ class OfferDesk:
         self._book.begin(entry)
         await self._book.tell_again(entry.key, entry.reports)
         await self._clear(facts)
+
+    def _retires(self, offer: Offer, facts: Mapping[Ear, AidFacts | None]) -> bool:
+        """Whether a genuine offer is for an aid that is worn where the base is of another."""
+        if examine(offer, self._book.record, facts).refusals:
+            return False
+        return self.guard.retire({ear: aid.serial for ear, aid in facts.items() if aid is not None})
 
     async def resume(self, offer: Offer) -> None:
         """A delivery that is under way here: everything is told again, and it goes on."""
