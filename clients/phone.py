@@ -12,6 +12,7 @@ import random
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -135,7 +136,8 @@ class Phone:
     async def undo(self) -> bool:
         """The wearer wants the sound back that the session began with; it goes on. Works without a network.
 
-        True when every aid was read to hold it; False when one is away, then it is seen to as soon as it is back.
+        True when every aid was read to hold it; False when one is away, then it is seen to as soon as it is back. It
+        does not wait for the server, which is told behind it.
         """
         return await self._revert("undo")
 
@@ -230,8 +232,10 @@ class Phone:
             _LOG.warning("the server did not take a report: %s", answer.error.code)
 
     async def _revert(self, cause: RestoreCause) -> bool:
-        done = await self.runner.revert(cause, self._report)
-        await self._news.tell()
+        done = await self.runner.revert(cause)
+        # When too much is under way already, the next heartbeat tells.
+        with suppress(HubOverloaded):
+            self.duties.errand(self.duties.catch_up)
         self.duties.look_again()
         return done
 

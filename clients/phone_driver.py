@@ -260,17 +260,17 @@ class OfferRunner:
         async with self._turn:
             readings = await self._read_connected()
             self._desk.watch.reported(self.pair.ears, readings)
-        first = next(iter(readings.values()), None)
-        identity = None if first is None else first.identity
+        # One word for both ears: whoever hears less than expected must show.
+        worn = [reading.identity for reading in readings.values()]
         return ReportDevice(
             device=self.device,
             cause=cause,
             left=_images(readings, "left"),
             right=_images(readings, "right"),
             battery=UNSET if self.battery_percent is None else self.battery_percent,
-            slot=UNSET if identity is None else identity.slot,
-            volume_ddb=UNSET if identity is None else identity.volume_ddb,
-            muted=UNSET if identity is None else identity.muted,
+            slot=worn[0].slot if worn else UNSET,
+            volume_ddb=min(identity.volume_ddb for identity in worn) if worn else UNSET,
+            muted=any(identity.muted for identity in worn) if worn else UNSET,
         )
 
     def told(self, notice: Notice) -> None:

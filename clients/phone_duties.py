@@ -155,13 +155,13 @@ class Duties:
         while True:
             await self._sleep(self._times.heartbeat_s)
             await self._run_errand(self.beat)
-            await self._run_errand(self._catch_up)
+            await self._run_errand(self.catch_up)
             if self._runner.now_s() >= read_back_at_s:
                 read_back_at_s = self._runner.now_s() + self._times.read_back_s
                 if self._runner.is_in_session:
                     await self._run_errand(self.read_back)
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
         """What the server did not take while it had a link, it does not ask for either; nor does the disk."""
         self._runner.save_again()
         if self._hub.connection_id:

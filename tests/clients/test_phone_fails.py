@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -148,4 +149,26 @@ async def test_a_driver_that_fails_in_its_own_way_counts_as_an_aid_that_is_away(
     assert not running.done()
     monkeypatch.undo()
     await eventually(lambda: trial.is_quiet("right"))
+    running.cancel()
+
+
+async def test_an_undo_answers_when_the_aids_are_read_and_not_when_the_server_has_answered(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, told, answers = asyncio.ensure_future(trial.phone.run()), list[str](), asyncio.Event()
+    await trial.begin()
+    ask = trial.hub.ask
+
+    async def slow(target: str, payload: object, *, answer: type[Any]) -> Any:
+        await answers.wait()
+        told.append(target)
+        return await ask(target, payload, answer=answer)
+
+    monkeypatch.setattr(trial.hub, "ask", slow)
+    async with asyncio.timeout(2):
+        assert await trial.phone.undo()
+    assert all(trial.is_quiet(ear) for ear in EARS)
+    assert told == []
+    answers.set()
+    await eventually(lambda: {"ReportDevice", "Undo"} <= set(told))
     running.cancel()
