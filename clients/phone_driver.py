@@ -6,7 +6,6 @@ half-written aid is worse than a silent phone. Read ``OfferRunner.run_offer``, t
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -18,6 +17,7 @@ from clients.device_driver import AidPair
 from clients.ear_hands import Reading, for_each_ear
 from clients.journal import Journal, JournalRecord, Notice
 from clients.phone_book import PhoneBook, SendReport, Watch, watch_nothing
+from clients.phone_clock import awake_or_not_s, boot_id
 from clients.phone_core import Place, place
 from clients.phone_limits import PhoneLimits
 from clients.phone_offers import OfferDesk
@@ -48,7 +48,9 @@ class AttachNeeded(AuricleError):
 
 
 class OfferRunner:
-    """The phone of one device. ``clock`` gives seconds and goes on while the process does not.
+    """The phone of one device. ``clock`` gives seconds and goes on while the process does not, and the machine sleeps.
+
+    ``boot`` names the start of the machine that it counts from; by itself the system's own name.
 
     ``report`` arguments are the way to the server: they may raise ConnectionError, TimeoutError or any AuricleError,
     then the server is out of reach for this delivery until it offers again. None: there is no server now.
@@ -62,7 +64,8 @@ class OfferRunner:
         device: str,
         limits: PhoneLimits = _DEFAULT_LIMITS,
         wearer: Wearer | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = awake_or_not_s,
+        boot: str | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         watch: Watch = watch_nothing,
     ) -> None:
@@ -71,7 +74,15 @@ class OfferRunner:
         self._book = PhoneBook(journal, max_ended=limits.max_ended, watch=watch)
         self._brake = Brake(limits.finish_write_s)
         self._desk = OfferDesk(
-            pair, self._book, self._brake, limits=limits, wearer=self.wearer, clock=clock, sleep=sleep, watch=watch
+            pair,
+            self._book,
+            self._brake,
+            limits=limits,
+            wearer=self.wearer,
+            clock=clock,
+            sleep=sleep,
+            watch=watch,
+            boot=boot_id() if boot is None else boot,
         )
         self._turn = asyncio.Lock()
         self._claimed: dict[Ear, str] = {}

@@ -41,8 +41,10 @@ _BY_THE_WEARER: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "con
 class SessionGuard:
     """The session of the record. ``clock`` must go on while the phone's process does not."""
 
-    def __init__(self, book: PhoneBook, hands: EarHands, *, limits: PhoneLimits, clock: Callable[[], float]) -> None:
-        self._book, self._hands, self._limits, self._clock = book, hands, limits, clock
+    def __init__(
+        self, book: PhoneBook, hands: EarHands, *, limits: PhoneLimits, clock: Callable[[], float], boot: str = ""
+    ) -> None:
+        self._book, self._hands, self._limits, self._clock, self._boot = book, hands, limits, clock, boot
         self._background_since_s: float | None = None
 
     @property
@@ -93,6 +95,9 @@ class SessionGuard:
         """What must restore the base now; of what was read of an aid long ago nothing is believed (``is_read``)."""
         limits = self._limits.session
         session = self._book.record.session
+        if session.state is SessionState.TRIAL and session.boot != self._boot:
+            # Kept before the machine was started anew: how long ago, nobody can tell.
+            return "dead_man"
         cause = due(session, self._clock(), limits, self._background_since_s)
         if is_read and cause is None and session.state in (SessionState.STEADY, SessionState.TRIAL) and self._is_low():
             return "battery"
@@ -116,7 +121,7 @@ class SessionGuard:
         record = self._book.record
         session = record.session
         if session.is_open and session.fence == fence:
-            self._book.save(replace(record, session=replace(session, fed_at_s=self._clock())))
+            self._book.save(replace(record, session=replace(session, fed_at_s=self._clock(), boot=self._boot)))
 
     def meet(self, fence: int) -> None:
         """A fence was seen at work; with a higher one an earlier session is over, and its base goes back first."""
@@ -134,7 +139,7 @@ class SessionGuard:
         if effect is Effect.TAKE_BASE:
             session = replace(session, fence=fence, cause=None)
         if record.session.state is not SessionState.TRIAL:
-            session = replace(session, fed_at_s=self._clock())
+            session = replace(session, fed_at_s=self._clock(), boot=self._boot)
         new = {ear: held for ear, held in self._hands.held.items() if session.image_of(ear) is None}
         base = (*session.base, *(KeptImage(ear, held.image, held.ram, held.serial) for ear, held in new.items()))
         self._book.save(replace(record, session=replace(session, base=base)))
@@ -159,7 +164,7 @@ class SessionGuard:
         is_base = carried.is_base({ear: images.ram for ear, images in held.items()})
         moved, _ = step(session, SessionEvent.RAM_IS_BASE if is_base else SessionEvent.RAM_DIFFERS)
         if session.state is SessionState.STEADY and moved.state is SessionState.TRIAL:
-            moved = replace(moved, fed_at_s=self._clock())
+            moved = replace(moved, fed_at_s=self._clock(), boot=self._boot)
         self._book.save_if_possible(replace(self._book.record, session=moved))
 
     def saved(self) -> None:

@@ -61,11 +61,12 @@ class OfferDesk:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
         watch: Watch,
+        boot: str = "",
     ) -> None:
         self._pair, self._book, self._brake, self._limits = pair, book, brake, limits
         self._wearer, self._clock, self._sleep = wearer, clock, sleep
         self.hands = EarHands(pair, limits, brake, watch)
-        self.guard = SessionGuard(book, self.hands, limits=limits, clock=clock)
+        self.guard = SessionGuard(book, self.hands, limits=limits, clock=clock, boot=boot)
         self.watch = AidWatch(book, self.hands)
         self._work = DeliveryWork(
             book,
