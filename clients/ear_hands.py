@@ -6,10 +6,11 @@ Must not know deliveries, sessions or the server. Read ``EarHands.run`` first.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from clients.brake import Brake
 from clients.device_driver import (
@@ -22,10 +23,11 @@ from clients.device_driver import (
     BatteryLow,
     CommitFailed,
     DeviceDriver,
+    LinkLost,
     LinkUnavailable,
     VendorData,
 )
-from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarWork, Operation, Sought, read_event, step
+from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarPhase, EarWork, Operation, Sought, read_event, step
 from clients.journal import EarPlan
 from clients.phone_book import Watch
 from clients.phone_limits import PhoneLimits
@@ -34,8 +36,10 @@ from fitting.digest import ear_digest
 from protocol.contract.base import Ear
 from protocol.contract.devices import EarImage, Images, SlotImage
 
-__all__ = ["EarDone", "EarHands", "EarJob", "Reading", "TellStep"]
+__all__ = ["EarDone", "EarHands", "EarJob", "Reading", "TellStep", "for_each_ear"]
 
+T = TypeVar("T")
+_LOG: Final = logging.getLogger("auricle.clients")
 TellStep = Callable[[Ear, Literal["writing", "indeterminate", "received"], str | None], Awaitable[None]]
 _EVENTS: Final[tuple[tuple[type[Exception], EarEvent], ...]] = (
     (AidRebooted, EarEvent.REBOOTED),
@@ -97,6 +101,11 @@ class EarHands:
         self.readings: dict[Ear, Reading] = {}
 
     @property
+    def ears(self) -> Collection[Ear]:
+        """The ears that there is a driver of."""
+        return self._pair.ears
+
+    @property
     def held(self) -> dict[Ear, Images]:
         """What each of these aids was last read to hold."""
         return {ear: reading.images for ear, reading in self.readings.items()}
@@ -104,6 +113,9 @@ class EarHands:
     async def run(self, job: EarJob, work: EarWork, tell: TellStep, *, heeds_brake: bool = True) -> EarDone:
         """Step the table from ``work`` on, to an end, to a wait, or until the brake is pulled."""
         ear, held, counts = job.plan.ear, None, dict.fromkeys(Operation, 0)
+        if ear not in self.ears:
+            # The app carries no such aid any more: as if it were out of reach.
+            return EarDone(EarWork(EarPhase.PARKED, work.cause), None)
         aid = self._pair.aid(ear)
         while (operation := OPERATIONS.get(work.phase)) is not None:
             if heeds_brake and self._brake.is_on and operation is not Operation.COMMIT:
@@ -127,13 +139,20 @@ class EarHands:
                 await tell(ear, cell.report, cell.cause)
         return EarDone(work, held)
 
+    def may_hold(self, ear: Ear, serial: str) -> bool:
+        """Whether that very aid is in reach, for all that is known."""
+        if ear not in self._pair.ears or not self._pair.aid(ear).connected:
+            return False
+        return ear not in self.readings or self.readings[ear].images.serial == serial
+
     async def reach(self, aid: DeviceDriver) -> bool:
         """Bring the link to an aid up if it is down; whether it is up then."""
         for _ in range(self._limits.connect_tries):
             if aid.connected:
                 break
             with contextlib.suppress(LinkUnavailable):
-                await aid.connect()
+                async with _errors_as_lost():
+                    await aid.connect()
         return aid.connected
 
     async def read(self, aid: DeviceDriver, *, heeds_brake: bool = False) -> Reading | None:
@@ -143,7 +162,7 @@ class EarHands:
         """
         self.readings.pop(aid.ear, None)
         try:
-            async with self._limit(heeds_brake):
+            async with _errors_as_lost(), self._limit(heeds_brake):
                 if await self.reach(aid):
                     self.readings[aid.ear] = await _read(aid)
         except (AidError, TimeoutError):
@@ -159,7 +178,7 @@ class EarHands:
     async def _write(self, aid: DeviceDriver, operation: Operation, job: EarJob, heeds_brake: bool) -> EarEvent:
         self.readings.pop(aid.ear, None)
         try:
-            async with self._limit(heeds_brake and operation is not Operation.COMMIT):
+            async with _errors_as_lost(), self._limit(heeds_brake and operation is not Operation.COMMIT):
                 if operation is Operation.COMMIT:
                     await aid.commit()
                 elif operation is Operation.RESTORE:
@@ -180,6 +199,28 @@ class EarHands:
         else:
             async with asyncio.timeout(self._limits.operation_s):
                 yield
+
+
+async def for_each_ear(works: Mapping[Ear, Coroutine[Any, Any, T]]) -> dict[Ear, T]:
+    """All at once: an aid that hangs must not hold up the other. What one of them raises comes out as it is."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = {ear: tasks.create_task(work) for ear, work in works.items()}
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return {ear: task.result() for ear, task in running.items()}
+
+
+@asynccontextmanager
+async def _errors_as_lost() -> AsyncIterator[None]:
+    """A maker's driver that fails in a way that nobody foresaw fails like a link: the read-back will tell."""
+    try:
+        yield
+    except (AidError, TimeoutError):
+        raise
+    except Exception as error:
+        _LOG.error("a driver failed: %s", type(error).__name__)
+        raise LinkLost("the driver failed") from error
 
 
 async def _read(aid: DeviceDriver) -> Reading:

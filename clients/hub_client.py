@@ -53,7 +53,8 @@ class HubClient:
 
     ``token`` is a bearer token, or a function that is asked for one at every connect. ``reconnect`` None
     means that the client closes with its first link. ``session`` is used and left open when given. What
-    ``token`` raises at a reconnect, other than a ConnectionError, closes the client and comes out of ``stop``.
+    ``token`` raises at a reconnect, other than an OSError or an aiohttp.ClientError, closes the client and comes out
+    of ``stop``.
     """
 
     def __init__(

@@ -105,8 +105,14 @@ class HubLink:
 
     @classmethod
     async def open(cls, session: aiohttp.ClientSession, whereto: Whereto) -> Self:
-        """Negotiate, connect and shake hands. Raises HubRefused, and whatever ``token`` raises."""
-        token = whereto.token if isinstance(whereto.token, str) else await whereto.token()
+        """Negotiate, connect and shake hands. Raises HubRefused, and what ``token`` raises that is no network's."""
+        try:
+            token = whereto.token if isinstance(whereto.token, str) else await whereto.token()
+        except ConnectionError:
+            raise
+        except (aiohttp.ClientError, OSError) as error:
+            # Whoever gives tokens is out of reach just as a hub is: it is tried again.
+            raise HubRefused(f"no token: {type(error).__name__}") from None
         headers = {"Authorization": f"Bearer {token}"}
         options = whereto.options
         try:

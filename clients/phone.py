@@ -12,6 +12,7 @@ import random
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -37,7 +38,7 @@ from protocol.contract.sessions import (
     SessionAlive,
     Withdraw,
 )
-from protocol.errors import AuricleError, HubError, Unavailable
+from protocol.errors import HubError, Unavailable
 
 __all__ = ["AttachRefused", "Phone", "PhoneOptions"]
 
@@ -113,20 +114,19 @@ class Phone:
 
         It need not be connected: what an earlier life left unfinished in the aids is seen to without a server.
 
-        When the hub is closed in the middle of a session, the phone stays until the base is in the aids again.
+        When the hub is closed in the middle of a session, the phone stays until the base is in the aids again. When
+        the phone cannot go on, the base is given back at once, and read in every aid in reach, before that is raised.
 
         Raises:
             AttachRefused: the device is not this phone's, or its aids are not those of the device.
             JournalUnavailable: the journal cannot be written, so nothing more may be.
         """
-        failed: AuricleError | None = None
+        failed: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
             duty = tasks.create_task(self.duties.run())
             try:
-                await self._serve()
-                await self.duties.let_go()
-            except AuricleError as error:
-                failed = error
+                failed = await self._serve_until_it_fails()
+                await self.duties.let_go(at_once=failed is not None)
             finally:
                 duty.cancel()
         failed = failed or self.duties.failed
@@ -136,7 +136,8 @@ class Phone:
     async def undo(self) -> bool:
         """The wearer wants the sound back that the session began with; it goes on. Works without a network.
 
-        True when every aid was read to hold it; False when one is away, then it is seen to as soon as it is back.
+        True when every aid was read to hold it; False when one is away, then it is seen to as soon as it is back. It
+        does not wait for the server, which is told behind it.
         """
         return await self._revert("undo")
 
@@ -163,6 +164,13 @@ class Phone:
         hub.on("ConsentAsked", self._asked, ConsentAsked, aside=True)
         hub.on_reconnected(self._reconnected)
         hub.on_closed(self._closed)
+
+    async def _serve_until_it_fails(self) -> Exception | None:
+        try:
+            await self._serve()
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is raised when the aids are quiet
+            return error
+        return None
 
     async def _serve(self) -> None:
         await self.runner.recover()
@@ -224,8 +232,10 @@ class Phone:
             _LOG.warning("the server did not take a report: %s", answer.error.code)
 
     async def _revert(self, cause: RestoreCause) -> bool:
-        done = await self.runner.revert(cause, self._report)
-        await self._news.tell()
+        done = await self.runner.revert(cause)
+        # When too much is under way already, the next heartbeat tells.
+        with suppress(HubOverloaded):
+            self.duties.errand(self.duties.catch_up)
         self.duties.look_again()
         return done
 

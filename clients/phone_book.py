@@ -8,7 +8,6 @@ Read ``PhoneBook.tell`` first.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from msgspec import UNSET
@@ -45,6 +44,7 @@ class PhoneBook:
     def __init__(self, journal: Journal, *, max_ended: int, watch: Watch) -> None:
         self._journal, self._max_ended, self._watch = journal, max_ended, watch
         self._record = journal.load()
+        self._is_stale = False
         self._send: SendReport | None = None
         self._behind: dict[tuple[str, int], None] = {}
 
@@ -63,18 +63,28 @@ class PhoneBook:
 
     def save(self, record: JournalRecord) -> None:
         """Put the record on the disk. Raises JournalUnavailable; the old one holds then."""
-        if record == self._record:
+        if record == self._record and not self._is_stale:
             return
         self._journal.save(record)
-        self._record = record
+        self._record, self._is_stale = record, False
 
     def save_if_possible(self, record: JournalRecord) -> None:
-        """For what must go on with a full disk too: making an aid quiet."""
-        self._record = record
-        with suppress(JournalUnavailable):
-            self._journal.save(record)
+        """For what must go on with a full disk too: making an aid quiet. What the disk lacks is saved with the next."""
+        if record == self._record and not self._is_stale:
             return
-        _LOG.error("the journal cannot be written; the aids are seen to all the same")
+        self._record = record
+        try:
+            self._journal.save(record)
+        except JournalUnavailable:
+            if not self._is_stale:
+                _LOG.error("the journal cannot be written; the aids are seen to all the same")
+            self._is_stale = True
+        else:
+            self._is_stale = False
+
+    def save_again(self) -> None:
+        """The disk may have room again for what it could not take."""
+        self.save_if_possible(self._record)
 
     def reach_server(self, send: SendReport | None) -> None:
         """From now on reports go that way; None for nowhere."""
@@ -87,6 +97,8 @@ class PhoneBook:
 
     async def catch_up(self) -> None:
         """Tell what the server did not take, without waiting to be asked: over a link that lives it never asks."""
+        if self._is_stale:
+            return
         for key in tuple(self._behind):
             entry = self._record.under_way(*key)
             await self.tell_again(key, (self._record.reports_of(*key) or ()) if entry is None else entry.reports)
@@ -122,9 +134,7 @@ class PhoneBook:
         is_same = last is not None and (last.state, last.ear) == (told.state, told.ear)
         if last is not None and is_same and last.code == told.code:
             return entry
-        entry = entry.reported(told)
-        self.save(self._record.with_entry(entry))
-        self._saved(entry)
+        entry = self.change(entry.reported(told))
         await self._out(entry.key, told)
         return entry
 
@@ -147,14 +157,14 @@ class PhoneBook:
         self._saved(entry)
 
     def change(self, entry: JournalEntry) -> JournalEntry:
-        """A delivery under way has moved with nothing to tell."""
-        self.save(self._record.with_entry(entry))
+        """A delivery under way has moved with nothing to tell. On its way back it goes on with a full disk too."""
+        self._keep(entry, self._record.with_entry(entry))
         self._saved(entry)
         return entry
 
     def finish(self, entry: JournalEntry) -> None:
         """A delivery has ended."""
-        self.save(self._record.finished(entry, max_ended=self._max_ended))
+        self._keep(entry, self._record.finished(entry, max_ended=self._max_ended))
         self._watch("journal", epoch=entry.offer.epoch, seq=entry.offer.seq, phase="ended")
 
     async def answer_for(self, key: tuple[str, int], reports: tuple[Report, ...]) -> None:
@@ -169,8 +179,8 @@ class PhoneBook:
                 await self._send(report)
 
     def note(self, cause: DeviceCause) -> None:
-        """Something that the server is to be told of the aids."""
-        self.save(self._record.noticed(Notice(cause, self._record.session.fence)))
+        """Something that the server is to be told of the aids; it comes up while they are made quiet, too."""
+        self.save_if_possible(self._record.noticed(Notice(cause, self._record.session.fence)))
 
     async def end(self, entry: JournalEntry, *reports: Report) -> None:
         """End a delivery with these reports: remembered first, then told."""
@@ -181,7 +191,8 @@ class PhoneBook:
 
     async def _out(self, key: tuple[str, int], *reports: Report) -> None:
         for report in reports:
-            if self._send is None or key in self._behind:
+            # What is not on the disk is not told: a crash would make it untrue.
+            if self._send is None or self._is_stale or key in self._behind:
                 self._fall_behind(key)
                 return
             self._watch("result_out", report=report)
@@ -189,6 +200,12 @@ class PhoneBook:
                 await self._send(report)
             except (ConnectionError, TimeoutError, AuricleError):
                 self._fall_behind(key)
+
+    def _keep(self, entry: JournalEntry, record: JournalRecord) -> None:
+        if entry.back is None:
+            self.save(record)
+        else:
+            self.save_if_possible(record)
 
     def _fall_behind(self, key: tuple[str, int]) -> None:
         self._behind[key] = None

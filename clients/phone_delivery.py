@@ -6,6 +6,7 @@ both at once: an end that was told cannot be taken back. The tables are ``ear_wo
 sessions, nor how an offer came. Read ``DeliveryWork.advance`` first.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from msgspec import UNSET
 
 from clients.brake import Brake
-from clients.ear_hands import EarDone, EarHands, EarJob
+from clients.ear_hands import EarDone, EarHands, EarJob, for_each_ear
 from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
 from clients.journal import Back, EarPlan, JournalEntry, Phase
 from clients.phone_book import PhoneBook
@@ -64,6 +65,7 @@ class DeliveryWork:
         self._limits, self._clock, self._ask_loudness = limits, clock, ask_loudness
         self._is_refused, self._on_kept = is_refused, on_kept
         self._heard: _Heard | None = None
+        self._telling = asyncio.Lock()
         self.began_here: tuple[str, int] | None = None
 
     @property
@@ -257,13 +259,17 @@ class DeliveryWork:
 
     async def _go_back(self) -> None:
         """Bring RAM and NVM of every ear that is open to what they held before all this."""
-        back = self._book.entry.back or Back("E_PARTIAL")
-        for plan in self._book.entry.open_plans():
+        entry = self._book.entry
+        back, plans = entry.back or Back("E_PARTIAL"), entry.open_plans()
+        begun = [plan for plan in plans if entry.has_begun_on(plan.ear)]
+        works = {plan.ear: self._run(plan, EarWork(EarPhase.BACK_CHECKING), heeds_brake=False) for plan in begun}
+        ends = await for_each_ear(works)
+        for plan in plans:
             code = back.code_of(plan.ear)
-            if not self._book.entry.has_begun_on(plan.ear):
+            if plan.ear not in ends:
                 await self._tell(plan.ear, "rejected", code=code)
                 continue
-            done = await self._run(plan, EarWork(EarPhase.BACK_CHECKING), heeds_brake=False)
+            done = ends[plan.ear]
             if done.work.phase is EarPhase.UNDONE:
                 await self._tell(plan.ear, "rolled_back", code=code, held=done.held, loudness=back.loudness)
             elif done.work.phase is EarPhase.BROKEN:
@@ -275,7 +281,9 @@ class DeliveryWork:
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 
     async def _tell_step(self, ear: Ear, state: ReportedState, code: str | None) -> None:
-        await self._tell(ear, state, code=code)
+        async with self._telling:
+            # Both ears may go back at once, and the server must hear of them one after the other.
+            await self._tell(ear, state, code=code)
 
     async def _tell(
         self,

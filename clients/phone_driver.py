@@ -6,8 +6,7 @@ half-written aid is worse than a silent phone. Read ``OfferRunner.run_offer``, t
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
@@ -15,9 +14,10 @@ from msgspec import UNSET, UnsetType
 
 from clients.brake import Brake
 from clients.device_driver import AidPair
-from clients.ear_hands import Reading
+from clients.ear_hands import Reading, for_each_ear
 from clients.journal import Journal, JournalRecord, Notice
 from clients.phone_book import PhoneBook, SendReport, Watch, watch_nothing
+from clients.phone_clock import awake_or_not_s, boot_id
 from clients.phone_core import Place, Refused, place, refusal_report
 from clients.phone_limits import PhoneLimits
 from clients.phone_offers import OfferDesk
@@ -48,7 +48,9 @@ class AttachNeeded(AuricleError):
 
 
 class OfferRunner:
-    """The phone of one device. ``clock`` gives seconds and goes on while the process does not.
+    """The phone of one device. ``clock`` gives seconds and goes on while the process does not, and the machine sleeps.
+
+    ``boot`` names the start of the machine that it counts from; by itself the system's own name.
 
     ``report`` arguments are the way to the server: they may raise ConnectionError, TimeoutError or any AuricleError,
     then the server is out of reach for this delivery until it offers again. None: there is no server now.
@@ -62,7 +64,8 @@ class OfferRunner:
         device: str,
         limits: PhoneLimits = _DEFAULT_LIMITS,
         wearer: Wearer | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = awake_or_not_s,
+        boot: str | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         watch: Watch = watch_nothing,
     ) -> None:
@@ -71,9 +74,18 @@ class OfferRunner:
         self._book = PhoneBook(journal, max_ended=limits.max_ended, watch=watch)
         self._brake = Brake(limits.finish_write_s)
         self._desk = OfferDesk(
-            pair, self._book, self._brake, limits=limits, wearer=self.wearer, clock=clock, sleep=sleep, watch=watch
+            pair,
+            self._book,
+            self._brake,
+            limits=limits,
+            wearer=self.wearer,
+            clock=clock,
+            sleep=sleep,
+            watch=watch,
+            boot=boot_id() if boot is None else boot,
         )
         self._turn = asyncio.Lock()
+        self._claimed: dict[Ear, str] = {}
 
     @property
     def record(self) -> JournalRecord:
@@ -89,6 +101,11 @@ class OfferRunner:
     def is_open(self) -> bool:
         """Whether an aid may hold what nobody has saved."""
         return self._desk.guard.is_open
+
+    @property
+    def is_loud(self) -> bool:
+        """Whether an aid in reach was not read to hold its base, or a delivery that has begun on it has no end."""
+        return self._desk.is_loud()
 
     @property
     def is_waiting(self) -> bool:
@@ -111,6 +128,11 @@ class OfferRunner:
         """The clock."""
         return self._clock()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether ``work`` has to give the base back now."""
+        return self._desk.guard.due() is not None
+
     def next_due_s(self) -> float | None:
         """When ``work`` has something to do by itself, by the clock; None while it has not."""
         return self._desk.next_due_s()
@@ -120,6 +142,7 @@ class OfferRunner:
         async with self._turn:
             readings = await self._read_connected()
             self._desk.watch.shown()
+        self._claimed = {ear: reading.images.serial for ear, reading in readings.items()}
         record = self.record
         entry = record.in_flight
         return AttachDevice(
@@ -134,8 +157,9 @@ class OfferRunner:
         )
 
     def attached(self, answer: AttachAnswer) -> None:
-        """The server answered the hello."""
+        """The server answered the hello: it is the log's, and the aids that were shown are those of the device."""
         self._book.save(self.record.attached(answer))
+        self._desk.guard.retire(self._claimed)
 
     def settled(self, message: Settled) -> None:
         """The server holds the end of a delivery."""
@@ -178,7 +202,10 @@ class OfferRunner:
 
         Nothing waits for a new link to the server: an aid that is back is seen to at once.
         """
-        async with self._turns(report, at_once=self._desk.guard.due() is not None):
+        async with self._turns(report, at_once=self.is_due):
+            if self._want_what_is_due(is_read=False) and not await self._desk.restore():
+                # Before looking: an aid that hangs when it is read must not keep the other loud.
+                return
             await self._look()
             self._want_what_is_due()
             if not self._desk.guard.is_restoring or await self._desk.restore():
@@ -212,6 +239,10 @@ class OfferRunner:
             if not await self._desk.withdraw(key, message.cause):
                 await self._book.answer_for(key, self._never_came(message))
             await self._desk.go_on()
+
+    def save_again(self) -> None:
+        """Save what the disk could not take when the aids were made quiet."""
+        self._book.save_again()
 
     async def catch_up(self, report: SendReport) -> None:
         """Tell what the server did not take when it was told."""
@@ -247,23 +278,23 @@ class OfferRunner:
         async with self._turn:
             readings = await self._read_connected()
             self._desk.watch.reported(self.pair.ears, readings)
-        first = next(iter(readings.values()), None)
-        identity = None if first is None else first.identity
+        # One word for both ears: whoever hears less than expected must show.
+        worn = [reading.identity for reading in readings.values()]
         return ReportDevice(
             device=self.device,
             cause=cause,
             left=_images(readings, "left"),
             right=_images(readings, "right"),
             battery=UNSET if self.battery_percent is None else self.battery_percent,
-            slot=UNSET if identity is None else identity.slot,
-            volume_ddb=UNSET if identity is None else identity.volume_ddb,
-            muted=UNSET if identity is None else identity.muted,
+            slot=worn[0].slot if worn else UNSET,
+            volume_ddb=min(identity.volume_ddb for identity in worn) if worn else UNSET,
+            muted=any(identity.muted for identity in worn) if worn else UNSET,
         )
 
     def told(self, notice: Notice) -> None:
         """The server has taken a notice."""
         self._desk.watch.told(notice)
-        self._book.save(self.record.told(notice))
+        self._book.save_if_possible(self.record.told(notice))
 
     @property
     def battery_percent(self) -> int | None:
@@ -286,24 +317,28 @@ class OfferRunner:
             for number, ear in enumerate(self.pair.ears, 1)
         )
 
-    def _want_what_is_due(self) -> None:
-        cause = self._desk.guard.due()
+    def _want_what_is_due(self, *, is_read: bool = True) -> bool:
+        cause = self._desk.guard.due(is_read=is_read)
         # A commit that has begun finishes, or is given up in its own time.
-        if cause is not None and not self._desk.is_committing():
-            self._desk.guard.want(cause)
+        if cause is None or self._desk.is_committing():
+            return False
+        self._desk.guard.want(cause)
+        return True
 
     async def _look(self) -> None:
-        for ear in self.pair.ears:
-            await self._desk.hands.read(self.pair.aid(ear))
+        await self._read(self.pair.ears)
         if self.record.in_flight is None:
             self._desk.watch.look()
             self._desk.guard.compare()
             self._desk.guard.heed_restarts()
 
     async def _read_connected(self) -> dict[Ear, Reading]:
+        return await self._read([ear for ear in self.pair.ears if self.pair.aid(ear).connected])
+
+    async def _read(self, ears: Sequence[Ear]) -> dict[Ear, Reading]:
+        """Not for long when somebody wants the aids quiet."""
         hands = self._desk.hands
-        aids = [self.pair.aid(ear) for ear in self.pair.ears]
-        read = {aid.ear: await hands.read(aid) for aid in aids if aid.connected}
+        read = await for_each_ear({ear: hands.read(self.pair.aid(ear), heeds_brake=True) for ear in ears})
         return {ear: reading for ear, reading in read.items() if reading is not None}
 
     @asynccontextmanager
@@ -312,6 +347,7 @@ class OfferRunner:
         with self._brake.pulled() if at_once else nullcontext():
             await self._turn.acquire()
         try:
+            self._book.save_again()
             self._book.reach_server(None if report is None else partial(self._send, report))
             yield
         finally:

@@ -24,7 +24,7 @@ from clients.reconnect import ReconnectPolicy
 from clients.wearer import answer_within, heard
 from protocol.contract.devices import Offer
 from protocol.contract.sessions import Done, Heartbeat
-from protocol.errors import AuricleError, BadArgument
+from protocol.errors import BadArgument
 
 __all__ = ["Duties", "DutyTimes"]
 
@@ -32,6 +32,7 @@ _LOG: Final = logging.getLogger("auricle.clients")
 _POLL: Final = ReconnectPolicy(base_s=1.0, cap_s=10.0)
 _FOR_EVER_S: Final = 3_600.0
 _BREATH_S: Final = 0.05
+_LOOK_UP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class DutyTimes:
 
 
 class Duties:
-    """``failed`` is what ended them, None while they go on."""
+    """``failed`` is why the phone cannot go on, None while it can. The duties go on even then."""
 
     def __init__(
         self,
@@ -70,10 +71,11 @@ class Duties:
         self._poke, self._calm = asyncio.Event(), asyncio.Event()
         self._has_news = False
         self._vain_looks = 0
+        self._poll_at_s: float | None = None
         self._foreground = True
         self._rtt_s: float | None = None
         self._prompts: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self.failed: AuricleError | None = None
+        self.failed: Exception | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -105,11 +107,24 @@ class Duties:
         with suppress(HubOverloaded):
             self.errand(self.beat)
 
-    async def let_go(self) -> None:
-        """Wait until no aid holds what nobody has saved: the dead-man sees to it."""
-        while self._runner.is_open and self.failed is None:
+    async def let_go(self, *, at_once: bool = False) -> None:
+        """Wait until no aid holds what nobody has saved: the dead-man sees to it.
+
+        ``at_once``, or when a duty fails: the base goes back now, and an aid that is out of reach is not waited for.
+        """
+        self._poke.set()
+        is_asked_back = False
+        while self._runner.is_open or self._runner.is_loud:
             self._calm.clear()
-            self._poke.set()
+            if at_once or self.failed is not None:
+                if not is_asked_back:
+                    is_asked_back = True
+                    await self._run_errand(partial(self._runner.revert, "dead_man", self._report))
+                    continue
+                if not self._runner.is_loud:
+                    return
+            elif not self._runner.is_open:
+                return
             await self._calm.wait()
 
     async def read_back(self) -> None:
@@ -140,22 +155,30 @@ class Duties:
         read_back_at_s = self._runner.now_s() + self._times.read_back_s
         while True:
             await self._sleep(self._times.heartbeat_s)
-            await self.beat()
-            await self._run_errand(self._catch_up)
+            await self._run_errand(self.beat)
+            await self._run_errand(self.catch_up)
             if self._runner.now_s() >= read_back_at_s:
                 read_back_at_s = self._runner.now_s() + self._times.read_back_s
                 if self._runner.is_in_session:
-                    await self.read_back()
+                    await self._run_errand(self.read_back)
 
-    async def _catch_up(self) -> None:
-        """What the server did not take while it had a link, it does not ask for either."""
+    async def catch_up(self) -> None:
+        """What the server did not take while it had a link, it does not ask for either; nor does the disk."""
+        self._runner.save_again()
         if self._hub.connection_id:
             await self._runner.catch_up(self._report)
             await self._news.tell()
 
     async def _hear(self, aid: DeviceDriver) -> None:
+        vain = 0
         while True:
-            await aid.changed()
+            try:
+                await aid.changed()
+                vain = 0
+            except Exception as error:  # noqa: BLE001  # a maker's driver: if it fails, the aid is looked at
+                _LOG.error("a driver failed to wait for its aid: %s", type(error).__name__)
+                await self._sleep(self._times.poll.delay_s(vain, max))
+                vain += 1
             self._has_news, self._vain_looks = True, 0
             self._poke.set()
 
@@ -167,12 +190,22 @@ class Duties:
             self._poke.clear()
             if poked and not self._has_news and self._patience_s() > _BREATH_S:
                 # Only what is due had to be thought over.
-                self._tell_calm()
+                self._calm.set()
                 continue
             self._has_news = False
             self._vain_looks += 1
-            await self._run_errand(self._see_to_aids)
-            self._tell_calm()
+            self._poll_at_s = None
+            await self._in_time(tasks.create_task(self._run_errand(self._see_to_aids)))
+            self._calm.set()
+
+    async def _in_time(self, looking: asyncio.Task[None]) -> None:
+        """Wait for a look; what becomes due meanwhile is not late because of an aid that hangs, or a server."""
+        while not looking.done():
+            due_s = self._runner.next_due_s()
+            wait_s = _FOR_EVER_S if due_s is None else due_s - self._runner.now_s()
+            await asyncio.wait({looking}, timeout=min(_LOOK_UP_S, max(_BREATH_S, wait_s)))
+            if not looking.done() and self._runner.is_due:
+                await self._run_errand(partial(self._runner.work, self._report))
 
     async def _see_to_aids(self) -> None:
         was_waiting = self._runner.is_waiting
@@ -188,19 +221,19 @@ class Duties:
         if due_s is not None:
             waits.append(due_s - self._runner.now_s())
         if self._runner.is_waiting:
-            # At least half of it: full jitter would now and then not wait at all.
-            delay_s = self._times.poll.delay_s(self._vain_looks, max)
-            waits.append(delay_s * (0.5 + self._uniform(0.0, 0.5)))
+            if self._poll_at_s is None:
+                # At least half of it: full jitter would now and then not wait at all. Decided once a look: each
+                # heartbeat pokes, and would put it off for ever.
+                delay_s = self._times.poll.delay_s(self._vain_looks, max)
+                self._poll_at_s = self._runner.now_s() + delay_s * (0.5 + self._uniform(0.0, 0.5))
+            waits.append(self._poll_at_s - self._runner.now_s())
         # Whatever is due again and again without an end must not keep the phone from everything else.
         return max(_BREATH_S if self._vain_looks else 0.0, min(waits))
 
-    def _tell_calm(self) -> None:
-        if not self._runner.is_open:
-            self._calm.set()
-
     def _ask_installs(self, tasks: asyncio.TaskGroup) -> None:
         """One question for each package that waits; those that are gone are not asked about any longer."""
-        waiting = {(offer.epoch, offer.seq): offer for offer in self._runner.offers_to_install}
+        offers = self._runner.offers_to_install if self.failed is None else ()
+        waiting = {(offer.epoch, offer.seq): offer for offer in offers}
         for key in tuple(self._prompts):
             if key not in waiting:
                 self._prompts.pop(key).cancel()
@@ -219,8 +252,10 @@ class Duties:
             await errand()
         except (ConnectionError, TimeoutError):
             _LOG.info("the link died in an errand")
-        except AuricleError as error:
-            self.failed = error
+        except Exception as error:  # noqa: BLE001  # the boundary of an errand: the others go on until the aids are quiet
+            _LOG.error("the phone cannot go on: %s", type(error).__name__)
             self._calm.set()
-            self._on_failed()
+            if self.failed is None:
+                self.failed = error
+                self._on_failed()
         self._poke.set()

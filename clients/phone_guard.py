@@ -5,13 +5,12 @@ done for it, so a phone that dies in between goes on with it; and nothing live i
 was read to hold the base. The table is ``phone_session``. Must not know deliveries. Read ``SessionGuard.want`` first.
 """
 
-import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from msgspec import UNSET
 
-from clients.ear_hands import EarDone, EarHands, EarJob, Reading
+from clients.ear_hands import EarDone, EarHands, EarJob, Reading, for_each_ear
 from clients.ear_work import EarPhase, EarWork
 from clients.journal import EarPlan, Notice
 from clients.phone_book import PhoneBook
@@ -40,8 +39,10 @@ __all__ = ["SessionGuard"]
 class SessionGuard:
     """The session of the record. ``clock`` must go on while the phone's process does not."""
 
-    def __init__(self, book: PhoneBook, hands: EarHands, *, limits: PhoneLimits, clock: Callable[[], float]) -> None:
-        self._book, self._hands, self._limits, self._clock = book, hands, limits, clock
+    def __init__(
+        self, book: PhoneBook, hands: EarHands, *, limits: PhoneLimits, clock: Callable[[], float], boot: str = ""
+    ) -> None:
+        self._book, self._hands, self._limits, self._clock, self._boot = book, hands, limits, clock, boot
         self._background_since_s: float | None = None
 
     @property
@@ -65,6 +66,12 @@ class SessionGuard:
         """Whether an aid may hold what nobody has saved."""
         return self._book.record.session.is_open
 
+    def is_loud(self) -> bool:
+        """Whether an aid in reach was not read to hold its base."""
+        session, held = self._book.record.session, self._hands.held
+        loud = (kept for kept in session.base if kept.ear not in held or held[kept.ear].ram != kept.digest)
+        return session.is_open and any(self._hands.may_hold(kept.ear, kept.serial) for kept in loud)
+
     @property
     def is_frozen(self) -> bool:
         """Whether the app has been out of sight for so long that nothing live is begun."""
@@ -82,12 +89,15 @@ class SessionGuard:
         elif self._background_since_s is None:
             self._background_since_s = self._clock()
 
-    def due(self) -> RestoreCause | None:
-        """What must restore the base now."""
+    def due(self, *, is_read: bool = True) -> RestoreCause | None:
+        """What must restore the base now; of what was read of an aid long ago nothing is believed (``is_read``)."""
         limits = self._limits.session
         session = self._book.record.session
+        if session.state is SessionState.TRIAL and session.boot != self._boot:
+            # Kept before the machine was started anew: how long ago, nobody can tell.
+            return "dead_man"
         cause = due(session, self._clock(), limits, self._background_since_s)
-        if cause is None and session.state in (SessionState.STEADY, SessionState.TRIAL) and self._is_low():
+        if is_read and cause is None and session.state in (SessionState.STEADY, SessionState.TRIAL) and self._is_low():
             return "battery"
         return cause
 
@@ -109,11 +119,11 @@ class SessionGuard:
         record = self._book.record
         session = record.session
         if session.is_open and session.fence == fence:
-            self._book.save(replace(record, session=replace(session, fed_at_s=self._clock())))
+            self._book.save(replace(record, session=replace(session, fed_at_s=self._clock(), boot=self._boot)))
 
     def meet(self, fence: int) -> None:
         """A fence was seen at work; with a higher one an earlier session is over, and its base goes back first."""
-        self._book.save(self._book.record.seen_fence(fence))
+        self._book.save_if_possible(self._book.record.seen_fence(fence))
         if self.is_over(fence):
             self._step(SessionEvent.NEW_FENCE, cause="lease_lost")
 
@@ -127,22 +137,34 @@ class SessionGuard:
         if effect is Effect.TAKE_BASE:
             session = replace(session, fence=fence, cause=None)
         if record.session.state is not SessionState.TRIAL:
-            session = replace(session, fed_at_s=self._clock())
+            session = replace(session, fed_at_s=self._clock(), boot=self._boot)
         old = session.base if record.session.state is SessionState.TRIAL else self._seen(session.base)
         new = tuple(_image(ear, read) for ear, read in self._hands.readings.items() if session.image_of(ear) is None)
         base = (*old, *new)
         self._book.save(replace(record, session=replace(session, base=base)))
+
+    def retire(self, serials: Mapping[Ear, str]) -> bool:
+        """These are worn now, for good; whether the base was also of others, which nobody waits for any more."""
+        record = self._book.record
+        base = tuple(kept for kept in record.session.base if serials.get(kept.ear, kept.serial) == kept.serial)
+        if base == record.session.base:
+            return False
+        self._book.save_if_possible(replace(record, session=replace(record.session, base=base)))
+        return True
 
     def compare(self) -> None:
         """After aids were read: do all of them hold the base?"""
         session = self._book.record.session
         if session.state in (SessionState.NONE, SessionState.RESTORING):
             return
-        is_base = session.is_base({ear: held.ram for ear, held in self._hands.held.items()})
+        carried = replace(session, base=self._carried())
+        serials = {kept.ear: kept.serial for kept in carried.base}
+        held = {ear: held for ear, held in self._hands.held.items() if serials.get(ear) == held.serial}
+        is_base = carried.is_base({ear: images.ram for ear, images in held.items()})
         moved, _ = step(session, SessionEvent.RAM_IS_BASE if is_base else SessionEvent.RAM_DIFFERS)
         if session.state is SessionState.STEADY and moved.state is SessionState.TRIAL:
-            moved = replace(moved, fed_at_s=self._clock())
-        self._book.save(replace(self._book.record, session=moved))
+            moved = replace(moved, fed_at_s=self._clock(), boot=self._boot)
+        self._book.save_if_possible(replace(self._book.record, session=moved))
 
     def heed_restarts(self, settled: Collection[Ear] = ()) -> bool:
         """After aids were read, with nothing under way: has one of them restarted in a trial?
@@ -187,10 +209,7 @@ class SessionGuard:
 
         The session stays RESTORING: it is ``restored`` when nothing is under way that could change them again.
         """
-        session = self._book.record.session
-        async with asyncio.TaskGroup() as tasks:
-            works = {kept.ear: tasks.create_task(self._restore(kept)) for kept in session.base}
-        done = {ear: work.result() for ear, work in works.items()}
+        done = await for_each_ear({kept.ear: self._restore(kept) for kept in self._carried()})
         return {ear: one.held for ear, one in done.items() if one.work.phase is EarPhase.UNDONE and one.held}
 
     def asked(self, asked: ConsentAsked, answer: ConsentAnswer) -> None:
@@ -208,11 +227,12 @@ class SessionGuard:
     def restored(self, ears: Collection[Ear]) -> None:
         """These were read to hold their base, and nothing else is under way; ends RESTORING if they are all."""
         record = self._book.record
-        if any(kept.ear not in ears for kept in record.session.base):
+        carried = self._carried()
+        if any(kept.ear not in ears for kept in carried):
             return
         cause = record.session.cause
         session, _ = step(record.session, SessionEvent.RESTORED)
-        if cause in ENDING or self._is_ended_meanwhile():
+        if (cause in ENDING or self._is_ended_meanwhile()) and len(carried) == len(session.base):
             session, _ = step(session, SessionEvent.ENDED)
         record = replace(record, session=session)
         if cause is not None:
@@ -227,13 +247,17 @@ class SessionGuard:
         is_refused = consent is not None and bool(consent.code) and consent.fence >= fence
         return is_refused or record.fence_max > fence
 
+    def _carried(self) -> tuple[KeptImage, ...]:
+        """The base of the ears that there is a driver of. What is kept of another ear waits until there is one."""
+        return tuple(kept for kept in self._book.record.session.base if kept.ear in self._hands.ears)
+
     def _step(self, event: SessionEvent, *, cause: RestoreCause | None = None) -> None:
         record = self._book.record
         session, effect = step(record.session, event, cause=cause)
         record = replace(record, session=session)
         if effect is Effect.RESTORE and cause is not None:
             record = record.noticed(Notice(cause, session.fence))
-        self._book.save(record)
+        self._book.save_if_possible(record)
 
     def _seen(self, base: tuple[KeptImage, ...]) -> tuple[KeptImage, ...]:
         """With the restarts that these aids were last read to have had."""

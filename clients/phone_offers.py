@@ -5,7 +5,8 @@ ways meanwhile. Callers see to it that one thing happens at a time. How the aids
 a session keeps is ``phone_guard``. Read ``OfferDesk.start`` first.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -15,6 +16,7 @@ from clients.aid_watch import AidWatch
 from clients.brake import Brake
 from clients.device_driver import AidPair
 from clients.ear_hands import EarHands, Reading
+from clients.file_journal import JournalUnavailable
 from clients.journal import Back, JournalEntry
 from clients.phone_book import PhoneBook, Watch
 from clients.phone_core import (
@@ -59,11 +61,12 @@ class OfferDesk:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
         watch: Watch,
+        boot: str = "",
     ) -> None:
         self._pair, self._book, self._brake, self._limits = pair, book, brake, limits
         self._wearer, self._clock, self._sleep = wearer, clock, sleep
         self.hands = EarHands(pair, limits, brake, watch)
-        self.guard = SessionGuard(book, self.hands, limits=limits, clock=clock)
+        self.guard = SessionGuard(book, self.hands, limits=limits, clock=clock, boot=boot)
         self.watch = AidWatch(book, self.hands)
         self._work = DeliveryWork(
             book,
@@ -83,6 +86,13 @@ class OfferDesk:
         """Whether a pair is in the middle of keeping something."""
         entry = self._book.record.in_flight
         return entry is not None and entry.is_committing and entry.back is None
+
+    def is_loud(self) -> bool:
+        """Whether an aid in reach may hold what nobody has saved."""
+        entry = self._book.record.in_flight
+        plans = () if entry is None else entry.open_plans()
+        begun = {plan.ear: serial_of(entry.offer, plan.ear) for plan in plans if entry and entry.has_begun_on(plan.ear)}
+        return self.guard.is_loud() or any(self.hands.may_hold(ear, serial) for ear, serial in begun.items())
 
     def next_due_s(self) -> float | None:
         """When something is to be done by itself, None while nothing is."""
@@ -104,6 +114,10 @@ class OfferDesk:
     async def start(self, offer: Offer) -> None:
         """A delivery that is new here."""
         examined, facts = await self._examine(offer)
+        if self._retires(offer, facts):
+            if self.guard.is_restoring:
+                await self.restore()
+            examined, facts = await self._examine(offer)
         if not examined.refusals and offer.mode == _LIVE and self.guard.is_over(offer.fence):
             # The base of the session before goes back first; what is offered now was thought of on that.
             self.guard.meet(offer.fence)
@@ -120,6 +134,12 @@ class OfferDesk:
         self._book.begin(entry)
         await self._book.tell_again(entry.key, entry.reports)
         await self._clear(facts)
+
+    def _retires(self, offer: Offer, facts: Mapping[Ear, AidFacts | None]) -> bool:
+        """Whether a genuine offer is for an aid that is worn where the base is of another."""
+        if examine(offer, self._book.record, facts).refusals:
+            return False
+        return self.guard.retire({ear: aid.serial for ear, aid in facts.items() if aid is not None})
 
     async def resume(self, offer: Offer) -> None:
         """A delivery that is under way here: everything is told again, and it goes on."""
@@ -173,9 +193,10 @@ class OfferDesk:
         """
         cause = self._book.record.session.cause or cause
         if self.is_committing() and not self.guard.is_refused():
-            await self._work.advance()
-            if self.is_committing() and cause not in _TAKES_BACK:
-                return False
+            with suppress(JournalUnavailable):  # then it cannot finish, and is taken back
+                await self._work.advance()
+                if self.is_committing() and cause not in _TAKES_BACK:
+                    return False
         entry = self._book.record.in_flight
         if entry is not None:
             entry = self._book.change(self._back_to_base(entry, CODES[cause]))

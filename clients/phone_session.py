@@ -175,13 +175,17 @@ class KeptImage:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """``fed_at_s`` is when the dead-man was last fed, by a clock that goes on while the phone's process does not."""
+    """``fed_at_s`` is when the dead-man was last fed, by a clock that goes on while the phone's process does not.
+
+    ``boot`` is the start of the machine that the clock counted from, "" where that is not known.
+    """
 
     state: SessionState = SessionState.NONE
     fence: int = 0
     base: tuple[KeptImage, ...] = ()
     fed_at_s: float = 0.0
     cause: RestoreCause | None = None
+    boot: str = ""
 
     def image_of(self, ear: Ear) -> KeptImage | None:
         """The base of one ear."""

@@ -64,3 +64,16 @@ async def test_a_server_learns_of_an_aid_that_comes_into_reach_late() -> None:
                 while (await fitter.get_device(DEVICE)).in_aid.left is UNSET:
                     # Each look is a round trip, which gives the phone its turn.
                     await fitter.hello()
+
+
+async def test_one_aid_that_is_muted_or_turned_down_shows() -> None:
+    """There is one word for both ears: it must not be that of the ear which hears as before."""
+    pair = make_pair()
+    runner = make_runner(pair)
+    pair.aid("left").turn_volume(-60, muted=True)
+    report = await runner.device_report("user_state")
+    assert (report.muted, report.volume_ddb) == (True, -60)
+    pair.aid("left").turn_volume(0)
+    pair.aid("right").turn_volume(-30)
+    report = await runner.device_report("user_state")
+    assert (report.muted, report.volume_ddb) == (False, -30)

@@ -303,3 +303,20 @@ async def outcome_of(work: Awaitable[None]) -> BaseException | None:
     except ConnectionError as error:
         return error
     return None
+
+
+@pytest.mark.parametrize("error", [TimeoutError("slow"), aiohttp.ClientError("away"), OSError("no route")])
+async def test_a_token_function_with_no_network_is_asked_again(double: HubDouble, error: Exception) -> None:
+    tries = 0
+
+    async def token() -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise error
+        return "second"
+
+    async with client_of(double, ReconnectPolicy(base_s=0.01, from_start=True), token=token) as hub:
+        async with asyncio.timeout(5):
+            await hub.connected()
+    assert double.tokens == ["Bearer second"]

@@ -1,8 +1,12 @@
 """A live session on the phone: its base is kept, what ends it gives the base back, and who may work on at all."""
 
+from pathlib import Path
+
 import pytest
 
 from clients.journal import MemoryJournal
+from clients.phone_clock import awake_or_not_s, boot_id
+from clients.phone_driver import OfferRunner
 from clients.phone_session import SessionState
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
@@ -227,3 +231,18 @@ async def test_an_aid_that_joins_a_session_late_has_its_base_kept_before_it_is_w
     assert {kept.ear: kept.image for kept in runner.record.session.base} == FACTORY
     await runner.revert("undo")
     assert holds_base(pair)
+
+
+async def test_a_machine_that_was_started_anew_counts_as_too_late_even_with_a_clock_that_is_ahead() -> None:
+    pair, journal = make_pair(), MemoryJournal()
+    await tried(pair, Clock(100.0), journal)
+    for boot, is_back in (("", False), ("another start", True)):
+        runner = OfferRunner(pair, journal, device=DEVICE, clock=Clock(101.0), boot=boot or boot_id())
+        await runner.recover()
+        assert holds_base(pair) is is_back
+
+
+def test_the_clock_goes_on_and_a_start_has_a_name_where_the_system_gives_one(tmp_path: Path) -> None:
+    assert awake_or_not_s() <= awake_or_not_s()
+    assert boot_id() == boot_id()
+    assert boot_id(tmp_path / "none") == ""

@@ -162,7 +162,7 @@ async def test_what_the_wearer_wants_is_done_at_once_and_told_afterwards(bench: 
         assert holds_base(bench)
         cause = {"withdraw_consent": "consent_withdrawn"}.get(word, word)
         await eventually(lambda: here.causes()[-2:] == [cause, cause])
-        assert phone.runner.record.notices == ()
+        await eventually(lambda: phone.runner.record.notices == ())
         if word != "undo":
             await eventually(lambda: [mode.state for mode in here.told(ModeChanged)][-1:] == ["none"])
 
