@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from fitting.budgets import was_active
 from fitting.capability import sheet
 from fitting.digest import content_digests, request_hash
-from fitting.ledger import budgets_of, was_in_nvm
+from fitting.ledger import budgets_of, budgets_of_saving, kept, was_in_nvm
 from fitting.limits import KERNEL_LIMITS, ClinicLimits
 from fitting.log import DeviceLog
 from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision, RevisionOrigin
@@ -179,12 +179,23 @@ class SubmitFlow:
         return self._answer(request.device, await self._log.append(proposal))
 
     async def _keeping(self, head: DeviceHead, base: Revision, reason: str) -> Change:
-        """A save as the kernel sees it: what was asked for was judged already, what was found in the aids was not."""
+        """A save as the kernel sees it: what RAM holds in place of what NVM is known to hold.
+
+        That each change in RAM was judged says nothing of that: where RAM began may have been found there, much louder.
+        """
         saved = was_in_nvm(head)
-        is_found = base.origin == "readback" and bool(saved)
-        before = saved[-1].content if is_found else base.content
-        change = await self._change(head, before, base.content, "fitting", reason)
-        return replace(change, kind="persist", context=replace(change.context, in_ram=is_found))
+        before = saved[-1].content if saved else None
+        if "split" not in head.alarms:
+            # Of two ears that were never chosen together the last whole pair tells more.
+            before = kept(head) or before
+        change = await self._change(head, base.content, base.content, "fitting", reason)
+        context = replace(
+            change.context,
+            in_ram=True,
+            budgets=budgets_of_saving(head),
+            restores_active=was_active(saved, base.content),
+        )
+        return replace(change, base=before, kind="persist", context=context)
 
     async def _head(self, request: Submit) -> DeviceHead | Refusal:
         if request.kind != "volatile" or request.mode != "advanced":
