@@ -5,6 +5,7 @@ count anew when it has come about, not when it is asked for; what is saved never
 not active. This module must not know where moments are kept. Read ``budgets_of`` first.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from protocol.contract.base import Ear
@@ -14,7 +15,7 @@ from protocol.errors import BadArgument
 
 from .budgets import NOTHING_KNOWN, Budgets, Held, budgets, levels_of
 from .delivery import digest_of
-from .log_values import DeviceHead, Moment
+from .log_values import DeviceHead, Moment, Revision
 from .model import content_from_images, ear_image, ears_of
 
 __all__ = ["budgets_of", "budgets_of_saving", "kept", "was_in_nvm"]
@@ -33,14 +34,15 @@ def was_in_nvm(head: DeviceHead) -> tuple[Held, ...]:
     return tuple(Held(m.at_s, m.revision.content) for m in head.active if m.revision.origin != "first_fit")
 
 
-def kept(head: DeviceHead) -> Content | None:
+def kept(head: DeviceHead, earlier: Iterable[Revision] = ()) -> Content | None:
     """What NVM is known to hold, as one configuration; None when that is not known.
 
-    A read-back tells of NVM by digest only, so it is known when it is something that this log has seen.
+    A read-back tells of NVM by digest only, so it is known when it is something that this log has seen: what ``head``
+    remembers, or one of ``earlier``.
     """
     if head.revision is None:
         return None
-    seen = [head.revision, *(moment.revision for moment in head.active)]
+    seen = [head.revision, *(moment.revision for moment in head.active), *earlier]
     if head.live is not None:
         seen += [head.live.base, *(moment.revision for moment in head.live.held)]
     images: dict[Ear, EarImage] = {}
@@ -57,15 +59,14 @@ def kept(head: DeviceHead) -> Content | None:
         return None
 
 
-def budgets_of_saving(head: DeviceHead) -> Budgets:
+def budgets_of_saving(head: DeviceHead, *, is_known: bool) -> Budgets:
     """What is counted from when RAM is to be kept: as for any change, if what it replaces is known.
 
     Else only a first fit that came about meanwhile says what may be kept, for everything is counted from there.
     """
     begun_at_s = head.at_s if head.live is None else head.live.at_s
     is_fitted = any(_is_first_fit(moment) and moment.at_s >= begun_at_s for moment in head.active)
-    is_known = is_fitted or kept(head) is not None
-    return budgets_of(head) if is_known else NOTHING_KNOWN
+    return budgets_of(head) if is_known or is_fitted else NOTHING_KNOWN
 
 
 def _session(head: DeviceHead) -> list[Held]:

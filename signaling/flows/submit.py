@@ -51,6 +51,8 @@ DEFAULT_EXPIRY_S = 300.0
 _NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
 # Four programs that rise in every band break hundreds of limits: the answer must stay a hub message.
 MAX_REASONS = 40
+# How far back it is looked for what NVM holds, when it is not what was kept last.
+_MAX_EARLIER: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +186,16 @@ class SubmitFlow:
         That each change in RAM was judged says nothing of that: where RAM began may have been found there, much louder.
         """
         saved = was_in_nvm(head)
+        in_nvm = kept(head) or kept(head, await self._log.revisions(head.device, limit=_MAX_EARLIER))
         before = saved[-1].content if saved else None
         if "split" not in head.alarms:
             # Of two ears that were never chosen together the last whole pair tells more.
-            before = kept(head) or before
+            before = in_nvm or before
         change = await self._change(head, base.content, base.content, "fitting", reason)
         context = replace(
             change.context,
             in_ram=True,
-            budgets=budgets_of_saving(head),
+            budgets=budgets_of_saving(head, is_known=in_nvm is not None),
             restores_active=was_active(saved, base.content),
         )
         return replace(change, base=before, kind="persist", context=context)

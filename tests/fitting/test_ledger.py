@@ -161,6 +161,7 @@ def test_what_nvm_holds_is_known_when_the_log_has_seen_it() -> None:
     here = head(revision(210, 61.0), held=tried, active=(moment(90, 0.0),))
     assert [kept(keeping(here, gain)) for gain in (90, 100, 200, 210)] == [at(90), at(100), at(200), at(210)]
     assert kept(keeping(here, 220)) is None
+    assert kept(keeping(here, 220), (revision(220, 3.0),)) == at(220)
     assert kept(here) is None
     assert kept(replace(here, revision=None)) is None
 
@@ -182,9 +183,9 @@ def test_two_ears_that_keep_different_programs_are_no_configuration() -> None:
 
 def test_in_place_of_something_unknown_only_a_first_fit_of_this_session_is_counted_from() -> None:
     here = head(held=(BEGAN,), active=(READ,))
-    assert budgets_of_saving(keeping(here, 100)) == ledger.budgets_of(here)
-    assert budgets_of_saving(keeping(here, 500)) == Budgets()
+    assert budgets_of_saving(here, is_known=True) == ledger.budgets_of(here)
+    assert budgets_of_saving(here, is_known=False) == Budgets()
     fits = [Moment(at_s, revision(300, at_s, "first_fit")) for at_s in (40.0, 60.0)]
     early, late = (replace(here, active=(READ, fit)) for fit in fits)
-    assert budgets_of_saving(keeping(early, 500)) == Budgets()
-    assert budgets_of_saving(keeping(late, 500)) == ledger.budgets_of(late)
+    assert budgets_of_saving(early, is_known=False) == Budgets()
+    assert budgets_of_saving(late, is_known=False) == ledger.budgets_of(late)
