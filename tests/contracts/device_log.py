@@ -8,6 +8,7 @@ from tests.contracts.device_log_append import AppendContract
 from tests.contracts.device_log_attach import AttachContract, LeaseContract
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
 from tests.contracts.device_log_offers import OfferContract, ReportContract
+from tests.contracts.device_log_pace import PaceContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_truth import TruthContract
 
@@ -23,5 +24,6 @@ class DeviceLogContract(
     OfferContract,
     ReportContract,
     TruthContract,
+    PaceContract,
 ):
     """What every device log does."""
