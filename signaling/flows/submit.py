@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final, cast
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from fitting.budgets import was_active
@@ -29,6 +30,7 @@ from fitting.ramp import checked_ramp
 from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.fitting import (
+    Base,
     CheckAnswer,
     Content,
     Digests,
@@ -42,6 +44,7 @@ from protocol.contract.fitting import (
 from protocol.contract.sessions import Save, SessionState
 from protocol.errors import BadArgument
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.tried import is_fitted, steps_done
 from signaling.metrics import Metrics
 from signaling.stores.devices import DeviceRecord, DeviceStore
 
@@ -49,6 +52,7 @@ __all__ = ["SubmitFlow"]
 
 DEFAULT_EXPIRY_S = 300.0
 _NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
+_NOT_FIRST_FIT: Final = Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
 # Four programs that rise in every band break hundreds of limits: the answer must stay a hub message.
 MAX_REASONS = 40
 # How far back it is looked for what NVM holds, when it is not what was kept last.
@@ -57,10 +61,7 @@ _MAX_EARLIER: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A change that the kernel has passed, on the revision that it saw.
-
-    ``steps`` lead to ``content``, the last of them: what is restored comes back slowly.
-    """
+    """A change that the kernel has passed, on what it saw; ``steps`` lead to ``content``, the last of them."""
 
     base: Revision
     content: Content
@@ -125,11 +126,13 @@ class SubmitFlow:
         # The key comes before everything else: a retry gets its first answer even when the head has moved since.
         if head.answered is not None:
             return self._answer(request.device, head.answered)
-        candidate = await self._candidate(author, request, head)
+        done, newest = await steps_done(self._log, request)
+        onward = request if newest is None else msgspec.structs.replace(request, base=Base(revision=newest))
+        candidate = await self._candidate(author, onward, head)
         if isinstance(candidate, Failure):
             return candidate
         proposal = _proposal(author, request, candidate)
-        for step, content in enumerate(candidate.steps[:-1], 1):
+        for step, content in enumerate(candidate.steps[:-1], done + 1):
             # Each is a change of its own, offered when the one before is confirmed.
             eased = replace(
                 proposal,
@@ -213,6 +216,8 @@ class SubmitFlow:
         if base is None:
             return self._refuse(_NOT_READ_BACK)
         refusal = _standing(author, request, head) or _place(request, base)
+        if refusal is None and request.origin == "first_fit" and await is_fitted(self._log, head, base):
+            refusal = _NOT_FIRST_FIT
         if refusal is not None:
             return self._refuse(refusal)
         content = await self._wanted(request, base)
@@ -231,7 +236,9 @@ class SubmitFlow:
         if not ears:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
         vendor = _vendor(request)
-        supersedes = None if head.waiting is None or vendor else self._supersedes(head.waiting, change)
+        # A step must not stand in for the one before it.
+        waiting = None if vendor or eased else head.waiting
+        supersedes = None if waiting is None else self._supersedes(waiting, change)
         steps = (content,) if eased is None else eased.steps
         return _Candidate(
             base, content, content_digests(content), ears, report.summary(), origin, supersedes, vendor, steps
@@ -334,8 +341,8 @@ def _place(request: Submit, base: Revision) -> Refusal | None:
     """Why this change does not fit on what is there."""
     if not _is_on(request, base):
         return Refusal(code="base_mismatch", message="the change was thought of on another revision")
-    if request.origin == "first_fit" and (base.parent or request.content is UNSET):
-        return Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
+    if request.origin == "first_fit" and request.content is UNSET:
+        return _NOT_FIRST_FIT
     return None
 
 
