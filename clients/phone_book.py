@@ -8,6 +8,7 @@ Read ``PhoneBook.tell`` first.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from msgspec import UNSET

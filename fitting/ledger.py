@@ -5,14 +5,22 @@ count anew when it has come about, not when it is asked for; what is saved never
 not active. This module must not know where moments are kept. Read ``budgets_of`` first.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from operator import attrgetter
 
-from .budgets import Budgets, Held, budgets, levels_of
-from .log_moments import was_held
-from .log_values import DeviceHead, Moment
+from protocol.contract.base import Ear
+from protocol.contract.devices import EarImage, EarTruth
+from protocol.contract.fitting import Content
+from protocol.errors import BadArgument
 
-__all__ = ["budgets_of", "was_in_nvm"]
+from .budgets import NOTHING_KNOWN, Budgets, Held, budgets, levels_of
+from .delivery import digest_of
+from .log_moments import was_held
+from .log_values import DeviceHead, Moment, Revision
+from .model import content_from_images, ear_image, ears_of
+
+__all__ = ["budgets_of", "budgets_of_saving", "kept", "was_in_nvm"]
 
 
 def budgets_of(head: DeviceHead) -> Budgets:
@@ -27,6 +35,41 @@ def was_in_nvm(head: DeviceHead) -> tuple[Held, ...]:
     """What NVM held in the last 7 days: ``head.active`` without first fits that were confirmed in RAM only."""
     held = (m for m in head.active if m.revision.origin != "first_fit" and was_held(m))
     return tuple(Held(m.at_s, m.revision.content) for m in held)
+
+
+def kept(head: DeviceHead, earlier: Iterable[Revision] = ()) -> Content | None:
+    """What NVM is known to hold, as one configuration; None when that is not known.
+
+    A read-back tells of NVM by digest only, so it is known when it is something that this log has seen: what ``head``
+    remembers, or one of ``earlier``.
+    """
+    if head.revision is None:
+        return None
+    seen = [head.revision, *(moment.revision for moment in head.active), *earlier]
+    if head.live is not None:
+        seen += [head.live.base, *(moment.revision for moment in head.live.held)]
+    images: dict[Ear, EarImage] = {}
+    for ear in ears_of(head.revision.content):
+        truth = getattr(head.in_aid, ear)
+        digest = truth.nvm if isinstance(truth, EarTruth) else None
+        holds = [revision for revision in seen if digest is not None and digest_of(revision.digests, ear) == digest]
+        if not holds:
+            return None
+        images[ear] = ear_image(holds[0].content, ear)
+    try:
+        return content_from_images(images)
+    except BadArgument:
+        return None
+
+
+def budgets_of_saving(head: DeviceHead, *, is_known: bool) -> Budgets:
+    """What is counted from when RAM is to be kept: as for any change, if what it replaces is known.
+
+    Else only a first fit that came about meanwhile says what may be kept, for everything is counted from there.
+    """
+    begun_at_s = head.at_s if head.live is None else head.live.at_s
+    is_fitted = any(_is_first_fit(moment) and moment.at_s >= begun_at_s for moment in head.active)
+    return budgets_of(head) if is_known or is_fitted else NOTHING_KNOWN
 
 
 def _session(head: DeviceHead) -> list[Held]:

@@ -151,7 +151,8 @@ class DeviceLog(Protocol):
         """The delivery to offer now: the oldest without an end, marked offered, attempt + 1.
 
         None when there is none, when the generation is old, when the oldest is already offered
-        to this generation (see ``reoffer``) or further along with it, or when its time is over (see ``expire``).
+        to this generation (see ``reoffer``) or further along with it, when its time is over (see ``expire``), or has
+        not come: what K8 bounds is held back until it rises by no more in 10 seconds over what was heard.
         """
         ...
 
@@ -166,6 +167,12 @@ class DeviceLog(Protocol):
 
         Refused: ``unknown_delivery`` (also one that has ended, or of another epoch), ``lease_lost`` when somebody else
         holds the device, ``too_late`` when it has begun.
+        """
+        ...
+
+    async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:
+        """What has not begun and would make something louder ends, ``cancelled`` with ``frozen``, and what was thought
+        of on it with ``E_BASE``; the phone is asked about what it was offered.
         """
         ...
 

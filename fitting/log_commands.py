@@ -18,6 +18,7 @@ from protocol.errors import BadArgument
 from .delivery import Judged, digest_of, is_end, judge, move
 from .digest import ear_digest
 from .lease import live
+from .log_pace import hears, is_too_soon
 from .log_parts import Entry
 from .log_rows import DeviceRows
 from .log_values import (
@@ -27,6 +28,7 @@ from .log_values import (
     DeviceHead,
     Ended,
     Learned,
+    Moment,
     Proposal,
     Recorded,
     Revision,
@@ -49,6 +51,7 @@ __all__ = [
     "report",
     "report_device",
     "revive",
+    "withdraw",
 ]
 
 NewId = Callable[[], str]
@@ -60,14 +63,16 @@ _SUCCESS: Final = frozenset({"confirmed", "active"})
 _RESTORES: Final = frozenset(get_args(RestoreCause))
 
 
-def revive(rows: DeviceRows) -> None:
+def revive(rows: DeviceRows, now_s: float) -> None:
     """Before any step on rows whose phone another process may carry: what it told may not be written down.
 
     It may have offered the oldest delivery, which then must not end as one that was never offered, and what the phone
     says of it counts.
     """
     entry = rows.oldest()
-    if entry is not None and rows.attached and not entry.delivery.attempt:
+    if entry is None or is_too_soon(rows.live, entry.delivery, now_s):
+        return
+    if rows.attached and not entry.delivery.attempt:
         entry.delivery = replace(move(entry.delivery, "offered"), attempt=1)
 
 
@@ -186,7 +191,7 @@ def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collectio
     """What was read becomes what the log goes by, when nothing is on its way. ``is_sure``: of what was kept before."""
     if rows.pending or rows.head is None:
         return
-    rows.follow_truth(rows.head, new_id, now_s)
+    _follow_truth(rows, rows.head, now_s, new_id)
     if is_sure and _is_changed_in_part(rows):
         if len(read) < len(rows.aids):
             # The other one may have been changed too, and be out of reach.
@@ -235,7 +240,7 @@ def next_offer(rows: DeviceRows, now_s: float, generation: int) -> Delivery | No
         return None
     if entry.delivery.withdrawn is not None:
         return rows.ask(entry, now_s) if entry.asked_of != generation else None
-    if entry.offered_to == generation or _is_too_late(entry, now_s):
+    if entry.offered_to == generation or _is_too_late(entry, now_s) or is_too_soon(rows.live, entry.delivery, now_s):
         return None
     return rows.offer(entry, now_s)
 
@@ -270,11 +275,18 @@ def cancel(
 
 
 def withdraw(
-    rows: DeviceRows, now_s: float, entry: Entry, cause: WithdrawCause, new_id: NewId, *, actor: str = "server"
+    rows: DeviceRows,
+    now_s: float,
+    entry: Entry,
+    cause: WithdrawCause,
+    new_id: NewId,
+    *,
+    actor: str = "server",
+    code: str | None = None,
 ) -> tuple[Withdrawn, ...] | None:
     """End what was never offered, with all that was thought of on it; else the phone is asked. None: it has begun."""
     if entry.delivery.attempt == 0:
-        ended = rows.end(entry, cause, now_s, actor=actor)
+        ended = rows.end(entry, cause, now_s, actor=actor, code=code)
         others = _after_end(rows, entry, now_s, new_id)
         return tuple(Withdrawn(one.delivery, one) for one in (ended, *others))
     return (Withdrawn(entry.delivery),) if ask_back(rows, entry, cause) else None
@@ -371,14 +383,22 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     others: tuple[Ended, ...] = ()
     if delivery.state not in _SUCCESS:
         others = fall_away(rows, now_s, code="E_BASE")
+    if delivery.state == "confirmed" and rows.live is not None:
+        rows.live = hears(rows.live, Moment(now_s, delivery.revision))
     if delivery.kind == "persist":
         _after_commit(rows, entry, now_s, new_id)
     elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
         rows.counts_from(delivery.revision, now_s, new_id)
     if not rows.pending:
         # The head may be a later change that was taken back meanwhile.
-        rows.follow_truth(rows.head or delivery.revision, new_id, now_s)
+        _follow_truth(rows, rows.head or delivery.revision, now_s, new_id)
     return others
+
+
+def _follow_truth(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:
+    rows.follow_truth(head, new_id, now_s)
+    if rows.head is not None and rows.head is not head and rows.live is not None:
+        rows.live = hears(rows.live, Moment(now_s, rows.head))
 
 
 def _after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:

@@ -252,6 +252,13 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
+    async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
+            return log_sessions.take_back_rises(rows, now_s, self._new_id)
+
+        taken = await self._store.run(device, step)
+        return () if isinstance(taken, Refusal) else taken
+
     async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Learned | Refusal:
         def step(rows: DeviceRows, now_s: float) -> Learned | Refusal:
             return log_commands.report_device(rows, now_s, told, self._new_id, generation)

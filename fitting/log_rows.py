@@ -20,6 +20,7 @@ from protocol.errors import LocalProtocolError
 
 from .delivery import Judged, is_end, move
 from .log_moments import bounded, counted
+from .log_pace import droppable
 from .log_parts import Entry, Fresh, KnownKey, accepted_digest, held_since, read_revision, revision_of
 from .log_truth import AidTruth
 from .log_values import (
@@ -39,6 +40,7 @@ from .log_values import (
     WithdrawCause,
     first_hash,
 )
+from .mode import only_lowers
 from .model import content_from_images, ears_of
 
 __all__ = ["DeviceRows"]
@@ -129,7 +131,7 @@ class DeviceRows:
             answered=answered,
             live=self.live,
             active=counted(self.active, at_s),
-            waiting=self._waiting(),
+            waiting=next(reversed(self._droppable(at_s)), None),
             alarms=frozenset(self.alarms),
         )
 
@@ -138,15 +140,13 @@ class DeviceRows:
         base = self.head
         if base is None or base.revision_id != proposal.expected_head:
             return Refusal(code="base_mismatch", message="the device has moved on, read its head again")
-        superseded = self._waiting()
-        if superseded is not None and superseded.seq != proposal.supersedes:
-            superseded = None
-        if len(self.pending) - (superseded is not None) >= self.limits.max_pending:
+        superseded = self._superseded(proposal, now_s)
+        if len(self.pending) - len(superseded) >= self.limits.max_pending:
             return _overloaded("too many changes wait for the phone")
         revision = revision_of(proposal, base, new_id(), now_s)
         if not self._counts(proposal, revision):
             return _overloaded("too many changes within the time that budgets are counted over")
-        ended = () if superseded is None else (self.end(self.entries[superseded.seq], "superseded", now_s),)
+        ended = tuple(self.end(self.entries[one.seq], "superseded", now_s) for one in superseded)
         self.last_seq += 1
         delivery = self._delivery(proposal, revision, base, superseded)
         self.head = revision
@@ -160,17 +160,25 @@ class DeviceRows:
         self.remember(proposal.key, known)
         return replace(accepted, ended=ended)
 
+    def _superseded(self, proposal: Proposal, now_s: float) -> tuple[Delivery, ...]:
+        """What falls away for it: the change that it may replace, or all that waits when it only lowers."""
+        waiting = self._droppable(now_s)
+        is_change = proposal.kind == "volatile" and proposal.vendor is None
+        if waiting and is_change and only_lowers(waiting[0].base.content, proposal.content):
+            return waiting
+        return waiting[-1:] if waiting and waiting[-1].seq == proposal.supersedes else ()
+
     def _delivery(
-        self, proposal: Proposal, revision: Revision, base: Revision, superseded: Delivery | None
+        self, proposal: Proposal, revision: Revision, base: Revision, superseded: tuple[Delivery, ...]
     ) -> Delivery:
-        # What an older one was to change, this one has to bring about or take back.
-        ears = (*proposal.ears, *(() if superseded is None else superseded.ears))
+        # What older ones were to change, this one has to bring about or take back.
+        ears = (*proposal.ears, *(ear for one in superseded for ear in one.ears))
         return Delivery(
             device=self.device,
             epoch=self.epoch,
             seq=self.last_seq,
             revision=revision,
-            base=base if superseded is None else superseded.base,
+            base=superseded[0].base if superseded else base,
             kind=proposal.kind,
             mode=proposal.mode,
             fence=proposal.fence,
@@ -195,15 +203,8 @@ class DeviceRows:
         self.live = replace(self.live, held=held)
         return True
 
-    def _waiting(self) -> Delivery | None:
-        """The newest change, if it may still fall away without anybody noticing: volatile and behind another.
-
-        The first in line may be on its way already, told by a server that has not recorded it yet.
-        """
-        entry = self.entries[self.pending[-1]] if len(self.pending) > 1 else None
-        if entry is None or entry.delivery.kind != "volatile" or entry.delivery.attempt:
-            return None
-        return entry.delivery
+    def _droppable(self, now_s: float) -> tuple[Delivery, ...]:
+        return droppable([self.entries[seq].delivery for seq in self.pending], self.live, now_s)
 
     def oldest(self) -> Entry | None:
         """The one delivery that may be on its way; the others wait behind it."""

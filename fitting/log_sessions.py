@@ -5,16 +5,29 @@ known. Read ``acquire`` and ``end_session`` first.
 """
 
 import math
+from collections.abc import Callable
 
 from protocol.contract.base import Refusal
 
 from .lease import Granted, Held, live, request
-from .log_commands import ask_back, fall_away
+from .log_commands import ask_back, fall_away, withdraw
+from .log_pace import is_rise
 from .log_parts import KnownKey
 from .log_rows import DeviceRows
-from .log_values import LeaseGranted, LeaseState, LiveSession, Moment, Released, SessionEnded, Stolen
+from .log_values import LeaseGranted, LeaseState, LiveSession, Moment, Released, SessionEnded, Stolen, Withdrawn
 
-__all__ = ["acquire", "alive", "end_session", "lapse", "leave", "open_session", "release", "renew", "steal"]
+__all__ = [
+    "acquire",
+    "alive",
+    "end_session",
+    "lapse",
+    "leave",
+    "open_session",
+    "release",
+    "renew",
+    "steal",
+    "take_back_rises",
+]
 
 
 def acquire(rows: DeviceRows, now_s: float, *, session: str, holder: str) -> LeaseGranted | Refusal:
@@ -113,7 +126,7 @@ def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> 
         return Refusal(code="not_read_back", message="what the aids hold is not known yet", retryable=True)
     rows.fresh.lease = "live"
     moment = Moment(now_s, rows.head)
-    rows.live = LiveSession(fence, lease.session, holder, rows.head, now_s, (moment,))
+    rows.live = LiveSession(fence, lease.session, holder, rows.head, now_s, (moment,), (moment,))
     rows.note("session", "live", now_s, actor=holder)
     return rows.live
 
@@ -157,6 +170,16 @@ def alive(rows: DeviceRows, now_s: float) -> tuple[LiveSession, float] | None:
     if rows.live is None or lease is None or lease.fence != rows.live.fence:
         return None
     return rows.live, lease.until_s - now_s
+
+
+def take_back_rises(rows: DeviceRows, now_s: float, new_id: Callable[[], str]) -> tuple[Withdrawn, ...]:
+    """See ``DeviceLog.take_back_rises``."""
+    found: list[Withdrawn] = []
+    for seq in tuple(rows.pending):
+        entry = rows.entries.get(seq)
+        if entry is not None and entry.delivery.withdrawn is None and is_rise(entry.delivery):
+            found += withdraw(rows, now_s, entry, "cancelled", new_id, code="frozen") or ()
+    return tuple(found)
 
 
 def is_unsaved(rows: DeviceRows) -> bool:

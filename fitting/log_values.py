@@ -96,7 +96,8 @@ class LiveSession(Struct, frozen=True):
     """Live work that the patient has agreed to, under the lease of that fence.
 
     ``base`` is what the aids go back to: what they held when it began, or what was saved last. ``held`` is what was
-    accepted since, as far as budgets look back, the very first base included.
+    accepted since, as far as budgets look back, the very first base included. ``heard`` is what came about, by the time
+    that it did, as far back.
     """
 
     fence: int
@@ -105,6 +106,7 @@ class LiveSession(Struct, frozen=True):
     base: Revision
     at_s: float
     held: tuple[Moment, ...]
+    heard: tuple[Moment, ...] = ()
 
 
 class LeaseState(Struct, frozen=True):

@@ -86,6 +86,7 @@ class LiveRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     base: str
     at_s: float
     held: tuple[MomentRecord, ...]
+    heard: tuple[MomentRecord, ...] = ()
 
 
 class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,7 +116,7 @@ class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
 _PACKED = msgspec.msgpack.Encoder()
 _WORKING = msgspec.msgpack.Decoder(Working)
 _DELIVERY = msgspec.msgpack.Decoder(DeliveryRecord)
-_LIVE_SHARED = tuple(name for name in LiveRecord.__struct_fields__ if name not in ("base", "held"))
+_LIVE_SHARED = tuple(name for name in LiveRecord.__struct_fields__ if name not in ("base", "held", "heard"))
 _SHARED = tuple(name for name in DeliveryRecord.__struct_fields__ if name not in ("revision", "base"))
 
 
@@ -173,7 +174,7 @@ def named(rows: DeviceRows) -> dict[str, Revision]:
     found += [one for entry in rows.entries.values() for one in (entry.delivery.revision, entry.delivery.base)]
     found += [moment.revision for moment in rows.active]
     if rows.live is not None:
-        found += [rows.live.base, *[moment.revision for moment in rows.live.held]]
+        found += [rows.live.base, *[moment.revision for moment in (*rows.live.held, *rows.live.heard)]]
     return {one.revision_id: one for one in found}
 
 
@@ -211,6 +212,7 @@ def _live_record(live: LiveSession) -> LiveRecord:
     return LiveRecord(
         base=live.base.revision_id,
         held=_moment_records(live.held),
+        heard=_moment_records(live.heard),
         **{name: getattr(live, name) for name in _LIVE_SHARED},
     )
 
@@ -219,6 +221,7 @@ def _live(record: LiveRecord, revisions: Mapping[str, Revision]) -> LiveSession:
     return LiveSession(
         base=revisions[record.base],
         held=tuple(_moment(moment, revisions) for moment in record.held),
+        heard=tuple(_moment(moment, revisions) for moment in record.heard),
         **{name: getattr(record, name) for name in _LIVE_SHARED},
     )
 

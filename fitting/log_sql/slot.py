@@ -84,10 +84,10 @@ class Slot:
         self.unwritten_s = None
         self.told.clear()
 
-    def doubt(self, name: str) -> None:
+    def doubt(self, name: str, now_s: float) -> None:
         """Before a step: unless this process carries the phone, another may have told what is not written down."""
         if self.rows is not None and self.carrier != name:
-            revive(self.rows)
+            revive(self.rows, now_s)
 
     def tell_later(self, at_s: float) -> None:
         """Something was told that is not written down."""

@@ -134,7 +134,7 @@ class SqlLogStore:
             if rows is None:
                 return Refusal(code="not_found", message="there is no such device")
             now_s = self._database.now_s()
-            slot.doubt(self._name)
+            slot.doubt(self._name, now_s)
             # Half a step must not be kept: until it is over, the rows are nobody's.
             slot.rows = None
             ears = dict(rows.truth.ears)

@@ -286,6 +286,9 @@ class SessionFlow:
                 continue
             with self._troubles.of(device):
                 await self._judge(device, watch, now_s)
+                if watch.state == "frozen":
+                    # At every turn: what was appended just before, and what the log could not be told at the first.
+                    self._delivery.withdrawn(device, await self._log.take_back_rises(device))
                 if now_s - watch.alive_at_s >= self._times.alive_every_s:
                     await self._feed(device)
 

@@ -20,7 +20,7 @@ from fitting.budgets import was_active
 from fitting.capability import sheet
 from fitting.delivery import digest_of
 from fitting.digest import content_digests, request_hash
-from fitting.ledger import budgets_of, was_in_nvm
+from fitting.ledger import budgets_of, budgets_of_saving, kept, was_in_nvm
 from fitting.limits import KERNEL_LIMITS, ClinicLimits
 from fitting.log import DeviceLog
 from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision, RevisionOrigin
@@ -31,6 +31,7 @@ from fitting.ramp import checked_ramp
 from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.fitting import (
+    Base,
     CheckAnswer,
     Content,
     Digests,
@@ -44,6 +45,7 @@ from protocol.contract.fitting import (
 from protocol.contract.sessions import Save, SessionState
 from protocol.errors import BadArgument
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.tried import is_fitted, steps_done
 from signaling.metrics import Metrics
 from signaling.stores.devices import DeviceRecord, DeviceStore
 
@@ -51,16 +53,16 @@ __all__ = ["SubmitFlow"]
 
 DEFAULT_EXPIRY_S = 300.0
 _NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
+_NOT_FIRST_FIT: Final = Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
 # Four programs that rise in every band break hundreds of limits: the answer must stay a hub message.
 MAX_REASONS = 40
+# How far back it is looked for what NVM holds, when it is not what was kept last.
+_MAX_EARLIER: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A change that the kernel has passed, on the revision that it saw.
-
-    ``steps`` lead to ``content``, the last of them: what is restored comes back slowly.
-    """
+    """A change that the kernel has passed, on what it saw; ``steps`` lead to ``content``, the last of them."""
 
     base: Revision
     content: Content
@@ -126,11 +128,13 @@ class SubmitFlow:
         # The key comes before everything else: a retry gets its first answer even when the head has moved since.
         if head.answered is not None:
             return self._answer(request.device, head.answered)
-        candidate = await self._candidate(author, request, head)
+        done, newest = await steps_done(self._log, request)
+        onward = request if newest is None else msgspec.structs.replace(request, base=Base(revision=newest))
+        candidate = await self._candidate(author, onward, head)
         if isinstance(candidate, Failure):
             return candidate
         proposal = _proposal(author, request, asked, candidate)
-        for step, content in enumerate(candidate.steps[:-1], 1):
+        for step, content in enumerate(candidate.steps[:-1], done + 1):
             # Each is a change of its own, offered when the one before is confirmed.
             eased = msgspec.structs.replace(
                 proposal,
@@ -182,12 +186,24 @@ class SubmitFlow:
         return self._answer(request.device, await self._log.append(proposal))
 
     async def _keeping(self, head: DeviceHead, base: Revision, reason: str) -> Change:
-        """A save as the kernel sees it: what was asked for was judged already, what was found in the aids was not."""
+        """A save as the kernel sees it: what RAM holds in place of what NVM is known to hold.
+
+        That each change in RAM was judged says nothing of that: where RAM began may have been found there, much louder.
+        """
         saved = was_in_nvm(head)
-        is_found = base.origin == "readback" and bool(saved)
-        before = saved[-1].content if is_found else base.content
-        change = await self._change(head, before, base.content, "fitting", reason)
-        return replace(change, kind="persist", context=replace(change.context, in_ram=is_found))
+        in_nvm = kept(head) or kept(head, await self._log.revisions(head.device, limit=_MAX_EARLIER))
+        before = saved[-1].content if saved else None
+        if "split" not in head.alarms:
+            # Of two ears that were never chosen together the last whole pair tells more.
+            before = in_nvm or before
+        change = await self._change(head, base.content, base.content, "fitting", reason)
+        context = replace(
+            change.context,
+            in_ram=True,
+            budgets=budgets_of_saving(head, is_known=in_nvm is not None),
+            restores_active=was_active(saved, base.content),
+        )
+        return replace(change, base=before, kind="persist", context=context)
 
     async def _head(self, author: str, request: Submit, asked: str) -> DeviceHead | Refusal:
         """The head; and the answer that the request got before, if it is one that does not stand on the head.
@@ -206,6 +222,8 @@ class SubmitFlow:
         if base is None:
             return self._refuse(_NOT_READ_BACK)
         refusal = _standing(author, request, head) or _place(request, base)
+        if refusal is None and request.origin == "first_fit" and await is_fitted(self._log, head, base):
+            refusal = _NOT_FIRST_FIT
         if refusal is not None:
             return self._refuse(refusal)
         content = await self._wanted(request, base)
@@ -224,11 +242,13 @@ class SubmitFlow:
         if not ears:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
         vendor = _vendor(request)
-        kept = {ear: digest for ear in EARS if ear not in ears and (digest := digest_of(base.digests, ear))}
-        supersedes = None if head.waiting is None or vendor else self._supersedes(head.waiting, change)
+        unmoved = {ear: digest for ear in EARS if ear not in ears and (digest := digest_of(base.digests, ear))}
+        # A step must not stand in for the one before it.
+        waiting = None if vendor or eased else head.waiting
+        supersedes = None if waiting is None else self._supersedes(waiting, change)
         steps = (content,) if eased is None else eased.steps
         return _Candidate(
-            base, content, content_digests(content, kept), ears, report.summary(), origin, supersedes, vendor, steps
+            base, content, content_digests(content, unmoved), ears, report.summary(), origin, supersedes, vendor, steps
         )
 
     def _supersedes(self, waiting: Delivery, change: Change) -> int | None:
@@ -342,8 +362,8 @@ def _place(request: Submit, base: Revision) -> Refusal | None:
     """Why this change does not fit on what is there."""
     if not _is_on(request, base):
         return Refusal(code="base_mismatch", message="the change was thought of on another revision")
-    if request.origin == "first_fit" and (base.parent or request.content is UNSET):
-        return Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
+    if request.origin == "first_fit" and request.content is UNSET:
+        return _NOT_FIRST_FIT
     return None
 
 

@@ -9,6 +9,7 @@ from tests.contracts.device_log_attach import AttachContract, LeaseContract
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
 from tests.contracts.device_log_budgets import BudgetHistoryContract
 from tests.contracts.device_log_offers import OfferContract, ReportContract
+from tests.contracts.device_log_pace import PaceContract
 from tests.contracts.device_log_proof import ProofContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_thefts import TheftContract
@@ -29,5 +30,6 @@ class DeviceLogContract(
     TruthContract,
     BudgetHistoryContract,
     ProofContract,
+    PaceContract,
 ):
     """What every device log does."""

@@ -2,15 +2,16 @@
 
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from fitting import ledger
 from fitting.budgets import Budgets, Held
 from fitting.digest import content_digests
-from fitting.ledger import was_in_nvm
+from fitting.ledger import budgets_of_saving, kept, was_in_nvm
 from fitting.limits import WEEK_S
 from fitting.log_values import DeviceHead, LiveSession, Moment, Revision
-from protocol.contract.devices import InAid
+from protocol.contract.devices import EarTruth, InAid
 from protocol.contract.fitting import Content, EarProgram, SafetySummary
 from tests.fitting.contents import content, flat
 
@@ -145,3 +146,46 @@ def test_what_was_in_ram_only_was_not_active() -> None:
 def test_before_the_first_read_back_nothing_is_known() -> None:
     assert budgets_of(replace(head(held=(BEGAN,)), revision=None), 60.0).session_base is not None
     assert budgets_of(replace(head(), revision=None), 60.0) == Budgets()
+
+
+def keeping(here: DeviceHead, gain_ddb: int) -> DeviceHead:
+    """The same device, whose NVM was read to hold that."""
+    digest = content_digests(at(gain_ddb)).right
+    assert isinstance(digest, str)
+    truth = EarTruth(ram=digest, nvm=digest, cause="read_back", at="2026-01-01T00:00:00.000Z")
+    return replace(here, in_aid=InAid(right=truth))
+
+
+def test_what_nvm_holds_is_known_when_the_log_has_seen_it() -> None:
+    tried = (BEGAN, moment(200, 60.0))
+    here = head(revision(210, 61.0), held=tried, active=(moment(90, 0.0),))
+    assert [kept(keeping(here, gain)) for gain in (90, 100, 200, 210)] == [at(90), at(100), at(200), at(210)]
+    assert kept(keeping(here, 220)) is None
+    assert kept(keeping(here, 220), (revision(220, 3.0),)) == at(220)
+    assert kept(here) is None
+    assert kept(replace(here, revision=None)) is None
+
+
+def test_two_ears_that_keep_different_programs_are_no_configuration() -> None:
+    base = revision(100, 0.0)
+    one = content(right=flat(), left=flat())
+    other = msgspec.structs.replace(one, programs=(msgspec.structs.replace(one.programs[0], name="Other"),))
+    pair = replace(base, content=one, digests=content_digests(one))
+    named = replace(base, content=other, digests=content_digests(other))
+    here = head(pair, active=(Moment(0.0, named),))
+    truths = {
+        ear: EarTruth(ram=digest, nvm=digest, cause="read_back", at="2026-01-01T00:00:00.000Z")
+        for ear, digest in (("right", pair.digests.right), ("left", named.digests.left))
+        if isinstance(digest, str)
+    }
+    assert kept(replace(here, in_aid=InAid(**truths))) is None
+
+
+def test_in_place_of_something_unknown_only_a_first_fit_of_this_session_is_counted_from() -> None:
+    here = head(held=(BEGAN,), active=(READ,))
+    assert budgets_of_saving(here, is_known=True) == ledger.budgets_of(here)
+    assert budgets_of_saving(here, is_known=False) == Budgets()
+    fits = [Moment(at_s, revision(300, at_s, "first_fit")) for at_s in (40.0, 60.0)]
+    early, late = (replace(here, active=(READ, fit)) for fit in fits)
+    assert budgets_of_saving(early, is_known=False) == Budgets()
+    assert budgets_of_saving(late, is_known=False) == ledger.budgets_of(late)

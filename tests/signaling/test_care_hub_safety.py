@@ -190,6 +190,22 @@ async def test_a_first_fit_that_came_to_nothing_is_nothing_to_count_from(connect
     assert (refused.error.rule, refused.error.value, refused.error.source) == ("K8", 90, "last 10 seconds")
 
 
+async def test_a_first_fit_is_asked_for_again_until_one_has_come_about(connect: Connect, house: House) -> None:
+    here = await visit(connect)
+    for number in range(2):
+        await here.call("Submit", change(await live(here.ann), key=f"fit{number}", **first_fit(300)), SubmitAnswer)
+        under_way = await submit(here.ann, change(await live(here.ann), key=f"two{number}", **first_fit(310)))
+        assert isinstance(under_way, Failure)
+        assert under_way.error.code == "not_first_fit"
+        offer = await here.phone.first(Offer, number)
+        await here.report(offer, 1, "received")
+        await here.report(offer, 2, "rejected", ear="right", code="E_BUSY")
+    await here.apply(change(await live(here.ann), key="fit", **first_fit(300)))
+    again = await submit(here.ann, change(await live(here.ann), key="again", **first_fit(310)))
+    assert isinstance(again, Failure)
+    assert again.error.code == "not_first_fit"
+
+
 async def test_saving_does_not_begin_the_count_anew_even_after_a_first_fit(connect: Connect, house: House) -> None:
     here = await visit(connect)
     await here.apply(change(await live(here.ann), key="fit", **first_fit(300)))

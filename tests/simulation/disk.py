@@ -120,7 +120,7 @@ class SlowMemoryStore(MemoryLogStore):
                 rows = _copied(rows)
             if rows.generation == self._generations[device]:
                 # As every log that a killed process may have left something untold in.
-                revive(rows)
+                revive(rows, self._clock())
             outcome = step(rows, self._clock())
             if rows.fresh.is_hard and self._disk.is_away:
                 raise Unavailable("the database is away")

@@ -8,6 +8,8 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from fitting.delivery import digest_of
+from fitting.digest import ear_digest
 from protocol.contract.base import EARS, Refusal
 from protocol.errors import AuricleError
 
@@ -141,6 +143,7 @@ async def _epilogue(world: World) -> None:
     """A visit with nothing going wrong: the device must be good for it, whatever was before."""
     world.note("EPILOGUE")
     world.wearer.agrees, world.wearer.patience_s = True, 0.05
+    await _restart_unknown_aids(world)
     eve = world.fitters["eve"]
     working = eve.start([])
     await working
@@ -155,6 +158,20 @@ async def _epilogue(world: World) -> None:
     for ear in EARS:
         if world.checks.ram[ear].since[-1][1] != world.checks.nvm[ear].since[-1][1]:
             world.checks.fail("kept", f"{ear} plays something else than it keeps")
+
+
+async def _restart_unknown_aids(world: World) -> None:
+    """What another application has left in NVM alone is known after a restart, and only then may a visit save."""
+    assert world.server is not None
+    revisions = await world.server.log.revisions(DEVICE, limit=1_000)
+    known = {digest_of(one.digests, ear) for one in revisions for ear in EARS}
+    aids = [world.aids.aid(ear) for ear in EARS]
+    if all(ear_digest(aid._nvm) in known for aid in aids):
+        return
+    for aid in aids:
+        aid.reboot()
+    await asyncio.sleep(8.0)
+    await _become_quiet(world)
 
 
 async def _visit(world: World, eve: Fitter) -> str:
