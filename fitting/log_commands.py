@@ -4,7 +4,7 @@ What may follow what is decided in ``delivery`` and ``lease``; here the decision
 are given, never taken; no store is known. Read ``append`` first, then ``report``.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, get_args
 
 from msgspec import UNSET
@@ -15,12 +15,13 @@ from protocol.contract.devices import AttachDevice, Images, Report
 from protocol.contract.sessions import ReportDevice, RestoreCause
 from protocol.errors import BadArgument
 
-from .delivery import Judged, digest_of, is_end, judge, move
+from .delivery import Judged, is_end, judge, move
 from .digest import ear_digest
 from .lease import live
 from .log_pace import hears, is_too_soon
 from .log_parts import Entry
 from .log_rows import DeviceRows
+from .log_settling import after_commit, follow_truth, read_back, settle_truth
 from .log_values import (
     Accepted,
     Attached,
@@ -31,7 +32,6 @@ from .log_values import (
     Moment,
     Proposal,
     Recorded,
-    Revision,
     WithdrawCause,
     Withdrawn,
 )
@@ -129,7 +129,7 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
         rows.begin({ear: one.image for ear, one in read.items()}, new_id(), now_s)
     rows.generation += 1
     rows.attached = True
-    changed = _read_back(rows, read, now_s)
+    changed = read_back(rows, read, now_s)
     resume = rows.resume(claim.epoch, claim.last_terminal)
     if resume == "ahead":
         # The phone has seen numbers that this log never gave: they must not be given again.
@@ -142,7 +142,7 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
         if not rows.truth.unidentified:
             rows.alarm("locked", now_s, on=False)
         # A log that may have lost its end does not know what was kept last.
-        _settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
+        settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
     place = (rows.epoch, rows.last_terminal + 1, rows.generation, resume)
     return Attached(*place, changed, rows.truth.in_aid(), rows.live, rows.fresh.alarm_moves())
 
@@ -161,14 +161,14 @@ def report_device(
     rows.fresh.is_soft = True
     if isinstance(told.battery, int):
         rows.truth.battery = told.battery
-    changed = _read_back(rows, read, now_s, told.cause)
+    changed = read_back(rows, read, now_s, told.cause)
     ended: tuple[Ended, ...] = ()
     if told.cause in _RESTORES:
         ended = fall_away(rows, now_s, code="E_USER_STOP")
     if changed or told.cause not in {"read_back", "user_state"}:
         rows.note("device", told.cause, now_s, actor="phone")
     if read:
-        _settle_truth(rows, now_s, new_id, read, is_sure=True)
+        settle_truth(rows, now_s, new_id, read, is_sure=True)
     return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms), rows.fresh.alarm_moves())
 
 
@@ -176,54 +176,6 @@ def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server
     """End every change that was never offered: what it was thought of on is not there any more."""
     waiting = [rows.entries[seq] for seq in rows.pending if rows.entries[seq].delivery.attempt == 0]
     return tuple(rows.end(entry, "cancelled", now_s, actor=actor, code=code) for entry in waiting)
-
-
-def _read_back(rows: DeviceRows, read: Mapping[Ear, Images], now_s: float, cause: str = "read_back") -> tuple[Ear, ...]:
-    """Know what aids were found to hold, and that they were read; the ears of which that is news."""
-    read = {ear: images for ear, images in read.items() if ear not in rows.fresh.moved_on}
-    if rows.read_due & read.keys():
-        rows.read_due -= read.keys()
-        rows.touch()
-    return tuple(ear for ear, images in read.items() if rows.truth.read_back(ear, images, now_s, cause))
-
-
-def _settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collection[Ear], *, is_sure: bool) -> None:
-    """What was read becomes what the log goes by, when nothing is on its way. ``is_sure``: of what was kept before."""
-    if rows.pending or rows.head is None:
-        return
-    _follow_truth(rows, rows.head, now_s, new_id)
-    if is_sure and _is_changed_in_part(rows):
-        if len(read) < len(rows.aids):
-            # The other one may have been changed too, and be out of reach.
-            return
-        rows.alarm("split", now_s, on=True)
-    if rows.truth.is_saved(rows.aids) and rows.truth.holds(rows.head):
-        if "split" in rows.alarms and not _is_one_pair(rows, rows.head):
-            return
-        rows.alarm("split", now_s, on=False)
-        if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
-            rows.became_active(rows.head, now_s, new_id)
-
-
-def _is_one_pair(rows: DeviceRows, revision: Revision) -> bool:
-    """Whether somebody chose both ears of it together: that they were read to hold it says nothing of that."""
-    known = (moment.revision.digests.pair for moment in rows.active)
-    return revision.origin != "readback" or revision.digests.pair in known
-
-
-def _is_changed_in_part(rows: DeviceRows) -> bool:
-    """Whether one ear keeps what both kept last and the other does not, with no delivery that would explain it.
-
-    Somebody may have meant that, or been stopped half way; nobody can tell, so somebody has to say. When both keep
-    something new nothing tells whether they belong together: they are taken for one pair.
-    """
-    chosen = [moment.revision for moment in rows.active]
-    chosen += [rows.head] if rows.head is not None and rows.head.origin != "readback" else []
-    if not rows.active or any(rows.truth.keeps(revision) for revision in chosen):
-        return False
-    last = rows.active[-1].revision.digests
-    stayed = [truth.nvm == digest_of(last, ear) for ear, truth in rows.truth.ears.items()]
-    return any(stayed) and not all(stayed)
 
 
 def detach(rows: DeviceRows, generation: int) -> None:
@@ -386,40 +338,13 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if delivery.state == "confirmed" and rows.live is not None:
         rows.live = hears(rows.live, Moment(now_s, delivery.revision))
     if delivery.kind == "persist":
-        _after_commit(rows, entry, now_s, new_id)
+        after_commit(rows, entry, now_s, new_id)
     elif delivery.state == "confirmed" and delivery.revision.origin == "first_fit":
         rows.counts_from(delivery.revision, now_s, new_id)
     if not rows.pending:
         # The head may be a later change that was taken back meanwhile.
-        _follow_truth(rows, rows.head or delivery.revision, now_s, new_id)
+        follow_truth(rows, rows.head or delivery.revision, now_s, new_id)
     return others
-
-
-def _follow_truth(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:
-    rows.follow_truth(head, new_id, now_s)
-    if rows.head is not None and rows.head is not head and rows.live is not None:
-        rows.live = hears(rows.live, Moment(now_s, rows.head))
-
-
-def _after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:
-    delivery = entry.delivery
-    if delivery.state == "active":
-        rows.alarm("split", now_s, on=False)
-        # Both ears keep what somebody has chosen since: what is not known of before bears on nothing any more.
-        rows.alarm("history_lost", now_s, on=False)
-        rows.became_active(delivery.revision, now_s, new_id)
-    elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
-        rows.alarm("split", now_s, on=True)
-
-
-def _is_kept_apart(rows: DeviceRows, entry: Entry) -> bool:
-    """Whether one ear is known to keep what was to be saved in both, and both together are nothing that ever was."""
-    delivery, kept = entry.delivery, rows.truth.ears
-    if all(state != "committing" for _, _, state, _ in entry.seen):
-        return False
-    took = [ear for ear in delivery.ears if ear in kept and kept[ear].nvm == digest_of(delivery.revision.digests, ear)]
-    was = any(rows.truth.keeps(moment.revision) for moment in rows.active)
-    return 0 < len(took) < len(delivery.ears) and not was
 
 
 def _carries(rows: DeviceRows, generation: int) -> bool:

@@ -6,7 +6,8 @@ is asked for. Read ``is_too_soon`` first, then ``droppable``.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from protocol.contract.base import EARS, Ear
 from protocol.contract.fitting import Content, EarProgram

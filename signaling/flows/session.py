@@ -85,8 +85,6 @@ class SessionFlow:
         self._watched: dict[str, Watch] = {}
         self._late = LateRecords(tasks=tasks, metrics=metrics, times=times, sleep=sleep)
 
-    # The lease
-
     async def renew(self, caller: Caller, hold: Hold) -> LeaseRenewed | Failure:
         """The fitter is still there."""
         granted = await self._log.renew(
@@ -264,8 +262,6 @@ class SessionFlow:
             # What became of a session that it knew was told while it was away.
             push(caller, _mode_changed(device, self.state_of(device), "attached"))
 
-    # Time
-
     def state_of(self, device: str) -> SessionState:
         """Whether live work goes on here, and whether raises are frozen."""
         watch = self._watched.get(device)
@@ -344,8 +340,6 @@ class SessionFlow:
             ttl_ms = int(alive[1] * 1_000)
             push(phone.caller, SessionAlive(device=device, fence=watch.fence, ttl_ms=ttl_ms))
 
-    # Within
-
     def _watch(self, device: str, live: LiveSession, *, age_s: float = 0.0) -> Watch:
         watch, now_s = self._watched.get(device), self._phones.now_s()
         if watch is None or watch.fence != live.fence or watch.state == "asking":
@@ -385,10 +379,10 @@ class SessionFlow:
             await self._log.note(device, "session", cause, actor=actor)
             return
         head = await self._log.head(device)
-        live = None if isinstance(head, Refusal) else head.live
-        if isinstance(head, Refusal) or live is None or (watch is not None and watch.fence != live.fence):
+        if isinstance(head, Refusal) or head.live is None:
             return
-        if self._phones.now_s() - (head.at_s - live.at_s) > at_s:
+        live = head.live
+        if (watch is not None and watch.fence != live.fence) or self._phones.now_s() - (head.at_s - live.at_s) > at_s:
             return
         ended = await self._log.end_session(device, cause=cause, actor=actor, fence=live.fence)
         if isinstance(ended, SessionEnded):

@@ -45,6 +45,7 @@ from protocol.contract.fitting import (
 from protocol.contract.sessions import Save, SessionState
 from protocol.errors import BadArgument
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.standing import NOT_FIRST_FIT, place, standing, stands, unsupported
 from signaling.flows.tried import is_fitted, steps_done
 from signaling.metrics import Metrics
 from signaling.stores.devices import DeviceRecord, DeviceStore
@@ -53,7 +54,6 @@ __all__ = ["SubmitFlow"]
 
 DEFAULT_EXPIRY_S = 300.0
 _NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
-_NOT_FIRST_FIT: Final = Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
 # Four programs that rise in every band break hundreds of limits: the answer must stay a hub message.
 MAX_REASONS = 40
 # How far back it is looked for what NVM holds, when it is not what was kept last.
@@ -107,7 +107,7 @@ class SubmitFlow:
         Raises:
             BadArgument: the request does not fit together.
         """
-        head = _unsupported(request) or await self._log.head(request.device)
+        head = unsupported(request) or await self._log.head(request.device)
         if isinstance(head, Refusal):
             return self._refuse(head)
         candidate = await self._candidate(author, request, head)
@@ -122,7 +122,7 @@ class SubmitFlow:
             BadArgument: the request does not fit together.
         """
         asked = request_hash(request)
-        head = _unsupported(request) or await self._head(author, request, asked)
+        head = unsupported(request) or await self._head(author, request, asked)
         if isinstance(head, Refusal):
             return self._refuse(head)
         # The key comes before everything else: a retry gets its first answer even when the head has moved since.
@@ -213,7 +213,7 @@ class SubmitFlow:
         """
         key = request.idempotency_key
         head = await self._log.head(request.device, key=key, request_hash=asked, lately=True)
-        if isinstance(head, Refusal) or head.answered is not None or _stands(author, request, head):
+        if isinstance(head, Refusal) or head.answered is not None or stands(author, request, head):
             return head
         return await self._log.head(request.device, key=key, request_hash=asked)
 
@@ -221,9 +221,9 @@ class SubmitFlow:
         base = head.revision
         if base is None:
             return self._refuse(_NOT_READ_BACK)
-        refusal = _standing(author, request, head) or _place(request, base)
+        refusal = standing(author, request, head) or place(request, base)
         if refusal is None and request.origin == "first_fit" and await is_fitted(self._log, head, base):
-            refusal = _NOT_FIRST_FIT
+            refusal = NOT_FIRST_FIT
         if refusal is not None:
             return self._refuse(refusal)
         content = await self._wanted(request, base)
@@ -329,49 +329,6 @@ def _vendor(request: Submit) -> VendorPayload | None:
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != vendor.digest:
         raise BadArgument("vendor.digest is not that of vendor.data")
     return vendor
-
-
-def _unsupported(request: Submit) -> Refusal | None:
-    if request.kind == "volatile" and request.mode == "advanced":
-        return None
-    return Refusal(
-        code="kind_unsupported",
-        message="this version submits volatile changes in advanced mode only; Save keeps them",
-    )
-
-
-def _stands(author: str, request: Submit, head: DeviceHead) -> bool:
-    base = head.revision
-    return base is not None and (_standing(author, request, head) or _place(request, base)) is None
-
-
-def _standing(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
-    """Why this author may not change the device now. The log asks again, when it writes."""
-    if isinstance(request.fence, UnsetType):
-        raise BadArgument("fence: advanced mode needs the fence of a lease")
-    if request.fence != head.fence:
-        return Refusal(code="fence_stale", message="another lease was granted since")
-    if head.lease is None or head.lease.holder != author:
-        return Refusal(code="lease_lost", message="the lease has ended or is another's")
-    if head.live is None or head.live.fence != request.fence:
-        return Refusal(code="not_live", message="there is no live session: begin one with SetMode")
-    return None
-
-
-def _place(request: Submit, base: Revision) -> Refusal | None:
-    """Why this change does not fit on what is there."""
-    if not _is_on(request, base):
-        return Refusal(code="base_mismatch", message="the change was thought of on another revision")
-    if request.origin == "first_fit" and request.content is UNSET:
-        return _NOT_FIRST_FIT
-    return None
-
-
-def _is_on(request: Submit, base: Revision) -> bool:
-    if request.base.revision != base.revision_id:
-        return False
-    claimed = {ear: getattr(request.base, ear) for ear in EARS}
-    return all(value is UNSET or value == getattr(base.digests, ear) for ear, value in claimed.items())
 
 
 def _foremost(findings: tuple[Finding, ...]) -> list[Finding]:

@@ -1,0 +1,97 @@
+"""What read-backs and ends of deliveries make of the record: what both ears hold, keep, and belong together as.
+
+Nothing is asked for here, so nothing can be refused. This module must not know who asked, nor a store. Read
+``settle_truth`` first.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+
+from protocol.contract.base import Ear
+from protocol.contract.devices import Images
+
+from .delivery import digest_of
+from .log_pace import hears
+from .log_parts import Entry
+from .log_rows import DeviceRows
+from .log_values import Moment, Revision
+
+__all__ = ["after_commit", "follow_truth", "read_back", "settle_truth"]
+
+NewId = Callable[[], str]
+
+
+def read_back(rows: DeviceRows, read: Mapping[Ear, Images], now_s: float, cause: str = "read_back") -> tuple[Ear, ...]:
+    """Know what aids were found to hold, and that they were read; the ears of which that is news."""
+    read = {ear: images for ear, images in read.items() if ear not in rows.fresh.moved_on}
+    if rows.read_due & read.keys():
+        rows.read_due -= read.keys()
+        rows.touch()
+    return tuple(ear for ear, images in read.items() if rows.truth.read_back(ear, images, now_s, cause))
+
+
+def settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collection[Ear], *, is_sure: bool) -> None:
+    """What was read becomes what the log goes by, when nothing is on its way. ``is_sure``: of what was kept before."""
+    if rows.pending or rows.head is None:
+        return
+    follow_truth(rows, rows.head, now_s, new_id)
+    if is_sure and _is_changed_in_part(rows):
+        if len(read) < len(rows.aids):
+            # The other one may have been changed too, and be out of reach.
+            return
+        rows.alarm("split", now_s, on=True)
+    if rows.truth.is_saved(rows.aids) and rows.truth.holds(rows.head):
+        if "split" in rows.alarms and not _is_one_pair(rows, rows.head):
+            return
+        rows.alarm("split", now_s, on=False)
+        if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
+            rows.became_active(rows.head, now_s, new_id)
+
+
+def follow_truth(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:
+    """The head becomes what the aids hold, if that is something else; then that is heard."""
+    rows.follow_truth(head, new_id, now_s)
+    if rows.head is not None and rows.head is not head and rows.live is not None:
+        rows.live = hears(rows.live, Moment(now_s, rows.head))
+
+
+def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:
+    """What a delivery to NVM has come to: something both ears keep, or an alarm when only one does."""
+    delivery = entry.delivery
+    if delivery.state == "active":
+        rows.alarm("split", now_s, on=False)
+        # Both ears keep what somebody has chosen since: what is not known of before bears on nothing any more.
+        rows.alarm("history_lost", now_s, on=False)
+        rows.became_active(delivery.revision, now_s, new_id)
+    elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
+        rows.alarm("split", now_s, on=True)
+
+
+def _is_one_pair(rows: DeviceRows, revision: Revision) -> bool:
+    """Whether somebody chose both ears of it together: that they were read to hold it says nothing of that."""
+    known = (moment.revision.digests.pair for moment in rows.active)
+    return revision.origin != "readback" or revision.digests.pair in known
+
+
+def _is_changed_in_part(rows: DeviceRows) -> bool:
+    """Whether one ear keeps what both kept last and the other does not, with no delivery that would explain it.
+
+    Somebody may have meant that, or been stopped half way; nobody can tell, so somebody has to say. When both keep
+    something new nothing tells whether they belong together: they are taken for one pair.
+    """
+    chosen = [moment.revision for moment in rows.active]
+    chosen += [rows.head] if rows.head is not None and rows.head.origin != "readback" else []
+    if not rows.active or any(rows.truth.keeps(revision) for revision in chosen):
+        return False
+    last = rows.active[-1].revision.digests
+    stayed = [truth.nvm == digest_of(last, ear) for ear, truth in rows.truth.ears.items()]
+    return any(stayed) and not all(stayed)
+
+
+def _is_kept_apart(rows: DeviceRows, entry: Entry) -> bool:
+    """Whether one ear is known to keep what was to be saved in both, and both together are nothing that ever was."""
+    delivery, kept = entry.delivery, rows.truth.ears
+    if all(state != "committing" for _, _, state, _ in entry.seen):
+        return False
+    took = [ear for ear in delivery.ears if ear in kept and kept[ear].nvm == digest_of(delivery.revision.digests, ear)]
+    was = any(rows.truth.keeps(moment.revision) for moment in rows.active)
+    return 0 < len(took) < len(delivery.ears) and not was
