@@ -1,6 +1,7 @@
 """Every counter of the server, in one registry per process. No label ever names a user, a device or a connection."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -134,29 +135,20 @@ class Metrics:
         self.deliveries = Tallies(
             registry, "auricle_delivery_state", "Deliveries that reached a state.", ["mode", "state"]
         )
-        self.alarms = Counter(
+        count = partial(Counter, registry=registry)
+        self.alarms = count(
             "auricle_alarms_total",
             "Alarms of devices that were raised, and refusals of phones that tell of an attack or a bug.",
             ["alarm"],
-            registry=registry,
         )
-        self.restores = Counter(
-            "auricle_restores_total",
-            "Requests to restore what a session began with, by cause.",
-            ("cause",),
-            registry=self.registry,
+        self.restores = count(
+            "auricle_restores_total", "Requests to restore what a session began with, by cause.", ["cause"]
         )
-        self.device_failures = Counter(
-            "auricle_device_failures_total",
-            "Looks at one device that an error has ended, by its class.",
-            ["error"],
-            registry=registry,
+        self.device_failures = count(
+            "auricle_device_failures_total", "Looks at one device that an error has ended, by its class.", ["error"]
         )
-        self.refusals = Counter(
-            "auricle_refusals_total",
-            "Changes that were refused, by stable code and rule.",
-            ["code", "rule"],
-            registry=registry,
+        self.refusals = count(
+            "auricle_refusals_total", "Changes that were refused, by stable code and rule.", ["code", "rule"]
         )
         self.unauthenticated = Counter(
             "auricle_unauthenticated_total", "Requests with no good token.", registry=registry

@@ -35,6 +35,7 @@ __all__ = [
     "START",
     "Bench",
     "Clock",
+    "both_louder",
     "digest",
     "images",
     "louder",
@@ -69,7 +70,12 @@ def louder(base: Content, ear: Ear = "right", by: int = 10, band: int = 3) -> Co
     return msgspec.structs.replace(base, programs=(msgspec.structs.replace(program, **{ear: raised}),))
 
 
-BOTH_LOUDER = louder(louder(FRESH, "left"), "right")
+def both_louder(base: Content, by: int = 10, band: int = 3) -> Content:
+    """As another program changes a pair: of an ear that stays as it was the log asks who meant that."""
+    return louder(louder(base, "left", by, band), "right", by, band)
+
+
+BOTH_LOUDER = both_louder(FRESH)
 FALSE = "sha256:" + "0" * 64
 
 

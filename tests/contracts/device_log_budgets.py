@@ -5,7 +5,7 @@ from fitting.log_values import Accepted
 from protocol.contract.base import EARS
 from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
-from tests.contracts.device_log_bench import DEVICE, FRESH, LIMITS, Bench, digest, images, louder
+from tests.contracts.device_log_bench import DEVICE, FRESH, LIMITS, Bench, both_louder, digest, images, louder
 
 __all__ = ["BudgetHistoryContract"]
 
@@ -44,11 +44,11 @@ async def lowest(bench: Bench, band: int = 3) -> int:
 class BudgetHistoryContract:
     async def test_what_was_read_back_is_bounded_and_the_lowest_is_kept(self, bench: Bench) -> None:
         await bench.attach()
-        low = louder(FRESH, by=-150)
+        low = both_louder(FRESH, by=-150)
         await found(bench, low)
         for number in range(4 * LIMITS.max_moments):
             bench.clock.pass_s(60)
-            await found(bench, louder(FRESH, by=10 * (number % 2)))
+            await found(bench, both_louder(FRESH, by=10 * (number % 2)))
         head = await bench.head()
         assert len(head.active) <= LIMITS.max_moments
         assert await lowest(bench) == 50
@@ -57,7 +57,7 @@ class BudgetHistoryContract:
 
     async def test_what_cannot_be_told_apart_any_more_is_counted_at_its_lowest(self, bench: Bench) -> None:
         await bench.attach()
-        held = [louder(FRESH, by=-100, band=number % 10) for number in range(2 * LIMITS.max_moments)]
+        held = [both_louder(FRESH, by=-100, band=number % 10) for number in range(2 * LIMITS.max_moments)]
         for one in held:
             bench.clock.pass_s(60)
             await found(bench, one)

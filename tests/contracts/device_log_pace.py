@@ -5,7 +5,7 @@ import msgspec
 from fitting.log_values import Accepted, Delivery, Ended
 from protocol.contract.fitting import Content, SafetySummary
 from protocol.contract.sessions import ReportDevice
-from tests.contracts.device_log_bench import DEVICE, FRESH, Bench, images, louder
+from tests.contracts.device_log_bench import DEVICE, FRESH, Bench, both_louder, images, louder
 from tests.fitting.contents import flat
 
 __all__ = ["PaceContract"]
@@ -108,7 +108,7 @@ class PaceContract:
 
     async def test_what_was_found_in_the_aids_was_heard(self, bench: Bench) -> None:
         await bench.fitted()
-        quiet = louder(FRESH, by=-60)
+        quiet = both_louder(FRESH, by=-60)
         left, right = images(quiet, "left"), images(quiet, "right")
         await bench.log.report_device(ReportDevice(device=DEVICE, cause="other_app", left=left, right=right))
         await up(bench, 60)
