@@ -60,6 +60,11 @@ PLANS = {
         )
         for seed, n in enumerate((2, 6, 10, 14))
     ],
+    # A burst leaves two that wait, which a change by hand hardly ever does.
+    "swaps two": [
+        Plan(seed, (Step("ann", "live"), Step("ann", "burst", at_s=2.0, length_s=25.0, amount=amount)))
+        for seed, amount in enumerate((5, 6, 7, 8, 9))
+    ],
     "waits for answers": [
         Plan(
             seed,
