@@ -201,7 +201,12 @@ class Phone:
             claim = await self.runner.attach_claim()
             self.runner.watch("hello", claim=claim)
             answer = await self._hub.ask("AttachDevice", claim, answer=AttachAnswer)
-        except (ConnectionError, TimeoutError):
+        except TimeoutError:
+            # The link may live, and then nothing else would ask for it again.
+            _LOG.info("no answer while attaching; it is tried again")
+            self._turns.put_nowait(_Turn.ATTACH)
+            return
+        except ConnectionError:
             _LOG.info("the link died while attaching; the next one attaches again")
             return
         except HubCallError as error:

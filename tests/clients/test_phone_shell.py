@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from clients.fitter import Fitter
+from clients.hub_client import HubClient
 from clients.phone import AttachRefused, Phone, PhoneOptions
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.pair import VirtualPair
@@ -40,6 +42,23 @@ async def test_attaching_makes_the_aids_known_by_what_they_read_back(bench: Care
     assert device.phone.online
     for ear in bench.pair.ears:
         assert getattr(device.in_aid, ear).ram == bench.pair.aid(ear).read_digest("ram")
+
+
+async def test_an_attach_that_gets_no_answer_is_tried_again_on_the_same_link(
+    bench: CareBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, silent = HubClient.ask, ["AttachDevice"]
+
+    async def silent_once(hub: HubClient, target: str, payload: object, *, answer: type[Any]) -> Any:
+        if target in silent:
+            silent.remove(target)
+            raise TimeoutError
+        return await ask(hub, target, payload, answer=answer)
+
+    monkeypatch.setattr(HubClient, "ask", silent_once)
+    async with bench.phone(), bench.fitter() as fitter:
+        assert (await fitter.get_device(DEVICE)).phone.online
+    assert silent == []
 
 
 async def test_changes_are_carried_out_in_order_and_each_once(bench: CareBench) -> None:
