@@ -124,7 +124,7 @@ async def test_the_duties_go_on_until_a_busy_aid_takes_its_base(trial: Trial) ->
     left.faults = Faults(time_scale=0, busy=True)
     trial.phone.duties.errand(fails)
     await eventually(lambda: trial.is_quiet("right"))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # that nothing happens can only be waited for
     assert not running.done()
     left.faults = Faults(time_scale=0)
     with pytest.raises(RuntimeError):
