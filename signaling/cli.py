@@ -10,6 +10,7 @@ from typing import Final
 __all__ = ["main"]
 
 EXIT_USAGE = 2
+EXIT_NOT_READ = 1
 MAX_LIFETIME_S = 1e10
 
 
@@ -27,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AuricleError as error:
         print(f"auricle: {error.public_message}", file=sys.stderr)
         return EXIT_USAGE
+    except BrokenPipeError:
+        # Whoever read has enough; nothing more is written when Python ends either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NOT_READ
 
 
 def _parser() -> argparse.ArgumentParser:

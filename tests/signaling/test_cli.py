@@ -174,3 +174,15 @@ def test_a_newer_database_keeps_the_server_from_starting(tmp_path: Path) -> None
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.count("\n") == 1
         assert "schema 9999, which is newer" in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_crash() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "signaling", "asyncapi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
