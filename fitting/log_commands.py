@@ -4,31 +4,27 @@ What may follow what is decided in ``delivery`` and ``lease``; here the decision
 are given, never taken; no store is known. Read ``append`` first, then ``report``.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final, get_args
+from collections.abc import Callable
+from typing import Final
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from protocol.contract.base import EARS, Ear, Refusal
-from protocol.contract.devices import AttachDevice, Images, Report
-from protocol.contract.sessions import ReportDevice, RestoreCause
+from protocol.contract.base import Refusal
+from protocol.contract.devices import Report
 from protocol.errors import BadArgument
 
 from .delivery import Judged, is_end, judge, move
-from .digest import ear_digest
 from .lease import live
 from .log_pace import hears, is_too_soon
 from .log_parts import Entry
 from .log_rows import DeviceRows
-from .log_settling import after_commit, follow_truth, read_back, settle_truth
+from .log_settling import after_commit, follow_truth
 from .log_values import (
     Accepted,
-    Attached,
     Delivery,
     DeviceHead,
     Ended,
-    Learned,
     Moment,
     Proposal,
     Recorded,
@@ -39,9 +35,7 @@ from .log_values import (
 __all__ = [
     "append",
     "ask_back",
-    "attach",
     "cancel",
-    "detach",
     "expire",
     "fall_away",
     "head",
@@ -49,7 +43,6 @@ __all__ = [
     "next_offer",
     "reoffer",
     "report",
-    "report_device",
     "revive",
     "withdraw",
 ]
@@ -59,8 +52,6 @@ NewId = Callable[[], str]
 _RECONCILES: Final = frozenset({"save", "rollback"})
 _NOT_BEGUN: Final = frozenset({"accepted", "offered", "received", "awaiting_install"})
 _SUCCESS: Final = frozenset({"confirmed", "active"})
-# After these the aids hold the session's base again.
-_RESTORES: Final = frozenset(get_args(RestoreCause))
 
 
 def revive(rows: DeviceRows, now_s: float) -> None:
@@ -116,89 +107,10 @@ def _impediment(rows: DeviceRows, proposal: Proposal) -> Refusal | None:
     return None
 
 
-def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -> Attached | Refusal:
-    """See ``DeviceLog.attach``.
-
-    Raises BadArgument when the first read-backs of two ears cannot be one configuration.
-    """
-    read = {ear: images for ear in EARS if isinstance(images := getattr(claim, ear), Images)}
-    refusal = _misread(rows, read)
-    if refusal is not None:
-        return refusal
-    _count_unanswered(rows, now_s, claim)
-    if rows.head is None and read:
-        rows.begin({ear: one.image for ear, one in read.items()}, new_id(), now_s)
-    rows.generation += 1
-    rows.attached = True
-    changed = read_back(rows, read, now_s)
-    resume = rows.resume(claim.epoch, claim.last_terminal)
-    if resume == "ahead":
-        # The phone has seen numbers that this log never gave: they must not be given again.
-        rows.epoch = new_id()
-        rows.alarm("history_lost", now_s, on=True)
-    rows.raise_fence(claim.fence_max)
-    rows.note("device", "attached", now_s, actor="phone", code=None if resume == "ok" else resume)
-    if read:
-        rows.truth.unidentified -= read.keys()
-        if not rows.truth.unidentified:
-            rows.alarm("locked", now_s, on=False)
-        # A log that may have lost its end does not know what was kept last.
-        settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
-    place = (rows.epoch, rows.last_terminal + 1, rows.generation, resume)
-    return Attached(*place, changed, rows.truth.in_aid(), rows.live, rows.fresh.alarm_moves())
-
-
-def _count_unanswered(rows: DeviceRows, now_s: float, claim: AttachDevice) -> None:
-    """A phone that was offered something, and comes back without having heard of it, may have died of it.
-
-    After so many times in a row it is asked not to begin: it would come back for ever, and nothing else get through.
-    """
-    entry = rows.oldest()
-    if entry is None or entry.offered_to != rows.generation or entry.delivery.withdrawn is not None:
-        return
-    is_known = entry.answered or (claim.in_flight is not UNSET and claim.in_flight.seq == entry.delivery.seq)
-    entry.unanswered = 0 if is_known else entry.unanswered + 1
-    if entry.unanswered >= rows.limits.max_unanswered and ask_back(rows, entry, "cancelled"):
-        entry.delivery = replace(entry.delivery, code="poison")
-        rows.alarm("poison", now_s, on=True)
-
-
-def report_device(
-    rows: DeviceRows, now_s: float, told: ReportDevice, new_id: NewId, generation: int | None = None
-) -> Learned | Refusal:
-    """See ``DeviceLog.report_device``."""
-    if generation is not None and _is_anothers(rows, generation):
-        return Refusal(code="not_attached", message="another connection carries the aids: attach, and read them again")
-    read = {ear: images for ear in EARS if isinstance(images := getattr(told, ear), Images)}
-    refusal = _misread(rows, read)
-    if refusal is not None:
-        return refusal
-    # A read-back that finds what was known is no event, and still says when that was seen last.
-    rows.fresh.is_soft = True
-    if isinstance(told.battery, int):
-        rows.truth.battery = told.battery
-    changed = read_back(rows, read, now_s, told.cause)
-    ended: tuple[Ended, ...] = ()
-    if told.cause in _RESTORES:
-        ended = fall_away(rows, now_s, code="E_USER_STOP")
-    if changed or told.cause not in {"read_back", "user_state"}:
-        rows.note("device", told.cause, now_s, actor="phone")
-    if read:
-        settle_truth(rows, now_s, new_id, read, is_sure=True)
-    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms), rows.fresh.alarm_moves())
-
-
 def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server") -> tuple[Ended, ...]:
     """End every change that was never offered: what it was thought of on is not there any more."""
     waiting = [rows.entries[seq] for seq in rows.pending if rows.entries[seq].delivery.attempt == 0]
     return tuple(rows.end(entry, "cancelled", now_s, actor=actor, code=code) for entry in waiting)
-
-
-def detach(rows: DeviceRows, generation: int) -> None:
-    """See ``DeviceLog.detach``."""
-    if rows.generation == generation:
-        rows.attached = False
-        rows.touch()
 
 
 def next_offer(rows: DeviceRows, now_s: float, generation: int) -> Delivery | None:
@@ -369,11 +281,6 @@ def _carries(rows: DeviceRows, generation: int) -> bool:
     return rows.attached and rows.generation == generation
 
 
-def _is_anothers(rows: DeviceRows, generation: int) -> bool:
-    """Whether somebody else has attached since, or is attached; before it attaches a phone tells what is still due."""
-    return generation != rows.generation and bool(generation or rows.attached)
-
-
 def _is_too_late(entry: Entry, now_s: float) -> bool:
     """Once offered, only the phone can tell whether it is too late."""
     return entry.delivery.attempt == 0 and now_s >= entry.delivery.expires_at_s
@@ -381,13 +288,3 @@ def _is_too_late(entry: Entry, now_s: float) -> bool:
 
 def _unknown_delivery() -> Refusal:
     return Refusal(code="unknown_delivery", message="no such delivery was ever offered")
-
-
-def _misread(rows: DeviceRows, read: Mapping[Ear, Images]) -> Refusal | None:
-    for ear, images in read.items():
-        aid = rows.aids.get(ear)
-        if aid is None or aid.serial != images.serial or images.image.ear != ear:
-            return Refusal(code="wrong_device", message=f"that is not the aid registered for the {ear} ear", ear=ear)
-        if ear_digest(images.image) != images.ram:
-            return Refusal(code="wrong_digest", message="the image is not what its digest is of", ear=ear)
-    return None

@@ -13,7 +13,7 @@ from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
 from protocol.errors import Unavailable, Unreadable
 
-from . import log_commands, log_sessions
+from . import log_attaching, log_commands, log_sessions
 from .log_rows import DeviceRows
 from .log_values import (
     Accepted,
@@ -197,12 +197,12 @@ class StoredDeviceLog:
 
     async def attach(self, claim: AttachDevice) -> Attached | Refusal:
         def step(rows: DeviceRows, now_s: float) -> Attached | Refusal:
-            return log_commands.attach(rows, now_s, claim, self._new_id)
+            return log_attaching.attach(rows, now_s, claim, self._new_id)
 
         return await self._store.run(claim.device, step)
 
     async def detach(self, device: str, generation: int) -> None:
-        await self._store.run(device, lambda rows, _: log_commands.detach(rows, generation))
+        await self._store.run(device, lambda rows, _: log_attaching.detach(rows, generation))
 
     def overheard(self, device: str) -> None:
         self._store.overheard(device)
@@ -261,7 +261,7 @@ class StoredDeviceLog:
 
     async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Learned | Refusal:
         def step(rows: DeviceRows, now_s: float) -> Learned | Refusal:
-            return log_commands.report_device(rows, now_s, told, self._new_id, generation)
+            return log_attaching.report_device(rows, now_s, told, self._new_id, generation)
 
         return await self._store.run(told.device, step)
 

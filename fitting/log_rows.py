@@ -14,14 +14,14 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from protocol.contract.base import EARS, Ear, Refusal
-from protocol.contract.devices import DeliveryState, EarImage, RegisteredAid, Report
+from protocol.contract.devices import DeliveryState, RegisteredAid, Report
 from protocol.contract.sessions import Alarm
 from protocol.errors import LocalProtocolError
 
 from .delivery import Judged, is_end, move
 from .log_moments import bounded, counted
 from .log_pace import droppable
-from .log_parts import Entry, Fresh, KnownKey, accepted_digest, held_since, read_revision, revision_of
+from .log_parts import Entry, Fresh, KnownKey, accepted_digest, held_since, revision_of
 from .log_truth import AidTruth
 from .log_values import (
     Accepted,
@@ -41,7 +41,6 @@ from .log_values import (
     first_hash,
 )
 from .mode import only_lowers
-from .model import content_from_images, ears_of
 
 __all__ = ["DeviceRows"]
 
@@ -314,24 +313,6 @@ class DeviceRows:
         self.active, made = bounded(active, self.limits.max_moments, new_id, now_s)
         self.fresh.revisions += made
         self.touch()
-
-    def begin(self, images: Mapping[Ear, EarImage], revision_id: str, now_s: float) -> None:
-        """The first read-backs become the first revision. Raises BadArgument when they do not fit."""
-        self.found(read_revision(content_from_images(images), revision_id, "", "first read-back", now_s))
-
-    def follow_truth(self, head: Revision, new_id: Callable[[], str], now_s: float) -> None:
-        """When the head is not in the aids and nothing waits, what they are known to hold becomes the head.
-
-        Otherwise the next change would be judged, and written, over a base that was never there.
-        """
-        ears, images = ears_of(head.content), self.truth.images
-        if not all(ear in images for ear in ears) or (len(images) == len(ears) and self.truth.holds(head)):
-            return
-        content = self.truth.content()
-        if content is None or content == head.content:
-            return
-        reason = "read back after a change that did not come about"
-        self.found(read_revision(content, new_id(), head.revision_id, reason, now_s))
 
     def resume(self, epoch: str, last_terminal: int) -> Literal["ok", "reset", "ahead"]:
         """How the phone's memory of the log compares with the log."""

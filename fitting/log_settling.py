@@ -11,9 +11,10 @@ from protocol.contract.devices import Images
 
 from .delivery import digest_of
 from .log_pace import hears
-from .log_parts import Entry
+from .log_parts import Entry, read_revision
 from .log_rows import DeviceRows
 from .log_values import Moment, Revision
+from .model import ears_of
 
 __all__ = ["after_commit", "follow_truth", "read_back", "settle_truth"]
 
@@ -49,9 +50,24 @@ def settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collection
 
 def follow_truth(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:
     """The head becomes what the aids hold, if that is something else; then that is heard."""
-    rows.follow_truth(head, new_id, now_s)
+    _found_to_differ(rows, head, now_s, new_id)
     if rows.head is not None and rows.head is not head and rows.live is not None:
         rows.live = hears(rows.live, Moment(now_s, rows.head))
+
+
+def _found_to_differ(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:
+    """When the head is not in the aids and nothing waits, what they are known to hold becomes the head.
+
+    Otherwise the next change would be judged, and written, over a base that was never there.
+    """
+    ears, images = ears_of(head.content), rows.truth.images
+    if not all(ear in images for ear in ears) or (len(images) == len(ears) and rows.truth.holds(head)):
+        return
+    content = rows.truth.content()
+    if content is None or content == head.content:
+        return
+    reason = "read back after a change that did not come about"
+    rows.found(read_revision(content, new_id(), head.revision_id, reason, now_s))
 
 
 def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:

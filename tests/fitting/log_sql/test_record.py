@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from fitting import log_commands, log_sessions
+from fitting import log_attaching, log_commands, log_sessions
 from fitting.log_parts import Entry, Fresh
 from fitting.log_rows import DeviceRows
 from fitting.log_sql import packed, record
@@ -41,7 +41,7 @@ def busy() -> DeviceRows:
     rows = DeviceRows(DEVICE, "e-1", registered(), LIMITS)
     new_id = lambda: f"id-{next(numbers)}"  # noqa: E731  # a name for it would say no more
     told: dict[str, Any] = {ear: images(FRESH, ear, battery=80) for ear in EARS}
-    log_commands.attach(
+    log_attaching.attach(
         rows, START, AttachDevice(device=DEVICE, epoch="", last_terminal=0, fence_max=0, **told), new_id
     )
     log_sessions.acquire(rows, START, session="s-1", holder="ann")
