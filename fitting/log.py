@@ -127,6 +127,7 @@ class DeviceLog(Protocol):
         first answer, or ``idempotency_conflict``), the fence (``fence_stale``), the lease (``lease_lost``), the live
         session (``not_live``), the aids (``locked``, ``split``), what they are expected to hold (``not_confirmed``,
         retryable, or ``base_mismatch``), the head (``base_mismatch``), the bound (``overloaded``, retryable).
+        A package needs neither fence nor lease; what else it is held to says ``log_packages.append_package``.
         """
         ...
 
@@ -168,6 +169,20 @@ class DeviceLog(Protocol):
         Refused: ``unknown_delivery`` (also one that has ended, or of another epoch), ``lease_lost`` when somebody else
         holds the device, ``too_late`` when it has begun.
         """
+        ...
+
+    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
+        """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked."""
+        ...
+
+    async def ask_question(self, device: str, seq: int) -> Delivery | None:
+        """The wearer is to be asked whether to keep that package; None when it is not what is worn any more."""
+        ...
+
+    async def answer_question(
+        self, device: str, seq: int, *, state: str, actor: str, text: str | None = None
+    ) -> Delivery | None:
+        """Record the wearer's answer, ``state`` being what it comes to; None when nothing was asked, or it is old."""
         ...
 
     async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:

@@ -19,7 +19,7 @@ from .lease import live
 from .log_pace import hears, is_too_soon
 from .log_parts import Entry
 from .log_rows import DeviceRows
-from .log_settling import after_commit, follow_truth
+from .log_settling import after_commit, follow_truth, ground
 from .log_values import (
     Accepted,
     Delivery,
@@ -28,6 +28,7 @@ from .log_values import (
     Moment,
     Proposal,
     Recorded,
+    Revision,
     WithdrawCause,
     Withdrawn,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "expire",
     "fall_away",
     "head",
+    "is_not_begun",
     "may_fall_away",
     "next_offer",
     "reoffer",
@@ -70,7 +72,9 @@ def revive(rows: DeviceRows, now_s: float) -> None:
 def head(rows: DeviceRows, now_s: float, *, key: str | None, request_hash: str | None) -> DeviceHead:
     """See ``DeviceLog.head``."""
     answered = None if key is None else rows.answer_to(key, request_hash)
-    return rows.snapshot(now_s, live(rows.lease, now_s), answered)
+    # Of live work nobody asks, and it is asked for with every change.
+    under = ground(rows) if rows.live is None else None
+    return rows.snapshot(now_s, live(rows.lease, now_s), answered, under)
 
 
 def append(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: NewId) -> Accepted | Refusal:
@@ -108,9 +112,21 @@ def _impediment(rows: DeviceRows, proposal: Proposal) -> Refusal | None:
 
 
 def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server") -> tuple[Ended, ...]:
-    """End every change that was never offered: what it was thought of on is not there any more."""
+    """End every live change that was never offered: what it was thought of on is not there any more."""
     waiting = [rows.entries[seq] for seq in rows.pending if rows.entries[seq].delivery.attempt == 0]
-    return tuple(rows.end(entry, "cancelled", now_s, actor=actor, code=code) for entry in waiting)
+    live_ones = [entry for entry in waiting if entry.delivery.mode == "advanced"]
+    return tuple(rows.end(entry, "cancelled", now_s, actor=actor, code=code) for entry in live_ones)
+
+
+def _fall_with(rows: DeviceRows, gone: Revision, now_s: float) -> tuple[Ended, ...]:
+    """End what was thought of on a revision that did not come about, and what was thought of on that in turn."""
+    ended: list[Ended] = []
+    lost = {gone.revision_id}
+    for entry in [rows.entries[seq] for seq in rows.pending]:
+        if entry.delivery.attempt == 0 and entry.delivery.base.revision_id in lost:
+            lost.add(entry.delivery.revision.revision_id)
+            ended.append(rows.end(entry, "cancelled", now_s, code="E_BASE"))
+    return tuple(ended)
 
 
 def next_offer(rows: DeviceRows, now_s: float, generation: int) -> Delivery | None:
@@ -175,7 +191,7 @@ def withdraw(
 def ask_back(rows: DeviceRows, entry: Entry, cause: WithdrawCause) -> bool:
     """Remember that the phone is to be asked not to begin; False when it has begun already."""
     delivery = entry.delivery
-    if not _is_not_begun(delivery):
+    if not is_not_begun(delivery):
         return False
     entry.delivery = replace(delivery, withdrawn=delivery.withdrawn or cause)
     rows.touch()
@@ -184,10 +200,10 @@ def ask_back(rows: DeviceRows, entry: Entry, cause: WithdrawCause) -> bool:
 
 def may_fall_away(delivery: Delivery) -> bool:
     """Whether time can still end it, or have the phone asked: not what has begun, nor what was asked for already."""
-    return delivery.withdrawn is None and (delivery.attempt == 0 or _is_not_begun(delivery))
+    return delivery.withdrawn is None and (delivery.attempt == 0 or is_not_begun(delivery))
 
 
-def _is_not_begun(delivery: Delivery) -> bool:
+def is_not_begun(delivery: Delivery) -> bool:
     return all(state in _NOT_BEGUN for state in delivery.ears.values())
 
 
@@ -264,7 +280,7 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if delivery.code == "poison":
         rows.alarm("poison", now_s, on=False)
     if delivery.state not in _SUCCESS:
-        others = fall_away(rows, now_s, code="E_BASE")
+        others = _fall_with(rows, delivery.revision, now_s)
     if delivery.state == "confirmed" and rows.live is not None:
         rows.live = hears(rows.live, Moment(now_s, delivery.revision))
     if delivery.kind == "persist":

@@ -7,17 +7,19 @@ No method awaits anything, so in one event loop each is one atomic step. Nothing
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from typing import TypeVar
 
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import RegisteredAid
 
 from .log_over_store import Look, Step, StoredDeviceLog
+from .log_parts import OutboxItem
 from .log_rows import DeviceRows
 from .log_values import Delivery, LogEvent, LogLimits, Revision
+from .outbox import DueItem
 
-__all__ = ["MemoryDeviceLog", "MemoryLogStore"]
+__all__ = ["MemoryDeviceLog", "MemoryLogStore", "MemoryOutbox"]
 
 T = TypeVar("T")
 _DEFAULT_LIMITS = LogLimits()
@@ -45,6 +47,7 @@ class MemoryLogStore:
         self._epoch = epoch
         self._devices: dict[str, DeviceRows] = {}
         self._histories: dict[str, _History] = {}
+        self.outbox = MemoryOutbox(clock)
 
     async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> bool:
         if device in self._devices:
@@ -104,6 +107,8 @@ class MemoryLogStore:
         fresh, history = rows.take(), self._histories[rows.device]
         history.revisions.update((revision.revision_id, revision) for revision in fresh.revisions)
         history.events.extend(fresh.events)
+        for item in fresh.outbox:
+            self.outbox.put(rows.device, item)
         for delivery in fresh.deliveries:
             if delivery.seq not in rows.entries:
                 history.ended[delivery.seq] = delivery
@@ -115,10 +120,47 @@ class MemoryLogStore:
                 history.events.popleft()
 
 
+class MemoryOutbox:
+    """``fitting.outbox.Outbox`` in this process."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.now_s = clock
+        self._ids = count(1)
+        self._items: dict[int, DueItem] = {}
+        self._held_until_s: dict[int, float] = {}
+
+    def put(self, device: str, item: OutboxItem) -> None:
+        """Keep what a step has added."""
+        number = next(self._ids)
+        self._items[number] = DueItem(number, device, item.kind, item.seq, item.due_at_s, 0)
+
+    async def take(self, limit: int, *, hold_s: float) -> tuple[DueItem, ...]:
+        """See ``Outbox``."""
+        now_s = self.now_s()
+        free = [one for one in self._items.values() if one.due_at_s <= now_s >= self._held_until_s.get(one.id, 0.0)]
+        taken = sorted(free, key=lambda item: (item.due_at_s, item.id))[:limit]
+        self._held_until_s.update((item.id, now_s + hold_s) for item in taken)
+        return tuple(taken)
+
+    async def later(self, item: DueItem, due_at_s: float, *, tried: bool) -> None:
+        """See ``Outbox``."""
+        kept = self._items.get(item.id)
+        if kept is not None:
+            self._items[item.id] = kept._replace(due_at_s=due_at_s, tries=kept.tries + tried)
+            self._held_until_s.pop(item.id, None)
+
+    async def done(self, item: DueItem) -> None:
+        """See ``Outbox``."""
+        self._items.pop(item.id, None)
+        self._held_until_s.pop(item.id, None)
+
+
 class MemoryDeviceLog(StoredDeviceLog):
     """``fitting.log.DeviceLog`` with everything in this process."""
 
     def __init__(
         self, *, clock: Callable[[], float], new_id: Callable[[], str], limits: LogLimits = _DEFAULT_LIMITS
     ) -> None:
-        super().__init__(MemoryLogStore(clock=clock, epoch=new_id(), limits=limits), new_id)
+        store = MemoryLogStore(clock=clock, epoch=new_id(), limits=limits)
+        super().__init__(store, new_id)
+        self.outbox = store.outbox

@@ -13,7 +13,7 @@ from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
 from protocol.errors import Unavailable, Unreadable
 
-from . import log_attaching, log_commands, log_sessions
+from . import log_attaching, log_commands, log_packages, log_sessions
 from .log_rows import DeviceRows
 from .log_values import (
     Accepted,
@@ -191,7 +191,8 @@ class StoredDeviceLog:
 
     async def append(self, proposal: Proposal) -> Accepted | Refusal:
         def step(rows: DeviceRows, now_s: float) -> Accepted | Refusal:
-            return log_commands.append(rows, now_s, proposal, self._new_id)
+            append = log_packages.append_package if proposal.mode == "standard" else log_commands.append
+            return append(rows, now_s, proposal, self._new_id)
 
         return await self._store.run(proposal.device, step, key=proposal.key)
 
@@ -251,6 +252,29 @@ class StoredDeviceLog:
             return log_commands.cancel(rows, now_s, seq, actor, self._new_id, epoch=epoch)
 
         return await self._store.run(device, step)
+
+    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
+            return log_packages.make_way(rows, now_s, self._new_id)
+
+        given = await self._store.run(device, step)
+        return () if isinstance(given, Refusal) else given
+
+    async def ask_question(self, device: str, seq: int) -> Delivery | None:
+        asked = await self._store.delivery(device, seq)
+        if asked is None:
+            return None
+        found = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
+        return asked if found is True else None
+
+    async def answer_question(
+        self, device: str, seq: int, *, state: str, actor: str, text: str | None = None
+    ) -> Delivery | None:
+        def step(rows: DeviceRows, now_s: float) -> bool:
+            return log_packages.answer_question(rows, now_s, seq, state=state, actor=actor, text=text)
+
+        found = await self._store.run(device, step)
+        return await self._store.delivery(device, seq) if found is True else None
 
     async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:

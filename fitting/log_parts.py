@@ -19,7 +19,17 @@ from .delivery import digest_of
 from .digest import content_digests
 from .log_values import Accepted, Delivery, LeaseGranted, LogEvent, Moment, Proposal, Revision
 
-__all__ = ["Entry", "Fresh", "KnownKey", "OutboxItem", "accepted_digest", "held_since", "read_revision", "revision_of"]
+__all__ = [
+    "Entry",
+    "Fresh",
+    "KnownKey",
+    "OutboxItem",
+    "OutboxKind",
+    "accepted_digest",
+    "held_since",
+    "read_revision",
+    "revision_of",
+]
 
 
 @dataclass(slots=True)
@@ -49,11 +59,17 @@ class KnownKey:
     answer: Accepted | LeaseGranted
 
 
+OutboxKind = Literal["push", "question"]
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxItem:
-    """Something that the outside must be told, written down with what it is about."""
+    """Something that is to be done at its time, written down with what it is about.
 
-    kind: Literal["push", "webhook"]
+    ``push``: wake the phone for a package. ``question``: ask its wearer whether to keep one.
+    """
+
+    kind: OutboxKind
     seq: int
     due_at_s: float
 

@@ -55,7 +55,8 @@ class DeviceRows:
 
     ``entries`` are the deliveries without an end. ``keys`` are idempotency keys known without asking the store.
     ``soft`` are steps that were told and are not recorded yet, in order. ``read_due``: the ears that may hold what a
-    session has left in them: nothing begins before each of them was read again.
+    session has left in them: nothing begins before each of them was read again. ``question``: the package that its
+    wearer was asked about and has not answered.
     """
 
     def __init__(self, device: str, epoch: str, aids: Mapping[Ear, RegisteredAid], limits: LogLimits) -> None:
@@ -78,6 +79,7 @@ class DeviceRows:
         self.active: tuple[Moment, ...] = ()
         self.alarms: set[Alarm] = set()
         self.read_due: set[Ear] = set()
+        self.question: int | None = None
         self.keys: OrderedDict[str, KnownKey] = OrderedDict()
         self.soft: list[LogEvent] = []
         self.fresh = Fresh()
@@ -113,7 +115,9 @@ class DeviceRows:
         if len(self.keys) > self.limits.max_keys:
             self.keys.popitem(last=False)
 
-    def snapshot(self, at_s: float, lease: LeaseState | None, answered: Accepted | Refusal | None) -> DeviceHead:
+    def snapshot(
+        self, at_s: float, lease: LeaseState | None, answered: Accepted | Refusal | None, ground: Revision | None
+    ) -> DeviceHead:
         return DeviceHead(
             device=self.device,
             epoch=self.epoch,
@@ -132,10 +136,13 @@ class DeviceRows:
             active=counted(self.active, at_s),
             waiting=next(reversed(self._droppable(at_s)), None),
             alarms=frozenset(self.alarms),
+            ground=ground,
         )
 
-    def append(self, proposal: Proposal, new_id: Callable[[], str], now_s: float) -> Accepted | Refusal:
-        """The next seq, unless the head has moved or too many wait."""
+    def append(
+        self, proposal: Proposal, new_id: Callable[[], str], now_s: float, *, under: Revision | None = None
+    ) -> Accepted | Refusal:
+        """The next seq, unless the head has moved or too many wait. ``under``: what it is written over, if no head."""
         base = self.head
         if base is None or base.revision_id != proposal.expected_head:
             return Refusal(code="base_mismatch", message="the device has moved on, read its head again")
@@ -147,7 +154,7 @@ class DeviceRows:
             return _overloaded("too many changes within the time that budgets are counted over")
         ended = tuple(self.end(self.entries[one.seq], "superseded", now_s) for one in superseded)
         self.last_seq += 1
-        delivery = self._delivery(proposal, revision, base, superseded)
+        delivery = self._delivery(proposal, revision, under or base, superseded)
         self.head = revision
         self.entries[delivery.seq] = Entry(delivery)
         self.pending.append(delivery.seq)
@@ -161,6 +168,9 @@ class DeviceRows:
 
     def _superseded(self, proposal: Proposal, now_s: float) -> tuple[Delivery, ...]:
         """What falls away for it: the change that it may replace, or all that waits when it only lowers."""
+        if proposal.mode == "standard":
+            # Only packages wait where one is accepted.
+            return tuple(one for seq in self.pending if not (one := self.entries[seq].delivery).attempt)
         waiting = self._droppable(now_s)
         is_change = proposal.kind == "volatile" and proposal.vendor is None
         if waiting and is_change and only_lowers(waiting[0].base.content, proposal.content):
@@ -171,13 +181,15 @@ class DeviceRows:
         self, proposal: Proposal, revision: Revision, base: Revision, superseded: tuple[Delivery, ...]
     ) -> Delivery:
         # What older ones were to change, this one has to bring about or take back.
-        ears = (*proposal.ears, *(ear for one in superseded for ear in one.ears))
+        ears = proposal.ears
+        if proposal.mode == "advanced":
+            ears = (*ears, *(ear for one in superseded for ear in one.ears))
         return Delivery(
             device=self.device,
             epoch=self.epoch,
             seq=self.last_seq,
             revision=revision,
-            base=superseded[0].base if superseded else base,
+            base=superseded[0].base if superseded and proposal.mode == "advanced" else base,
             kind=proposal.kind,
             mode=proposal.mode,
             fence=proposal.fence,
@@ -344,9 +356,10 @@ class DeviceRows:
         actor: str,
         code: str | None = None,
         text: str | None = None,
+        seq: int | None = None,
     ) -> LogEvent:
         """Record what happened to a lease, a session, a device or an alarm."""
-        return self._record(LogEvent(0, kind, state, now_s, code=code, actor=actor, text=text))
+        return self._record(LogEvent(0, kind, state, now_s, seq, code=code, actor=actor, text=text))
 
     def _event(
         self,

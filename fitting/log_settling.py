@@ -11,12 +11,12 @@ from protocol.contract.devices import Images
 
 from .delivery import digest_of
 from .log_pace import hears
-from .log_parts import Entry, read_revision
+from .log_parts import Entry, OutboxItem, read_revision
 from .log_rows import DeviceRows
 from .log_values import Moment, Revision
 from .model import ears_of
 
-__all__ = ["after_commit", "follow_truth", "read_back", "settle_truth"]
+__all__ = ["after_commit", "follow_truth", "ground", "is_kept", "packages", "read_back", "settle_truth"]
 
 NewId = Callable[[], str]
 
@@ -78,6 +78,10 @@ def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) ->
         # Both ears keep what somebody has chosen since: what is not known of before bears on nothing any more.
         rows.alarm("history_lost", now_s, on=False)
         rows.became_active(delivery.revision, now_s, new_id)
+        rows.question = None
+        # A wearer who has just taken one back has said it all.
+        if delivery.mode == "standard" and delivery.revision.origin != "rollback":
+            rows.fresh.outbox.append(OutboxItem("question", delivery.seq, now_s + rows.limits.question_after_s))
     elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
 
@@ -111,3 +115,25 @@ def _is_kept_apart(rows: DeviceRows, entry: Entry) -> bool:
     took = [ear for ear in delivery.ears if ear in kept and kept[ear].nvm == digest_of(delivery.revision.digests, ear)]
     was = any(rows.truth.keeps(moment.revision) for moment in rows.active)
     return 0 < len(took) < len(delivery.ears) and not was
+
+
+def packages(rows: DeviceRows) -> list[Entry]:
+    """The packages without an end, oldest first."""
+    return [entry for seq in rows.pending if (entry := rows.entries[seq]).delivery.mode == "standard"]
+
+
+def ground(rows: DeviceRows) -> Revision | None:
+    """What a package would be written over: what both aids keep. None when that is nothing that the log has seen.
+
+    That is not always the newest revision: packages that wait are not in the aids yet, and what was only tried is gone
+    after the next start.
+    """
+    known = [] if rows.head is None else [rows.head]
+    known += [moment.revision for moment in reversed(rows.active)]
+    known += [entry.delivery.base for entry in packages(rows)]
+    return next((revision for revision in known if is_kept(rows, revision)), None)
+
+
+def is_kept(rows: DeviceRows, revision: Revision) -> bool:
+    """Whether every aid that is worn is known to hold it in NVM."""
+    return rows.truth.keeps(revision) and len(ears_of(revision.content)) == len(rows.aids)

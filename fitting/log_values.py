@@ -60,7 +60,8 @@ class LogLimits:
     ``max_history``: ended deliveries, their revisions and events kept in memory implementations. ``max_moments``:
     contents accepted in the 10 seconds that a budget is counted from; of those active in the 7 days the oldest are put
     together instead, at their lowest. ``max_unanswered``: attachments in a row that are lost over the same offer; then
-    the phone is asked not to begin it, and what waits behind it goes on.
+    the phone is asked not to begin it, and what waits behind it goes on. ``question_after_s``: how long an installed
+    package is worn before its wearer is asked whether to keep it.
     """
 
     lease_ttl_s: float = 15.0
@@ -70,6 +71,7 @@ class LogLimits:
     max_history: int = 4_096
     max_moments: int = 128
     max_unanswered: int = 3
+    question_after_s: float = 259_200.0
 
 
 class Revision(Struct, frozen=True):
@@ -191,7 +193,8 @@ class DeviceHead(Struct, frozen=True):
 
     ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one. ``active`` is what
     NVM held as far as budgets look back, ``waiting`` the newest change if it is volatile and was never offered.
-    ``at_s`` is when this was true, on the log's clock.
+    ``at_s`` is when this was true, on the log's clock. ``ground`` is what a package would be written over, None when it
+    is not known what the aids keep.
     """
 
     device: str
@@ -211,6 +214,7 @@ class DeviceHead(Struct, frozen=True):
     active: tuple[Moment, ...] = ()
     waiting: Delivery | None = None
     alarms: frozenset[Alarm] = frozenset()
+    ground: Revision | None = None
 
     @property
     def is_saved(self) -> bool:
@@ -225,6 +229,7 @@ class Proposal(Struct, frozen=True):
     ``request_hash`` is the digest of the whole request: one key can stand for one request only.
     ``fence`` is that of the lease, whose holder must be ``author``. ``supersedes`` is the change that waits and may
     fall away, because this one was judged on its base too. ``expect``: the aids' RAM must be known to hold that.
+    ``ground``: the revision that a package was judged on, which the aids must still keep.
     """
 
     device: str
@@ -244,6 +249,7 @@ class Proposal(Struct, frozen=True):
     expires_in_s: float
     supersedes: int | None = None
     expect: Mapping[Ear, str] | None = None
+    ground: str = ""
     vendor: VendorPayload | None = None
 
 
@@ -271,7 +277,10 @@ class LeaseGranted(Struct, frozen=True):
 
 
 class Attached(Struct, frozen=True):
-    """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved."""
+    """The phone is attached: offers of older generations are void. ``changed`` are ears whose truth moved.
+
+    ``question``: the package that its wearer was asked about and has not answered.
+    """
 
     epoch: str
     from_seq: int
@@ -281,6 +290,7 @@ class Attached(Struct, frozen=True):
     in_aid: InAid = field(default_factory=InAid)
     live: LiveSession | None = None
     alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)
+    question: int | None = None
 
 
 class Recorded(Struct, frozen=True):

@@ -112,6 +112,7 @@ class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
     images: dict[Ear, EarImage] = {}
     battery: int | None = None
     unidentified: frozenset[Ear] = frozenset()
+    question: int | None = None
 
 
 _PACKED = msgspec.msgpack.Encoder()
@@ -150,6 +151,7 @@ def fill(rows: DeviceRows, working: Working, revisions: Mapping[str, Revision]) 
     rows.truth.ears = dict(working.ears)
     rows.truth.images = dict(working.images)
     rows.truth.battery = working.battery
+    rows.question = working.question
     rows.soft = list(working.soft)
 
 
@@ -197,6 +199,7 @@ def _working(rows: DeviceRows) -> Working:
         images=rows.truth.images,
         battery=rows.truth.battery,
         unidentified=frozenset(rows.truth.unidentified),
+        question=rows.question,
     )
 
 

@@ -10,6 +10,7 @@ from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, regis
 from tests.contracts.device_log_budgets import BudgetHistoryContract
 from tests.contracts.device_log_offers import OfferContract, PoisonContract, ReportContract
 from tests.contracts.device_log_pace import PaceContract
+from tests.contracts.device_log_packages import OutboxContract, PackageContract
 from tests.contracts.device_log_proof import ProofContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_thefts import TheftContract
@@ -32,5 +33,7 @@ class DeviceLogContract(
     BudgetHistoryContract,
     ProofContract,
     PaceContract,
+    PackageContract,
+    OutboxContract,
 ):
     """What every device log does."""

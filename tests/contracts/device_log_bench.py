@@ -21,6 +21,7 @@ from fitting.log_values import (
     Revision,
 )
 from fitting.model import changed_ears, ear_image
+from fitting.outbox import Outbox
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import AttachDevice, Images, RegisteredAid, Report
 from protocol.contract.fitting import Content, SafetySummary
@@ -45,7 +46,7 @@ __all__ = [
 
 DEVICE = "d-1"
 START = 1_700_000_000.0
-LIMITS = LogLimits(lease_ttl_s=15.0, max_pending=3, max_keys=4, max_history=3, max_reports=4, max_moments=6)
+LIMITS = LogLimits(lease_ttl_s=15.0, max_pending=3, max_keys=4, max_history=3, max_reports=6, max_moments=6)
 FRESH = content(right=flat(), left=flat())
 
 
@@ -111,6 +112,7 @@ class Bench:
     generation: int = 0
     device: str = DEVICE
     numbers: dict[int, int] = field(default_factory=dict)
+    outbox: Outbox | None = None
 
     async def attach(self, held: Content | None = FRESH, **more: Any) -> Attached:
         outcome = await self.try_attach(held, **more)

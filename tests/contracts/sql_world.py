@@ -8,6 +8,8 @@ from typing import Any
 
 from fitting.log_over_store import StoredDeviceLog
 from fitting.log_sql.limits import PostgresLimits, StoreLimits
+from fitting.log_sql.outbox_postgres import PostgresOutbox
+from fitting.log_sql.outbox_sqlite import SqliteOutbox
 from fitting.log_sql.port import LogDatabase, Unwatched
 from fitting.log_sql.postgres import PostgresDatabase
 from fitting.log_sql.postgres_log import PostgresLog
@@ -15,6 +17,7 @@ from fitting.log_sql.sqlite import SqliteDatabase
 from fitting.log_sql.sqlite_log import SqliteLog
 from fitting.log_sql.store import SqlLogStore
 from fitting.log_values import LogLimits
+from fitting.outbox import Outbox
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
 
 __all__ = ["Counts", "Process", "World", "postgres_world", "sqlite_world"]
@@ -103,7 +106,8 @@ class World:
         log = StoredDeviceLog(
             store, lambda: f"id-{next(self.ids)}", lambda device, error: troubles.append((device, type(error)))
         )
-        started = Process(store, tables, Bench(log, self.clock), counts, monotonic, end, troubles)
+        bench = Bench(log, self.clock, outbox=_outbox_of(tables, f"process-{next(self.ids)}"))
+        started = Process(store, tables, bench, counts, monotonic, end, troubles)
         self.running.append(started)
         return started
 
@@ -125,6 +129,13 @@ class World:
     async def end(self) -> None:
         for process in self.running:
             await process.end()
+
+
+def _outbox_of(tables: LogDatabase, name: str) -> Outbox:
+    if isinstance(tables, SqliteLog):
+        return SqliteOutbox(tables._database, name=name, now_s=tables.now_s)
+    assert isinstance(tables, PostgresLog)
+    return PostgresOutbox(tables._database, name=name, now_s=tables.now_s)
 
 
 def sqlite_world(path: Path) -> World:

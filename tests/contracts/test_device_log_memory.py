@@ -4,7 +4,6 @@ from itertools import count
 
 import pytest
 
-from fitting.log import DeviceLog
 from fitting.log_memory import MemoryDeviceLog
 from tests.contracts.device_log import DEVICE, LIMITS, Bench, Clock, DeviceLogContract, registered
 from tests.contracts.device_log_bench import refused
@@ -14,9 +13,9 @@ class TestMemoryDeviceLog(DeviceLogContract):
     @pytest.fixture
     async def bench(self) -> Bench:
         clock, numbers = Clock(), count(1)
-        log: DeviceLog = MemoryDeviceLog(clock=clock, new_id=lambda: f"id-{next(numbers)}", limits=LIMITS)
+        log = MemoryDeviceLog(clock=clock, new_id=lambda: f"id-{next(numbers)}", limits=LIMITS)
         assert await log.create(DEVICE, registered()) is None
-        return Bench(log, clock)
+        return Bench(log, clock, outbox=log.outbox)
 
     async def test_only_so_much_history_is_kept(self, bench: Bench) -> None:
         await bench.fitted()

@@ -1,0 +1,106 @@
+"""Packages in a device's log: what waits for a phone that may be asleep, and what it gives way to.
+
+A package is a ``persist`` delivery in Standard mode. It needs no lease, is written over what the aids keep, and never
+stands in the way: a newer one takes its place, and live work does. Time and ids are given, no store is known. Read
+``append_package`` first.
+"""
+
+import math
+from collections.abc import Callable
+
+from protocol.contract.base import Refusal
+from protocol.errors import BadArgument
+
+from .lease import live
+from .log_commands import ask_back, is_not_begun, withdraw
+from .log_parts import OutboxItem
+from .log_rows import DeviceRows
+from .log_settling import ground, is_kept, packages
+from .log_values import Accepted, Delivery, Proposal, Withdrawn
+
+__all__ = ["answer_question", "append_package", "ask_question", "make_way"]
+
+
+def append_package(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: Callable[[], str]) -> Accepted | Refusal:
+    """See ``DeviceLog.append``: the next seq, and a push that points to it. What waits of earlier packages gives way.
+
+    Refused: ``lease_held`` while another works on the device (retryable), ``in_session`` while somebody does so live,
+    ``locked``, ``split``, ``not_confirmed`` while something is being written (retryable), ``not_read_back`` when it is
+    not known what the aids keep (retryable), ``base_mismatch`` when that is something else than was judged, and as
+    ``DeviceRows.append``. Raises BadArgument for one that changes no ear.
+    """
+    if not proposal.ears:
+        raise BadArgument("the change changes nothing")
+    answered = rows.answer_to(proposal.key, proposal.request_hash)
+    if answered is not None:
+        return answered
+    refusal = _busy(rows, now_s, proposal) or _disordered(rows, proposal)
+    if refusal is not None:
+        return refusal
+    under = ground(rows)
+    if under is None:
+        return Refusal(code="not_read_back", message="what the aids keep is not known", retryable=True)
+    if under.revision_id != proposal.ground:
+        return Refusal(code="base_mismatch", message="the aids keep something else by now, read the head again")
+    accepted = rows.append(proposal, new_id, now_s, under=under)
+    if isinstance(accepted, Refusal):
+        return accepted
+    for entry in packages(rows):
+        if entry.delivery.seq != accepted.seq:
+            ask_back(rows, entry, "superseded")
+    rows.fresh.outbox.append(OutboxItem("push", accepted.seq, now_s))
+    return accepted
+
+
+def make_way(rows: DeviceRows, now_s: float, new_id: Callable[[], str]) -> tuple[Withdrawn, ...]:
+    """See ``DeviceLog.make_way``."""
+    found: list[Withdrawn] = []
+    for entry in packages(rows):
+        if entry.delivery.seq in rows.entries and entry.delivery.withdrawn is None:
+            found += withdraw(rows, now_s, entry, "superseded", new_id) or ()
+    return tuple(found)
+
+
+def ask_question(rows: DeviceRows, now_s: float, asked: Delivery) -> bool:
+    """See ``DeviceLog.ask_question``: only of what is still worn."""
+    is_worn = not rows.pending and rows.live is None and bool(rows.active) and is_kept(rows, asked.revision)
+    if not is_worn or rows.active[-1].revision.revision_id != asked.revision.revision_id:
+        return False
+    if rows.question != asked.seq:
+        rows.question = asked.seq
+        rows.note("device", "question", now_s, actor="server", seq=asked.seq)
+    return True
+
+
+def answer_question(rows: DeviceRows, now_s: float, seq: int, *, state: str, actor: str, text: str | None) -> bool:
+    """See ``DeviceLog.answer_question``."""
+    if rows.question != seq:
+        return False
+    rows.question = None
+    rows.note("device", state, now_s, actor=actor, text=text, seq=seq)
+    return True
+
+
+def _busy(rows: DeviceRows, now_s: float, proposal: Proposal) -> Refusal | None:
+    if rows.live is not None:
+        return Refusal(code="in_session", message="somebody works on the aids live; Save keeps what was tried")
+    lease = live(rows.lease, now_s)
+    if lease is None or lease.holder == proposal.author:
+        return None
+    return Refusal(
+        code="lease_held",
+        message="another session is fitting this device",
+        retryable=True,
+        retry_after_ms=math.ceil((lease.until_s - now_s) * 1_000),
+    )
+
+
+def _disordered(rows: DeviceRows, proposal: Proposal) -> Refusal | None:
+    if "locked" in rows.alarms:
+        return Refusal(code="locked", message="the aids are not those that were signed for: attach them anew")
+    if "split" in rows.alarms and proposal.origin != "rollback":
+        return Refusal(code="split", message="the two ears hold different revisions: save or restore one on both")
+    for entry in rows.entries.values():
+        if entry.delivery.mode != "standard" or not is_not_begun(entry.delivery):
+            return Refusal(code="not_confirmed", message="a change is being written", retryable=True)
+    return None
