@@ -131,6 +131,7 @@ class ModeLimits:
 @dataclass(frozen=True, slots=True)
 class SessionTimes:
     """``alive_every_s``: how often a live session's phone is told so. ``consent_s``: how long a patient may think.
+    ``make_way_s``: how long a phone may take to give packages back that wait for its wearer.
 
     ``max_late``: what happened without the log and still has to be recorded in it; ``record_again_s`` are the waits
     between the attempts.
@@ -138,6 +139,7 @@ class SessionTimes:
 
     alive_every_s: float = 5.0
     consent_s: float = 30.0
+    make_way_s: float = 5.0
     max_late: int = 256
     record_again_s: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 

@@ -77,6 +77,7 @@ class Config:
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
     ``watch_every_s``: how often the log of a device that is watched is asked for more.
     ``alive_every_s``: how often the phone of a live session is told that it is live.
+    ``make_way_s``: how long a phone may take to give packages back that wait for its wearer, before live work begins.
     ``freeze_after_s``: silence of either end, the app in the background or an aid out of reach, after which nothing may
     rise.
     ``background_ends_after_s``: the app in the background that long ends live work.
@@ -152,6 +153,7 @@ class Config:
     offer_timeout_s: float = 2.0
     watch_every_s: float = 0.5
     alive_every_s: float = 5.0
+    make_way_s: float = 5.0
     freeze_after_s: float = 10.0
     background_ends_after_s: float = 30.0
     aids_away_ends_after_s: float = 120.0
@@ -260,6 +262,7 @@ class Config:
         return SessionTimes(
             alive_every_s=self.alive_every_s,
             consent_s=self.client_result_timeout_s,
+            make_way_s=self.make_way_s,
             max_late=self.max_late_records,
         )
 

@@ -42,6 +42,7 @@ from protocol.contract.sessions import (
 from protocol.errors import HubError, Unavailable
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.late_records import LateRecords
+from signaling.flows.opening import open_session
 from signaling.flows.phones import Phone, Phones
 from signaling.flows.watch import Watch
 from signaling.hub import Caller
@@ -202,7 +203,8 @@ class SessionFlow:
         return Refusal(code="consent_declined", message=text, retryable=event is Event.NO_ANSWER)
 
     async def _begin(self, caller: Caller, request: SetMode, asking: Watch) -> ModeAnswer | Failure:
-        opened = await self._log.open_session(request.device, fence=request.fence, holder=caller.principal.user)
+        where, holder = (self._log, self._delivery, request.device), caller.principal.user
+        opened = await open_session(*where, fence=request.fence, holder=holder, patience_s=self._times.make_way_s)
         if isinstance(opened, Refusal):
             return self._refuse(opened)
         if asking.stopped is not None:

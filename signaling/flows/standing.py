@@ -4,6 +4,7 @@ The safety kernel is asked only afterwards, and the log asks all this again when
 either. Read ``standing`` and ``place``.
 """
 
+import math
 from typing import Final
 
 from msgspec import UNSET, UnsetType
@@ -15,16 +16,17 @@ from protocol.errors import BadArgument
 
 __all__ = ["NOT_FIRST_FIT", "place", "standing", "stands", "unsupported"]
 
+_SUBMITTED: Final = frozenset({("volatile", "advanced"), ("persist", "standard")})
 NOT_FIRST_FIT: Final = Refusal(code="not_first_fit", message="a first fit is a whole content, and only the first one")
 
 
 def unsupported(request: Submit) -> Refusal | None:
-    """What this version does not carry out."""
-    if request.kind == "volatile" and request.mode == "advanced":
+    """What nobody can ask for with ``Submit``."""
+    if (request.kind, request.mode) in _SUBMITTED:
         return None
     return Refusal(
         code="kind_unsupported",
-        message="this version submits volatile changes in advanced mode only; Save keeps them",
+        message="volatile changes are made in advanced mode, persist ones in standard mode; Save keeps what was tried",
     )
 
 
@@ -35,7 +37,12 @@ def stands(author: str, request: Submit, head: DeviceHead) -> bool:
 
 
 def standing(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
-    """Why this author may not change the device now. The log asks again, when it writes."""
+    """Why this author may not change the device now. The log asks again, when it writes.
+
+    Raises BadArgument for live work without a fence.
+    """
+    if request.mode == "standard":
+        return _standing_of_package(author, request, head)
     if isinstance(request.fence, UnsetType):
         raise BadArgument("fence: advanced mode needs the fence of a lease")
     if request.fence != head.fence:
@@ -44,6 +51,20 @@ def standing(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
         return Refusal(code="lease_lost", message="the lease has ended or is another's")
     if head.live is None or head.live.fence != request.fence:
         return Refusal(code="not_live", message="there is no live session: begin one with SetMode")
+    return None
+
+
+def _standing_of_package(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
+    if head.live is not None:
+        return Refusal(code="in_session", message="somebody works on the aids live; Save keeps what was tried")
+    if head.lease is not None and head.lease.holder != author:
+        left_ms = math.ceil((head.lease.until_s - head.at_s) * 1_000)
+        text = "another session is fitting this device"
+        return Refusal(code="lease_held", message=text, retryable=True, retry_after_ms=left_ms)
+    if head.ground is None:
+        return Refusal(code="not_read_back", message="what the aids keep is not known", retryable=True)
+    if request.origin == "first_fit":
+        return Refusal(code="not_first_fit", message="a first fit is made live, with the patient there")
     return None
 
 

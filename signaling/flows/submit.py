@@ -53,6 +53,7 @@ from signaling.stores.devices import DeviceRecord, DeviceStore
 __all__ = ["SubmitFlow"]
 
 DEFAULT_EXPIRY_S = 300.0
+PACKAGE_EXPIRY_S = 7 * 24 * 3_600.0
 _NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
 # Four programs that rise in every band break hundreds of limits: the answer must stay a hub message.
 MAX_REASONS = 40
@@ -62,9 +63,13 @@ _MAX_EARLIER: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A change that the kernel has passed, on what it saw; ``steps`` lead to ``content``, the last of them."""
+    """A change that the kernel has passed, on what it saw; ``steps`` lead to ``content``, the last of them.
+
+    ``under`` is what it is written over: ``base``, unless it is a package.
+    """
 
     base: Revision
+    under: Revision
     content: Content
     digests: Digests
     ears: tuple[Ear, ...]
@@ -226,6 +231,8 @@ class SubmitFlow:
             refusal = NOT_FIRST_FIT
         if refusal is not None:
             return self._refuse(refusal)
+        is_package = request.mode == "standard"
+        under = head.ground if is_package and head.ground is not None else base
         content = await self._wanted(request, base)
         if isinstance(content, Refusal):
             return self._refuse(content)
@@ -233,22 +240,26 @@ class SubmitFlow:
         origin: ChangeOrigin = "rollback" if isinstance(request.revision, str) else request.origin
         if self._state_of(request.device) == "frozen" and not only_lowers(base.content, content):
             return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
-        change = await self._change(head, base.content, content, origin, request.reason)
-        eased = checked_ramp(self._kernel, change) if change.context.restores_active else None
+        change = await self._change(head, under.content, content, origin, request.reason)
+        change = replace(change, mode=request.mode, kind=request.kind)
+        # A package is one thing, which its wearer may take or leave.
+        is_eased = change.context.restores_active and not is_package
+        eased = checked_ramp(self._kernel, change) if is_eased else None
         report = self._kernel.check(change) if eased is None else eased.report
         if report.refusals:
             return self._refuse(*(_refusal(finding) for finding in _foremost(report.refusals)))
-        ears = changed_ears(base.content, content)
+        ears = changed_ears(under.content, content)
         if not ears:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
         vendor = _vendor(request)
-        unmoved = {ear: digest for ear in EARS if ear not in ears and (digest := digest_of(base.digests, ear))}
+        unmoved = {ear: digest for ear in EARS if ear not in ears and (digest := digest_of(under.digests, ear))}
         # A step must not stand in for the one before it.
-        waiting = None if vendor or eased else head.waiting
+        waiting = None if vendor or eased or is_package else head.waiting
         supersedes = None if waiting is None else self._supersedes(waiting, change)
         steps = (content,) if eased is None else eased.steps
         return _Candidate(
-            base, content, content_digests(content, unmoved), ears, report.summary(), origin, supersedes, vendor, steps
+            *(base, under, content, content_digests(content, unmoved), ears),
+            *(report.summary(), origin, supersedes, vendor, steps),
         )
 
     def _supersedes(self, waiting: Delivery, change: Change) -> int | None:
@@ -357,6 +368,8 @@ def _refusal(finding: Finding) -> Refusal:
 
 
 def _proposal(author: str, request: Submit, asked: str, candidate: _Candidate) -> Proposal:
+    is_package = request.mode == "standard"
+    default_s = PACKAGE_EXPIRY_S if is_package else DEFAULT_EXPIRY_S
     return Proposal(
         device=request.device,
         key=request.idempotency_key,
@@ -364,7 +377,7 @@ def _proposal(author: str, request: Submit, asked: str, candidate: _Candidate) -
         expected_head=candidate.base.revision_id,
         kind=request.kind,
         mode=request.mode,
-        fence=cast("int", request.fence),
+        fence=0 if is_package else cast("int", request.fence),
         author=author,
         reason=request.reason,
         origin=candidate.origin,
@@ -372,7 +385,8 @@ def _proposal(author: str, request: Submit, asked: str, candidate: _Candidate) -
         digests=candidate.digests,
         ears=candidate.ears,
         safety=candidate.safety,
-        expires_in_s=DEFAULT_EXPIRY_S if request.expires_in_s is UNSET else float(request.expires_in_s),
+        expires_in_s=default_s if request.expires_in_s is UNSET else float(request.expires_in_s),
         supersedes=candidate.supersedes,
+        ground=candidate.under.revision_id if is_package else "",
         vendor=candidate.vendor,
     )
