@@ -23,6 +23,7 @@ from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
+from .flows.device_views import DeviceViews
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
 from .flows.phones import Phones
@@ -41,11 +42,13 @@ from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
+from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
 from .rest.house import RestHouse
 from .rest.problems import problem_middleware
 from .rest.replay import Replays
 from .rest.resource import Resource
+from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.devices import DeviceGrants
 from .tasks import TaskSet
@@ -78,6 +81,8 @@ class _Care:
     delivery: DeliveryFlow
     session: SessionFlow
     news: DeviceNews
+    views: DeviceViews
+    history: DeviceHistory
 
     async def sweep(self) -> None:
         try:
@@ -167,6 +172,8 @@ class _Assembly:
             metrics=self.metrics,
             max_untold=config.max_untold_devices,
         )
+        views = DeviceViews(self.device_log, phones)
+        history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         hub = CareHub(
             log=self.device_log,
             submit=self.submit(delivery, session),
@@ -174,10 +181,11 @@ class _Assembly:
             session=session,
             news=news,
             phones=phones,
-            history=DeviceHistory(self.device_log, look_every_s=config.watch_every_s),
+            history=history,
+            views=views,
             verifier=self.verifier,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news, views, history)
 
     def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
         return SubmitFlow(
@@ -226,8 +234,12 @@ class _Assembly:
             new_id=new_id,
         )
 
-    def resources(self) -> tuple[Resource, ...]:
-        return (DeviceRegistrations(self.devices, self.device_log),)
+    def resources(self, care: _Care) -> tuple[Resource, ...]:
+        return (
+            DeviceRegistrations(self.devices, self.device_log),
+            DeviceReads(self.devices, care.views, care.history),
+            Sheets(),
+        )
 
     def routes(self, server: HubServer) -> HubRoutes:
         return HubRoutes(server, self.verifier, self.tokens, self.readiness)
@@ -278,7 +290,7 @@ def create_app(
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    parts.rest().mount(app, parts.resources())
+    parts.rest().mount(app, parts.resources(care))
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
