@@ -6,7 +6,7 @@ import hmac
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -23,6 +23,7 @@ from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
+from .flows.device_views import DeviceViews
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
 from .flows.phones import Phones
@@ -41,9 +42,14 @@ from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
-from .rest.devices import DeviceRoutes
+from .rest.device_reads import DeviceReads
+from .rest.devices import DeviceRegistrations
+from .rest.house import RestHouse
 from .rest.problems import problem_middleware
-from .storage import MemoryStorage, Storage, StorageContext, postgres_storage, sqlite_storage
+from .rest.replay import Replays
+from .rest.resource import Resource
+from .rest.sheets import Sheets
+from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.devices import DeviceGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
@@ -75,6 +81,8 @@ class _Care:
     delivery: DeliveryFlow
     session: SessionFlow
     news: DeviceNews
+    views: DeviceViews
+    history: DeviceHistory
 
     async def sweep(self) -> None:
         try:
@@ -164,6 +172,8 @@ class _Assembly:
             metrics=self.metrics,
             max_untold=config.max_untold_devices,
         )
+        views = DeviceViews(self.device_log, phones)
+        history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         hub = CareHub(
             log=self.device_log,
             submit=self.submit(delivery, session),
@@ -171,10 +181,11 @@ class _Assembly:
             session=session,
             news=news,
             phones=phones,
-            history=DeviceHistory(self.device_log, look_every_s=config.watch_every_s),
+            history=history,
+            views=views,
             verifier=self.verifier,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news, views, history)
 
     def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
         return SubmitFlow(
@@ -208,6 +219,26 @@ class _Assembly:
             clock=self.clock,
             monotonic=self.monotonic,
             closing=self.closing,
+        )
+
+    def rest(self) -> RestHouse:
+        config = self.config
+        return RestHouse(
+            verifier=self.verifier,
+            grants={"device": self.grants},
+            replays=Replays(self.storage.answers, self.clock),
+            metrics=self.metrics,
+            bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
+            # A body is bounded by its size; how many keys that may be is nobody's wish.
+            scan=replace(config.hub_limits.scan, keys=config.max_body_bytes),
+            new_id=new_id,
+        )
+
+    def resources(self, care: _Care) -> tuple[Resource, ...]:
+        return (
+            DeviceRegistrations(self.devices, self.device_log),
+            DeviceReads(self.devices, care.views, care.history),
+            Sheets(),
         )
 
     def routes(self, server: HubServer) -> HubRoutes:
@@ -259,8 +290,7 @@ def create_app(
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    bodies = Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, parts.metrics.reached)
-    DeviceRoutes(parts.devices, parts.device_log, parts.verifier, parts.metrics, bodies).register(app)
+    parts.rest().mount(app, parts.resources(care))
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))

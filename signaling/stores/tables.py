@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Double, Index, LargeBinary, MetaData, PrimaryKeyConstraint, Table, Text
 
 from fitting.log_sql.tables import NAMING
 
-__all__ = ["METADATA", "registered_device"]
+__all__ = ["METADATA", "registered_device", "rest_answer"]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
 
@@ -18,3 +18,17 @@ registered_device = Table(
     Column("patient", Text, nullable=False),
     Column("record", LargeBinary, nullable=False),
 )
+
+# ``at`` is when the key was claimed; ``answer`` is missing while its request is being carried out.
+rest_answer = Table(
+    "rest_answer",
+    METADATA,
+    Column("clinic", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_hash", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("answer", LargeBinary),
+    PrimaryKeyConstraint("clinic", "author", "key"),
+)
+Index("ix_rest_answer_at", rest_answer.c.at)
