@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 from fitting.log import DeviceLog
 from fitting.log_memory import MemoryDeviceLog
 from fitting.log_over_store import StoredDeviceLog
+from fitting.outbox import Outbox
 
 from .config import Config
 from .metrics import Metrics
 from .stores.devices import DeviceStore, MemoryDeviceStore
+from .stores.push_tokens import MemoryPushTokens, PushTokens
 from .stores.rest_answers import MemoryRestAnswers, RestAnswers
 
 if TYPE_CHECKING:
@@ -64,6 +66,16 @@ class Storage(Protocol):
         ...
 
     @property
+    def outbox(self) -> Outbox:
+        """What is to be done at its time."""
+        ...
+
+    @property
+    def push_tokens(self) -> PushTokens:
+        """How phones can be woken."""
+        ...
+
+    @property
     def is_away(self) -> bool:
         """Whether nothing can be written just now."""
         ...
@@ -83,7 +95,12 @@ class MemoryStorage:
     is_away = False
 
     def __init__(self, context: StorageContext) -> None:
-        self.log: DeviceLog = MemoryDeviceLog(clock=context.clock, new_id=new_id, limits=context.config.log_limits)
+        log = MemoryDeviceLog(clock=context.clock, new_id=new_id, limits=context.config.log_limits)
+        self.log: DeviceLog = log
+        self.outbox: Outbox = log.outbox
+        self.push_tokens: PushTokens = MemoryPushTokens(
+            max_devices=context.config.max_devices, reached=context.metrics.reached
+        )
         self.devices: DeviceStore = MemoryDeviceStore(
             max_devices=context.config.max_devices, reached=context.metrics.reached
         )
@@ -121,10 +138,14 @@ class SqlStorage:
         log: DeviceLog,
         devices: DeviceStore,
         answers: RestAnswers,
+        outbox: Outbox,
+        push_tokens: PushTokens,
     ) -> None:
         self.log = log
         self.devices = devices
         self.answers = answers
+        self.outbox = outbox
+        self.push_tokens = push_tokens
         self._prepare = prepare
         self._database = database
         self._learn = learn
@@ -148,10 +169,12 @@ class SqlStorage:
 
 def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     """One file, made or upgraded when it is opened."""
+    from fitting.log_sql.outbox_sqlite import SqliteOutbox
     from fitting.log_sql.sqlite import SqliteDatabase
     from fitting.log_sql.sqlite_log import SqliteLog
 
     from .stores.devices_sql import SqliteDeviceTable
+    from .stores.push_tokens_sql import SqlitePushTokens
     from .stores.rest_answers_sql import SqliteRestAnswers
 
     database = SqliteDatabase(
@@ -171,15 +194,19 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         log=_log(context, tables),
         devices=_devices(context, SqliteDeviceTable(database)),
         answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
+        outbox=SqliteOutbox(database, name=new_id(), now_s=tables.now_s),
+        push_tokens=SqlitePushTokens(database),
     )
 
 
 def postgres_storage(context: StorageContext, url: str) -> Storage:
     """A database that has been migrated: several processes may share it, so none of them changes its schema."""
+    from fitting.log_sql.outbox_postgres import PostgresOutbox
     from fitting.log_sql.postgres import PostgresDatabase
     from fitting.log_sql.postgres_log import PostgresLog
 
     from .stores.devices_postgres import PostgresDeviceTable
+    from .stores.push_tokens_postgres import PostgresPushTokens
     from .stores.rest_answers_postgres import PostgresRestAnswers
 
     database = PostgresDatabase(
@@ -199,6 +226,8 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         log=_log(context, tables),
         devices=_devices(context, PostgresDeviceTable(database)),
         answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
+        outbox=PostgresOutbox(database, name=new_id(), now_s=tables.now_s),
+        push_tokens=PostgresPushTokens(database),
     )
 
 

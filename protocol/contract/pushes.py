@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 from .base import Wire
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
+from .packages import KeepAsked, PackageAnswered
 from .session import Draining, SessionExpiring
 from .sessions import (
     ConsentAnswer,
@@ -31,9 +32,11 @@ Push = (
     | DeviceChanged
     | Draining
     | InAidChanged
+    | KeepAsked
     | LeaseLost
     | ModeChanged
     | Offer
+    | PackageAnswered
     | ReadBackNow
     | RevertNow
     | SessionAlive

@@ -6,7 +6,7 @@ from sqlalchemy import Column, Double, Index, LargeBinary, MetaData, PrimaryKeyC
 
 from fitting.log_sql.tables import NAMING
 
-__all__ = ["METADATA", "registered_device", "rest_answer"]
+__all__ = ["METADATA", "push_token", "registered_device", "rest_answer"]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
 
@@ -32,3 +32,14 @@ rest_answer = Table(
     PrimaryKeyConstraint("clinic", "author", "key"),
 )
 Index("ix_rest_answer_at", rest_answer.c.at)
+
+# ``at`` is when the phone brought it, ``parked_at`` when its platform called it dead.
+push_token = Table(
+    "push_token",
+    METADATA,
+    Column("device", Text, primary_key=True),
+    Column("platform", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("parked_at", Double),
+)
