@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +26,7 @@ from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
+from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
@@ -42,6 +43,7 @@ from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
+from .push_notifier import push_notifier
 from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
 from .rest.house import RestHouse
@@ -81,6 +83,7 @@ class _Care:
     delivery: DeliveryFlow
     session: SessionFlow
     news: DeviceNews
+    packages: PackageFlow
     views: DeviceViews
     history: DeviceHistory
 
@@ -122,6 +125,8 @@ class _Assembly:
             ttl_s=config.connection_token_ttl_s,
             clock=clock,
         )
+        self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
+        self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
         self.backplane: Backplane = MemoryBackplane(MemoryBus())
         self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
@@ -174,18 +179,35 @@ class _Assembly:
         )
         views = DeviceViews(self.device_log, phones)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
+        submit = self.submit(delivery, session)
+        packages = self.packages(phones, submit)
         hub = CareHub(
             log=self.device_log,
-            submit=self.submit(delivery, session),
+            submit=submit,
             delivery=delivery,
             session=session,
             news=news,
             phones=phones,
             history=history,
+            packages=packages,
             views=views,
             verifier=self.verifier,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news, views, history)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news, packages, views, history)
+
+    def packages(self, phones: Phones, submit: SubmitFlow) -> PackageFlow:
+        return PackageFlow(
+            log=self.device_log,
+            outbox=self.storage.outbox,
+            tokens=self.storage.push_tokens,
+            notifier=self.notifier,
+            phones=phones,
+            submit=submit,
+            book=self.log,
+            troubles=self.troubles,
+            secret=self.push_secret,
+            limits=PackageLimits(max_due=self.config.max_due_pushes),
+        )
 
     def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
         return SubmitFlow(
@@ -320,13 +342,13 @@ def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]
     return stored
 
 
-async def _look_after(care: _Care, log: LogBook, every_s: float) -> None:
-    """Do what time brings about in the device logs; a database that is away is told of once."""
+async def _look_after(look: Callable[[], Awaitable[None]], log: LogBook, every_s: float) -> None:
+    """Do what time brings about in the database; that it is away is told of once."""
     is_away = False
     while True:
         await asyncio.sleep(every_s)
         try:
-            await care.sweep()
+            await look()
         except Unavailable:
             if not is_away:
                 log.database_away()
@@ -357,7 +379,9 @@ def _running(
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
         # On its own: a slow database must not hold up the time-outs of connections.
-        sweeps.spawn(_look_after(care, parts.log, parts.config.sweep_s))
+        sweeps.spawn(_look_after(care.sweep, parts.log, parts.config.sweep_s))
+        # Nor must a push service that takes its time.
+        sweeps.spawn(_look_after(care.packages.sweep, parts.log, parts.config.sweep_s))
         yield
         await sweeps.close()
         for server in servers:
@@ -366,5 +390,6 @@ def _running(
         await parts.flows.close()
         await parts.closing.close()
         await parts.backplane.close()
+        await parts.notifier.close()
 
     return running

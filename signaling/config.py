@@ -80,6 +80,7 @@ class Config:
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
     ``watch_every_s``: how often the log of a device that is watched is asked for more.
     ``alive_every_s``: how often the phone of a live session is told that it is live.
+    ``question_after_s``: how long an installed package is worn before its wearer is asked whether to keep it.
     ``make_way_s``: how long a phone may take to give packages back that wait for its wearer, before live work begins.
     ``freeze_after_s``: silence of either end, the app in the background or an aid out of reach, after which nothing may
     rise.
@@ -99,6 +100,7 @@ class Config:
     ``max_cached_devices``: devices whose logs are kept in memory between calls.
     ``max_unwritten_steps``: steps of one device that were told and are not written down yet.
     ``max_due_devices``: devices of one look for changes that have expired.
+    ``max_due_pushes``: pushes and questions that are carried out in one look.
     ``max_waiting_writes``: changes that wait to be written into SQLite.
     ``max_database_connections``: connections to PostgreSQL. ``database_timeout_s``: wait for the database.
     ``ballast_bytes``: room set aside beside the SQLite file for what must be written when the disk is full; 0: none.
@@ -161,6 +163,7 @@ class Config:
     offer_timeout_s: float = 2.0
     watch_every_s: float = 0.5
     alive_every_s: float = 5.0
+    question_after_s: float = 259_200.0
     make_way_s: float = 5.0
     freeze_after_s: float = 10.0
     background_ends_after_s: float = 30.0
@@ -179,6 +182,7 @@ class Config:
     max_cached_devices: int = 10_000
     max_unwritten_steps: int = 256
     max_due_devices: int = 256
+    max_due_pushes: int = 64
     max_waiting_writes: int = 4_096
     max_database_connections: int = 10
     database_timeout_s: float = 5.0
@@ -268,7 +272,11 @@ class Config:
     @property
     def log_limits(self) -> LogLimits:
         """The limits of the device log."""
-        return LogLimits(lease_ttl_s=self.lease_ttl_s, max_unanswered=self.max_unanswered_attachments)
+        return LogLimits(
+            lease_ttl_s=self.lease_ttl_s,
+            max_unanswered=self.max_unanswered_attachments,
+            question_after_s=self.question_after_s,
+        )
 
     @property
     def mode_limits(self) -> ModeLimits:

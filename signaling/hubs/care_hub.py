@@ -35,6 +35,7 @@ from protocol.contract.history import (
     RevisionAnswer,
     WatchDevice,
 )
+from protocol.contract.packages import AnswerKeep, KeepAnswered, RegisterPush
 from protocol.contract.session import (
     Draining,
     Hello,
@@ -68,6 +69,7 @@ from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.device_views import DeviceViews, head_view
 from signaling.flows.history import DeviceHistory
 from signaling.flows.news import DeviceNews
+from signaling.flows.packages import PackageFlow
 from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
@@ -86,6 +88,9 @@ _QUIETER = Rule(
     {"clinician": Relation.ASSIGNED, "patient": Relation.OWN, "device": Relation.OWN},
     "device",
 )
+
+# Who may take a package back.
+_WEARER = Rule({"patient": Relation.OWN, "device": Relation.OWN}, "device")
 
 CARE_POLICY: Mapping[str, Rule] = {
     "Hello": ANYONE,
@@ -115,6 +120,8 @@ CARE_POLICY: Mapping[str, Rule] = {
     "GetRevision": DEVICE_READERS,
     "CompareRevisions": DEVICE_READERS,
     "WatchDevice": DEVICE_READERS,
+    "RegisterPush": _PHONE,
+    "AnswerKeep": _WEARER,
 }
 
 
@@ -136,6 +143,7 @@ class CareHub(Hub):
         news: DeviceNews,
         phones: Phones,
         history: DeviceHistory,
+        packages: PackageFlow,
         views: DeviceViews,
         verifier: TokenVerifier,
     ) -> None:
@@ -147,6 +155,7 @@ class CareHub(Hub):
         self._news = news
         self._phones = phones
         self._history = history
+        self._packages = packages
         self._views = views
         self._server = f"auricle/{version('auricle')}"
 
@@ -310,6 +319,7 @@ class CareHub(Hub):
             return Failure(error=attached, errors=(attached,))
         self._session.attached(caller, claim, attached)
         self._news.tell(claim.device)
+        await self._packages.attached(caller, claim.device, attached)
         return self._delivery.answer(attached)
 
     @hub_method("Report", lane=Lane.SAFETY)
@@ -326,6 +336,16 @@ class CareHub(Hub):
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
         """The patient takes a consent back."""
         return await self._session.answer_consent(caller, answer)
+
+    @hub_method("RegisterPush")
+    async def register_push(self, _: Caller, request: RegisterPush) -> Done:
+        """A phone says how it can be woken."""
+        return await self._packages.register(request)
+
+    @hub_method("AnswerKeep")
+    async def answer_keep(self, caller: Caller, answer: AnswerKeep) -> KeepAnswered | Failure:
+        """What the wearer says of an installed package; not to keep it brings back what was there before."""
+        return await self._packages.answer(caller, answer)
 
     async def on_disconnected(self, caller: Caller) -> None:
         """A phone that is gone carries nothing."""
