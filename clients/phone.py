@@ -23,11 +23,13 @@ from clients.hub_errors import HubCallError, HubOverloaded
 from clients.phone_driver import AttachNeeded, OfferRunner
 from clients.phone_duties import Duties, DutyTimes
 from clients.phone_news import PhoneNews
+from clients.phone_questions import Questions
 from clients.reconnect import ReconnectPolicy
 from clients.wearer import answer_within
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer, Offer, Report, ReportAnswer, Settled
+from protocol.contract.packages import RegisterPush
 from protocol.contract.session import Hello, HelloAnswer
 from protocol.contract.sessions import (
     ConsentAnswer,
@@ -62,11 +64,13 @@ class PhoneOptions:
     """``max_offers``: offers that wait for their turn; the server offers again what was not taken.
     ``retry``: how long to wait before attaching again when attaching did not help.
     ``duties``: how often the phone shows that it is there, reads back, and looks for an aid that is away.
+    ``push``: how its platform wakes it, None for not at all.
     """
 
     max_offers: int = 64
     retry: ReconnectPolicy = _RETRY
     duties: DutyTimes = field(default_factory=DutyTimes)
+    push: RegisterPush | None = None
 
 
 class _Turn(Enum):
@@ -106,6 +110,10 @@ class Phone:
             on_failed=self._closed,
             uniform=uniform,
             sleep=sleep,
+            is_agreed=self._is_agreed,
+        )
+        self.questions = Questions(
+            hub, runner.device, lambda: runner.wearer, errand=self.duties.errand, push=self._options.push
         )
         self._listen(hub)
 
@@ -162,6 +170,7 @@ class Phone:
         hub.on("RevertNow", self._revert_now, RevertNow)
         hub.on("ReadBackNow", self._read_back_now, ReadBackNow)
         hub.on("ConsentAsked", self._asked, ConsentAsked, aside=True)
+        self.questions.listen()
         hub.on_reconnected(self._reconnected)
         hub.on_closed(self._closed)
 
@@ -220,8 +229,12 @@ class Phone:
         if self._on_attached is not None:
             self._on_attached(answer)
         await self._news.tell()
+        self.questions.attached()
         self.attached.set()
         self.duties.look_again()
+
+    def _is_agreed(self, offer: Offer) -> bool:
+        return self.questions.is_agreed(offer)
 
     def _refused(self, code: str, message: str) -> None:
         if code not in _PASSING_CODES:

@@ -50,7 +50,10 @@ class DutyTimes:
 
 
 class Duties:
-    """``failed`` is why the phone cannot go on, None while it can. The duties go on even then."""
+    """``failed`` is why the phone cannot go on, None while it can. The duties go on even then.
+
+    ``is_agreed``: whether the wearer has agreed to a package before it came.
+    """
 
     def __init__(
         self,
@@ -63,9 +66,11 @@ class Duties:
         on_failed: Callable[[], None],
         uniform: Callable[[float, float], float],
         sleep: Callable[[float], Awaitable[None]],
+        is_agreed: Callable[[Offer], bool] = lambda _: False,
     ) -> None:
         self._hub, self._runner, self._news, self._times = hub, runner, news, times
         self._report, self._on_failed, self._uniform, self._sleep = report, on_failed, uniform, sleep
+        self._is_agreed = is_agreed
         self._errands: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._poke, self._calm = asyncio.Event(), asyncio.Event()
@@ -242,7 +247,7 @@ class Duties:
                 self._prompts[key] = tasks.create_task(self._run_errand(partial(self._ask_install, offer)))
 
     async def _ask_install(self, offer: Offer) -> None:
-        accepted = await heard(partial(self._runner.wearer.install, offer))
+        accepted = self._is_agreed(offer) or await heard(partial(self._runner.wearer.install, offer))
         if accepted is not None:
             await self._runner.answer_install(offer, accepted=accepted, report=self._report)
             await self._news.tell()

@@ -7,15 +7,26 @@ not know how an aid is written. Read ``Wearer`` first.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from protocol.contract.devices import Offer
+from protocol.contract.packages import KeepAsked
 from protocol.contract.sessions import ConsentAnswer, ConsentAsked
 
-__all__ = ["AgreeableWearer", "NobodyThere", "Wearer", "answer_within", "heard"]
+__all__ = ["AgreeableWearer", "KeepAnswer", "NobodyThere", "Wearer", "answer_within", "heard"]
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("auricle.clients")
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAnswer:
+    """Whether to keep a package. ``rating``: from 1 (not content) to 5, None for none. ``words``: for a professional."""
+
+    keep: bool
+    rating: int | None = None
+    words: str = ""
 
 
 class Wearer(Protocol):
@@ -37,6 +48,13 @@ class Wearer(Protocol):
         """Whether to install a package now; this may be answered days later."""
         ...
 
+    async def keep(self, asked: KeepAsked) -> KeepAnswer:
+        """Whether to keep a package that was worn for a while, and how content they are with it."""
+        ...
+
+
+_CONTENT: Final = KeepAnswer(keep=True, rating=4)
+
 
 class NobodyThere:
     """No screen and nobody before it: consent is refused, and everything else is never answered."""
@@ -57,12 +75,25 @@ class NobodyThere:
         """Never."""
         return await _never()
 
+    async def keep(self, asked: KeepAsked) -> KeepAnswer:
+        """Never."""
+        return KeepAnswer(await _never())
+
 
 class AgreeableWearer:
     """For demos and tests: says the same to everything."""
 
-    def __init__(self, *, consents: bool = True, ready: bool = True, loudness: int = 4, installs: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        consents: bool = True,
+        ready: bool = True,
+        loudness: int = 4,
+        installs: bool = True,
+        keeps: KeepAnswer = _CONTENT,
+    ) -> None:
         self.consents, self.is_ready, self.says_loudness, self.installs = consents, ready, loudness, installs
+        self.keeps = keeps
 
     async def consent(self, asked: ConsentAsked) -> ConsentAnswer:
         """As it was made."""
@@ -79,6 +110,10 @@ class AgreeableWearer:
     async def install(self, offer: Offer) -> bool:
         """As it was made."""
         return self.installs
+
+    async def keep(self, asked: KeepAsked) -> KeepAnswer:
+        """As it was made."""
+        return self.keeps
 
 
 async def answer_within(
