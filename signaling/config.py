@@ -16,6 +16,8 @@ import msgspec
 from fitting.log_sql.limits import PostgresLimits, SqliteLimits, StoreLimits
 from fitting.log_values import LogLimits
 from fitting.mode import ModeLimits, SessionTimes
+from fitting.notification_hubs import HubAddress, hub_address
+from fitting.push_messages import MAX_TEXT_CHARS
 from protocol.errors import AuricleError
 from protocol.signalr.connection import HubLimits
 from protocol.signalr.prescan import ScanLimits
@@ -100,6 +102,10 @@ class Config:
     ``ballast_bytes``: room set aside beside the SQLite file for what must be written when the disk is full; 0: none.
     ``log_flush_s``: how long what was told of a device may stay unwritten.
     ``log_stale_s``: how old an answer may be when another process writes to the same device.
+    ``push_connection_string``, ``push_hub``: the Azure notification hub that wakes phones; both empty: none is sent,
+    and the log says that one was due.
+    ``push_text``: what every push shows; the same for everybody, never about health.
+    ``push_timeout_s``: how long one send may take. ``max_push_sends``: sends at a time; one more is told to come later.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
     ``test_kill``: where a fault test has this process killed (``kill_points``); only with ``dev``.
     """
@@ -175,6 +181,11 @@ class Config:
     ballast_bytes: int = 1_048_576
     log_flush_s: float = 0.5
     log_stale_s: float = 0.25
+    push_connection_string: str = field(default="", repr=False)
+    push_hub: str = ""
+    push_text: str = "You have a message."
+    push_timeout_s: float = 10.0
+    max_push_sends: int = 16
     sweep_s: float = 0.5
     drain_s: float = 10.0
     test_kill: str = ""
@@ -183,8 +194,8 @@ class Config:
         """Refuse what cannot work, naming the field.
 
         Raises:
-            ConfigError: a bound that is not positive, a port out of range, a signing key that is too short, an origin
-                or a transport that is none.
+            ConfigError: a bound that is not positive, a port out of range, a signing key that is too short, an origin,
+                a transport or a notification hub that is none.
         """
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port: must be 0 to 65535, not {self.port}")
@@ -206,6 +217,7 @@ class Config:
                 raise ConfigError(f"{entry.name}: must be a number greater than 0, not {value}")
         self._check_live_work()
         self._check_database()
+        self._check_push()
 
     def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:
@@ -220,6 +232,21 @@ class Config:
         if not is_postgres and self.database_url not in ("", MEMORY):
             # The value itself may hold a password.
             raise ConfigError(f"database_url: must be empty, {MEMORY} or postgresql://...")
+
+    def _check_push(self) -> None:
+        if not (0 < len(self.push_text) <= MAX_TEXT_CHARS and self.push_text.isprintable()):
+            raise ConfigError(f"push_text: must be 1 to {MAX_TEXT_CHARS} characters in one line")
+        try:
+            _ = self.push_address
+        except ValueError as error:
+            raise ConfigError(f"push_connection_string, push_hub: {error}") from None
+
+    @property
+    def push_address(self) -> HubAddress | None:
+        """The notification hub; None when none is configured."""
+        if not self.push_connection_string and not self.push_hub:
+            return None
+        return hub_address(self.push_connection_string, self.push_hub)
 
     @property
     def hub_limits(self) -> HubLimits:

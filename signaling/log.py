@@ -101,6 +101,22 @@ class LogBook:
         """It can be used again."""
         self._log.info("database_back")
 
+    def push_logged(self, *, platform: str, kind: str) -> None:
+        """A push was due and no push service is configured."""
+        self._log.info("push_logged", platform=platform, kind=kind)
+
+    def push_refused(self, *, code: str) -> None:
+        """The push service refuses what we send: a mistake in the configuration, or of ours. Told once in a row."""
+        self._log.error("push_refused", code=code)
+
+    def push_service_away(self, *, cause: str) -> None:
+        """The push service fails, or asks to be left alone: pushes wait. ``cause``: a status or a class of error."""
+        self._log.warning("push_service_away", cause=cause)
+
+    def push_service_back(self) -> None:
+        """It takes pushes again."""
+        self._log.info("push_service_back")
+
 
 class HttpLog(logging.Handler):
     """Takes what the HTTP library logs and keeps the class of the error only: its texts quote requests, tokens too."""

@@ -150,6 +150,10 @@ class Metrics:
         self.refusals = count(
             "auricle_refusals_total", "Changes that were refused, by stable code and rule.", ["code", "rule"]
         )
+        # ``outcome``: sent, gone, later, refused, logged.
+        self.pushes = Tallies(
+            registry, "auricle_push", "Pushes, by what became of them at the push service.", ["platform", "outcome"]
+        )
         self.unauthenticated = Counter(
             "auricle_unauthenticated_total", "Requests with no good token.", registry=registry
         )
