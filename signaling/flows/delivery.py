@@ -20,8 +20,10 @@ from protocol.contract.devices import (
     Alarm,
     AttachAnswer,
     AttachDevice,
+    DeliveryAnswer,
     DeliveryChanged,
     DeliveryState,
+    EarStates,
     Offer,
     Report,
     ReportAnswer,
@@ -42,7 +44,7 @@ from signaling.stores.devices import DeviceStore
 from signaling.tasks import TaskSet
 from signaling.troubles import Troubles
 
-__all__ = ["DeliveryFlow"]
+__all__ = ["DeliveryFlow", "delivery_answer"]
 
 # A phone that was offered something which this server did not sign, or whose own copy of the hard limits disagrees with
 # the kernel: somebody is to look at it, whatever becomes of the change.
@@ -238,6 +240,18 @@ class DeliveryFlow:
         for event in events:
             self._metrics.deliveries.of(delivery.mode, event.state).value += 1
             self._phones.tell_fitters(delivery.device, _delivery_changed(delivery, event))
+
+
+def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
+    """Where a delivery is, as the contract shows it."""
+    return DeliveryAnswer(
+        device=delivery.device,
+        epoch=delivery.epoch,
+        seq=delivery.seq,
+        state=delivery.state,
+        ears=EarStates(left=delivery.ears.get("left", UNSET), right=delivery.ears.get("right", UNSET)),
+        code=UNSET if delivery.code is None else delivery.code,
+    )
 
 
 def _offer(delivery: Delivery, targets: Targets) -> Offer:

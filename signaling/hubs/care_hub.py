@@ -22,7 +22,6 @@ from protocol.contract.devices import (
     DeliveryQuery,
     DeviceAnswer,
     DeviceQuery,
-    EarStates,
     HeadView,
     LeaseAnswer,
     PhoneView,
@@ -69,7 +68,7 @@ from protocol.contract.sessions import (
 from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, NotFound, Unauthenticated
 from signaling.auth import TokenVerifier
-from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.delivery import DeliveryFlow, delivery_answer
 from signaling.flows.history import DeviceHistory
 from signaling.flows.news import DeviceNews
 from signaling.flows.phones import Phones, device_group
@@ -197,6 +196,10 @@ class CareHub(Hub):
         """Tell the client in time."""
         push(caller, SessionExpiring(expires_at=iso_ms(caller.principal.expires_at_s)))
 
+    def on_expired(self, caller: Caller) -> None:
+        """Live work that hangs on this connection ends with it."""
+        self._session.ends.token_expired(caller)
+
     def on_draining(self, clients: HubClients, retry_after_ms: int) -> None:
         """Tell everybody when to come back."""
         push(clients.all, Draining(retry_after_ms=retry_after_ms))
@@ -280,6 +283,7 @@ class CareHub(Hub):
     @hub_method("Heartbeat", lane=Lane.SAFETY)
     async def heartbeat(self, caller: Caller, request: Heartbeat) -> Done:
         """One end is there."""
+        self._session.ends.heartbeat(caller, request)
         return self._news.heartbeat(caller, request)
 
     @hub_method("GetDevice")
@@ -341,7 +345,7 @@ class CareHub(Hub):
     @hub_method("ReportDevice", lane=Lane.SAFETY)
     async def report_device(self, caller: Caller, told: ReportDevice) -> Done | Failure:
         """A phone says what its aids hold, unasked."""
-        return await self._news.report(caller, told)
+        return await self._news.report(caller, told, on_ended=self._session.ends.over)
 
     @hub_method("AnswerConsent", lane=Lane.SAFETY)
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
@@ -358,14 +362,7 @@ class CareHub(Hub):
         if delivery is None or delivery.epoch != request.epoch:
             refusal = Refusal(code="unknown_delivery", message="the log holds no such delivery")
             return Failure(error=refusal, errors=(refusal,))
-        return DeliveryAnswer(
-            device=delivery.device,
-            epoch=delivery.epoch,
-            seq=delivery.seq,
-            state=delivery.state,
-            ears=EarStates(left=delivery.ears.get("left", UNSET), right=delivery.ears.get("right", UNSET)),
-            code=UNSET if delivery.code is None else delivery.code,
-        )
+        return delivery_answer(delivery)
 
     async def _lease_answer(self, device: str, granted: LeaseGranted) -> LeaseAnswer:
         head = await self._head(device)
