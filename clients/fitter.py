@@ -24,6 +24,7 @@ from clients.hub_client import HubClient
 from clients.hub_errors import HubCallError, HubOverloaded
 from clients.lease_keeper import LeaseKeeper, LeaseTimes
 from clients.reconnect import ReconnectPolicy
+from clients.token_keeper import keep_token
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure
 from protocol.contract.devices import (
@@ -122,8 +123,8 @@ class Change:
 class Fitter:
     """One professional at work. Make it before ``hub.start()``, so that no push is missed.
 
-    ``on_delivery`` hears every step of every change of a device that is or was held, ``on_news`` everything else; what
-    they raise is counted by the hub client.
+    ``on_delivery`` hears every step of every change of a device that is or was held, ``on_news`` everything else: a
+    ``ModeChanged`` has its ``reason``, and at an end the ``draft``, for ``revision``. What they raise is counted.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class Fitter:
         hub.on("InAidChanged", self._on_news, InAidChanged)
         hub.on("DeviceChanged", self._on_news, DeviceChanged)
         hub.on_reconnected(self._restore)
+        keep_token(hub)
 
     @property
     def tracked(self) -> int:

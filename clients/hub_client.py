@@ -167,6 +167,10 @@ class HubClient:
         if not self._life.cancelled():
             self._life.result()
 
+    async def fresh_token(self) -> str | None:
+        """A token as for a new link, None when there is only the one. Raises what ``token`` raises."""
+        return await self._whereto.fresh_token()
+
     async def connected(self) -> None:
         """Wait until there is a link. Raises NotConnected when there will be none any more."""
         while self._state is Link.RECONNECTING:

@@ -78,6 +78,10 @@ class Whereto:
     options: HubOptions
     clock: Clock
 
+    async def fresh_token(self) -> str | None:
+        """Ask for a token, None when there is only the one."""
+        return None if isinstance(self.token, str) else await self.token()
+
 
 class _Negotiated(msgspec.Struct, frozen=True, rename="camel"):
     connection_id: str = ""
@@ -107,13 +111,13 @@ class HubLink:
     async def open(cls, session: aiohttp.ClientSession, whereto: Whereto) -> Self:
         """Negotiate, connect and shake hands. Raises HubRefused, and what ``token`` raises that is no network's."""
         try:
-            token = whereto.token if isinstance(whereto.token, str) else await whereto.token()
+            fresh = await whereto.fresh_token()
         except ConnectionError:
             raise
         except (aiohttp.ClientError, OSError) as error:
             # Whoever gives tokens is out of reach just as a hub is: it is tried again.
             raise HubRefused(f"no token: {type(error).__name__}") from None
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {whereto.token if fresh is None else fresh}"}
         options = whereto.options
         try:
             async with asyncio.timeout(options.connect_timeout_s):

@@ -25,6 +25,7 @@ from clients.phone_duties import Duties, DutyTimes
 from clients.phone_news import PhoneNews
 from clients.phone_questions import Questions
 from clients.reconnect import ReconnectPolicy
+from clients.token_keeper import keep_token
 from clients.wearer import answer_within
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure
@@ -34,6 +35,7 @@ from protocol.contract.session import Hello, HelloAnswer
 from protocol.contract.sessions import (
     ConsentAnswer,
     ConsentAsked,
+    ModeChanged,
     ReadBackNow,
     RestoreCause,
     RevertNow,
@@ -79,7 +81,11 @@ class _Turn(Enum):
 
 
 class Phone:
-    """One phone with its aids. Make it before ``hub.start()``, so that no offer is missed."""
+    """One phone with its aids. Make it before ``hub.start()``, so that no offer is missed.
+
+    ``on_mode`` hears how the aids are worked on and why, to show it to the wearer: nothing is done for it, what is to
+    be restored is told in words of its own.
+    """
 
     def __init__(
         self,
@@ -92,9 +98,10 @@ class Phone:
         new_key: Callable[[], str] = _new_key,
         on_settled: Callable[[Settled], None] | None = None,
         on_attached: Callable[[AttachAnswer], None] | None = None,
+        on_mode: Callable[[ModeChanged], None] | None = None,
     ) -> None:
         self._hub, self.runner = hub, runner
-        self._on_settled, self._on_attached = on_settled, on_attached
+        self._on_settled, self._on_attached, self._on_mode = on_settled, on_attached, on_mode
         self._options = options or PhoneOptions()
         self._uniform, self._sleep = uniform, sleep
         self._turns: asyncio.Queue[tuple[Offer, float] | _Turn] = asyncio.Queue()
@@ -169,10 +176,12 @@ class Phone:
         hub.on("SessionAlive", self._alive, SessionAlive)
         hub.on("RevertNow", self._revert_now, RevertNow)
         hub.on("ReadBackNow", self._read_back_now, ReadBackNow)
+        hub.on("ModeChanged", self._mode_changed, ModeChanged)
         hub.on("ConsentAsked", self._asked, ConsentAsked, aside=True)
         self.questions.listen()
         hub.on_reconnected(self._reconnected)
         hub.on_closed(self._closed)
+        keep_token(hub)
 
     async def _serve_until_it_fails(self) -> Exception | None:
         try:
@@ -283,6 +292,10 @@ class Phone:
     def _read_back_now(self, message: ReadBackNow) -> None:
         if message.device == self.runner.device:
             self.duties.errand(self.duties.read_back)
+
+    def _mode_changed(self, message: ModeChanged) -> None:
+        if message.device == self.runner.device and self._on_mode is not None:
+            self._on_mode(message)
 
     async def _obey(self, message: RevertNow) -> None:
         await self.runner.revert_now(message, self._report)

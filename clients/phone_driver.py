@@ -273,8 +273,8 @@ class OfferRunner:
         async with self._turn:
             await self._look()
 
-    async def device_report(self, cause: DeviceCause) -> ReportDevice:
-        """What is in the aids now, with why it is told."""
+    async def device_report(self, cause: DeviceCause, fence: int = 0) -> ReportDevice:
+        """What is in the aids now, with why it is told; ``fence`` of the session that it is about, 0 for none."""
         async with self._turn:
             readings = await self._read_connected()
             self._desk.watch.reported(self.pair.ears, readings)
@@ -289,6 +289,7 @@ class OfferRunner:
             slot=worn[0].slot if worn else UNSET,
             volume_ddb=min(identity.volume_ddb for identity in worn) if worn else UNSET,
             muted=any(identity.muted for identity in worn) if worn else UNSET,
+            fence=fence or UNSET,
         )
 
     def told(self, notice: Notice) -> None:

@@ -54,7 +54,7 @@ class PhoneNews:
 
     async def _tell_one(self, notice: Notice) -> None:
         try:
-            await self._report(notice.cause)
+            await self._report(notice.cause, notice.fence)
             await self._say(notice)
         except HubCallError as error:
             if error.code in _PASSING_CODES:
@@ -62,8 +62,8 @@ class PhoneNews:
             # It will not take it tomorrow either: whoever does not know the method cannot be told.
             _LOG.warning("the server does not take news of %s: %s", notice.cause, error.code)
 
-    async def _report(self, cause: DeviceCause) -> None:
-        told = await self._runner.device_report(cause)
+    async def _report(self, cause: DeviceCause, fence: int = 0) -> None:
+        told = await self._runner.device_report(cause, fence)
         answer = await self._hub.ask("ReportDevice", told, answer=Done)
         if isinstance(answer, Failure) and answer.error.code == "not_attached":
             # An older link still carries the aids, or a newer one does: it is told again after attaching.

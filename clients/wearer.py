@@ -22,7 +22,7 @@ _LOG: Final = logging.getLogger("auricle.clients")
 
 @dataclass(frozen=True, slots=True)
 class KeepAnswer:
-    """Whether to keep a package. ``rating``: from 1 (not content) to 5, None for none. ``words``: for a professional."""
+    """Whether to keep a package. ``rating``: from 1 (not content) to 5, None for none; ``words`` say why."""
 
     keep: bool
     rating: int | None = None

@@ -12,7 +12,7 @@ from typing import Protocol
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
 from protocol.contract.fitting import Content
-from protocol.contract.sessions import ReportDevice
+from protocol.contract.sessions import EndReason, ReportDevice
 
 from .log_values import (
     Accepted,
@@ -100,9 +100,9 @@ class DeviceLog(Protocol):
         ...
 
     async def end_session(
-        self, device: str, *, cause: str, actor: str, fence: int | None = None, discard: bool = True
+        self, device: str, *, cause: EndReason, actor: str, fence: int | None = None, discard: bool = True
     ) -> SessionEnded | Refusal | None:
-        """End live work; None when there is none. What was never offered falls away, what was is asked back.
+        """End live work; None when there is none. Work in flight goes the way of ``mode.TABLE``.
 
         Refused: ``fence_stale`` when ``fence`` is given and not the session's, ``unsaved`` as ``release``.
         """
@@ -194,8 +194,9 @@ class DeviceLog(Protocol):
     async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Learned | Refusal:
         """Record what the aids were found to hold, whatever the cause; when nothing is on its way that is the head.
 
-        A cause that restored the session's base makes what was never offered fall away. ``generation`` is that of the
-        connection which tells it, 0 for one that has not attached; None when nobody's connection comes into it.
+        A cause that restored the session's base makes what was never offered fall away, and one of
+        ``mode.TOLD_BY_PHONE`` ends the session that it was told of. ``generation`` is that of the connection which
+        tells it, 0 for one that has not attached; None when nobody's connection comes into it.
         Refused: as ``attach``, and ``not_attached`` when another connection carries the aids.
         """
         ...

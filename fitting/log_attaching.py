@@ -18,8 +18,10 @@ from .digest import ear_digest
 from .log_commands import ask_back, fall_away
 from .log_parts import read_revision
 from .log_rows import DeviceRows
+from .log_sessions import end_session
 from .log_settling import read_back, settle_truth
-from .log_values import Attached, Ended, Learned
+from .log_values import Attached, Ended, Learned, SessionEnded
+from .mode import TOLD_BY_PHONE, reason_of
 from .model import content_from_images
 
 __all__ = ["attach", "detach", "report_device"]
@@ -91,6 +93,8 @@ def report_device(
     if isinstance(told.battery, int):
         rows.truth.battery = told.battery
     changed = read_back(rows, read, now_s, told.cause)
+    # Before what was read settles: what was heard until now is what is lost.
+    session = _ended_by(rows, now_s, told)
     ended: tuple[Ended, ...] = ()
     if told.cause in _RESTORES:
         ended = fall_away(rows, now_s, code="E_USER_STOP")
@@ -98,7 +102,15 @@ def report_device(
         rows.note("device", told.cause, now_s, actor="phone")
     if read:
         settle_truth(rows, now_s, new_id, read, is_sure=True)
-    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms), rows.fresh.alarm_moves())
+    return Learned(rows.truth.in_aid(), changed, ended, frozenset(rows.alarms), rows.fresh.alarm_moves(), session)
+
+
+def _ended_by(rows: DeviceRows, now_s: float, told: ReportDevice) -> SessionEnded | None:
+    """The live session that the phone has ended by itself."""
+    event = TOLD_BY_PHONE.get(told.cause)
+    if event is None or rows.live is None or told.fence not in {UNSET, rows.live.fence}:
+        return None
+    return end_session(rows, now_s, cause=reason_of(event), actor="phone")
 
 
 def detach(rows: DeviceRows, generation: int) -> None:

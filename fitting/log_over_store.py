@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol, TypeVar
 from protocol.contract.base import MAX_SAFE_INTEGER, Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
 from protocol.contract.fitting import Content
-from protocol.contract.sessions import ReportDevice
+from protocol.contract.sessions import EndReason, ReportDevice
 from protocol.errors import Unavailable, Unreadable
 
 from . import log_attaching, log_commands, log_packages, log_sessions
@@ -176,7 +176,7 @@ class StoredDeviceLog:
         return await self._store.run(device, step)
 
     async def end_session(
-        self, device: str, *, cause: str, actor: str, fence: int | None = None, discard: bool = True
+        self, device: str, *, cause: EndReason, actor: str, fence: int | None = None, discard: bool = True
     ) -> SessionEnded | Refusal | None:
         def step(rows: DeviceRows, now_s: float) -> SessionEnded | Refusal | None:
             return log_sessions.leave(rows, now_s, cause=cause, actor=actor, fence=fence, discard=discard)

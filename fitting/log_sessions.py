@@ -8,13 +8,26 @@ import math
 from collections.abc import Callable
 
 from protocol.contract.base import Refusal
+from protocol.contract.sessions import EndReason
 
 from .lease import Granted, Held, live, request
-from .log_commands import ask_back, fall_away, withdraw
+from .log_commands import ask_back, withdraw
 from .log_pace import is_rise
 from .log_parts import KnownKey
 from .log_rows import DeviceRows
-from .log_values import LeaseGranted, LeaseState, LiveSession, Moment, Released, SessionEnded, Stolen, Withdrawn
+from .log_values import (
+    Delivery,
+    Ended,
+    LeaseGranted,
+    LeaseState,
+    LiveSession,
+    Moment,
+    Released,
+    SessionEnded,
+    Stolen,
+    Withdrawn,
+)
+from .mode import end_of
 
 __all__ = [
     "acquire",
@@ -131,23 +144,37 @@ def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> 
     return rows.live
 
 
-def end_session(rows: DeviceRows, now_s: float, *, cause: str, actor: str) -> SessionEnded | None:
-    """End the live session if there is one; the lease stays as it is."""
+def end_session(rows: DeviceRows, now_s: float, *, cause: EndReason, actor: str) -> SessionEnded | None:
+    """End the live session if there is one; the lease stays as it is. Work in flight goes the way of the mode table."""
     session = rows.live
     if session is None:
         return None
+    work = end_of(cause).work
     restore = is_unsaved(rows)
     rows.read_due.update(rows.aids if restore else ())
-    ended = fall_away(rows, now_s, code="E_USER_STOP", actor=actor)
-    volatile = [entry for entry in rows.entries.values() if entry.delivery.kind == "volatile"]
-    asked = tuple(entry.delivery for entry in volatile if ask_back(rows, entry, "cancelled"))
+    ended: list[Ended] = []
+    asked: list[Delivery] = []
+    for entry in [rows.entries[seq] for seq in rows.pending]:
+        fate = work.fate(entry.delivery)
+        if fate == "cancelled":
+            ended.append(rows.end(entry, "cancelled", now_s, actor=actor, code="E_USER_STOP"))
+        elif fate == "withdrawn" and ask_back(rows, entry, "cancelled"):
+            asked.append(entry.delivery)
     rows.live = None
     rows.note("session", cause, now_s, actor=actor)
-    return SessionEnded(session, cause, restore, ended, asked)
+    draft = _heard_and_lost(session) if work.in_ram == "restored" else None
+    return SessionEnded(session, cause, restore, tuple(ended), tuple(asked), draft)
+
+
+def _heard_and_lost(session: LiveSession) -> str | None:
+    """The newest revision that came about and is not what the aids go back to."""
+    if not session.heard or session.heard[-1].revision.digests.pair == session.base.digests.pair:
+        return None
+    return session.heard[-1].revision.revision_id
 
 
 def leave(
-    rows: DeviceRows, now_s: float, *, cause: str, actor: str, fence: int | None, discard: bool
+    rows: DeviceRows, now_s: float, *, cause: EndReason, actor: str, fence: int | None, discard: bool
 ) -> SessionEnded | Refusal | None:
     """See ``DeviceLog.end_session``."""
     if fence is not None and (rows.live is None or rows.live.fence != fence):

@@ -18,7 +18,7 @@ from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import DeliveryState, EarTruth, InAid, RegisteredAid
 from protocol.contract.fitting import Content, DeliveryKind, Digests, Mode, SafetySummary, VendorPayload
 from protocol.contract.history import RevisionOrigin
-from protocol.contract.sessions import Alarm
+from protocol.contract.sessions import Alarm, EndReason
 
 __all__ = [
     "Accepted",
@@ -330,13 +330,15 @@ class SessionEnded(Struct, frozen=True):
     """A live session is over. ``restore``: the aids may hold what was tried, so the phone is to restore the base.
 
     ``ended`` are the changes that were never offered and fell away, ``withdraw`` those that the phone is asked about.
+    ``draft`` is the newest revision that came about in it and is lost: the fitter may ask for its content again.
     """
 
     live: LiveSession
-    cause: str
+    cause: EndReason
     restore: bool
     ended: tuple[Ended, ...] = ()
     withdraw: tuple[Delivery, ...] = ()
+    draft: str | None = None
 
 
 class Released(Struct, frozen=True):
@@ -354,10 +356,14 @@ class Stolen(Struct, frozen=True):
 
 
 class Learned(Struct, frozen=True):
-    """What a phone told of its aids, unasked: the ears whose truth moved, and the changes that fell away."""
+    """What a phone told of its aids, unasked: the ears whose truth moved, and the changes that fell away.
+
+    ``session`` is the live session that has ended with it.
+    """
 
     in_aid: InAid
     changed: tuple[Ear, ...] = ()
     ended: tuple[Ended, ...] = ()
     alarms: frozenset[Alarm] = frozenset()
     alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)
+    session: SessionEnded | None = None

@@ -1,4 +1,4 @@
-"""Live work as a state table: what begins it, what freezes it, what ends it, and what the phone is told then.
+"""Live work as a state table: what begins it, what freezes it, what ends it, and what becomes of work in flight then.
 
 Preconditions and signs of life are judged here too, over numbers that others have measured. Raises are frozen where
 the wearer may not be able to say stop; what ends a session restores what it began with, unless that was saved. This
@@ -9,33 +9,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 
 from protocol.contract.base import Refusal
 from protocol.contract.devices import EarTruth
 from protocol.contract.fitting import BAND_PATHS, Content
-from protocol.contract.sessions import RestoreCause, SessionState
+from protocol.contract.sessions import DeviceCause, EndReason, RestoreCause, SessionState
 from protocol.errors import LocalProtocolError
 
+from .in_flight import DISCARDED, GOES_ON, RISES_TAKEN_BACK, TO_BASE, TO_BASE_AT_ONCE, Work
 from .log_values import DeviceHead
 from .model import band_values, ear_program, ears_of
 
 __all__ = [
+    "ENDS",
     "TABLE",
+    "TOLD_BY_PHONE",
     "Event",
     "ModeLimits",
     "Move",
     "SessionTimes",
     "Signs",
+    "end_of",
     "judge_signs",
     "only_lowers",
     "preconditions",
+    "reason_of",
     "step",
 ]
 
 
 class Event(StrEnum):
-    """What happens to live work."""
+    """What happens to live work. Those that end it are the contract's ``EndReason``, word for word."""
 
     ASK = "ask"
     ACCEPTED = "accepted"
@@ -48,36 +53,57 @@ class Event(StrEnum):
     RELEASED = "released"
     STOLEN = "stolen"
     LEASE_LOST = "lease_lost"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105  # the name of an event, no token
+    """The fitter's connection was closed because its token had ended."""
     CONSENT_WITHDRAWN = "consent_withdrawn"
+    CALL_ENDED = "call_ended"
+    """Nobody talks to the wearer any more."""
     BATTERY = "battery"
     BACKGROUND = "background"
     AIDS_AWAY = "aids_away"
+    LINK_SLOW = "link_slow"
     PHONE_LOST = "phone_lost"
+    """The phone's link is lost, for as long as its own dead-man waits."""
+    PHONE_TOKEN = "phone_token"  # noqa: S105  # ditto
+    """The phone's connection was closed because its token had ended."""
+    DEAD_MAN = "dead_man"
+    """The phone has restored by itself, because nobody told it that the session lives."""
     TIME_UP = "time_up"
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One cell. ``restore`` is what the phone is told when the aids may hold what was tried."""
+    """One cell. ``restore`` is what the phone is told when the aids may hold what was tried, ``work`` what becomes of
+    work in flight.
+    """
 
     state: SessionState
     restore: RestoreCause | None = None
+    work: Work = GOES_ON
 
 
-_ENDS: Final[Mapping[Event, Move]] = {
-    Event.STOP: Move("none", "stop"),
-    Event.LEFT: Move("none", "session_ended"),
-    Event.RELEASED: Move("none", "session_ended"),
-    Event.STOLEN: Move("none", "lease_lost"),
-    Event.LEASE_LOST: Move("none", "lease_lost"),
-    Event.CONSENT_WITHDRAWN: Move("none", "consent_withdrawn"),
-    Event.BATTERY: Move("none", "battery"),
-    Event.BACKGROUND: Move("none", "background"),
-    Event.AIDS_AWAY: Move("none", "session_ended"),
-    Event.PHONE_LOST: Move("none", "session_ended"),
-    Event.TIME_UP: Move("none", "session_ended"),
-}
-_NEVER_BEGUN: Final[Mapping[Event, Move]] = {event: Move("none") for event in _ENDS}
+ENDS: Final[Mapping[Event, Move]] = MappingProxyType(
+    {
+        Event.STOP: Move("none", "stop", TO_BASE_AT_ONCE),
+        Event.LEFT: Move("none", "session_ended", DISCARDED),
+        Event.RELEASED: Move("none", "session_ended", DISCARDED),
+        Event.STOLEN: Move("none", "lease_lost", TO_BASE),
+        Event.LEASE_LOST: Move("none", "lease_lost", TO_BASE),
+        Event.TOKEN_EXPIRED: Move("none", "session_ended", TO_BASE),
+        Event.CONSENT_WITHDRAWN: Move("none", "consent_withdrawn", TO_BASE_AT_ONCE),
+        Event.CALL_ENDED: Move("none", "session_ended", TO_BASE),
+        Event.BATTERY: Move("none", "battery", TO_BASE),
+        Event.BACKGROUND: Move("none", "background", TO_BASE),
+        Event.AIDS_AWAY: Move("none", "session_ended", TO_BASE),
+        Event.LINK_SLOW: Move("none", "session_ended", TO_BASE),
+        Event.PHONE_LOST: Move("none", "session_ended", TO_BASE),
+        Event.PHONE_TOKEN: Move("none", "session_ended", TO_BASE),
+        Event.DEAD_MAN: Move("none", "session_ended", TO_BASE),
+        Event.TIME_UP: Move("none", "session_ended", TO_BASE),
+    }
+)
+# Before it has begun there is nothing to restore, and no work.
+_NEVER_BEGUN: Final[Mapping[Event, Move]] = {event: Move("none") for event in ENDS}
 
 TABLE: Final[Mapping[SessionState, Mapping[Event, Move]]] = MappingProxyType(
     {
@@ -88,10 +114,31 @@ TABLE: Final[Mapping[SessionState, Mapping[Event, Move]]] = MappingProxyType(
             Event.DECLINED: Move("none"),
             Event.NO_ANSWER: Move("none"),
         },
-        "live": {**_ENDS, Event.FREEZE: Move("frozen")},
-        "frozen": {**_ENDS, Event.THAW: Move("live")},
+        "live": {**ENDS, Event.FREEZE: Move("frozen", work=RISES_TAKEN_BACK)},
+        "frozen": {**ENDS, Event.THAW: Move("live")},
     }
 )
+
+TOLD_BY_PHONE: Final[Mapping[DeviceCause, Event]] = MappingProxyType(
+    {
+        "dead_man": Event.DEAD_MAN,
+        "background": Event.BACKGROUND,
+        "battery": Event.BATTERY,
+        "stop": Event.STOP,
+        "consent_withdrawn": Event.CONSENT_WITHDRAWN,
+    }
+)
+"""What a phone restores for by itself, and live work is over with. After an undo, or a restart, it goes on."""
+
+
+def reason_of(event: Event) -> EndReason:
+    """How both ends are told of an event that ends live work."""
+    return cast("EndReason", event.value)
+
+
+def end_of(reason: EndReason) -> Move:
+    """What an end comes to, by its reason."""
+    return ENDS[Event(reason)]
 
 
 def step(state: SessionState, event: Event) -> Move:
@@ -107,7 +154,8 @@ class ModeLimits:
     """Numbers of live work. Seconds of silence or of background, percent of charge, milliseconds of round trip.
 
     ``aids_away_ends_after_s``: longer than an aid may need to find its phone again. ``dead_man_s`` is the phone's own:
-    by then it has restored by itself. ``session_s``: no session is longer.
+    by then it has restored by itself. ``session_s``: no session is longer. ``rtt_ends_after_s``: of a link that slow,
+    whose round trips of as many seconds are looked at. ``call_ends_after_s``: of a call that nobody tells of any more.
     """
 
     freeze_after_s: float = 10.0
@@ -118,6 +166,8 @@ class ModeLimits:
     battery_to_go_on_percent: int = 20
     rtt_to_begin_ms: int = 800
     rtt_to_go_on_ms: int = 1_500
+    rtt_ends_after_s: float = 10.0
+    call_ends_after_s: float = 30.0
     session_s: float = 3_600.0
 
     def __post_init__(self) -> None:
@@ -148,7 +198,9 @@ class SessionTimes:
 class Signs:
     """What is known of both ends now, and how long the session has lasted. None where nothing was told.
 
-    ``aids_away_s``: how long at least one aid has been out of the phone's reach, None while none is.
+    ``aids_away_s``: how long at least one aid has been out of the phone's reach, None while none is. ``slow_s``: how
+    long the phone's link has been slower than live work allows, None while it is not. ``call_silent_s``: how long
+    nobody has told of the call beside the session, None when there was none.
     """
 
     phone_silent_s: float
@@ -157,27 +209,36 @@ class Signs:
     aids_away_s: float | None = None
     battery_percent: int | None = None
     rtt_p95_ms: int | None = None
+    slow_s: float | None = None
+    call_silent_s: float | None = None
     session_s: float = 0.0
 
 
 def judge_signs(state: SessionState, signs: Signs, limits: ModeLimits) -> Event | None:
     """What the signs bring about in a session that is live or frozen, None for nothing. The first that holds counts."""
-    battery = signs.battery_percent
-    if battery is not None and battery < limits.battery_to_go_on_percent:
-        return Event.BATTERY
-    if signs.background_s is not None and signs.background_s >= limits.background_ends_after_s:
-        return Event.BACKGROUND
-    if (signs.aids_away_s or 0.0) >= limits.aids_away_ends_after_s:
-        return Event.AIDS_AWAY
-    if signs.phone_silent_s >= limits.dead_man_s:
-        return Event.PHONE_LOST
-    if signs.session_s >= limits.session_s:
-        return Event.TIME_UP
-    # An aid that is away does not hear the wearer's Undo either.
-    waits_s = max(signs.phone_silent_s, signs.fitter_silent_s, signs.background_s or 0.0, signs.aids_away_s or 0.0)
-    if waits_s >= limits.freeze_after_s or (signs.rtt_p95_ms or 0) > limits.rtt_to_go_on_ms:
+    ended = _ended_by(signs, limits)
+    if ended is not None:
+        return ended
+    # An aid that is away does not hear the wearer's Undo either, and of a call that is silent nobody hears the wearer.
+    silences = (signs.background_s, signs.aids_away_s, signs.call_silent_s)
+    waits_s = max(signs.phone_silent_s, signs.fitter_silent_s, *(silent_s or 0.0 for silent_s in silences))
+    if waits_s >= limits.freeze_after_s or signs.slow_s is not None:
         return Event.FREEZE if state == "live" else None
     return Event.THAW if state == "frozen" else None
+
+
+def _ended_by(signs: Signs, limits: ModeLimits) -> Event | None:
+    battery = signs.battery_percent
+    ends = (
+        (battery is not None and battery < limits.battery_to_go_on_percent, Event.BATTERY),
+        ((signs.background_s or 0.0) >= limits.background_ends_after_s, Event.BACKGROUND),
+        ((signs.aids_away_s or 0.0) >= limits.aids_away_ends_after_s, Event.AIDS_AWAY),
+        (signs.phone_silent_s >= limits.dead_man_s, Event.PHONE_LOST),
+        ((signs.call_silent_s or 0.0) >= limits.call_ends_after_s, Event.CALL_ENDED),
+        ((signs.slow_s or 0.0) >= limits.rtt_ends_after_s, Event.LINK_SLOW),
+        (signs.session_s >= limits.session_s, Event.TIME_UP),
+    )
+    return next((event for holds, event in ends if holds), None)
 
 
 def preconditions(head: DeviceHead, signs: Signs | None, limits: ModeLimits) -> Refusal | None:

@@ -93,6 +93,8 @@ class Config:
     ``battery_to_begin_percent``, ``battery_to_go_on_percent``: charge of the aids below which live work does not begin,
     and ends.
     ``rtt_to_begin_ms``, ``rtt_to_go_on_ms``: round trip of the phone above which it does not begin, and freezes.
+    ``rtt_ends_after_s``: a link that slow for that long ends live work. ``call_ends_after_s``: so does a call beside it
+    that its fitter has told of and then tells of no more.
     ``max_late_records``: stops and undos that were carried out while the log was away and must still be recorded.
     ``max_untold_devices``: devices of which those who watch are told as soon as the log is there again.
     ``database_url``: where devices and their logs are kept: empty for ``auricle.db`` in the data folder,
@@ -174,6 +176,8 @@ class Config:
     battery_to_go_on_percent: int = 20
     rtt_to_begin_ms: int = 800
     rtt_to_go_on_ms: int = 1_500
+    rtt_ends_after_s: float = 10.0
+    call_ends_after_s: float = 30.0
     max_late_records: int = 256
     max_untold_devices: int = 10_000
     max_grants: int = 65_536
@@ -291,6 +295,8 @@ class Config:
             battery_to_go_on_percent=self.battery_to_go_on_percent,
             rtt_to_begin_ms=self.rtt_to_begin_ms,
             rtt_to_go_on_ms=self.rtt_to_go_on_ms,
+            rtt_ends_after_s=self.rtt_ends_after_s,
+            call_ends_after_s=self.call_ends_after_s,
         )
 
     @property

@@ -286,7 +286,8 @@ class HubSession:
 
     def _look_at_token(self, wall: float) -> None:
         state = self._token.look(wall, can_tell=self._joined)
-        if state is TokenState.OVER:
+        if state is TokenState.OVER and not self._cause:
+            self._server.tell_of_end(self.caller, joined=self._joined)
             self.close("token_expired", "The token has expired.", allow_reconnect=True)
         elif state is TokenState.SOON:
             self._server.warn_of_expiry(self.caller, self.principal.expires_at_s - wall)
@@ -391,8 +392,7 @@ class HubSession:
         self._server.lifetime.remove(self)
         if self._server.forget(self.connection_id):
             life = Life(self._kind, self._cause, self._server.monotonic() - self._opened_at)
-            farewell = self._server.farewell(self.caller, self.tasks, life, joined=lambda: self._joined)
-            self._server.closing.spawn(farewell)
+            self._server.closing.spawn(self._server.farewell(self.caller, self.tasks, life, lambda: self._joined))
 
     def _move_to(self, transport: SessionTransport) -> None:
         self._transport = transport

@@ -76,6 +76,9 @@ class Hub:
     def on_expiring(self, caller: Caller, left_s: float) -> None:
         """The caller's token ends in ``left_s`` seconds, and the connection with it unless it is renewed."""
 
+    def on_expired(self, caller: Caller) -> None:
+        """The caller's token has ended, and its connection is closed next: what is sent now is the last it hears."""
+
     def on_draining(self, clients: HubClients, retry_after_ms: int) -> None:
         """The server is about to close every connection; clients that come back then find another."""
 

@@ -81,6 +81,14 @@ class HubServer:
         except Exception as error:  # noqa: BLE001  # the boundary of a hook: the timers of all others go on
             self._crashed(caller.connection_id, "on_expiring", error)
 
+    def tell_of_end(self, caller: Caller, *, joined: bool) -> None:
+        """The hub's word about a caller whose token has ended, if it was welcomed; then the connection ends."""
+        try:
+            if joined:
+                self.hub.on_expired(caller)
+        except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection ends all the same
+            self._crashed(caller.connection_id, "on_expired", error)
+
     def warn_of_drain(self, retry_after_ms: int) -> None:
         """The hub's word to everybody before the server closes."""
         try:
@@ -88,7 +96,7 @@ class HubServer:
         except Exception as error:  # noqa: BLE001  # the boundary of a hook: the server drains all the same
             self._crashed("", "on_draining", error)
 
-    async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, *, joined: Callable[[], bool]) -> None:
+    async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, joined: Callable[[], bool]) -> None:
         """After a connection: its calls, the hub's last word (if its first one was a welcome), the counters."""
         # What was received is carried out, also when the sender has gone: a report must not be lost.
         if not await tasks.finish(self.config.call_grace_s):

@@ -23,6 +23,7 @@ __all__ = [
     "DeviceChanged",
     "DeviceHeld",
     "Done",
+    "EndReason",
     "ExpectedDigests",
     "Heartbeat",
     "Hold",
@@ -30,6 +31,7 @@ __all__ = [
     "LeaseRenewed",
     "ModeAnswer",
     "ModeChanged",
+    "ModeReason",
     "ReadBackNow",
     "Relayed",
     "ReleaseLease",
@@ -53,6 +55,18 @@ RestoreCause = Literal[
 DeviceCause = Literal[
     "read_back", "reboot", "user_state", "other_app", "undo", "stop", "revert", "dead_man", "lease_lost",
     "consent_withdrawn", "background", "battery", "session_ended",
+]  # fmt: skip
+# Why live work has ended.
+EndReason = Literal[
+    "aids_away", "background", "battery", "call_ended", "consent_withdrawn", "dead_man", "lease_lost", "left",
+    "link_slow", "phone_lost", "phone_token", "released", "stolen", "stop", "time_up", "token_expired",
+]  # fmt: skip
+# Why the mode is told: why it has ended, or what else has moved it. ``attached``: to a phone that was away, how it
+# stands by now. ``ended``, ``taken_up``: another process has ended, or begun, what this one learned of later.
+ModeReason = Literal[
+    "aids_away", "background", "battery", "call_ended", "consent_withdrawn", "dead_man", "lease_lost", "left",
+    "link_slow", "phone_lost", "phone_token", "released", "stolen", "stop", "time_up", "token_expired",
+    "accepted", "attached", "ended", "freeze", "taken_up", "thaw",
 ]  # fmt: skip
 
 
@@ -162,7 +176,8 @@ class Cancel(Wire, frozen=True, kw_only=True):
 class Heartbeat(Wire, frozen=True, kw_only=True):
     """Either end says that it is there. A phone names its device and how it stands with it.
 
-    ``away``: the ears whose aid the phone cannot reach now; absent where that is not known.
+    ``away``: the ears whose aid the phone cannot reach now; absent where that is not known. ``call`` is a fitter's:
+    whether the wearer can be talked to beside the session. Once that was ``on``, live work ends with it.
     """
 
     device: Id | UnsetType = UNSET
@@ -170,12 +185,14 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
     battery: Percent | UnsetType = UNSET
     rtt_ms: Annotated[int, Meta(ge=0, le=600_000)] | UnsetType = UNSET
     away: Annotated[tuple[Ear, ...], Meta(max_length=2)] | UnsetType = UNSET
+    call: Literal["on", "ended"] | UnsetType = UNSET
 
 
 class ReportDevice(Wire, frozen=True, kw_only=True):
     """What is in the aids, unasked: a reboot, an undo, a dead-man, another app, a program button.
 
-    ``slot``, ``volume`` and ``muted`` are the wearer's own doing: no fitting content, in no digest.
+    ``slot``, ``volume`` and ``muted`` are the wearer's own doing: no fitting content, in no digest. ``fence`` is that
+    of the session whose base came back; live work under another one goes on.
     """
 
     device: Id
@@ -186,6 +203,7 @@ class ReportDevice(Wire, frozen=True, kw_only=True):
     slot: Annotated[int, Meta(ge=1, le=8)] | UnsetType = UNSET
     volume_ddb: Annotated[int, Meta(ge=-1_000, le=1_000)] | UnsetType = UNSET
     muted: bool | UnsetType = UNSET
+    fence: Ordinal | UnsetType = UNSET
 
 
 class ConsentAsked(Wire, frozen=True, kw_only=True):
@@ -258,12 +276,19 @@ class LeaseLost(Wire, frozen=True, kw_only=True):
 
 
 class ModeChanged(Wire, frozen=True, kw_only=True):
-    """To both: how the device is worked on now, and why."""
+    """To both: how the device is worked on now, and why.
+
+    ``detail`` is what the fitter typed when live work began. ``draft`` is the fitter's, when live work has ended: the
+    newest revision that was heard in it and is lost, null when nothing is; absent where that is not known. Nothing
+    becomes of it by itself: its content may be asked for again, in either mode.
+    """
 
     device: str
     mode: Mode
     state: SessionState
-    reason: str
+    reason: ModeReason
+    detail: str | UnsetType = UNSET
+    draft: str | UnsetType | None = UNSET
 
 
 class DeviceChanged(Wire, frozen=True, kw_only=True):

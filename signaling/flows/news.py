@@ -1,13 +1,16 @@
 """What a phone tells of its aids unasked, and what is asked of it: read-backs, signs of life, a wearer's settings.
 
-Knows no delivery and no lease; what follows for a session is judged in ``session``. Read ``DeviceNews.report`` first.
+Knows no delivery and no lease; what follows for a session is judged in ``session``, and carried out in ``endings``.
+Read ``DeviceNews.report`` first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
 from fitting.log import DeviceLog
+from fitting.log_values import SessionEnded
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import PhoneView
 from protocol.contract.sessions import DeviceChanged, Done, Heartbeat, ReadBackNow, Relayed, ReportDevice
@@ -74,8 +77,10 @@ class DeviceNews:
                 phone.beat(heartbeat, self._phones.now_s())
         return Done()
 
-    async def report(self, caller: Caller, told: ReportDevice) -> Done | Failure:
-        """What the aids hold, unasked."""
+    async def report(
+        self, caller: Caller, told: ReportDevice, *, on_ended: Callable[[str, SessionEnded], None]
+    ) -> Done | Failure:
+        """What the aids hold, unasked. ``on_ended`` is called with the device when that has ended its live session."""
         phone = self._phones.of(told.device, caller)
         if phone is not None:
             phone.heard_s = self._phones.now_s()
@@ -84,6 +89,8 @@ class DeviceNews:
             return Failure(error=learned, errors=(learned,))
         self._phones.tell_in_aid(told.device, learned.changed, learned.in_aid)
         self._delivery.ended(told.device, learned.ended)
+        if learned.session is not None:
+            on_ended(told.device, learned.session)
         self._delivery.alarmed(learned.alarm_moves)
         self.tell(told.device, told)
         return Done()

@@ -16,7 +16,7 @@ from fitting.mode import Signs
 from protocol.contract.base import Ear
 from protocol.contract.devices import InAid, InAidChanged
 from protocol.contract.pushes import PUSHES, Push
-from protocol.contract.sessions import Heartbeat, ReadBackNow, RevertNow
+from protocol.contract.sessions import Heartbeat, ModeChanged, ReadBackNow, RevertNow
 from signaling.backplane import Backplane
 from signaling.hub import Caller
 from signaling.hub_clients import HubClients
@@ -33,6 +33,7 @@ class Phone:
 
     ``settled``: it was told that all deliveries up to this one have ended. ``heard_s`` is on the monotonic clock,
     ``background_since_s`` and ``aids_away_since_s`` too, None while the app is in front, and every aid in reach.
+    ``rtts_ms`` are its last round trips, each with when it was told.
     """
 
     caller: Caller
@@ -42,7 +43,7 @@ class Phone:
     background_since_s: float | None = None
     aids_away_since_s: float | None = None
     battery: int | None = None
-    rtts_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
+    rtts_ms: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
 
     def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
         """The phone says that it is there, and how it stands with it."""
@@ -58,19 +59,26 @@ class Phone:
         if isinstance(heartbeat.battery, int):
             self.battery = heartbeat.battery
         if isinstance(heartbeat.rtt_ms, int):
-            self.rtts_ms.append(heartbeat.rtt_ms)
+            self.rtts_ms.append((now_s, heartbeat.rtt_ms))
 
     def signs(self, now_s: float, fitter_silent_s: float = 0.0) -> Signs:
         """What is known of it now."""
-        ordered = sorted(self.rtts_ms)
         return Signs(
             phone_silent_s=now_s - self.heard_s,
             fitter_silent_s=fitter_silent_s,
             background_s=None if self.background_since_s is None else now_s - self.background_since_s,
             aids_away_s=None if self.aids_away_since_s is None else now_s - self.aids_away_since_s,
             battery_percent=self.battery,
-            rtt_p95_ms=ordered[-(-95 * len(ordered) // 100) - 1] if ordered else None,
+            rtt_p95_ms=_p95([rtt_ms for _, rtt_ms in self.rtts_ms]),
         )
+
+    def recent_rtt_ms(self, now_s: float, within_s: float) -> int | None:
+        """The 95th percentile of the round trips told within that time, the newest of all among them; None: none was.
+
+        One that was slow is forgotten soon, so that only a link that stays slow is.
+        """
+        recent = [rtt_ms for at_s, rtt_ms in self.rtts_ms if now_s - at_s < within_s]
+        return _p95(recent or [rtt_ms for _, rtt_ms in self.rtts_ms][-1:])
 
 
 class Phones:
@@ -125,7 +133,7 @@ class Phones:
         """Every device with its phone, as they are now."""
         return tuple(self._phones.items())
 
-    def relay(self, device: str, payload: RevertNow | ReadBackNow) -> bool:
+    def relay(self, device: str, payload: ModeChanged | ReadBackNow | RevertNow) -> bool:
         """Tell the phone of a device, wherever it is; whether it is attached here."""
         phone = self._phones.get(device)
         if phone is not None:
@@ -165,6 +173,11 @@ class Phones:
         phone = self._phones.get(device)
         if phone is not None:
             push(phone.caller, msgspec.msgpack.decode(told, type=PUSHES[target]))
+
+
+def _p95(values: list[int]) -> int | None:
+    ordered = sorted(values)
+    return ordered[-(-95 * len(ordered) // 100) - 1] if ordered else None
 
 
 def device_group(device: str) -> str:

@@ -1,12 +1,12 @@
-"""A live session: its lease, the patient's consent, what keeps it alive, and the ways out of it.
+"""A live session: its lease, the patient's consent, and what keeps it alive.
 
-``fitting.mode`` decides what begins, freezes and ends one; the log keeps it; this carries it out. Stop, Undo and
-Revert need neither: they are relayed from memory first and recorded afterwards. Read ``SessionFlow.set_mode`` and
-``sweep`` first.
+``fitting.mode`` decides what begins, freezes and ends one; the log keeps it; this carries it out, and ``endings`` the
+ways out of it. Stop, Undo and Revert need neither: they are relayed from memory first and recorded afterwards. Read
+``SessionFlow.set_mode`` and ``sweep`` first.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -16,7 +16,7 @@ from msgspec import UNSET
 from fitting.digest import request_hash
 from fitting.log import DeviceLog
 from fitting.log_values import Attached, DeviceHead, LeaseGranted, LiveSession, SessionEnded
-from fitting.mode import Event, ModeLimits, SessionTimes, judge_signs, preconditions, step
+from fitting.mode import TOLD_BY_PHONE, Event, ModeLimits, SessionTimes, judge_signs, preconditions, reason_of, step
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import AttachDevice
 from protocol.contract.sessions import (
@@ -28,7 +28,6 @@ from protocol.contract.sessions import (
     LeaseLost,
     LeaseRenewed,
     ModeAnswer,
-    ModeChanged,
     Relayed,
     ReleaseLease,
     RestoreCause,
@@ -41,6 +40,7 @@ from protocol.contract.sessions import (
 )
 from protocol.errors import HubError, Unavailable
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.endings import Endings, mode_changed
 from signaling.flows.late_records import LateRecords
 from signaling.flows.opening import open_session
 from signaling.flows.phones import Phone, Phones
@@ -55,8 +55,6 @@ __all__ = ["SessionFlow"]
 
 _TOP_FENCE: Final = 2**53 - 1
 _STOPPED: Final = Refusal(code="consent_declined", message="live work was stopped before it began")
-# What the wearer takes back with them is over, also when the log hears of it later.
-_ENDING: Final[Mapping[RestoreCause, Event]] = {"stop": Event.STOP, "consent_withdrawn": Event.CONSENT_WITHDRAWN}
 
 
 class SessionFlow:
@@ -85,6 +83,7 @@ class SessionFlow:
         self._times = times
         self._watched: dict[str, Watch] = {}
         self._late = LateRecords(tasks=tasks, metrics=metrics, times=times, sleep=sleep)
+        self.ends = Endings(self._watched, log=log, phones=phones, delivery=delivery, metrics=metrics, late=self._late)
 
     async def renew(self, caller: Caller, hold: Hold) -> LeaseRenewed | Failure:
         """The fitter is still there."""
@@ -95,7 +94,7 @@ class SessionFlow:
             return self._refuse(granted)
         watch = self._watched.get(hold.device)
         if watch is not None and watch.fence == granted.fence:
-            watch.fitter_heard_s = self._phones.now_s()
+            watch.renewed(caller.connection_id, self._phones.now_s())
         state: SessionState = "none" if watch is None or watch.fence != granted.fence else watch.state
         return LeaseRenewed(fence=granted.fence, lease_for_ms=int(granted.lease_for_s * 1_000), state=state)
 
@@ -111,7 +110,7 @@ class SessionFlow:
         if isinstance(released, Refusal):
             return self._refuse(released)
         if released.session is not None:
-            self._over(request.device, released.session, Event.RELEASED)
+            self.ends.over(request.device, released.session)
         return Done()
 
     async def steal(self, caller: Caller, request: StealLease) -> LeaseGranted | Failure:
@@ -130,7 +129,7 @@ class SessionFlow:
             lost = LeaseLost(device=request.device, reason="stolen", detail=request.reason)
             self._phones.tell_fitters(request.device, lost)
         if stolen.session is not None:
-            self._over(request.device, stolen.session, Event.STOLEN)
+            self.ends.over(request.device, stolen.session)
         return stolen.granted
 
     # Live work
@@ -146,7 +145,7 @@ class SessionFlow:
         if lease is None or (lease.fence, lease.holder) != (request.fence, caller.principal.user):
             return self._refuse(Refusal(code="lease_lost", message="the lease has ended or is another's"))
         if head.live is not None and head.live.fence == request.fence:
-            return self._joined(head, head.live)
+            return self._joined(caller, head, head.live)
         watch = self._watched.get(request.device)
         if watch is not None and (watch.fence, watch.state) == (request.fence, "asking"):
             return self._refuse(Refusal(code="asking", message="the patient is being asked already", retryable=True))
@@ -158,7 +157,7 @@ class SessionFlow:
         # The patient may think for longer than the lease lives: renewals must get through meanwhile.
         caller.give_up_turn()
         now_s = self._phones.now_s()
-        watch = Watch(head.fence, caller.principal.user, "asking", now_s, now_s, now_s)
+        watch = Watch(head.fence, caller.principal.user, "asking", now_s, now_s, now_s, caller.connection_id)
         self._watched[request.device] = watch
         try:
             refusal = await self._ask(phone, head, lease.session, caller)
@@ -170,10 +169,11 @@ class SessionFlow:
             if self._watched.get(request.device) is watch:
                 del self._watched[request.device]
 
-    def _joined(self, head: DeviceHead, live: LiveSession) -> ModeAnswer | Failure:
+    def _joined(self, caller: Caller, head: DeviceHead, live: LiveSession) -> ModeAnswer | Failure:
         """The patient has agreed to this session already, whether or not this process remembers that."""
         self._take_up(head)
         watch = self._watch(head.device, live)
+        watch.fitter = caller.connection_id
         if watch.stopped is not None:
             text = "an earlier session is just ending"
             return self._refuse(Refusal(code="not_read_back", message=text, retryable=True))
@@ -208,17 +208,17 @@ class SessionFlow:
         if isinstance(opened, Refusal):
             return self._refuse(opened)
         if asking.stopped is not None:
-            await self._record(request.device, *asking.stopped, asking, self._phones.now_s())
+            await self.ends.record(request.device, *asking.stopped, asking, self._phones.now_s())
             return self._refuse(_STOPPED)
         self._watch(request.device, opened)
         await self._feed(request.device)
-        self._tell_mode(request.device, "live", request.reason)
+        self.ends.tell_mode(request.device, "live", "accepted", detail=request.reason)
         return ModeAnswer(mode="advanced", state="live")
 
     async def _leave(self, caller: Caller, request: SetMode) -> ModeAnswer | Failure:
         ended = await self._log.end_session(
             request.device,
-            cause="left",
+            cause=reason_of(Event.LEFT),
             actor=caller.principal.user,
             fence=request.fence,
             discard=request.discard,
@@ -226,7 +226,7 @@ class SessionFlow:
         if isinstance(ended, Refusal):
             return self._refuse(ended)
         if ended is not None:
-            self._over(request.device, ended, Event.LEFT)
+            self.ends.over(request.device, ended)
         return ModeAnswer(mode="standard", state="none")
 
     # The safety lane: from memory first, recorded afterwards
@@ -234,15 +234,19 @@ class SessionFlow:
     def revert(self, caller: Caller, request: Revert, cause: RestoreCause) -> Relayed:
         """Back to what the session began with, on both ears. Needs no log."""
         watch = self._watched.get(request.device)
-        if cause in _ENDING and watch is not None:
-            watch.stop(cause, caller.principal.user)
+        event, user = TOLD_BY_PHONE.get(cause), caller.principal.user
+        if event is not None and watch is not None:
+            watch.stop(event, user)
         fence = watch.fence if watch is not None else request.fence if isinstance(request.fence, int) else _TOP_FENCE
         is_phone = self._phones.of(request.device, caller) is not None
         revert = RevertNow(device=request.device, fence=fence, cause=cause)
         relayed = is_phone or self._phones.relay(request.device, revert)
         self._metrics.restores.labels(cause).inc()
-        record = partial(self._record, request.device, cause, caller.principal.user, watch, self._phones.now_s())
-        self._late.add(record)
+        if event is None:
+            self._late.add(partial(self._note, request.device, cause, user))
+        else:
+            # What the wearer takes back with it is over, also when the log hears of it later.
+            self.ends.record_soon(request.device, event, user, watch)
         return Relayed(relayed=relayed)
 
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
@@ -262,7 +266,7 @@ class SessionFlow:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
         if attached.live is not None or claim.fence_max:
             # What became of a session that it knew was told while it was away.
-            push(caller, _mode_changed(device, self.state_of(device), "attached"))
+            push(caller, mode_changed(device, self.state_of(device), "attached"))
 
     def state_of(self, device: str) -> SessionState:
         """Whether live work goes on here, and whether raises are frozen."""
@@ -274,7 +278,7 @@ class SessionFlow:
         for device, ended in await self._log.lapsed():
             with self._troubles.of(device):
                 self._phones.tell_fitters(device, LeaseLost(device=device, reason="expired"))
-                self._over(device, ended, Event.LEASE_LOST)
+                self.ends.over(device, ended)
         for device in {*await self._log.in_session(), *self._watched}:
             with self._troubles.of(device):
                 await self._compare(device)
@@ -298,33 +302,33 @@ class SessionFlow:
             return
         self._take_up(head)
         if watch is not None and watch.stopped is not None and head.live is not None:
-            await self._record(device, *watch.stopped, watch, self._phones.now_s())
+            await self.ends.record(device, *watch.stopped, watch, self._phones.now_s())
 
     def _take_up(self, head: DeviceHead) -> None:
         device, live, watch = head.device, head.live, self._watched.get(head.device)
         if live is not None:
             self._watch(device, live, age_s=head.at_s - live.at_s)
             if watch is None or self._watched[device] is not watch:
-                self._tell_mode(device, "live", "taken_up")
+                self.ends.tell_mode(device, "live", "taken_up")
         elif watch is not None and watch.state != "asking":
             del self._watched[device]
             if not head.is_saved:
                 self._phones.relay(device, RevertNow(device=device, fence=watch.fence, cause="session_ended"))
                 self._metrics.restores.labels("session_ended").inc()
-            self._tell_mode(device, "none", "ended")
+            self.ends.tell_mode(device, "none", "ended")
 
     async def _judge(self, device: str, watch: Watch, now_s: float) -> None:
-        signs = watch.signs(self._phones.get(device), now_s)
+        signs = watch.signs(self._phones.get(device), now_s, self._limits)
         event = judge_signs(watch.state, signs, self._limits)
         if event is None:
             return
-        if event in {Event.FREEZE, Event.THAW}:
+        if event is Event.FREEZE or event is Event.THAW:
             watch.state = step(watch.state, event).state
-            self._tell_mode(device, watch.state, str(event))
+            self.ends.tell_mode(device, watch.state, "freeze" if event is Event.FREEZE else "thaw")
             return
-        ended = await self._log.end_session(device, cause=str(event), actor="server", fence=watch.fence)
+        ended = await self._log.end_session(device, cause=reason_of(event), actor="server", fence=watch.fence)
         if isinstance(ended, SessionEnded):
-            self._over(device, ended, event)
+            self.ends.over(device, ended)
 
     async def _feed_or_later(self, device: str) -> None:
         # With the log away nothing is lost: a session that was not fed is fed by the next sweep.
@@ -347,53 +351,15 @@ class SessionFlow:
         if watch is None or watch.fence != live.fence or watch.state == "asking":
             stopped = None if watch is None or watch.fence != live.fence else watch.stopped
             state: SessionState = "live" if stopped is None else "frozen"
-            watch = Watch(live.fence, live.holder, state, now_s, now_s, now_s, stopped=stopped)
+            fitter = "" if watch is None or watch.fence != live.fence else watch.fitter
+            watch = Watch(live.fence, live.holder, state, now_s, now_s, now_s, fitter, stopped=stopped)
             self._watched[device] = watch
         watch.began_s = min(watch.began_s, now_s - age_s)
         return watch
 
-    def _over(self, device: str, ended: SessionEnded, event: Event) -> None:
-        """Tell everybody that live work has ended; the phone restores first."""
-        watch = self._watched.get(device)
-        if watch is not None and watch.fence == ended.live.fence:
-            del self._watched[device]
-        move = step("live", event)
-        if ended.restore and move.restore is not None:
-            revert = RevertNow(device=device, fence=ended.live.fence, cause=move.restore)
-            self._phones.relay(device, revert)
-            self._metrics.restores.labels(move.restore).inc()
-        self._delivery.ended(device, ended.ended)
-        if ended.withdraw:
-            self._delivery.appended(device)
-        self._tell_mode(device, "none", ended.cause)
-
-    def _tell_mode(self, device: str, state: SessionState, reason: str) -> None:
-        mode = _mode_changed(device, state, reason)
-        self._phones.tell_fitters(device, mode)
-        phone = self._phones.get(device)
-        if phone is not None:
-            push(phone.caller, mode)
-
-    async def _record(self, device: str, cause: RestoreCause, actor: str, watch: Watch | None, at_s: float) -> None:
-        """Put into the log what was done without it, ``watch`` being what was known then. What began since goes on."""
-        event = _ENDING.get(cause)
-        if event is None:
-            await self._log.note(device, "session", cause, actor=actor)
-            return
-        head = await self._log.head(device)
-        if isinstance(head, Refusal) or head.live is None:
-            return
-        live = head.live
-        if (watch is not None and watch.fence != live.fence) or self._phones.now_s() - (head.at_s - live.at_s) > at_s:
-            return
-        ended = await self._log.end_session(device, cause=cause, actor=actor, fence=live.fence)
-        if isinstance(ended, SessionEnded):
-            self._over(device, ended, event)
+    async def _note(self, device: str, cause: RestoreCause, actor: str) -> None:
+        await self._log.note(device, "session", cause, actor=actor)
 
     def _refuse(self, refusal: Refusal) -> Failure:
         self._metrics.refusals.labels(refusal.code, refusal.rule or "").inc()
         return Failure(error=refusal, errors=(refusal,))
-
-
-def _mode_changed(device: str, state: SessionState, reason: str) -> ModeChanged:
-    return ModeChanged(device=device, mode="standard" if state == "none" else "advanced", state=state, reason=reason)

@@ -195,6 +195,10 @@ class CareHub(Hub):
         """Tell the client in time."""
         push(caller, SessionExpiring(expires_at=iso_ms(caller.principal.expires_at_s)))
 
+    def on_expired(self, caller: Caller) -> None:
+        """Live work that hangs on this connection ends with it."""
+        self._session.ends.token_expired(caller)
+
     def on_draining(self, clients: HubClients, retry_after_ms: int) -> None:
         """Tell everybody when to come back."""
         push(clients.all, Draining(retry_after_ms=retry_after_ms))
@@ -278,6 +282,7 @@ class CareHub(Hub):
     @hub_method("Heartbeat", lane=Lane.SAFETY)
     async def heartbeat(self, caller: Caller, request: Heartbeat) -> Done:
         """One end is there."""
+        self._session.ends.heartbeat(caller, request)
         return self._news.heartbeat(caller, request)
 
     @hub_method("GetDevice")
@@ -330,7 +335,7 @@ class CareHub(Hub):
     @hub_method("ReportDevice", lane=Lane.SAFETY)
     async def report_device(self, caller: Caller, told: ReportDevice) -> Done | Failure:
         """A phone says what its aids hold, unasked."""
-        return await self._news.report(caller, told)
+        return await self._news.report(caller, told, on_ended=self._session.ends.over)
 
     @hub_method("AnswerConsent", lane=Lane.SAFETY)
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,6 +27,7 @@ from clients.wearer import AgreeableWearer, Wearer
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import LeaseAnswer
 from protocol.contract.fitting import Base, Patch, PatchOp
+from protocol.contract.sessions import ModeChanged
 from protocol.signalr.codec import ProtocolName
 from signaling.app import create_app
 from signaling.auth import DevTokens
@@ -97,11 +98,12 @@ class CareBench:
         *,
         runner: OfferRunner | None = None,
         duties: DutyTimes | None = None,
+        on_mode: Callable[[ModeChanged], None] | None = None,
     ) -> AsyncIterator[Phone]:
         """An attached phone that runs until the block ends."""
         hub = hub or self.phone_hub()
         options = PhoneOptions(duties=duties or DutyTimes())
-        phone = Phone(hub, runner or self.runner(), options=options)
+        phone = Phone(hub, runner or self.runner(), options=options, on_mode=on_mode)
         async with hub, asyncio.TaskGroup() as tasks:
             running = tasks.create_task(phone.run())
             async with asyncio.timeout(SOON_S):

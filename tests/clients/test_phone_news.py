@@ -34,7 +34,7 @@ class Runner:
 
     async def look(self) -> None: ...
 
-    async def device_report(self, cause: str) -> str:
+    async def device_report(self, cause: str, fence: int) -> str:
         return cause
 
     def told(self, notice: object) -> None:

@@ -181,7 +181,7 @@ class SharedContract:
         await fitter.bench.submit()
         phone.log.overheard(DEVICE)
         offered = await phone.bench.offer()
-        ended = await fitter.log.end_session(DEVICE, cause="ended", actor="ann")
+        ended = await fitter.log.end_session(DEVICE, cause="left", actor="ann")
         assert not isinstance(ended, Refusal)
         assert ended is not None
         assert (ended.ended, [one.seq for one in ended.withdraw]) == ((), [1])

@@ -108,7 +108,7 @@ class Script:
         fence, discard = self._some(self._fence), self._random.random() < 0.5
         if self._random.random() < 0.9:
             return lambda log: log.open_session(DEVICE, fence=fence, holder=holder)
-        return lambda log: log.end_session(DEVICE, cause="ended", actor=holder, fence=fence, discard=discard)
+        return lambda log: log.end_session(DEVICE, cause="left", actor=holder, fence=fence, discard=discard)
 
     def _append(self) -> Callable[[DeviceLog], Awaitable[object]]:
         pick = self._random

@@ -1,13 +1,25 @@
 """Live work as a table: every state with every event; signs of life, preconditions, and what only lowers."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fitting.log_values import DeviceHead
-from fitting.mode import TABLE, Event, ModeLimits, Signs, judge_signs, only_lowers, preconditions, step
+from fitting.mode import (
+    TABLE,
+    TOLD_BY_PHONE,
+    Event,
+    ModeLimits,
+    Signs,
+    end_of,
+    judge_signs,
+    only_lowers,
+    preconditions,
+    reason_of,
+    step,
+)
 from protocol.contract.devices import EarTruth, InAid
-from protocol.contract.sessions import SessionState
+from protocol.contract.sessions import EndReason, ModeReason, RestoreCause, SessionState
 from protocol.errors import LocalProtocolError
 from tests.contracts.device_log_bench import FRESH, louder, registered
 from tests.fitting.contents import content, flat
@@ -20,11 +32,16 @@ ENDS = {
     Event.RELEASED: "session_ended",
     Event.STOLEN: "lease_lost",
     Event.LEASE_LOST: "lease_lost",
+    Event.TOKEN_EXPIRED: "session_ended",
     Event.CONSENT_WITHDRAWN: "consent_withdrawn",
+    Event.CALL_ENDED: "session_ended",
     Event.BATTERY: "battery",
     Event.BACKGROUND: "background",
     Event.AIDS_AWAY: "session_ended",
+    Event.LINK_SLOW: "session_ended",
     Event.PHONE_LOST: "session_ended",
+    Event.PHONE_TOKEN: "session_ended",
+    Event.DEAD_MAN: "session_ended",
     Event.TIME_UP: "session_ended",
 }
 # Written out, so that a change of the table is a change of this too.
@@ -53,11 +70,24 @@ def test_every_state_with_every_event(state: SessionState, event: Event) -> None
         assert (move.state, move.restore) == wanted
 
 
+def test_both_ends_have_a_word_for_every_end_and_for_nothing_else() -> None:
+    assert sorted(reason_of(event) for event in ENDS) == sorted(get_args(EndReason))
+    assert set(get_args(EndReason)) < set(get_args(ModeReason))
+    for event in ENDS:
+        assert end_of(reason_of(event)) == step("live", event) == step("frozen", event)
+
+
+def test_what_a_phone_restores_for_by_itself_ends_live_work_but_an_undo_does_not() -> None:
+    assert set(TOLD_BY_PHONE) < set(get_args(RestoreCause))
+    assert {"undo", "revert", "lease_lost", "session_ended"} == set(get_args(RestoreCause)) - set(TOLD_BY_PHONE)
+    assert set(TOLD_BY_PHONE.values()) <= set(ENDS)
+
+
 @pytest.mark.parametrize(
     ("signs", "live", "frozen"),
     [
         ({}, None, Event.THAW),
-        ({"phone_silent_s": 9.9, "fitter_silent_s": 9.9, "background_s": 9.9, "rtt_p95_ms": 1_500}, None, Event.THAW),
+        ({"phone_silent_s": 9.9, "fitter_silent_s": 9.9, "background_s": 9.9, "call_silent_s": 9.9}, None, Event.THAW),
         ({"phone_silent_s": 10.0}, Event.FREEZE, None),
         ({"fitter_silent_s": 10.0}, Event.FREEZE, None),
         ({"background_s": 10.0}, Event.FREEZE, None),
@@ -65,7 +95,12 @@ def test_every_state_with_every_event(state: SessionState, event: Event) -> None
         ({"aids_away_s": 10.0}, Event.FREEZE, None),
         ({"aids_away_s": 119.9}, Event.FREEZE, None),
         ({"aids_away_s": 120.0}, Event.AIDS_AWAY, Event.AIDS_AWAY),
-        ({"rtt_p95_ms": 1_501}, Event.FREEZE, None),
+        ({"call_silent_s": 10.0}, Event.FREEZE, None),
+        ({"call_silent_s": 29.9}, Event.FREEZE, None),
+        ({"call_silent_s": 30.0}, Event.CALL_ENDED, Event.CALL_ENDED),
+        ({"slow_s": 0.0}, Event.FREEZE, None),
+        ({"slow_s": 9.9}, Event.FREEZE, None),
+        ({"slow_s": 10.0}, Event.LINK_SLOW, Event.LINK_SLOW),
         ({"phone_silent_s": 30.0}, Event.PHONE_LOST, Event.PHONE_LOST),
         ({"background_s": 30.0}, Event.BACKGROUND, Event.BACKGROUND),
         ({"session_s": 3_599.9}, None, Event.THAW),

@@ -113,8 +113,10 @@ class WatchedLog(StoredDeviceLog):
 
     async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Any:
         outcome = await super().report_device(told, generation=generation)
+        self._checks.is_live &= getattr(outcome, "session", None) is None
         self._note("report_device", cause=told.cause, outcome=_short(outcome))
-        for one in getattr(outcome, "ended", ()):
+        session = getattr(outcome, "session", None)
+        for one in (*getattr(outcome, "ended", ()), *getattr(session, "ended", ())):
             self._delivery(one.delivery)
         return outcome
 
