@@ -17,8 +17,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
+from clients.change import Change
 from clients.delivery_states import PERSIST_ENDS, VOLATILE_ENDS, DeliveryKey, DeliveryStates
 from clients.hub_client import HubClient
 from clients.hub_errors import HubCallError, HubOverloaded
@@ -38,7 +39,7 @@ from protocol.contract.devices import (
     InAidChanged,
     LeaseAnswer,
 )
-from protocol.contract.fitting import Base, CheckAnswer, Content, Digests, Patch, Submit, SubmitAnswer
+from protocol.contract.fitting import CheckAnswer, Digests, Submit, SubmitAnswer
 from protocol.contract.history import (
     Compare,
     CompareAnswer,
@@ -49,6 +50,7 @@ from protocol.contract.history import (
     RevisionAnswer,
     WatchDevice,
 )
+from protocol.contract.packages import PackageAnswered
 from protocol.contract.session import Hello, HelloAnswer
 from protocol.contract.sessions import (
     Cancel,
@@ -72,7 +74,7 @@ __all__ = ["PERSIST_ENDS", "VOLATILE_ENDS", "Change", "Fitter", "FitterNews", "F
 T = TypeVar("T")
 _RETRY: Final = ReconnectPolicy(base_s=0.2, cap_s=5.0, max_attempts=8)
 _UNSETTLED_CODES: Final = frozenset({"unknown_outcome", "unavailable"})
-FitterNews: TypeAlias = LeaseLost | ModeChanged | InAidChanged | DeviceChanged
+FitterNews: TypeAlias = LeaseLost | ModeChanged | InAidChanged | DeviceChanged | PackageAnswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,38 +88,6 @@ class FitterOptions:
     submit_timeout_s: float = 60.0
     max_tracked: int = 1_024
     lease: LeaseTimes = field(default_factory=LeaseTimes)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What to ask for: a ``patch``, a whole ``content``, or an earlier ``revision`` to go back to, on ``base``, under
-    the lease ``fence``.
-    """
-
-    device: str
-    fence: int
-    base: Base
-    reason: str
-    patch: Patch | UnsetType = UNSET
-    content: Content | UnsetType = UNSET
-    revision: str | UnsetType = UNSET
-    first_fit: bool = False
-
-    def submit(self, key: str) -> Submit:
-        """The request: volatile and live. What was tried is kept by ``Fitter.save``."""
-        return Submit(
-            device=self.device,
-            kind="volatile",
-            mode="advanced",
-            base=self.base,
-            reason=self.reason,
-            idempotency_key=key,
-            fence=self.fence,
-            origin="first_fit" if self.first_fit else "fitting",
-            patch=self.patch,
-            content=self.content,
-            revision=self.revision,
-        )
 
 
 class Fitter:
@@ -157,6 +127,7 @@ class Fitter:
         hub.on("ModeChanged", self._on_news, ModeChanged)
         hub.on("InAidChanged", self._on_news, InAidChanged)
         hub.on("DeviceChanged", self._on_news, DeviceChanged)
+        hub.on("PackageAnswered", self._on_news, PackageAnswered)
         hub.on_reconnected(self._restore)
         keep_token(hub)
 
@@ -228,13 +199,13 @@ class Fitter:
         return await self._hub.ask("Check", change.submit(self._new_key()), answer=CheckAnswer)
 
     async def submit(self, change: Change) -> SubmitAnswer | Failure:
-        """Ask for a change, once, however often the link dies.
+        """Ask for a change, live or as a package, once, however often the link dies.
 
         Raises:
             HubCallError: the call itself was wrong.
             ConnectionError, TimeoutError: all tries are used up; what became of the change is not known.
         """
-        return await self._once("Submit", change.submit(self._new_key()), persist=False)
+        return await self._once("Submit", change.submit(self._new_key()), persist=change.package)
 
     async def save(self, device: str, fence: int, expect: Digests, reason: str = "saved") -> SubmitAnswer | Failure:
         """Have both aids keep what they hold in RAM, which must be what ``expect`` names; raises as ``submit``.

@@ -182,7 +182,10 @@ class DeviceLog(Protocol):
     async def answer_question(
         self, device: str, seq: int, *, state: str, actor: str, text: str | None = None
     ) -> Delivery | None:
-        """Record the wearer's answer, ``state`` being what it comes to; None when nothing was asked, or it is old."""
+        """Record the wearer's answer, ``state`` being what it comes to; None when nobody asked.
+
+        That it was ``undone`` may be said unasked; said again it is not recorded again.
+        """
         ...
 
     async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:

@@ -7,6 +7,7 @@ stands in the way: a newer one takes its place, and live work does. Time and ids
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 from protocol.contract.base import Refusal
 from protocol.errors import BadArgument
@@ -18,7 +19,11 @@ from .log_rows import DeviceRows
 from .log_settling import ground, is_kept, packages
 from .log_values import Accepted, Delivery, Proposal, Withdrawn
 
-__all__ = ["answer_question", "append_package", "ask_question", "make_way"]
+__all__ = ["TAKEN_BACK", "answer_question", "append_package", "ask_question", "make_way"]
+
+
+# What its wearer may say of a package at any time, once.
+TAKEN_BACK: Final = "undone"
 
 
 def append_package(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: Callable[[], str]) -> Accepted | Refusal:
@@ -74,7 +79,11 @@ def ask_question(rows: DeviceRows, now_s: float, asked: Delivery) -> bool:
 
 def answer_question(rows: DeviceRows, now_s: float, seq: int, *, state: str, actor: str, text: str | None) -> bool:
     """See ``DeviceLog.answer_question``."""
-    if rows.question != seq:
+    if state == TAKEN_BACK:
+        if rows.taken_back == seq:
+            return True
+        rows.taken_back = seq
+    elif rows.question != seq:
         return False
     rows.question = None
     rows.note("device", state, now_s, actor=actor, text=text, seq=seq)

@@ -208,6 +208,7 @@ class _Assembly:
             troubles=self.troubles,
             secret=self.push_secret,
             limits=PackageLimits(max_due=self.config.max_due_pushes),
+            reached=self.metrics.reached,
         )
 
     def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:

@@ -114,6 +114,7 @@ class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
     battery: int | None = None
     unidentified: frozenset[Ear] = frozenset()
     question: int | None = None
+    taken_back: int | None = None
 
 
 _PACKED = msgspec.msgpack.Encoder()
@@ -152,7 +153,7 @@ def fill(rows: DeviceRows, working: Working, revisions: Mapping[str, Revision]) 
     rows.truth.ears = dict(working.ears)
     rows.truth.images = dict(working.images)
     rows.truth.battery = working.battery
-    rows.question = working.question
+    rows.question, rows.taken_back = working.question, working.taken_back
     rows.soft = list(working.soft)
 
 
@@ -206,6 +207,7 @@ def _working(rows: DeviceRows) -> Working:
         battery=rows.truth.battery,
         unidentified=frozenset(rows.truth.unidentified),
         question=rows.question,
+        taken_back=rows.taken_back,
     )
 
 

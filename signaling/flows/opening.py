@@ -25,6 +25,7 @@ async def open_session(
     fence: int,
     holder: str,
     patience_s: float,
+    reached: Callable[[str], None],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> LiveSession | Refusal:
     """``DeviceLog.open_session``, after at most ``patience_s`` for packages that the phone is asked back."""
@@ -34,9 +35,10 @@ async def open_session(
         if given:
             delivery.withdrawn(device, given)
         opened = await log.open_session(device, fence=fence, holder=holder)
-        if not isinstance(opened, Refusal) or looks <= 0:
+        if not isinstance(opened, Refusal) or all(one.mode != "standard" for one in await log.pending(device)):
             return opened
-        if all(one.mode != "standard" for one in await log.pending(device)):
+        if looks <= 0:
+            reached("make_way_s")
             return opened
         looks -= 1
         await sleep(_LOOK_EVERY_S)

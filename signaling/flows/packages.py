@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from fitting.log import DeviceLog
+from fitting.log_packages import TAKEN_BACK
 from fitting.log_values import Attached, Delivery
 from fitting.outbox import DueItem, Outbox
 from fitting.packages import DEFAULT_PUSH_TIMES, AfterPush, PushTimes, after_push, judge_push
@@ -64,6 +66,7 @@ class PackageFlow:
         troubles: Troubles,
         secret: bytes,
         limits: PackageLimits,
+        reached: Callable[[str], None],
     ) -> None:
         self._log = log
         self._outbox = outbox
@@ -75,6 +78,7 @@ class PackageFlow:
         self._troubles = troubles
         self._secret = secret
         self._limits = limits
+        self._reached = reached
 
     async def register(self, request: RegisterPush) -> Done:
         """The phone says how it can be woken. Raises BadArgument for what is no token of its platform."""
@@ -100,7 +104,7 @@ class PackageFlow:
         taken = None if answer.keep else await self._take_back(caller.principal.user, asked)
         if isinstance(taken, Failure):
             return taken
-        state, text = ("kept" if answer.keep else "undone"), _text(answer)
+        state, text = ("kept" if answer.keep else TAKEN_BACK), _text(answer)
         recorded = await self._log.answer_question(
             answer.device, answer.seq, state=state, actor=caller.principal.user, text=text
         )
@@ -133,6 +137,8 @@ class PackageFlow:
     async def sweep(self) -> None:
         """Carry out what is due. Raises Unavailable when the database is away."""
         items = await self._outbox.take(self._limits.max_due, hold_s=self._limits.hold_s)
+        if len(items) >= self._limits.max_due:
+            self._reached("max_due_pushes")
         async with asyncio.TaskGroup() as group:
             for item in items:
                 group.create_task(self._carry_out(item))

@@ -204,7 +204,13 @@ class SessionFlow:
 
     async def _begin(self, caller: Caller, request: SetMode, asking: Watch) -> ModeAnswer | Failure:
         where, holder = (self._log, self._delivery, request.device), caller.principal.user
-        opened = await open_session(*where, fence=request.fence, holder=holder, patience_s=self._times.make_way_s)
+        opened = await open_session(
+            *where,
+            fence=request.fence,
+            holder=holder,
+            patience_s=self._times.make_way_s,
+            reached=self._metrics.reached,
+        )
         if isinstance(opened, Refusal):
             return self._refuse(opened)
         if asking.stopped is not None:

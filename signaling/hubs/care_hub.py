@@ -5,6 +5,7 @@ Each method takes one object and returns one. Refusals of the domain are results
 """
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from typing import ClassVar
 
@@ -63,7 +64,7 @@ from protocol.contract.sessions import (
     StealLease,
 )
 from protocol.contract.times import iso_ms
-from protocol.errors import BadArgument, Unauthenticated
+from protocol.errors import BadArgument, Overloaded, Unauthenticated
 from signaling.auth import TokenVerifier
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.device_views import DeviceViews, head_view
@@ -243,6 +244,10 @@ class CareHub(Hub):
     @hub_method("Submit")
     async def submit(self, caller: Caller, request: Submit) -> SubmitAnswer | Failure:
         """Put a change into the device's log; never waits for the phone."""
+        if request.mode == "standard":
+            # Whoever sends a package hears of it, as long as there is room; it needs no lease.
+            with suppress(Overloaded):
+                caller.groups.add(device_group(request.device))
         return await self._submit.submit(caller.principal.user, request)
 
     @hub_method("Save")

@@ -23,6 +23,7 @@ RHYTHMS = {
     "alive_every_s",
     "freeze_after_s",
     "aids_away_ends_after_s",
+    "question_after_s",
     "rtt_ends_after_s",
     "call_ends_after_s",
     "background_ends_after_s",

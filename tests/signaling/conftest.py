@@ -94,6 +94,12 @@ class House:
         await care._delivery.sweep()
         await care._news.sweep()
 
+    async def sweep_packages(self) -> None:
+        """Carry out what is due for packages."""
+        care = self.app[PARTS].hubs[0].hub
+        assert isinstance(care, CareHub)
+        await care._packages.sweep()
+
     def sweep(self) -> None:
         """Look at all timers now."""
         for server in self.parts.hubs:
