@@ -125,7 +125,7 @@ class PackageContract:
         await bench.log.acquire(DEVICE, session="s-1", holder="ann")
         refusal = refused(await try_package(bench, author="bob"))
         assert (refusal.code, refusal.retryable, refusal.retry_after_ms) == ("lease_held", True, 15_000)
-        assert await package(bench, author="ann")
+        assert (await package(bench, author="ann")).seq == 1
 
     async def test_live_work_keeps_it_out(self, bench: Bench) -> None:
         await bench.fitted()
@@ -155,7 +155,7 @@ class PackageContract:
     async def test_without_a_read_back_there_is_nothing_to_write_over(self, bench: Bench) -> None:
         await bench.attach()
         odd = "sha256:" + "1" * 64
-        await bench.attach(**{ear: images(FRESH, ear, nvm=odd) for ear in EARS})
+        await bench.attach(right=images(FRESH, "right", nvm=odd), left=images(FRESH, "left", nvm=odd))
         refusal = refused(await try_package(bench, ground="id-1"))
         assert (refusal.code, refusal.retryable) == ("not_read_back", True)
 
