@@ -29,6 +29,7 @@ from .log_values import (
     DeviceHead,
     Ended,
     EventKind,
+    LastEnd,
     LeaseState,
     LiveSession,
     LogEvent,
@@ -75,6 +76,7 @@ class DeviceRows:
         self.last_hash = first_hash(device)
         self.truth = AidTruth()
         self.live: LiveSession | None = None
+        self.last_end: LastEnd | None = None
         self.active: tuple[Moment, ...] = ()
         self.alarms: set[Alarm] = set()
         self.read_due: set[Ear] = set()
@@ -132,6 +134,7 @@ class DeviceRows:
             active=counted(self.active, at_s),
             waiting=next(reversed(self._droppable(at_s)), None),
             alarms=frozenset(self.alarms),
+            last_end=self.last_end,
         )
 
     def append(self, proposal: Proposal, new_id: Callable[[], str], now_s: float) -> Accepted | Refusal:

@@ -179,7 +179,7 @@ async def test_an_end_whose_answer_was_lost_is_told_by_the_sweep(
         await here.ann.ask("ReleaseLease", release, answer=Done)
     assert flow.state_of("d1") == "live"
     await house.sweep_care()
-    await last_mode(here, ("none", "ended"))
+    await last_mode(here, ("none", "released"))
     assert flow.state_of("d1") == "none"
     assert (await here.phone.first(RevertNow)).cause == "session_ended"
 
