@@ -25,6 +25,7 @@ from protocol.contract.sessions import (
     Heartbeat,
     Hold,
     LeaseRenewed,
+    ModeAnswer,
     ModeChanged,
     RevertNow,
     SessionAlive,
@@ -268,6 +269,17 @@ async def test_the_end_of_an_older_connection_of_the_fitter_ends_nothing(connect
     assert state_of(house) == "live"
 
 
+async def test_a_fitter_who_has_joined_over_another_connection_hangs_on_that_one(
+    connect: Connect, house: House
+) -> None:
+    here = await visit(connect)
+    here.ann = await ending(connect, "ann")("ann", "clinician", heard=Told())
+    assert await here.set_mode() == ModeAnswer(mode="advanced", state="live")
+    house.wall.now_s += TOKEN_S
+    house.sweep()
+    assert (await ended(here.fitter)).reason == "token_expired"
+
+
 # When the log is away, or nothing has begun
 
 
@@ -308,16 +320,19 @@ async def test_a_fitter_whose_token_ends_while_the_patient_is_asked_begins_nothi
 # Who was away hears of it
 
 
-async def test_a_phone_that_was_away_hears_why_when_it_is_back(connect: Connect, house: House) -> None:
+@pytest.mark.parametrize(("later", "reason"), [(0, "phone_lost"), (1, "attached")])
+async def test_a_phone_that_was_away_hears_why_the_session_that_it_knew_has_ended(
+    connect: Connect, house: House, later: int, reason: str
+) -> None:
     here = await visit(connect)
     await here.apply(change(here.leased))
     await here.pat.stop()
     await pass_s(here, house, 30)
     told = Told()
     pat = await connect("pat", "patient", "device", heard=told)
-    claim = msgspec.structs.replace(CLAIM, epoch=here.epoch, fence_max=here.leased.fence, trial=True)
+    claim = msgspec.structs.replace(CLAIM, epoch=here.epoch, fence_max=here.leased.fence + later, trial=True)
     assert isinstance(await pat.ask("AttachDevice", claim, answer=AttachAnswer), AttachAnswer)
-    assert (await told.first(ModeChanged)).reason == "phone_lost"
+    assert (await told.first(ModeChanged)).reason == reason
     assert told.order.index("RevertNow") < told.order.index("ModeChanged")
 
 
