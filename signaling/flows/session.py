@@ -272,7 +272,17 @@ class SessionFlow:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
         if attached.live is not None or claim.fence_max:
             # What became of a session that it knew was told while it was away.
-            push(caller, mode_changed(device, self.state_of(device), "attached"))
+            end, state = attached.last_end, self.state_of(device)
+            is_known = state == "none" and end is not None and end.fence == claim.fence_max
+            push(caller, mode_changed(device, state, end.reason if end is not None and is_known else "attached"))
+
+    def acquired(self, caller: Caller, head: DeviceHead) -> None:
+        """A fitter has the device over a link that has heard nothing of it yet: how his last live work on it ended."""
+        told: set[str] = caller.items.setdefault("devices", set())
+        end = head.last_end
+        if head.device not in told and head.live is None and end is not None and end.holder == caller.user:
+            push(caller, mode_changed(head.device, "none", end.reason, draft=end.draft))
+        told.add(head.device)
 
     def state_of(self, device: str) -> SessionState:
         """Whether live work goes on here, and whether raises are frozen."""
@@ -321,7 +331,11 @@ class SessionFlow:
             if not head.is_saved:
                 self._phones.relay(device, RevertNow(device=device, fence=watch.fence, cause="session_ended"))
                 self._metrics.restores.labels("session_ended").inc()
-            self.ends.tell_mode(device, "none", "ended")
+            end = head.last_end
+            if end is not None and end.fence == watch.fence:
+                self.ends.tell_mode(device, "none", end.reason, draft=end.draft)
+            else:
+                self.ends.tell_mode(device, "none", "ended")
 
     async def _judge(self, device: str, watch: Watch, now_s: float) -> None:
         signs = watch.signs(self._phones.get(device), now_s, self._limits)

@@ -212,14 +212,14 @@ class CareHub(Hub):
         granted = await self._log.acquire(request.device, session=request.session, holder=caller.principal.user)
         if isinstance(granted, Refusal):
             return Failure(error=granted, errors=(granted,))
-        return await self._lease_answer(request.device, granted)
+        return await self._lease_answer(caller, request.device, granted)
 
     @hub_method("StealLease")
     async def steal_lease(self, caller: Caller, request: StealLease) -> LeaseAnswer | Failure:
         """Take the device from whoever holds it."""
         caller.lifetime.add_to_group(caller.connection_id, device_group(request.device))
         granted = await self._session.steal(caller, request)
-        return granted if isinstance(granted, Failure) else await self._lease_answer(request.device, granted)
+        return granted if isinstance(granted, Failure) else await self._lease_answer(caller, request.device, granted)
 
     @hub_method("RenewLease")
     async def renew_lease(self, caller: Caller, request: Hold) -> LeaseRenewed | Failure:
@@ -362,8 +362,9 @@ class CareHub(Hub):
         for device in await self._delivery.detach(caller.connection_id):
             self._news.tell(device)
 
-    async def _lease_answer(self, device: str, granted: LeaseGranted) -> LeaseAnswer:
+    async def _lease_answer(self, caller: Caller, device: str, granted: LeaseGranted) -> LeaseAnswer:
         head = await self._views.head(device)
+        self._session.acquired(caller, head)
         is_live = head.live is not None and head.live.fence == granted.fence
         return LeaseAnswer(
             fence=granted.fence,
