@@ -125,6 +125,7 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
     refusal = _misread(rows, read)
     if refusal is not None:
         return refusal
+    _count_unanswered(rows, now_s, claim)
     if rows.head is None and read:
         rows.begin({ear: one.image for ear, one in read.items()}, new_id(), now_s)
     rows.generation += 1
@@ -145,6 +146,21 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
         settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
     place = (rows.epoch, rows.last_terminal + 1, rows.generation, resume)
     return Attached(*place, changed, rows.truth.in_aid(), rows.live, rows.fresh.alarm_moves())
+
+
+def _count_unanswered(rows: DeviceRows, now_s: float, claim: AttachDevice) -> None:
+    """A phone that was offered something, and comes back without having heard of it, may have died of it.
+
+    After so many times in a row it is asked not to begin: it would come back for ever, and nothing else get through.
+    """
+    entry = rows.oldest()
+    if entry is None or entry.offered_to != rows.generation or entry.delivery.withdrawn is not None:
+        return
+    is_known = entry.answered or (claim.in_flight is not UNSET and claim.in_flight.seq == entry.delivery.seq)
+    entry.unanswered = 0 if is_known else entry.unanswered + 1
+    if entry.unanswered >= rows.limits.max_unanswered and ask_back(rows, entry, "cancelled"):
+        entry.delivery = replace(entry.delivery, code="poison")
+        rows.alarm("poison", now_s, on=True)
 
 
 def report_device(
@@ -333,6 +349,8 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     """What an end brings about: what was thought of on something that did not come falls away with it."""
     delivery = entry.delivery
     others: tuple[Ended, ...] = ()
+    if delivery.code == "poison":
+        rows.alarm("poison", now_s, on=False)
     if delivery.state not in _SUCCESS:
         others = fall_away(rows, now_s, code="E_BASE")
     if delivery.state == "confirmed" and rows.live is not None:

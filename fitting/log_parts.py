@@ -27,7 +27,8 @@ class Entry:
     """One delivery with what the log remembers beside it.
 
     ``offered_to``: the generation of the last offer, ``asked_of`` that which was asked not to begin.
-    ``answered``: that phone has said something since.
+    ``answered``: that phone has said something since. ``unanswered``: attachments in a row that it was offered to, and
+    that have ended without a word of it.
     ``seen``: the reports that counted. A phone that has lost its journal numbers them anew, so a number alone tells
     nothing.
     """
@@ -37,6 +38,7 @@ class Entry:
     asked_of: int = 0
     answered: bool = False
     seen: set[tuple[Ear | UnsetType, int, DeliveryState, str | UnsetType]] = field(default_factory=set)
+    unanswered: int = 0
 
 
 @dataclass(frozen=True, slots=True)

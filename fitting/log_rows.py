@@ -246,15 +246,15 @@ class DeviceRows:
         self.fresh.is_soft = True
         hard = is_end(delivery.kind, delivery.state)
         code = None if judged is None else judged.code
+        code = code or (delivery.code if delivery.withdrawn else None)
         actor = "server" if report is None else "phone"
         made = []
         if report is not None and judged is not None and report.ear is not UNSET:
             digest = None if report.digest is UNSET else report.digest
-            made.append(
-                self._event(
-                    delivery.seq, judged.event, now_s, ear=report.ear, code=code, digest=digest, actor=actor, hard=hard
-                )
+            said = self._event(
+                delivery.seq, judged.event, now_s, ear=report.ear, code=code, digest=digest, actor=actor, hard=hard
             )
+            made.append(said)
         if delivery.state != before.state:
             made.append(self._event(delivery.seq, delivery.state, now_s, code=code, actor=actor, hard=hard))
         return tuple(made)

@@ -59,7 +59,8 @@ class LogLimits:
     keys remembered, oldest forgotten first.
     ``max_history``: ended deliveries, their revisions and events kept in memory implementations. ``max_moments``:
     contents accepted in the 10 seconds that a budget is counted from; of those active in the 7 days the oldest are put
-    together instead, at their lowest.
+    together instead, at their lowest. ``max_unanswered``: attachments in a row that are lost over the same offer; then
+    the phone is asked not to begin it, and what waits behind it goes on.
     """
 
     lease_ttl_s: float = 15.0
@@ -68,6 +69,7 @@ class LogLimits:
     max_keys: int = 1_024
     max_history: int = 4_096
     max_moments: int = 128
+    max_unanswered: int = 3
 
 
 class Revision(Struct, frozen=True):

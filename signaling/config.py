@@ -62,6 +62,8 @@ class Config:
     ``max_groups``: groups of one connection.
     ``max_early_bytes``: what a client may post before its first poll or event stream has come.
     ``max_early_connections``: connections that have posted before it.
+    ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
+    not to begin it.
     ``max_devices``: devices that the memory stores hold.
     ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
@@ -129,6 +131,7 @@ class Config:
     max_streams: int = 64
     upload_buffer_items: int = 10
     max_groups: int = 64
+    max_unanswered_attachments: int = 3
     max_early_bytes: int = 65_536
     max_early_connections: int = 256
     max_devices: int = 10_000
@@ -236,7 +239,7 @@ class Config:
     @property
     def log_limits(self) -> LogLimits:
         """The limits of the device log."""
-        return LogLimits(lease_ttl_s=self.lease_ttl_s)
+        return LogLimits(lease_ttl_s=self.lease_ttl_s, max_unanswered=self.max_unanswered_attachments)
 
     @property
     def mode_limits(self) -> ModeLimits:

@@ -69,6 +69,7 @@ class EntryRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     asked_of: int = 0
     answered: bool = False
     seen: tuple[Seen, ...] = ()
+    unanswered: int = 0
 
 
 class MomentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -239,6 +240,7 @@ def _entry_record(entry: Entry) -> EntryRecord:
         asked_of=entry.asked_of,
         answered=entry.answered,
         seen=tuple(_seen(entry.seen)),
+        unanswered=entry.unanswered,
     )
 
 
@@ -250,7 +252,7 @@ def _seen(reports: Iterable[tuple[Ear | UnsetType, int, DeliveryState, str | Uns
 def _entry(device: str, record: EntryRecord, revisions: Mapping[str, Revision]) -> Entry:
     seen = {(ear or UNSET, n, state, digest or UNSET) for ear, n, state, digest in record.seen}
     delivery = _delivery(device, record.delivery, revisions)
-    return Entry(delivery, record.offered_to, record.asked_of, record.answered, seen)
+    return Entry(delivery, record.offered_to, record.asked_of, record.answered, seen, record.unanswered)
 
 
 def _delivery_record(delivery: Delivery) -> DeliveryRecord:

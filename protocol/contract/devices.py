@@ -51,7 +51,7 @@ __all__ = [
     "Targets",
 ]
 
-Alarm = Literal["split", "indeterminate", "history_lost", "locked"]
+Alarm = Literal["split", "indeterminate", "history_lost", "locked", "poison"]
 DeliveryState = Literal[
     "accepted",
     "offered",

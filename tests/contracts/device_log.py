@@ -9,7 +9,7 @@ from tests.contracts.device_log_attach import AttachContract, LeaseContract
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
 from tests.contracts.device_log_budgets import BudgetHistoryContract
 from tests.contracts.device_log_deliveries import DeliveryPagesContract
-from tests.contracts.device_log_offers import OfferContract, ReportContract
+from tests.contracts.device_log_offers import OfferContract, PoisonContract, ReportContract
 from tests.contracts.device_log_pace import PaceContract
 from tests.contracts.device_log_proof import ProofContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
@@ -27,6 +27,7 @@ class DeviceLogContract(
     TheftContract,
     AppendContract,
     OfferContract,
+    PoisonContract,
     ReportContract,
     DeliveryPagesContract,
     TruthContract,

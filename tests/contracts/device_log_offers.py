@@ -1,12 +1,15 @@
 """What every device log does on the way to the aids: offers, and the phone's word on them."""
 
+from typing import Any
+
 from msgspec import UNSET
 
 from fitting.log_values import Delivery
+from protocol.contract.base import EARS
 from protocol.contract.devices import EarTruth, InFlight
 from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FALSE, FRESH, LIMITS, Bench, digest, refused
 
-__all__ = ["OfferContract", "ReportContract"]
+__all__ = ["OfferContract", "PoisonContract", "ReportContract"]
 
 
 async def delivery(bench: Bench, seq: int) -> Delivery:
@@ -161,6 +164,70 @@ class OfferContract:
         assert (await bench.offer()).epoch == other
         assert refused(await bench.try_report(1, "received", epoch=epoch)).code == "unknown_delivery"
         await bench.report(1, "received", epoch=other)
+
+
+class PoisonContract:
+    """A phone that dies of what it is offered comes back for the same again."""
+
+    async def lose(self, bench: Bench, times: int, **claim: Any) -> None:
+        for _ in range(times):
+            await bench.offer()
+            await bench.attach(**claim)
+
+    async def test_an_offer_that_a_phone_is_lost_over_again_and_again_is_asked_back(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(BOTH_LOUDER)
+        await bench.submit()
+        await self.lose(bench, LIMITS.max_unanswered - 1)
+        assert (await bench.head()).alarms == frozenset()
+        offered = await bench.offer()
+        assert (offered.withdrawn, offered.attempt) == (None, LIMITS.max_unanswered)
+        attached = await bench.attach()
+        assert attached.alarm_moves == {"poison": True}
+        asked = await bench.offer()
+        assert (asked.seq, asked.withdrawn, asked.code) == (1, "cancelled", "poison")
+        # Until the phone has said so, nobody knows that it has not begun.
+        assert [one.seq for one in await bench.log.pending(DEVICE)] == [1, 2]
+        for ear in EARS:
+            done = await bench.report(1, "cancelled", ear)
+        assert (done.ended, done.delivery.code, done.alarm_moves) == (True, "poison", {"poison": False})
+        last = [event for event in await bench.log.changed_since(DEVICE, 0) if event.state == "cancelled"]
+        assert {event.code for event in last if event.seq == 1} == {"poison"}
+
+    async def test_what_waits_behind_it_and_stands_on_its_own_goes_on(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(BOTH_LOUDER)
+        await self.lose(bench, LIMITS.max_unanswered)
+        await bench.offer()
+        for ear in EARS:
+            await bench.report(1, "cancelled", ear)
+        await bench.submit()
+        offered = await bench.offer()
+        await bench.confirm(offered)
+        assert (await delivery(bench, 2)).state == "confirmed"
+
+    async def test_a_phone_that_has_heard_of_it_is_asked_nothing(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(BOTH_LOUDER)
+        await self.lose(bench, 2 * LIMITS.max_unanswered, in_flight=InFlight(seq=1, phase="received"))
+        assert (await bench.offer()).withdrawn is None
+
+    async def test_a_word_in_between_counts_anew(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(BOTH_LOUDER)
+        for _ in range(2):
+            await self.lose(bench, LIMITS.max_unanswered - 1)
+            await bench.offer()
+            await bench.report(1, "received")
+            await bench.attach()
+        assert (await bench.offer()).withdrawn is None
+
+    async def test_a_phone_that_was_offered_nothing_may_come_and_go(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.submit(BOTH_LOUDER)
+        for _ in range(2 * LIMITS.max_unanswered):
+            await bench.attach()
+        assert (await bench.offer()).withdrawn is None
 
 
 class ReportContract:
