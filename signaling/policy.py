@@ -30,6 +30,8 @@ class Relation(Enum):
     """No object is named, or none needs to be the caller's."""
     ASSIGNED = "assigned"
     """A professional of the object's clinic whom the clinic assigned to it."""
+    CLINIC = "clinic"
+    """The object is one of the caller's clinic."""
     OWN = "own"
     """The object belongs to the caller."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "postgres_storage", "sqlite_storage"]
 
-# A registration never changes once it is made, and one that is missing is always looked for.
+# What is on file may change in another process, and one that is missing is always looked for.
 DEVICE_STALE_S: Final = 2.0
 
 
