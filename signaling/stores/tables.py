@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from fitting.log_sql.tables import NAMING
 
-__all__ = ["METADATA", "assignment", "bind_code", "consent", "patient", "registered_device"]
+__all__ = ["METADATA", "assignment", "bind_code", "consent", "patient", "registered_device", "rest_answer"]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
 
@@ -86,3 +86,17 @@ bind_code = Table(
     UniqueConstraint("device", "place"),
     Index(None, "clinic", "patient"),
 )
+
+# ``at`` is when the key was claimed; ``answer`` is missing while its request is being carried out.
+rest_answer = Table(
+    "rest_answer",
+    METADATA,
+    Column("clinic", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_hash", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("answer", LargeBinary),
+    PrimaryKeyConstraint("clinic", "author", "key"),
+)
+Index("ix_rest_answer_at", rest_answer.c.at)
