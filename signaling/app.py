@@ -22,6 +22,7 @@ from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
+from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
@@ -43,11 +44,12 @@ from .origins import Origins
 from .policy import Grants
 from .rest.devices import DeviceRegistrations
 from .rest.house import RestHouse
+from .rest.people import PeopleParts, people_resources
 from .rest.problems import problem_middleware
 from .rest.replay import Replays
 from .rest.resource import Resource
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
-from .stores.devices import DeviceGrants
+from .stores.assignments import DeviceGrants, PatientGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
@@ -123,13 +125,17 @@ class _Assembly:
         self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
         self.devices = self.storage.devices
         self.device_log = killable(self.storage.log, config)
-        self.grants: Grants = RememberedGrants(
-            DeviceGrants(self.devices),
+        self.people = self.storage.people
+        self.consents = ConsentFlow(self.people.consents, self.devices)
+        self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
+        self.remembered = RememberedGrants(
+            DeviceGrants(self.devices, self.people.assignments),
             limit=config.max_grants,
             patience_s=config.grant_patience_s,
             monotonic=monotonic,
             reached=self.metrics.reached,
         )
+        self.grants: Grants = self.remembered
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
@@ -158,6 +164,7 @@ class _Assembly:
             troubles=self.troubles,
             limits=config.mode_limits,
             times=config.session_times,
+            consent=self.consents.live_refusal,
         )
         news = DeviceNews(
             log=self.device_log,
@@ -217,7 +224,7 @@ class _Assembly:
         config = self.config
         return RestHouse(
             verifier=self.verifier,
-            grants={"device": self.grants},
+            grants={"device": self.grants, "patient": PatientGrants(self.devices, self.people.assignments)},
             replays=Replays(self.storage.answers, self.clock),
             metrics=self.metrics,
             bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
@@ -226,8 +233,23 @@ class _Assembly:
             new_id=new_id,
         )
 
-    def resources(self) -> tuple[Resource, ...]:
-        return (DeviceRegistrations(self.devices, self.device_log),)
+    def resources(self, care: "_Care") -> tuple[Resource, ...]:
+        people = PeopleParts(
+            config=self.config,
+            people=self.people,
+            devices=self.devices,
+            log=self.device_log,
+            consents=self.consents,
+            session=care.session,
+            signer=self.signer,
+            bind_key=self.bind_key,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            forget=self.remembered.forget,
+            reached=self.metrics.reached,
+        )
+        registrations = DeviceRegistrations(self.devices, self.device_log, self.people.assignments, self.clock)
+        return (registrations, *people_resources(people))
 
     def routes(self, server: HubServer) -> HubRoutes:
         return HubRoutes(server, self.verifier, self.tokens, self.readiness)
@@ -278,7 +300,7 @@ def create_app(
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    parts.rest().mount(app, parts.resources())
+    parts.rest().mount(app, parts.resources(care))
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))

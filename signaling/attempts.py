@@ -13,8 +13,8 @@ __all__ = ["Attempts"]
 class Attempts:
     """``limit`` attempts in ``window_s`` seconds for each of at most ``max_keys`` keys.
 
-    ``reached`` is told ``limit_bound`` when a key has to wait, and ``keys_bound`` when the key that tried longest ago is
-    forgotten.
+    ``reached`` is told ``limit_bound`` when a key has to wait, and ``keys_bound`` when the one that tried longest ago
+    is forgotten.
     """
 
     def __init__(

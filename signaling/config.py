@@ -66,9 +66,9 @@ class Config:
     not to begin it.
     ``max_devices``: devices that the memory stores hold.
     ``max_patients``: patients, and patients with consents, that the memory stores hold.
-    ``max_decisions``: decisions about who may fit one device, or about what one patient consents to; a no is always taken.
+    ``max_decisions``: decisions about who may fit one device, or what one patient consents to; a no is always taken.
     ``max_bind_codes``: codes of one device that a phone could be bound with at a time.
-    ``bind_code_ttl_s``, ``bind_code_mail_ttl_s``: how long one can be used that is shown in the clinic, or sent by mail.
+    ``bind_code_ttl_s``, ``bind_code_mail_ttl_s``: how long one can be used that is shown in the clinic, or mailed.
     ``bind_window_s``: in which time one caller may try ``max_bind_attempts`` codes, and all of a clinic together
     ``max_clinic_bind_attempts``. ``max_bind_callers``: callers, and clinics, whose attempts are remembered.
     ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.

@@ -14,7 +14,7 @@ from protocol.errors import AuricleError, NotAllowed, NotFound
 
 from .auth import Principal, Role
 
-__all__ = ["ANYONE", "Grants", "IncompletePolicy", "Relation", "Rule", "authorize", "check_complete"]
+__all__ = ["ANYONE", "Grants", "IncompletePolicy", "Relation", "Rule", "authorize", "check_complete", "role_in"]
 
 
 class IncompletePolicy(AuricleError):
@@ -90,6 +90,18 @@ async def authorize(rule: Rule, principal: Principal, object_id: str, grants: Gr
 def relations_of(rule: Rule, roles: frozenset[str]) -> tuple[Relation, ...]:
     """The relations of which one must hold for a caller in these roles; empty when such a one may not call at all."""
     return tuple({relation: None for role, relation in rule.relations.items() if role in roles})
+
+
+def role_in(principal: Principal, rule: Rule) -> Role:
+    """The role in which a caller does what the rule is about, the first of the rule's that he has: for the record.
+
+    Raises:
+        NotAllowed: he has none of them.
+    """
+    for role in rule.relations:
+        if role in principal.roles:
+            return role
+    raise NotAllowed("not allowed")
 
 
 def check_complete(surface: str, methods: Collection[str], policy: Mapping[str, Rule]) -> None:

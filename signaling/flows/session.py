@@ -28,7 +28,6 @@ from protocol.contract.sessions import (
     LeaseLost,
     LeaseRenewed,
     ModeAnswer,
-    ModeChanged,
     Relayed,
     ReleaseLease,
     RestoreCause,
@@ -43,7 +42,7 @@ from protocol.errors import HubError, Unavailable
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.late_records import LateRecords
 from signaling.flows.phones import Phone, Phones
-from signaling.flows.watch import Watch
+from signaling.flows.watch import Watch, mode_changed
 from signaling.hub import Caller
 from signaling.metrics import Metrics
 from signaling.pushes import ask, push
@@ -72,6 +71,7 @@ class SessionFlow:
         troubles: Troubles,
         limits: ModeLimits,
         times: SessionTimes,
+        consent: Callable[[str], Awaitable[Refusal | None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log = log
@@ -82,6 +82,7 @@ class SessionFlow:
         self._troubles = troubles
         self._limits = limits
         self._times = times
+        self._consent = consent
         self._watched: dict[str, Watch] = {}
         self._late = LateRecords(tasks=tasks, metrics=metrics, times=times, sleep=sleep)
 
@@ -151,7 +152,7 @@ class SessionFlow:
             return self._refuse(Refusal(code="asking", message="the patient is being asked already", retryable=True))
         phone = self._phones.get(request.device)
         signs = None if phone is None else phone.signs(self._phones.now_s())
-        refusal = preconditions(head, signs, self._limits)
+        refusal = preconditions(head, signs, self._limits) or await self._consent(request.device)
         if refusal is not None or phone is None:
             return self._refuse(refusal or Refusal(code="phone_offline", message="no phone carries the aids now"))
         # The patient may think for longer than the lease lives: renewals must get through meanwhile.
@@ -231,16 +232,19 @@ class SessionFlow:
 
     def revert(self, caller: Caller, request: Revert, cause: RestoreCause) -> Relayed:
         """Back to what the session began with, on both ears. Needs no log."""
+        by_phone = self._phones.of(request.device, caller) is not None
+        return self.restore(request, cause, actor=caller.principal.user, by_phone=by_phone)
+
+    def restore(self, request: Revert, cause: RestoreCause, *, actor: str, by_phone: bool = False) -> Relayed:
+        """The same for somebody without a connection: a consent may be taken back over REST."""
         watch = self._watched.get(request.device)
         if cause in _ENDING and watch is not None:
-            watch.stop(cause, caller.principal.user)
+            watch.stop(cause, actor)
         fence = watch.fence if watch is not None else request.fence if isinstance(request.fence, int) else _TOP_FENCE
-        is_phone = self._phones.of(request.device, caller) is not None
         revert = RevertNow(device=request.device, fence=fence, cause=cause)
-        relayed = is_phone or self._phones.relay(request.device, revert)
+        relayed = by_phone or self._phones.relay(request.device, revert)
         self._metrics.restores.labels(cause).inc()
-        record = partial(self._record, request.device, cause, caller.principal.user, watch, self._phones.now_s())
-        self._late.add(record)
+        self._late.add(partial(self._record, request.device, cause, actor, watch, self._phones.now_s()))
         return Relayed(relayed=relayed)
 
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
@@ -260,7 +264,7 @@ class SessionFlow:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
         if attached.live is not None or claim.fence_max:
             # What became of a session that it knew was told while it was away.
-            push(caller, _mode_changed(device, self.state_of(device), "attached"))
+            push(caller, mode_changed(device, self.state_of(device), "attached"))
 
     def state_of(self, device: str) -> SessionState:
         """Whether live work goes on here, and whether raises are frozen."""
@@ -366,7 +370,7 @@ class SessionFlow:
         self._tell_mode(device, "none", ended.cause)
 
     def _tell_mode(self, device: str, state: SessionState, reason: str) -> None:
-        mode = _mode_changed(device, state, reason)
+        mode = mode_changed(device, state, reason)
         self._phones.tell_fitters(device, mode)
         phone = self._phones.get(device)
         if phone is not None:
@@ -391,7 +395,3 @@ class SessionFlow:
     def _refuse(self, refusal: Refusal) -> Failure:
         self._metrics.refusals.labels(refusal.code, refusal.rule or "").inc()
         return Failure(error=refusal, errors=(refusal,))
-
-
-def _mode_changed(device: str, state: SessionState, reason: str) -> ModeChanged:
-    return ModeChanged(device=device, mode="standard" if state == "none" else "advanced", state=state, reason=reason)

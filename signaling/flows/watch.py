@@ -6,10 +6,10 @@ The log knows which sessions there are: this is held to it with every sweep. Rea
 from dataclasses import dataclass, replace
 
 from fitting.mode import Signs
-from protocol.contract.sessions import RestoreCause, SessionState
+from protocol.contract.sessions import ModeChanged, RestoreCause, SessionState
 from signaling.flows.phones import Phone
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "mode_changed"]
 
 
 @dataclass(slots=True)
@@ -42,3 +42,8 @@ class Watch:
         self.stopped = self.stopped or (cause, actor)
         if self.state != "asking":
             self.state = "frozen"
+
+
+def mode_changed(device: str, state: SessionState, reason: str) -> ModeChanged:
+    """How the state of a session is told."""
+    return ModeChanged(device=device, mode="standard" if state == "none" else "advanced", state=state, reason=reason)

@@ -1,7 +1,7 @@
 """Codes that bind a phone to a device, and what came of them: a code that was used is the record of the binding.
 
-Only a keyed hash of a code is kept, so that nobody who reads the store can bind a phone. ``BindStore`` is the port. This
-module must not know how a code looks: that is in ``signaling.bind_codes``.
+Only a keyed hash of a code is kept, so that nobody who reads the store can bind a phone. ``BindStore`` is the port.
+This module must not know how a code looks: that is in ``signaling.bind_codes``.
 """
 
 from collections.abc import Callable

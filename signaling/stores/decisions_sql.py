@@ -1,7 +1,7 @@
 """Decisions in SQL: ``DecisionStore`` over a table that SQLite and PostgreSQL share.
 
-Of two that decide the same at once one takes the next number, and the other looks again. Read ``SqlDecisionStore.decide``
-first.
+Of two that decide the same at once one takes the next number, and the other looks again. Read
+``SqlDecisionStore.decide`` first.
 """
 
 from collections.abc import Callable, Sequence
@@ -87,9 +87,7 @@ class SqlDecisionStore:
             decision.at_s,
             decision.n,
         )
-        return await self._rows.add(
-            self._table, dict(zip(_COLUMNS, values, strict=True)), is_new_work=is_new_work
-        )
+        return await self._rows.add(self._table, dict(zip(_COLUMNS, values, strict=True)), is_new_work=is_new_work)
 
 
 def _decision(row: Sequence[Any]) -> Decision:

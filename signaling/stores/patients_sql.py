@@ -47,7 +47,9 @@ class SqlPatientStore:
     async def change(self, patient: Patient) -> bool:
         """See ``PatientStore``."""
         wanted = {"of_clinic": patient.clinic, "of_patient": patient.patient}
-        return await self._rows.change(_CHANGE, {**wanted, "new_name": patient.name, "new_version": patient.version}) == 1
+        return (
+            await self._rows.change(_CHANGE, {**wanted, "new_name": patient.name, "new_version": patient.version}) == 1
+        )
 
     async def get(self, clinic: str, patient: str) -> Patient | None:
         """See ``PatientStore``."""

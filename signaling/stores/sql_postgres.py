@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Delete, Select, Table, Update, literal_column
+from sqlalchemy import Delete, Integer, Select, Table, Update, literal_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
@@ -14,7 +14,7 @@ __all__ = ["PostgresRows"]
 
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its constructor untyped
 # A row that was written comes back as this, so that they can be counted.
-_ONE = literal_column("1")
+_ONE = literal_column("1", Integer)
 
 
 class PostgresRows:
