@@ -103,7 +103,7 @@ def _whole(ddb: int) -> int | float:
 
 
 def _loudness(record: DeviceRecord) -> Loudness | UnsetType:
-    ears: dict[str, Any] = {**record.loudness_ddb}
+    ears: dict[str, Any] = {str(ear): levels for ear, levels in record.loudness_ddb.items()}
     return Loudness(**ears) if ears else UNSET
 
 
