@@ -24,6 +24,7 @@ from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
+from .flows.device_views import DeviceViews
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
 from .flows.phones import Phones
@@ -42,12 +43,15 @@ from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
+from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
+from .rest.document import register_document
 from .rest.house import RestHouse
 from .rest.people import PeopleParts, people_resources
 from .rest.problems import problem_middleware
 from .rest.replay import Replays
 from .rest.resource import Resource
+from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.assignments import DeviceGrants, PatientGrants
 from .tasks import TaskSet
@@ -80,6 +84,8 @@ class _Care:
     delivery: DeliveryFlow
     session: SessionFlow
     news: DeviceNews
+    views: DeviceViews
+    history: DeviceHistory
 
     async def sweep(self) -> None:
         try:
@@ -174,6 +180,8 @@ class _Assembly:
             metrics=self.metrics,
             max_untold=config.max_untold_devices,
         )
+        views = DeviceViews(self.device_log, phones)
+        history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         hub = CareHub(
             log=self.device_log,
             submit=self.submit(delivery, session),
@@ -181,10 +189,11 @@ class _Assembly:
             session=session,
             news=news,
             phones=phones,
-            history=DeviceHistory(self.device_log, look_every_s=config.watch_every_s),
+            history=history,
+            views=views,
             verifier=self.verifier,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news, views, history)
 
     def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
         return SubmitFlow(
@@ -233,7 +242,7 @@ class _Assembly:
             new_id=new_id,
         )
 
-    def resources(self, care: "_Care") -> tuple[Resource, ...]:
+    def resources(self, care: _Care) -> tuple[Resource, ...]:
         people = PeopleParts(
             config=self.config,
             people=self.people,
@@ -248,8 +257,13 @@ class _Assembly:
             forget=self.remembered.forget,
             reached=self.metrics.reached,
         )
-        registrations = DeviceRegistrations(self.devices, self.device_log, self.people.assignments, self.clock)
-        return (registrations, *people_resources(people))
+        assignments = self.people.assignments
+        return (
+            DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
+            DeviceReads(self.devices, assignments, care.views, care.history),
+            Sheets(),
+            *people_resources(people),
+        )
 
     def routes(self, server: HubServer) -> HubRoutes:
         return HubRoutes(server, self.verifier, self.tokens, self.readiness)
@@ -300,7 +314,9 @@ def create_app(
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    parts.rest().mount(app, parts.resources(care))
+    resources = parts.resources(care)
+    parts.rest().mount(app, resources)
+    register_document(app, [type(resource) for resource in resources])
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))

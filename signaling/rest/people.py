@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fitting.log import DeviceLog
 from fitting.signing import OfferSigner
@@ -21,7 +22,15 @@ from .on_file import OnFileOfDevices
 from .patients import Patients
 from .resource import Resource
 
-__all__ = ["PeopleParts", "people_resources"]
+__all__ = ["PEOPLE", "PeopleParts", "people_resources"]
+
+PEOPLE: Final[tuple[type[Resource], ...]] = (
+    OnFileOfDevices,
+    AssignmentsOfDevices,
+    Patients,
+    ConsentsOfPatients,
+    Bindings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class PeopleParts:
 
 
 def people_resources(parts: PeopleParts) -> tuple[Resource, ...]:
-    """All of them."""
+    """All of ``PEOPLE``."""
     return (
         OnFileOfDevices(parts.devices, parts.log, parts.clock),
         AssignmentsOfDevices(parts.devices, parts.people.assignments, parts.log, parts.clock, parts.forget),

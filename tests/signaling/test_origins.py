@@ -52,7 +52,7 @@ async def ask(house: House, method: str, path: str, *origins: str, **options: An
 def allows(answer: Answer, origin: str) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
-    assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After, WWW-Authenticate"
+    assert answer.headers["Access-Control-Expose-Headers"] == "ETag, Link, Location, Retry-After, WWW-Authenticate"
     assert answer.headers["Vary"] == "Origin"
 
 
@@ -122,9 +122,10 @@ async def test_every_answer_says_whose_page_may_read_it(site: House) -> None:
         ("POST", f"{HUB}?id={ticket.token}", 200, {"data": HELLO}),
         ("POST", client.path, 415, {"data": b"not gzip", "headers": site.bearer() | {"Content-Encoding": "gzip"}}),
         ("DELETE", client.path, 202, {}),
-        ("POST", "/api/v1/devices", 400, {"data": b"{"}),
+        ("POST", "/api/v1/devices", 400, {"json": {}}),
+        ("POST", "/api/v1/devices", 415, {"data": b"{"}),
         ("POST", "/api/v1/devices", 401, {"data": b"{", "headers": {}}),
-        ("POST", "/api/v1/devices", 413, {"data": b"x" * 70_000}),
+        ("POST", "/api/v1/devices", 413, {"json": "x" * 70_000}),
         ("GET", "/readyz", 200, {}),
     ]
     for method, path, status, options in expected:
