@@ -192,6 +192,7 @@ class _Assembly:
             history=history,
             views=views,
             verifier=self.verifier,
+            grants=self.grants,
         )
         return _Care(self.hub_server(hub, lifetime), delivery, session, news, views, history)
 
@@ -254,7 +255,8 @@ class _Assembly:
             bind_key=self.bind_key,
             clock=self.clock,
             monotonic=self.monotonic,
-            forget=self.remembered.forget,
+            remembered=self.remembered,
+            lifetime=care.server.lifetime,
             reached=self.metrics.reached,
         )
         assignments = self.people.assignments

@@ -63,11 +63,11 @@ class DeviceRegistrations(Resource):
         if not await self._devices.register(record) and await self._devices.get(body.device) != record:
             raise Conflict("a device with this id exists already")
         # Whoever asked before may have died here: the same request again finishes what it began.
+        role = role_in(call.principal, self.policy["POST /api/v1/devices"])
+        await self._assignments.seed(record, by=call.principal.user, role=role, at_s=self._clock())
         refused = await self._log.create(body.device, record.aids)
         if isinstance(refused, Refusal):
             raise Conflict(refused.message)
-        role = role_in(call.principal, self.policy["POST /api/v1/devices"])
-        await self._assignments.seed(record, by=call.principal.user, role=role, at_s=self._clock())
         answer = Registered(device=body.device, patient=body.patient, assignments=tuple(sorted(record.assignments)))
         return Reply(answer, location=f"/api/v1/devices/{body.device}")
 

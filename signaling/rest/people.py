@@ -11,7 +11,10 @@ from signaling.attempts import Attempts
 from signaling.config import Config
 from signaling.flows.binding import BindingFlow, BindTimes
 from signaling.flows.consents import ConsentFlow
+from signaling.flows.phones import device_group
 from signaling.flows.session import SessionFlow
+from signaling.grants import RememberedGrants
+from signaling.lifetime import LifetimeManager
 from signaling.stores.devices import DeviceStore
 from signaling.stores.people import People
 
@@ -35,7 +38,7 @@ PEOPLE: Final[tuple[type[Resource], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class PeopleParts:
-    """What the resources share. ``forget`` as in ``AssignmentsOfDevices``; ``bind_key`` hashes bind codes."""
+    """What the resources share. ``bind_key`` hashes bind codes; ``lifetime`` is that of the care hub."""
 
     config: Config
     people: People
@@ -47,7 +50,8 @@ class PeopleParts:
     bind_key: bytes
     clock: Callable[[], float]
     monotonic: Callable[[], float]
-    forget: Callable[[str, str, str], None]
+    remembered: RememberedGrants
+    lifetime: LifetimeManager
     reached: Callable[[str], None]
 
 
@@ -55,11 +59,20 @@ def people_resources(parts: PeopleParts) -> tuple[Resource, ...]:
     """All of ``PEOPLE``."""
     return (
         OnFileOfDevices(parts.devices, parts.log, parts.clock),
-        AssignmentsOfDevices(parts.devices, parts.people.assignments, parts.log, parts.clock, parts.forget),
+        AssignmentsOfDevices(parts.devices, parts.people.assignments, parts.log, parts.clock, _forget(parts)),
         Patients(parts.people.patients, parts.clock),
         ConsentsOfPatients(parts.consents, parts.session, parts.clock),
         Bindings(_binding(parts)),
     )
+
+
+def _forget(parts: PeopleParts) -> Callable[[str, str, str], None]:
+    def forget(clinic: str, person: str, device: str) -> None:
+        parts.remembered.forget(clinic, person, device)
+        # He hears no more of the device either.
+        parts.lifetime.remove_user_from_group(clinic, person, device_group(device))
+
+    return forget
 
 
 def _binding(parts: PeopleParts) -> BindingFlow:
