@@ -67,7 +67,9 @@ class RestHouse:
                 about = route.rule.object_field
                 if about is not None and about not in self.grants:
                     raise IncompletePolicy(f"{route.key}: nobody knows who may see a {about}")
-                app.router.add_route(route.method, route.path, _Served(self, route, resource).handle)
+                served = _Served(self, route, resource)
+                for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                    app.router.add_route(method, route.path, served.handle)
 
 
 def routes_of(resources: Sequence[type[Resource]]) -> tuple[Route, ...]:
