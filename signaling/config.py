@@ -64,7 +64,7 @@ class Config:
     ``max_early_connections``: connections that have posted before it.
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
-    ``max_devices``: devices that the memory stores hold.
+    ``max_devices``: devices, devices with assignments, and bind codes that the memory stores hold.
     ``max_patients``: patients, and patients with consents, that the memory stores hold.
     ``max_decisions``: decisions about who may fit one device, or what one patient consents to; a no is always taken.
     ``max_bind_codes``: codes of one device that a phone could be bound with at a time.

@@ -15,7 +15,7 @@ from protocol.errors import NotFound
 from signaling.policy import Relation, Rule
 from signaling.stores.patients import Patient, PatientStore
 
-from .pages import cursor, text_after
+from .pages import page, text_after
 from .problems import Conflict, PreconditionFailed
 from .resource import Call, Reply, Resource, route
 
@@ -59,9 +59,7 @@ class Patients(Resource):
     async def list_patients(self, call: Call, query: PageQuery) -> Page[PatientView]:
         """The patients of this clinic, by id."""
         found = await self._patients.page(call.principal.clinic, text_after(query.after) or "", query.limit + 1)
-        shown = found[: query.limit]
-        following = cursor(shown[-1].patient) if len(found) > len(shown) else UNSET
-        return Page(items=tuple(PatientView(**_fields(patient)) for patient in shown), next=following)
+        return page([PatientView(**_fields(patient)) for patient in found], query, lambda one: one.patient)
 
     @route("GET /api/v1/patients/{patient}")
     async def read_patient(self, call: Call, patient: Id) -> Reply[PatientAnswer]:
