@@ -76,7 +76,7 @@ from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
-from signaling.policy import ANYONE, DEVICE_READERS, Relation, Rule
+from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule, authorize
 from signaling.pushes import push
 
 __all__ = ["CareHub"]
@@ -147,7 +147,9 @@ class CareHub(Hub):
         packages: PackageFlow,
         views: DeviceViews,
         verifier: TokenVerifier,
+        grants: Grants,
     ) -> None:
+        self._grants = grants
         self._log = log
         self._verifier = verifier
         self._submit = submit
@@ -316,9 +318,13 @@ class CareHub(Hub):
         return await self._history.compare(request)
 
     @hub_method("WatchDevice")
-    async def watch_device(self, _: Caller, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
-        """Every recorded event of a device, those of the past first."""
-        async for event in self._history.watch(request):
+    async def watch_device(self, caller: Caller, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
+        """Every recorded event of a device, those of the past first, for as long as the caller may see them."""
+
+        async def still_may() -> None:
+            await authorize(CARE_POLICY["WatchDevice"], caller.principal, request.device, self._grants)
+
+        async for event in self._history.watch(request, still_may):
             yield event
 
     @hub_method("AttachDevice")
