@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
 from fitting.log_sql.tables import NAMING
 
-__all__ = ["METADATA", "registered_device"]
+__all__ = ["METADATA", "audiogram", "registered_device"]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
 
@@ -17,4 +17,16 @@ registered_device = Table(
     Column("clinic", Text, nullable=False),
     Column("patient", Text, nullable=False),
     Column("record", LargeBinary, nullable=False),
+)
+
+# ``number`` counts per device from 1, so that one of two that are added at once is the newest for everybody.
+audiogram = Table(
+    "audiogram",
+    METADATA,
+    Column("device", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("device", "id"),
+    ForeignKeyConstraint(["device"], ["registered_device.device"]),
 )
