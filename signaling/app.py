@@ -6,7 +6,7 @@ import hmac
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -41,9 +41,12 @@ from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
-from .rest.devices import DeviceRoutes
+from .rest.devices import DeviceRegistrations
+from .rest.house import RestHouse
 from .rest.problems import problem_middleware
-from .storage import MemoryStorage, Storage, StorageContext, postgres_storage, sqlite_storage
+from .rest.replay import Replays
+from .rest.resource import Resource
+from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.devices import DeviceGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
@@ -210,6 +213,22 @@ class _Assembly:
             closing=self.closing,
         )
 
+    def rest(self) -> RestHouse:
+        config = self.config
+        return RestHouse(
+            verifier=self.verifier,
+            grants={"device": self.grants},
+            replays=Replays(self.storage.answers, self.clock),
+            metrics=self.metrics,
+            bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
+            # A body is bounded by its size; how many keys that may be is nobody's wish.
+            scan=replace(config.hub_limits.scan, keys=config.max_body_bytes),
+            new_id=new_id,
+        )
+
+    def resources(self) -> tuple[Resource, ...]:
+        return (DeviceRegistrations(self.devices, self.device_log),)
+
     def routes(self, server: HubServer) -> HubRoutes:
         return HubRoutes(server, self.verifier, self.tokens, self.readiness)
 
@@ -259,8 +278,7 @@ def create_app(
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    bodies = Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, parts.metrics.reached)
-    DeviceRoutes(parts.devices, parts.device_log, parts.verifier, parts.metrics, bodies).register(app)
+    parts.rest().mount(app, parts.resources())
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))

@@ -15,17 +15,17 @@ def query_value(request: web.Request, name: str) -> str | None:
     return ",".join(values) if values else None
 
 
-def authenticate(request: web.Request, verifier: TokenVerifier) -> Principal:
+def authenticate(request: web.Request, verifier: TokenVerifier, *, in_query: bool = True) -> Principal:
     """The caller of an HTTP request.
 
     The token comes in the Authorization header, or in the query of a GET: a browser cannot set headers
-    on a WebSocket or an event stream.
+    on a WebSocket or an event stream. ``in_query`` False: only in the header, which nobody writes down.
 
     Raises:
         Unauthenticated: no token, two different ones, or not a good one.
     """
     scheme, _, header_token = request.headers.get("Authorization", "").partition(" ")
-    query_token = (query_value(request, "access_token") or "") if request.method == "GET" else ""
+    query_token = (query_value(request, "access_token") or "") if in_query and request.method == "GET" else ""
     if header_token and scheme.lower() != "bearer":
         raise Unauthenticated("a valid token is required")
     header_token = header_token.strip()

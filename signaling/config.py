@@ -65,6 +65,7 @@ class Config:
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
     ``max_devices``: devices that the memory stores hold.
+    ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
     ``poll_timeout_s``: how long a long poll waits for something to send.
     ``disconnect_timeout_s``: how long a connection may be without transport: between polls, or after a lost socket.
@@ -134,6 +135,7 @@ class Config:
     max_early_bytes: int = 65_536
     max_early_connections: int = 256
     max_devices: int = 10_000
+    max_rest_answers: int = 1_000
     max_body_bytes: int = 65_536
     handshake_timeout_s: float = 15.0
     keep_alive_s: float = 15.0

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 __all__ = ["Origins"]
 
 METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
-EXPOSED: Final = "Retry-After, WWW-Authenticate"
+EXPOSED: Final = "ETag, Link, Location, Retry-After, WWW-Authenticate"
 # How long a browser may remember the answer to a preflight.
 MAX_AGE_S: Final = 600
 MAX_ASKED_CHARS: Final = 1_024

@@ -18,13 +18,14 @@ from fitting.log_over_store import StoredDeviceLog
 from .config import Config
 from .metrics import Metrics
 from .stores.devices import DeviceStore, MemoryDeviceStore
+from .stores.rest_answers import MemoryRestAnswers, RestAnswers
 
 if TYPE_CHECKING:
     from fitting.log_sql.port import LogDatabase
 
     from .stores.devices_sql import DeviceTable
 
-__all__ = ["MemoryStorage", "Storage", "StorageContext", "postgres_storage", "sqlite_storage"]
+__all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
 
 # A registration never changes once it is made, and one that is missing is always looked for.
 DEVICE_STALE_S: Final = 2.0
@@ -58,6 +59,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def answers(self) -> RestAnswers:
+        """What was answered over REST."""
+        ...
+
+    @property
     def is_away(self) -> bool:
         """Whether nothing can be written just now."""
         ...
@@ -77,9 +83,12 @@ class MemoryStorage:
     is_away = False
 
     def __init__(self, context: StorageContext) -> None:
-        self.log: DeviceLog = MemoryDeviceLog(clock=context.clock, new_id=_new_id, limits=context.config.log_limits)
+        self.log: DeviceLog = MemoryDeviceLog(clock=context.clock, new_id=new_id, limits=context.config.log_limits)
         self.devices: DeviceStore = MemoryDeviceStore(
             max_devices=context.config.max_devices, reached=context.metrics.reached
+        )
+        self.answers: RestAnswers = MemoryRestAnswers(
+            limit=context.config.max_rest_answers, reached=context.metrics.reached
         )
 
     async def open(self) -> None:
@@ -111,9 +120,11 @@ class SqlStorage:
         learn: Callable[[], Awaitable[None]],
         log: DeviceLog,
         devices: DeviceStore,
+        answers: RestAnswers,
     ) -> None:
         self.log = log
         self.devices = devices
+        self.answers = answers
         self._prepare = prepare
         self._database = database
         self._learn = learn
@@ -141,6 +152,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     from fitting.log_sql.sqlite_log import SqliteLog
 
     from .stores.devices_sql import SqliteDeviceTable
+    from .stores.rest_answers_sql import SqliteRestAnswers
 
     database = SqliteDatabase(
         path, monotonic=context.monotonic, limits=context.config.sqlite_limits, watch=context.metrics.storage
@@ -158,6 +170,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, SqliteDeviceTable(database)),
+        answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
     )
 
 
@@ -167,6 +180,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
     from fitting.log_sql.postgres_log import PostgresLog
 
     from .stores.devices_postgres import PostgresDeviceTable
+    from .stores.rest_answers_postgres import PostgresRestAnswers
 
     database = PostgresDatabase(
         url, monotonic=context.monotonic, limits=context.config.postgres_limits, watch=context.metrics.storage
@@ -184,6 +198,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, PostgresDeviceTable(database)),
+        answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
     )
 
 
@@ -192,13 +207,13 @@ def _log(context: StorageContext, tables: "LogDatabase") -> DeviceLog:
 
     store = SqlLogStore(
         tables,
-        name=_new_id(),
+        name=new_id(),
         monotonic=context.monotonic,
         limits=context.config.log_limits,
         bounds=context.config.store_limits,
         watch=context.metrics.storage,
     )
-    return StoredDeviceLog(store, _new_id, context.troubled)
+    return StoredDeviceLog(store, new_id, context.troubled)
 
 
 def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:
@@ -213,5 +228,6 @@ def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:
     )
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """An opaque name that never repeats."""
     return secrets.token_hex(12)

@@ -1,4 +1,4 @@
-"""Errors over HTTP: one table from an error to a status, and one shape (RFC 9457) for all of them."""
+"""Errors over HTTP: one table from a code to a status, and one shape (RFC 9457) for all of them."""
 
 from http import HTTPStatus
 from typing import Final
@@ -6,21 +6,27 @@ from typing import Final
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from msgspec import UNSET
 
-from protocol.errors import (
-    AuricleError,
-    BadArgument,
-    NotAllowed,
-    NotFound,
-    Overloaded,
-    StorageFull,
-    Unauthenticated,
-    Unavailable,
-    UnknownOutcome,
-)
+from protocol.contract.base import Failure
+from protocol.contract.rest import Problem
+from protocol.errors import AuricleError
 from signaling.log import LogBook
 
-__all__ = ["Conflict", "problem", "problem_middleware"]
+__all__ = [
+    "PROBLEM_TYPE",
+    "Conflict",
+    "InProgress",
+    "KeyConflict",
+    "PreconditionFailed",
+    "PreconditionRequired",
+    "problem",
+    "problem_middleware",
+    "refusal",
+    "status_of",
+]
+
+PROBLEM_TYPE: Final = "application/problem+json"
 
 
 class Conflict(AuricleError):
@@ -29,35 +35,90 @@ class Conflict(AuricleError):
     code = "already_exists"
 
 
-STATUS: Final[dict[type[AuricleError], HTTPStatus]] = {
-    BadArgument: HTTPStatus.BAD_REQUEST,
-    Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    NotAllowed: HTTPStatus.FORBIDDEN,
-    NotFound: HTTPStatus.NOT_FOUND,
-    Conflict: HTTPStatus.CONFLICT,
-    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
-    UnknownOutcome: HTTPStatus.SERVICE_UNAVAILABLE,
+class KeyConflict(AuricleError):
+    """The idempotency key has stood for another request."""
+
+    code = "idempotency_conflict"
+
+
+class InProgress(AuricleError):
+    """The first request with this idempotency key has no answer yet."""
+
+    code = "in_progress"
+
+
+class PreconditionFailed(AuricleError):
+    """What is there is not what ``If-Match`` names: somebody else was first."""
+
+    code = "precondition_failed"
+
+
+class PreconditionRequired(AuricleError):
+    """The change must say with ``If-Match`` what it is a change of."""
+
+    code = "precondition_required"
+
+
+# Errors and refusals of the domain by their code. What is not in here is a conflict with the state of things when the
+# domain refused it, and ours when it was an error.
+_STATUS: Final[dict[str, HTTPStatus]] = {
+    "bad_argument": HTTPStatus.BAD_REQUEST,
+    "unauthenticated": HTTPStatus.UNAUTHORIZED,
+    "not_allowed": HTTPStatus.FORBIDDEN,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "unknown_delivery": HTTPStatus.NOT_FOUND,
+    "unknown_revision": HTTPStatus.NOT_FOUND,
+    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "not_acceptable": HTTPStatus.NOT_ACCEPTABLE,
+    "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
+    "already_exists": HTTPStatus.CONFLICT,
+    "idempotency_conflict": HTTPStatus.CONFLICT,
+    "in_progress": HTTPStatus.CONFLICT,
+    "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
+    "request_entity_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "unsafe": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "precondition_required": HTTPStatus.PRECONDITION_REQUIRED,
+    "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
+    "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "unreadable": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "unknown_outcome": HTTPStatus.SERVICE_UNAVAILABLE,
+    "storage_full": HTTPStatus.INSUFFICIENT_STORAGE,
 }
+_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "request_entity_too_large"}
+# Seconds after which trying again makes sense.
+_RETRY_AFTER: Final = {"in_progress": "1", "overloaded": "1", "unavailable": "1", "unknown_outcome": "1"}
 
 
-def problem(status: HTTPStatus, code: str, detail: str) -> web.Response:
-    """A problem document; ``code`` is stable, ``detail`` is for people."""
-    body = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "code": code,
-        "detail": detail,
-    }
-    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode(body),
-        content_type="application/problem+json",
-        headers=headers,
+def status_of(code: str, default: HTTPStatus = HTTPStatus.CONFLICT) -> HTTPStatus:
+    """The status that a code is told with."""
+    return _STATUS.get(code, default)
+
+
+def problem(status: HTTPStatus, code: str, detail: str, failure: Failure | None = None) -> web.Response:
+    """A problem document; ``code`` is stable, ``detail`` is for people, ``failure`` what the domain said."""
+    body = Problem(
+        type="about:blank",
+        title=status.phrase,
+        status=status.value,
+        code=code,
+        detail=detail,
+        error=UNSET if failure is None else failure.error,
+        errors=UNSET if failure is None else failure.errors,
     )
+    headers = {"Cache-Control": "no-store"}
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if code in _RETRY_AFTER:
+        headers["Retry-After"] = _RETRY_AFTER[code]
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type=PROBLEM_TYPE, headers=headers)
+
+
+def refusal(failure: Failure) -> web.Response:
+    """The problem document of what the domain refused."""
+    code = failure.error.code
+    return problem(status_of(code), code, failure.error.message, failure)
 
 
 def problem_middleware(log: LogBook) -> Middleware:
@@ -69,7 +130,7 @@ def problem_middleware(log: LogBook) -> Middleware:
             return await handler(request)
         except web.HTTPException as error:
             status = HTTPStatus(error.status)
-            answer = problem(status, status.name.lower(), status.description)
+            answer = problem(status, _CODES.get(status, status.name.lower()), status.description)
             if "Allow" in error.headers:
                 answer.headers["Allow"] = error.headers["Allow"]
             if status is HTTPStatus.REQUEST_TIMEOUT:
@@ -77,7 +138,7 @@ def problem_middleware(log: LogBook) -> Middleware:
                 answer.force_close()
             return answer
         except AuricleError as error:
-            known = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+            known = status_of(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
             return problem(known, error.code, error.public_message)
         except Exception as error:  # noqa: BLE001  # the boundary of a request: logged by class, told as "internal"
             resource = request.match_info.route.resource

@@ -2,11 +2,23 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from fitting.log_sql.tables import NAMING
 
-__all__ = ["METADATA", "audiogram", "registered_device"]
+__all__ = ["METADATA", "audiogram", "registered_device", "rest_answer"]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
 
@@ -30,3 +42,17 @@ audiogram = Table(
     UniqueConstraint("device", "id"),
     ForeignKeyConstraint(["device"], ["registered_device.device"]),
 )
+
+# ``at`` is when the key was claimed; ``answer`` is missing while its request is being carried out.
+rest_answer = Table(
+    "rest_answer",
+    METADATA,
+    Column("clinic", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_hash", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("answer", LargeBinary),
+    PrimaryKeyConstraint("clinic", "author", "key"),
+)
+Index("ix_rest_answer_at", rest_answer.c.at)

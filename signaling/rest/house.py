@@ -1,0 +1,221 @@
+"""Carries requests to the methods of resources: who asks, whether they may, what they sent, and how it is answered.
+
+The only place of ``/api/v1`` that knows aiohttp's requests; every error is raised and becomes a problem document in
+``problems``. Read ``_Served.answer`` first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET
+
+from protocol.contract.base import Failure, StrictWire
+from protocol.contract.rest import Page
+from protocol.errors import BadArgument, LocalProtocolError, NotFound, RemoteProtocolError, Unauthenticated
+from protocol.signalr.prescan import ScanLimits, scan_json
+from signaling.auth import Principal, TokenVerifier
+from signaling.bearer import authenticate
+from signaling.bodies import Bodies
+from signaling.metrics import Metrics
+from signaling.policy import Grants, IncompletePolicy, authorize
+
+from .entity import tag_of_bytes, tag_of_version, tags
+from .media import check_acceptable, check_sent
+from .problems import PreconditionFailed, PreconditionRequired, refusal
+from .replay import Answered, Replays, key_of, new_id_of, request_hash
+from .resource import Call, Reply, Resource, Route, declared_routes
+
+__all__ = ["RestHouse", "routes_of"]
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+
+
+class _NoQuery(StrictWire, frozen=True, kw_only=True):
+    """Nothing may be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestHouse:
+    """What every resource is served with. ``grants`` know how people stand to objects, by the name of the parameter.
+
+    ``new_id`` gives names that never repeat; ``scan`` bounds what a body may hold.
+    """
+
+    verifier: TokenVerifier
+    grants: Mapping[str, Grants]
+    replays: Replays
+    metrics: Metrics
+    bodies: Bodies
+    scan: ScanLimits
+    new_id: Callable[[], str]
+
+    def mount(self, app: web.Application, resources: Sequence[Resource]) -> None:
+        """Add the routes of resources.
+
+        Raises:
+            IncompletePolicy: a route has no rule, or its rule is about something that nobody knows.
+            LocalProtocolError: two routes are the same, or a method is not what its route says.
+        """
+        routes_of([type(resource) for resource in resources])
+        for resource in resources:
+            for route in declared_routes(type(resource)):
+                about = route.rule.object_field
+                if about is not None and about not in self.grants:
+                    raise IncompletePolicy(f"{route.key}: nobody knows who may see a {about}")
+                app.router.add_route(route.method, route.path, _Served(self, route, resource).handle)
+
+
+def routes_of(resources: Sequence[type[Resource]]) -> tuple[Route, ...]:
+    """All routes of resources. Raises as ``RestHouse.mount``."""
+    routes = tuple(route for resource in resources for route in declared_routes(resource))
+    for what in ("key", "name"):
+        if len({getattr(route, what) for route in routes}) < len(routes):
+            raise LocalProtocolError(f"two routes have the same {what}")
+    return routes
+
+
+class _Served:
+    """One route, with the decoders that it needs."""
+
+    def __init__(self, house: RestHouse, route: Route, resource: Resource) -> None:
+        self._house = house
+        self._route = route
+        self._function = getattr(resource, route.function)
+        self._body = None if route.body is None else msgspec.json.Decoder(route.body)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One request, from the token to the answer."""
+        answered = await self.answer(request)
+        if isinstance(answered, web.Response):
+            return answered
+        headers = {"Cache-Control": "no-store", **answered.headers}
+        if answered.body:
+            headers["Content-Type"] = self._route.told.gives
+        return web.Response(status=answered.status, body=answered.body, headers=headers)
+
+    async def answer(self, request: web.Request) -> Answered | web.Response:
+        """Who asks and whether he may comes first: whoever may not learns nothing of what a request should be."""
+        route, house = self._route, self._house
+        principal = self._caller(request)
+        arguments = _path(route, request)
+        about = route.rule.object_field
+        await authorize(
+            route.rule, principal, str(arguments[about]) if about else "", house.grants[about] if about else _NOBODY
+        )
+        check_acceptable(request, route.told.gives)
+        if_match = tags(request.headers.get("If-Match"))
+        if route.told.needs_match and if_match is None:
+            raise PreconditionRequired("send If-Match with the ETag of what is to be changed")
+        query = _query(route.query or _NoQuery, request)
+        if route.query is not None:
+            arguments["query"] = query
+        body = await self._read(request)
+        if body is not None:
+            arguments["body"] = body
+        key = key_of(principal, request.headers.get("Idempotency-Key")) if route.told.creates else None
+        call = Call(principal, house.new_id() if key is None else new_id_of(route, key), if_match)
+        refused: list[Failure] = []
+
+        async def carry_out() -> Answered:
+            outcome = await self._function(call, **arguments)
+            if isinstance(outcome, Failure):
+                refused.append(outcome)
+                return Answered(HTTPStatus.CONFLICT, b"", {})
+            return self._answered(request, outcome)
+
+        if key is None:
+            answered = await carry_out()
+        else:
+            hashed = request_hash(route, request.match_info, b"" if body is None else _ENCODER.encode(body))
+            answered = await house.replays.once(key, hashed, carry_out)
+        return refusal(refused[0]) if refused else _conditional(route, request, answered)
+
+    def _caller(self, request: web.Request) -> Principal:
+        try:
+            return authenticate(request, self._house.verifier, in_query=False)
+        except Unauthenticated:
+            self._house.metrics.unauthenticated.inc()
+            raise
+
+    async def _read(self, request: web.Request) -> Any:
+        """The body as the route's type, None when it takes none."""
+        if self._body is None:
+            return None
+        check_sent(request, self._route.told.accepts)
+        text = await self._house.bodies.read(request)
+        try:
+            scan_json(text, self._house.scan)
+            return self._body.decode(text)
+        except RemoteProtocolError:
+            raise BadArgument("the body is not JSON, or too deep, or has a key twice") from None
+        except msgspec.ValidationError as error:
+            raise BadArgument(str(error)) from None
+        except (msgspec.MsgspecError, RecursionError):
+            raise BadArgument("the body is not JSON") from None
+
+    def _answered(self, request: web.Request, outcome: Any) -> Answered:
+        reply: Reply[Any] = outcome if isinstance(outcome, Reply) else Reply(outcome)
+        headers: dict[str, str] = {}
+        if reply.location is not None:
+            headers["Location"] = reply.location
+        if isinstance(reply.answer, Page) and reply.answer.next is not UNSET:
+            headers["Link"] = f'<{_next_page(request, reply.answer.next)}>; rel="next"'
+        if reply.answer is None:
+            return Answered(HTTPStatus.NO_CONTENT, b"", headers)
+        body = _ENCODER.encode(reply.answer)
+        headers["ETag"] = tag_of_bytes(body) if reply.version is None else tag_of_version(reply.version)
+        return Answered(self._route.told.status, body, headers)
+
+
+class _Nobody:
+    async def holds(self, *_: object) -> bool:
+        """There is no object to stand to."""
+        return False
+
+
+_NOBODY: Final = _Nobody()
+
+
+def _path(route: Route, request: web.Request) -> dict[str, Any]:
+    """The path's parameters; what cannot name anything is what is not there."""
+    found: dict[str, Any] = {}
+    for name, kind in route.parameters.items():
+        try:
+            found[name] = msgspec.convert(request.match_info[name], kind, strict=False)
+        except msgspec.ValidationError:
+            raise NotFound(f"no such {name}") from None
+    return found
+
+
+def _query(kind: Any, request: web.Request) -> Any:
+    """What is asked for; a parameter that the route does not know would be a wish that gets lost."""
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise BadArgument("query: a parameter is there twice")
+    try:
+        return msgspec.convert(dict(request.query), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadArgument(f"query: {error}") from None
+
+
+def _next_page(request: web.Request, cursor: str) -> str:
+    return f"{request.rel_url.raw_path}?{urlencode({**request.query, 'after': cursor})}"
+
+
+def _conditional(route: Route, request: web.Request, answered: Answered) -> Answered:
+    """What a read is answered when the caller has it already (304), or demands what is no longer there (412)."""
+    tag = answered.headers.get("ETag")
+    if route.may_change or route.method == "POST" or tag is None:
+        return answered
+    if_match = tags(request.headers.get("If-Match"))
+    if if_match is not None and not if_match.match(tag):
+        raise PreconditionFailed("what is there is not what If-Match names: read it again")
+    known = tags(request.headers.get("If-None-Match"))
+    if known is not None and known.match_weakly(tag):
+        return Answered(HTTPStatus.NOT_MODIFIED, b"", answered.headers)
+    return answered
