@@ -25,7 +25,7 @@ from .fhir_codes import (
     code_of,
     display_of,
 )
-from .fhir_errors import DifferentTests, DuplicateThreshold, LeftOut, NotAFinding, NotFhir, TooManyEntries, WrongPatient
+from .fhir_errors import DifferentTests, DuplicateThreshold, LeftOut, NotAFinding, NotFhir, WrongPatient
 from .fhir_observation import Reading, day_of, element, elements, readings, require_understood, text
 
 __all__ = ["MAX_ENTRIES", "FhirAudiogram", "read_fhir", "write_fhir"]
@@ -75,7 +75,7 @@ def read_fhir(data: bytes, *, patient: str) -> FhirAudiogram:
             at_ear[reading.frequency_hz] = reading
     _require_one_person([observation for _, observation in observations], patient)
     if len(days) > 1:
-        raise DifferentTests("the thresholds are of different days, or some do not say of which: send one audiogram at a time")
+        raise DifferentTests("the thresholds are of different days, or some do not say of which: send one at a time")
     return FhirAudiogram(_audiogram(points), days.pop() if days else "", tuple(left_out))
 
 
@@ -166,9 +166,7 @@ def write_fhir(audiogram: Audiogram, *, audiogram_id: str, patient: str, measure
     if measured_on:
         observation["effectiveDateTime"] = measured_on
     observation["component"] = [
-        _component(audiogram, ear, frequency, ddb)
-        for ear in EARS
-        for frequency, ddb in audiogram.ears.get(ear, ())
+        _component(audiogram, ear, frequency, ddb) for ear in EARS for frequency, ddb in audiogram.ears.get(ear, ())
     ]
     name = uuid.uuid5(_NAMES, f"{patient}/{audiogram_id}")
     return {

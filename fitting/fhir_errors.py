@@ -16,11 +16,12 @@ A message says where, never what was measured.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from protocol.errors import AuricleError
 
 __all__ = [
+    "FHIR_CODES",
     "Contradiction",
     "DifferentTests",
     "DuplicateThreshold",
@@ -100,6 +101,9 @@ class WrongPatient(FhirError):
     """The document is about somebody else, or about several people."""
 
     code = "wrong_patient"
+
+
+FHIR_CODES: Final = tuple(kind.code for kind in (FhirError, *FhirError.__subclasses__()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One FHIR Observation: the thresholds that it holds, each checked before it is believed.
 
-The document is walked by hand: most of FHIR is optional and not ours to judge, and what is looked at must have the shape
-that FHIR gives it. This module must not know how many observations make an audiogram. Read ``readings`` first.
+The document is walked by hand: most of FHIR is optional and not ours to judge, and what is looked at must have the
+shape that FHIR gives it. This module must not know how many observations make an audiogram. Read ``readings`` first.
 """
 
 from collections.abc import Iterator, Mapping

@@ -23,6 +23,7 @@ from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
+from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
 from .flows.phones import Phones
@@ -41,12 +42,14 @@ from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
+from .rest.audiograms import Audiograms
 from .rest.devices import DeviceRegistrations
 from .rest.house import RestHouse
 from .rest.problems import problem_middleware
 from .rest.replay import Replays
 from .rest.resource import Resource
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
+from .stores.audiograms import NewestOnFile
 from .stores.devices import DeviceGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
@@ -78,6 +81,7 @@ class _Care:
     delivery: DeliveryFlow
     session: SessionFlow
     news: DeviceNews
+    submit: SubmitFlow
 
     async def sweep(self) -> None:
         try:
@@ -122,6 +126,8 @@ class _Assembly:
         self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
         self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
         self.devices = self.storage.devices
+        self.audiograms = self.storage.audiograms
+        self.limits = read_clinic_limits(config.clinic_limits)
         self.device_log = killable(self.storage.log, config)
         self.grants: Grants = RememberedGrants(
             DeviceGrants(self.devices),
@@ -167,9 +173,10 @@ class _Assembly:
             metrics=self.metrics,
             max_untold=config.max_untold_devices,
         )
+        submit = self.submit(delivery, session)
         hub = CareHub(
             log=self.device_log,
-            submit=self.submit(delivery, session),
+            submit=submit,
             delivery=delivery,
             session=session,
             news=news,
@@ -177,15 +184,15 @@ class _Assembly:
             history=DeviceHistory(self.device_log, look_every_s=config.watch_every_s),
             verifier=self.verifier,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news, submit)
 
     def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
         return SubmitFlow(
             self.device_log,
             Kernel(),
             self.metrics,
-            devices=self.devices,
-            limits=read_clinic_limits(self.config.clinic_limits),
+            devices=NewestOnFile(self.devices, self.audiograms),
+            limits=self.limits,
             delivery=delivery,
             state_of=session.state_of,
         )
@@ -226,8 +233,18 @@ class _Assembly:
             new_id=new_id,
         )
 
-    def resources(self) -> tuple[Resource, ...]:
-        return (DeviceRegistrations(self.devices, self.device_log),)
+    def resources(self, care: "_Care") -> tuple[Resource, ...]:
+        first_fit = FirstFitFlow(
+            self.device_log,
+            devices=self.devices,
+            audiograms=self.audiograms,
+            limits=self.limits,
+            judge=care.submit.judged,
+        )
+        return (
+            DeviceRegistrations(self.devices, self.device_log),
+            Audiograms(self.devices, self.audiograms, self.device_log, first_fit, self.clock),
+        )
 
     def routes(self, server: HubServer) -> HubRoutes:
         return HubRoutes(server, self.verifier, self.tokens, self.readiness)
@@ -278,7 +295,7 @@ def create_app(
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    parts.rest().mount(app, parts.resources())
+    parts.rest().mount(app, parts.resources(care))
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))

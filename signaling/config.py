@@ -65,6 +65,7 @@ class Config:
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
     ``max_devices``: devices that the memory stores hold.
+    ``max_audiograms``: audiograms of one device that may be put on file.
     ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
     ``poll_timeout_s``: how long a long poll waits for something to send.
@@ -135,6 +136,7 @@ class Config:
     max_early_bytes: int = 65_536
     max_early_connections: int = 256
     max_devices: int = 10_000
+    max_audiograms: int = 1_000
     max_rest_answers: int = 1_000
     max_body_bytes: int = 65_536
     handshake_timeout_s: float = 15.0

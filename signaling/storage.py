@@ -17,18 +17,22 @@ from fitting.log_over_store import StoredDeviceLog
 
 from .config import Config
 from .metrics import Metrics
+from .stores.audiograms import AudiogramStore, MemoryAudiogramStore
 from .stores.devices import DeviceStore, MemoryDeviceStore
 from .stores.rest_answers import MemoryRestAnswers, RestAnswers
 
 if TYPE_CHECKING:
     from fitting.log_sql.port import LogDatabase
 
+    from .stores.audiograms_sql import AudiogramTable
     from .stores.devices_sql import DeviceTable
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
 
 # A registration never changes once it is made, and one that is missing is always looked for.
 DEVICE_STALE_S: Final = 2.0
+# So long may another process judge by the audiogram before; the one that takes a new one judges by it at once.
+AUDIOGRAM_STALE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def audiograms(self) -> AudiogramStore:
+        """The audiograms of those who wear the devices."""
+        ...
+
+    @property
     def answers(self) -> RestAnswers:
         """What was answered over REST."""
         ...
@@ -86,6 +95,9 @@ class MemoryStorage:
         self.log: DeviceLog = MemoryDeviceLog(clock=context.clock, new_id=new_id, limits=context.config.log_limits)
         self.devices: DeviceStore = MemoryDeviceStore(
             max_devices=context.config.max_devices, reached=context.metrics.reached
+        )
+        self.audiograms: AudiogramStore = MemoryAudiogramStore(
+            max_audiograms=context.config.max_audiograms, reached=context.metrics.reached
         )
         self.answers: RestAnswers = MemoryRestAnswers(
             limit=context.config.max_rest_answers, reached=context.metrics.reached
@@ -120,10 +132,12 @@ class SqlStorage:
         learn: Callable[[], Awaitable[None]],
         log: DeviceLog,
         devices: DeviceStore,
+        audiograms: AudiogramStore,
         answers: RestAnswers,
     ) -> None:
         self.log = log
         self.devices = devices
+        self.audiograms = audiograms
         self.answers = answers
         self._prepare = prepare
         self._database = database
@@ -151,6 +165,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     from fitting.log_sql.sqlite import SqliteDatabase
     from fitting.log_sql.sqlite_log import SqliteLog
 
+    from .stores.audiograms_sql import SqliteAudiogramTable
     from .stores.devices_sql import SqliteDeviceTable
     from .stores.rest_answers_sql import SqliteRestAnswers
 
@@ -170,6 +185,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, SqliteDeviceTable(database)),
+        audiograms=_audiograms(context, SqliteAudiogramTable(database)),
         answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
     )
 
@@ -179,6 +195,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
     from fitting.log_sql.postgres import PostgresDatabase
     from fitting.log_sql.postgres_log import PostgresLog
 
+    from .stores.audiograms_postgres import PostgresAudiogramTable
     from .stores.devices_postgres import PostgresDeviceTable
     from .stores.rest_answers_postgres import PostgresRestAnswers
 
@@ -198,6 +215,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, PostgresDeviceTable(database)),
+        audiograms=_audiograms(context, PostgresAudiogramTable(database)),
         answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
     )
 
@@ -224,6 +242,19 @@ def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:
         monotonic=context.monotonic,
         max_cached=context.config.max_cached_devices,
         stale_s=DEVICE_STALE_S,
+        reached=context.metrics.reached,
+    )
+
+
+def _audiograms(context: StorageContext, table: "AudiogramTable") -> AudiogramStore:
+    from .stores.audiograms_sql import SqlAudiogramStore
+
+    return SqlAudiogramStore(
+        table,
+        monotonic=context.monotonic,
+        max_audiograms=context.config.max_audiograms,
+        max_cached=context.config.max_cached_devices,
+        stale_s=AUDIOGRAM_STALE_S,
         reached=context.metrics.reached,
     )
 

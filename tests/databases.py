@@ -46,7 +46,7 @@ async def lent_postgres(server: PostgresServer) -> AsyncIterator[str]:
         yield url
     finally:
         connection = await asyncpg.connect(url)
-        await connection.execute("TRUNCATE device_head, registered_device, rest_answer CASCADE")
+        await connection.execute("TRUNCATE device_head, registered_device, audiogram, rest_answer CASCADE")
         await connection.close()
         unused.append(url)
 

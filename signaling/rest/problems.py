@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from msgspec import UNSET
 
+from fitting.fhir_errors import FHIR_CODES
 from protocol.contract.base import Failure
 from protocol.contract.rest import Problem
 from protocol.errors import AuricleError
@@ -77,6 +78,9 @@ _STATUS: Final[dict[str, HTTPStatus]] = {
     "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
     "request_entity_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    # A document that is FHIR, or nearly, and that no audiogram can be taken from.
+    **dict.fromkeys(FHIR_CODES, HTTPStatus.UNPROCESSABLE_ENTITY),
+    "bad_audiogram": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unsafe": HTTPStatus.UNPROCESSABLE_ENTITY,
     "precondition_required": HTTPStatus.PRECONDITION_REQUIRED,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,

@@ -6,18 +6,17 @@ from a threshold. Read ``AudiogramStore.add`` first, then ``NewestOnFile``.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from fitting.audiogram import Audiogram
+from protocol.contract.audiograms import AudiogramMethod, AudiogramSource
 from protocol.errors import AuricleError, Overloaded
 
 from .devices import DeviceRecord, DeviceStore
 
 __all__ = [
     "REGISTERED",
-    "AudiogramMethod",
     "AudiogramRecord",
-    "AudiogramSource",
     "AudiogramStore",
     "MemoryAudiogramStore",
     "NewestOnFile",
@@ -26,8 +25,6 @@ __all__ = [
     "require_newer",
 ]
 
-AudiogramSource = Literal["registration", "manual", "fhir"]
-AudiogramMethod = Literal["clinical", "in_situ"]
 # The id of what came with the device; every other id is made by the server and is longer.
 REGISTERED: Final = "registered"
 
@@ -135,7 +132,7 @@ class MemoryAudiogramStore:
 
 
 class NewestOnFile:
-    """``DeviceStore`` for whoever judges a change: ``audiogram`` is the one that counts now, not that of registration."""
+    """``DeviceStore`` for whoever judges a change: ``audiogram`` is the one that counts now."""
 
     def __init__(self, devices: DeviceStore, audiograms: AudiogramStore) -> None:
         self._devices = devices

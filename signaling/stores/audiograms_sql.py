@@ -38,7 +38,9 @@ _ROWS: Final[BindParameter[int]] = bindparam("rows")
 # So many others that put one on file for one device at once are waited for.
 _MAX_TRIES: Final = 8
 
-ONE: Final[Select[tuple[bytes]]] = select(audiogram.c.record).where(audiogram.c.device == _DEVICE, audiogram.c.id == _ID)
+ONE: Final[Select[tuple[bytes]]] = select(audiogram.c.record).where(
+    audiogram.c.device == _DEVICE, audiogram.c.id == _ID
+)
 PAGE: Final[Select[tuple[bytes]]] = (
     select(audiogram.c.record)
     .where(audiogram.c.device == _DEVICE, audiogram.c.number < _BEFORE)
