@@ -207,6 +207,10 @@ class DeviceLog(Protocol):
         """One delivery, None when it is unknown."""
         ...
 
+    async def deliveries(self, device: str, *, before: int | None = None, limit: int = 20) -> tuple[Delivery, ...]:
+        """The deliveries of a device, newest first; those with a lower seq than ``before``."""
+        ...
+
     async def pending(self, device: str) -> tuple[Delivery, ...]:
         """The deliveries without an end, oldest first."""
         ...

@@ -74,6 +74,14 @@ class MemoryLogStore:
         history = self._histories.get(device)
         return None if history is None else history.ended.get(seq)
 
+    async def deliveries(self, device: str, before: int, limit: int) -> tuple[Delivery, ...]:
+        history = self._histories.get(device)
+        if history is None:
+            return ()
+        # They are kept in the order of their ends.
+        seqs = sorted((seq for seq in history.ended if seq < before), reverse=True)
+        return tuple(history.ended[seq] for seq in seqs[:limit])
+
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
         history = self._histories.get(device)
         if history is None or not history.events:

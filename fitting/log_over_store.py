@@ -7,13 +7,14 @@ and one in SQL. This module must not know how rows are kept. Read ``LogStore`` f
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol, TypeVar
 
-from protocol.contract.base import Ear, Refusal
+from protocol.contract.base import MAX_SAFE_INTEGER, Ear, Refusal
 from protocol.contract.devices import AttachDevice, RegisteredAid, Report
 from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
 from protocol.errors import Unavailable, Unreadable
 
 from . import log_commands, log_sessions
+from .delivery import is_end
 from .log_rows import DeviceRows
 from .log_values import (
     Accepted,
@@ -80,6 +81,10 @@ class LogStore(Protocol):
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
         """A delivery that has an end."""
+        ...
+
+    async def deliveries(self, device: str, before: int, limit: int) -> tuple[Delivery, ...]:
+        """Deliveries with a lower seq than ``before``, newest first. One without an end may be missing, or old."""
         ...
 
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
@@ -300,6 +305,17 @@ class StoredDeviceLog:
         if isinstance(entry, Refusal):
             return None
         return entry.delivery if entry is not None else await self._store.delivery(device, seq)
+
+    async def deliveries(self, device: str, *, before: int | None = None, limit: int = 20) -> tuple[Delivery, ...]:
+        first = MAX_SAFE_INTEGER if before is None else before
+        # What waits is asked for first: one that ends meanwhile is found with its end among what is written.
+        found = {one.seq: one for one in await self.pending(device) if one.seq < first}
+        for one in await self._store.deliveries(device, first, max(0, limit)):
+            if is_end(one.kind, one.state):
+                found[one.seq] = one
+            else:
+                found.setdefault(one.seq, one)
+        return tuple(found[seq] for seq in sorted(found, reverse=True)[: max(0, limit)])
 
     async def pending(self, device: str) -> tuple[Delivery, ...]:
         def step(rows: DeviceRows, _: float) -> tuple[Delivery, ...]:

@@ -23,6 +23,7 @@ from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.delivery import DeliveryFlow
+from .flows.device_views import DeviceViews
 from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
@@ -43,11 +44,13 @@ from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
 from .rest.audiograms import Audiograms
+from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
 from .rest.house import RestHouse
 from .rest.problems import problem_middleware
 from .rest.replay import Replays
 from .rest.resource import Resource
+from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.audiograms import NewestOnFile
 from .stores.devices import DeviceGrants
@@ -82,6 +85,8 @@ class _Care:
     session: SessionFlow
     news: DeviceNews
     submit: SubmitFlow
+    views: DeviceViews
+    history: DeviceHistory
 
     async def sweep(self) -> None:
         try:
@@ -174,6 +179,8 @@ class _Assembly:
             max_untold=config.max_untold_devices,
         )
         submit = self.submit(delivery, session)
+        views = DeviceViews(self.device_log, phones)
+        history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -181,10 +188,11 @@ class _Assembly:
             session=session,
             news=news,
             phones=phones,
-            history=DeviceHistory(self.device_log, look_every_s=config.watch_every_s),
+            history=history,
+            views=views,
             verifier=self.verifier,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news, submit)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news, submit, views, history)
 
     def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
         return SubmitFlow(
@@ -233,7 +241,7 @@ class _Assembly:
             new_id=new_id,
         )
 
-    def resources(self, care: "_Care") -> tuple[Resource, ...]:
+    def resources(self, care: _Care) -> tuple[Resource, ...]:
         first_fit = FirstFitFlow(
             self.device_log,
             devices=self.devices,
@@ -243,6 +251,8 @@ class _Assembly:
         )
         return (
             DeviceRegistrations(self.devices, self.device_log),
+            DeviceReads(self.devices, care.views, care.history),
+            Sheets(),
             Audiograms(self.devices, self.audiograms, self.device_log, first_fit, self.clock),
         )
 

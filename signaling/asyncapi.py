@@ -19,6 +19,7 @@ from protocol.errors import LocalProtocolError
 from .asyncapi_words import ABOUT, CHANNEL, FOR_BROWSERS, FROM_NEGOTIATION
 from .config import ConfigError
 from .hub import Hub, Lane, declared_methods
+from .plain_schema import plain_schema
 from .policy import Rule, check_complete
 
 __all__ = ["asyncapi"]
@@ -76,8 +77,7 @@ def asyncapi(
         "operations": operations,
         "components": {"messages": messages, "schemas": components, "securitySchemes": _security_schemes()},
     }
-    plain: Json = _in_plain_json_schema(document)
-    return plain
+    return plain_schema(document)
 
 
 def _method(hub: type[Hub], name: str, function: Callable[..., Any], lane: Lane) -> _Method:
@@ -221,15 +221,3 @@ def _security_schemes() -> Json:
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
         "accessToken": {"type": "httpApiKey", "in": "query", "name": "access_token", "description": FOR_BROWSERS},
     }
-
-
-def _in_plain_json_schema(value: Any) -> Any:
-    r"""The same with regular expressions that every reader knows: Python's ``\Z`` is ``$`` elsewhere (ECMA-262)."""
-    if isinstance(value, dict):
-        return {
-            key: item.replace(r"\Z", "$") if key == "pattern" and isinstance(item, str) else _in_plain_json_schema(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_in_plain_json_schema(item) for item in value]
-    return value

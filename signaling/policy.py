@@ -14,7 +14,16 @@ from protocol.errors import AuricleError, NotAllowed, NotFound
 
 from .auth import Principal, Role
 
-__all__ = ["ANYONE", "Grants", "IncompletePolicy", "Relation", "Rule", "authorize", "check_complete"]
+__all__ = [
+    "ANYONE",
+    "DEVICE_READERS",
+    "Grants",
+    "IncompletePolicy",
+    "Relation",
+    "Rule",
+    "authorize",
+    "check_complete",
+]
 
 
 class IncompletePolicy(AuricleError):
@@ -56,6 +65,16 @@ class Rule:
 
 
 ANYONE: Final = Rule(dict.fromkeys(get_args(Role), Relation.ANY))
+# Who may see what is known of a device, over a hub or over REST.
+DEVICE_READERS: Final = Rule(
+    {
+        "clinician": Relation.ASSIGNED,
+        "assistant": Relation.ASSIGNED,
+        "patient": Relation.OWN,
+        "device": Relation.OWN,
+    },
+    "device",
+)
 
 
 class Grants(Protocol):

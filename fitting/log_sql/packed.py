@@ -32,6 +32,7 @@ __all__ = [
     "named",
     "pack",
     "pack_delivery",
+    "revisions_of_deliveries",
     "revisions_of_delivery",
     "unpack",
 ]
@@ -162,6 +163,11 @@ def revisions_of_delivery(record: bytes) -> tuple[str, str]:
     """The names of the revisions that a delivery's record needs."""
     packed = _DELIVERY.decode(record)
     return packed.revision, packed.base
+
+
+def revisions_of_deliveries(records: Iterable[bytes]) -> set[str]:
+    """The names of the revisions that the records of several need."""
+    return {name for record in records for name in revisions_of_delivery(record)}
 
 
 def delivery_of(device: str, record: bytes, revisions: Mapping[str, Revision]) -> Delivery:

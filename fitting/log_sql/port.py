@@ -80,6 +80,10 @@ class LogDatabase(Protocol):
         """A delivery as it was written last."""
         ...
 
+    async def deliveries(self, device: str, before: int, limit: int) -> tuple[Delivery, ...]:
+        """Deliveries as they were written last, newest first, those with a lower seq than ``before``."""
+        ...
+
     async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
         """What the heads of devices say of the end of their chains, by device, those after one."""
         ...

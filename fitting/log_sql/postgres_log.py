@@ -38,7 +38,7 @@ from fitting.log_values import Delivery, LogEvent, Revision
 from . import tables
 from .compiled import Statement
 from .meta import DATABASE_ID, RESTORES, epoch_of
-from .packed import delivery_of, revisions_of_delivery
+from .packed import delivery_of, revisions_of_deliveries, revisions_of_delivery
 from .port import ChainEnd, Due, Loaded
 from .postgres import LostRace, PostgresDatabase
 from .record import HeadRow, Row, Write, event_of, known_key_of, revision_of
@@ -106,6 +106,12 @@ _DUE = _sql(
 )
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
+)
+_GET_DELIVERIES = _sql(
+    select(_DELIVERY.c.record)
+    .where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq < bindparam("before"))
+    .order_by(_DELIVERY.c.seq.desc())
+    .limit(_BOUND)
 )
 _DUE_SOON = _sql(
     select(_HEAD.c.device, _CLOCK)
@@ -261,6 +267,13 @@ class PostgresLog:
         names = list(revisions_of_delivery(record))
         revisions = await self._read(_NAMED_REVISIONS, {"of_device": device, "ids": names})
         return delivery_of(device, record, _by_id(revisions))
+
+    async def deliveries(self, device: str, before: int, limit: int) -> tuple[Delivery, ...]:
+        rows = await self._read(_GET_DELIVERIES, {"of_device": device, "before": before, "bound": limit})
+        records = [row[0] for row in rows]
+        names = list(revisions_of_deliveries(records))
+        revisions = _by_id(await self._read(_NAMED_REVISIONS, {"of_device": device, "ids": names})) if names else {}
+        return tuple(delivery_of(device, record, revisions) for record in records)
 
     async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
         rows = await self._read(_ENDS, {"after_device": after, "bound": limit})

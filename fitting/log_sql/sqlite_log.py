@@ -23,7 +23,7 @@ from protocol.errors import Unavailable
 from . import tables
 from .compiled import Statement
 from .meta import DATABASE_ID, RESTORES, epoch_of
-from .packed import delivery_of, revisions_of_delivery
+from .packed import delivery_of, revisions_of_deliveries, revisions_of_delivery
 from .port import ChainEnd, Due, Loaded
 from .record import HeadRow, Row, Write, event_of, known_key_of, revision_of
 from .sqlite import SqliteDatabase
@@ -123,6 +123,12 @@ _DUE = _sql(
 )
 _GET_DELIVERY = _sql(
     select(_DELIVERY.c.record).where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq == bindparam("of_seq"))
+)
+_GET_DELIVERIES = _sql(
+    select(_DELIVERY.c.record)
+    .where(_DELIVERY.c.device == _DEVICE, _DELIVERY.c.seq < bindparam("before"))
+    .order_by(_DELIVERY.c.seq.desc())
+    .limit(_BOUND)
 )
 _DUE_SOON = _sql(select(_HEAD.c.device).where(_HEAD.c.due_at <= bindparam("by")).order_by(_HEAD.c.due_at).limit(_BOUND))
 _ENDS = _sql(
@@ -227,6 +233,16 @@ class SqliteLog:
 
         found = await self._database.read(work)
         return None if found is None else delivery_of(device, found[0], _by_id(found[1]))
+
+    async def deliveries(self, device: str, before: int, limit: int) -> tuple[Delivery, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[list[bytes], list[Any]]:
+            wanted = {"of_device": device, "before": before, "bound": limit}
+            records = [row[0] for row in _run(connection, _GET_DELIVERIES, wanted)]
+            return records, _revisions_of(connection, device, revisions_of_deliveries(records))
+
+        records, rows = await self._database.read(work)
+        revisions = _by_id(rows)
+        return tuple(delivery_of(device, record, revisions) for record in records)
 
     async def ends(self, after: str, limit: int) -> tuple[ChainEnd, ...]:
         rows = await self._all(_ENDS, {"after_device": after, "bound": limit})

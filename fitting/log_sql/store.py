@@ -110,6 +110,10 @@ class SqlLogStore:
         with legible():
             return await self._database.delivery(device, seq)
 
+    async def deliveries(self, device: str, before: int, limit: int) -> tuple[Delivery, ...]:
+        with legible():
+            return await self._database.deliveries(device, before, limit)
+
     async def events(self, device: str, after: int, limit: int) -> tuple[LogEvent, ...]:
         return await self._database.events(device, after, limit)
 

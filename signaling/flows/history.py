@@ -64,6 +64,10 @@ class DeviceHistory:
             return Failure(error=refusal, errors=(refusal,))
         return CompareAnswer(changes=changes, three_way=three_way(base.content, held, wanted.content))
 
+    async def events(self, device: str, *, after: int, limit: int) -> tuple[HistoryEvent, ...]:
+        """Recorded events after a number, oldest first."""
+        return tuple(_event(one) for one in await self._log.changed_since(device, after, limit=limit))
+
     async def watch(self, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
         """Recorded events after a number, then those that come, for as long as somebody reads them."""
         after = request.after

@@ -8,12 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import ClassVar
 
-from msgspec import UNSET, UnsetType
-
 from fitting.log import DeviceLog
-from fitting.log_values import DeviceHead, LeaseGranted, Revision
+from fitting.log_values import LeaseGranted
 from protocol.contract import CONTRACT_VERSION
-from protocol.contract.base import EARS, Failure, Refusal
+from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import (
     AcquireLease,
     AttachAnswer,
@@ -22,10 +20,7 @@ from protocol.contract.devices import (
     DeliveryQuery,
     DeviceAnswer,
     DeviceQuery,
-    EarStates,
-    HeadView,
     LeaseAnswer,
-    PhoneView,
     Report,
     ReportAnswer,
 )
@@ -67,9 +62,10 @@ from protocol.contract.sessions import (
     StealLease,
 )
 from protocol.contract.times import iso_ms
-from protocol.errors import BadArgument, NotFound, Unauthenticated
+from protocol.errors import BadArgument, Unauthenticated
 from signaling.auth import TokenVerifier
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.device_views import DeviceViews, head_view
 from signaling.flows.history import DeviceHistory
 from signaling.flows.news import DeviceNews
 from signaling.flows.phones import Phones, device_group
@@ -77,21 +73,12 @@ from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
-from signaling.policy import ANYONE, Relation, Rule
+from signaling.policy import ANYONE, DEVICE_READERS, Relation, Rule
 from signaling.pushes import push
 
 __all__ = ["CareHub"]
 
 _FITTER = Rule({"clinician": Relation.ASSIGNED}, "device")
-_READER = Rule(
-    {
-        "clinician": Relation.ASSIGNED,
-        "assistant": Relation.ASSIGNED,
-        "patient": Relation.OWN,
-        "device": Relation.OWN,
-    },
-    "device",
-)
 _PHONE = Rule({"device": Relation.OWN}, "device")
 _PATIENT = Rule({"patient": Relation.OWN}, "device")
 # Who may make the aids quiet again.
@@ -107,8 +94,8 @@ CARE_POLICY: Mapping[str, Rule] = {
     "AcquireLease": _FITTER,
     "Check": _FITTER,
     "Submit": _FITTER,
-    "GetDevice": _READER,
-    "GetDelivery": _READER,
+    "GetDevice": DEVICE_READERS,
+    "GetDelivery": DEVICE_READERS,
     "AttachDevice": _PHONE,
     "Report": _PHONE,
     "ReportDevice": _PHONE,
@@ -124,10 +111,10 @@ CARE_POLICY: Mapping[str, Rule] = {
     "Undo": _QUIETER,
     "Stop": _QUIETER,
     "Heartbeat": ANYONE,
-    "GetHistory": _READER,
-    "GetRevision": _READER,
-    "CompareRevisions": _READER,
-    "WatchDevice": _READER,
+    "GetHistory": DEVICE_READERS,
+    "GetRevision": DEVICE_READERS,
+    "CompareRevisions": DEVICE_READERS,
+    "WatchDevice": DEVICE_READERS,
 }
 
 
@@ -149,6 +136,7 @@ class CareHub(Hub):
         news: DeviceNews,
         phones: Phones,
         history: DeviceHistory,
+        views: DeviceViews,
         verifier: TokenVerifier,
     ) -> None:
         self._log = log
@@ -159,6 +147,7 @@ class CareHub(Hub):
         self._news = news
         self._phones = phones
         self._history = history
+        self._views = views
         self._server = f"auricle/{version('auricle')}"
 
     @hub_method("Hello")
@@ -255,7 +244,7 @@ class CareHub(Hub):
         if isinstance(outcome, Refusal):
             return Failure(error=outcome, errors=(outcome,))
         self._delivery.withdrawn(request.device, outcome)
-        return await self._delivery_answer(DeliveryQuery(device=request.device, epoch=request.epoch, seq=request.seq))
+        return await self._views.delivery(DeliveryQuery(device=request.device, epoch=request.epoch, seq=request.seq))
 
     @hub_method("ReadBack")
     async def read_back(self, _: Caller, request: DeviceHeld) -> Relayed:
@@ -285,22 +274,12 @@ class CareHub(Hub):
     @hub_method("GetDevice")
     async def get_device(self, _: Caller, request: DeviceQuery) -> DeviceAnswer:
         """What is worn, what was wanted, what is in the aids."""
-        head = await self._head(request.device)
-        return DeviceAnswer(
-            device=head.device,
-            in_aid=head.in_aid,
-            phone=self._phone(head),
-            last_seq=head.last_seq,
-            left=head.aids.get("left", UNSET),
-            right=head.aids.get("right", UNSET),
-            head=_head_view(head.revision),
-            alarms=tuple(sorted(head.alarms)),
-        )
+        return await self._views.device(request.device)
 
     @hub_method("GetDelivery")
     async def get_delivery(self, _: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
         """Where a delivery is now, for those who may have missed the news of it."""
-        return await self._delivery_answer(request)
+        return await self._views.delivery(request)
 
     @hub_method("GetHistory")
     async def get_history(self, _: Caller, request: GetHistory) -> HistoryAnswer:
@@ -353,47 +332,15 @@ class CareHub(Hub):
         for device in await self._delivery.detach(caller.connection_id):
             self._news.tell(device)
 
-    async def _delivery_answer(self, request: DeliveryQuery) -> DeliveryAnswer | Failure:
-        delivery = await self._log.delivery(request.device, request.seq)
-        if delivery is None or delivery.epoch != request.epoch:
-            refusal = Refusal(code="unknown_delivery", message="the log holds no such delivery")
-            return Failure(error=refusal, errors=(refusal,))
-        return DeliveryAnswer(
-            device=delivery.device,
-            epoch=delivery.epoch,
-            seq=delivery.seq,
-            state=delivery.state,
-            ears=EarStates(left=delivery.ears.get("left", UNSET), right=delivery.ears.get("right", UNSET)),
-            code=UNSET if delivery.code is None else delivery.code,
-        )
-
     async def _lease_answer(self, device: str, granted: LeaseGranted) -> LeaseAnswer:
-        head = await self._head(device)
+        head = await self._views.head(device)
         is_live = head.live is not None and head.live.fence == granted.fence
         return LeaseAnswer(
             fence=granted.fence,
             lease_for_ms=int(granted.lease_for_s * 1_000),
             mode="advanced" if is_live else "standard",
             in_aid=head.in_aid,
-            phone=self._phone(head),
-            head=_head_view(head.revision),
+            phone=self._views.phone(head),
+            head=head_view(head.revision),
             alarms=tuple(sorted(head.alarms)),
         )
-
-    async def _head(self, device: str) -> DeviceHead:
-        head = await self._log.head(device)
-        if isinstance(head, Refusal):
-            raise NotFound("no such device")
-        return head
-
-    def _phone(self, head: DeviceHead) -> PhoneView:
-        online = self._phones.get(head.device) is not None
-        ears = tuple(ear for ear in EARS if getattr(head.in_aid, ear) is not UNSET)
-        battery = UNSET if head.battery is None else head.battery
-        return PhoneView(online=online, ears=ears, battery=battery)
-
-
-def _head_view(revision: Revision | None) -> HeadView | UnsetType:
-    if revision is None:
-        return UNSET
-    return HeadView(revision=revision.revision_id, digests=revision.digests, content=revision.content)

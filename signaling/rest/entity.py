@@ -33,7 +33,9 @@ def tags(header: str | None) -> Tags | None:
         return None
     if header.strip() == "*":
         return Tags(frozenset(), is_any=True)
-    strong, weak, at = set(), set(), 0
+    strong: set[str] = set()
+    weak: set[str] = set()
+    at = 0
     while at < len(header):
         found = _LIST.match(header, at)
         if found is None:

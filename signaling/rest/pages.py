@@ -4,13 +4,18 @@ ask with it for what he may read anyway.
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
 from protocol.contract.base import MAX_SAFE_INTEGER
-from protocol.errors import BadArgument
+from protocol.contract.rest import Page, PageQuery
+from protocol.errors import NotFound
 
-__all__ = ["cursor", "number_after", "text_after"]
+__all__ = ["cursor", "number_after", "page", "text_after"]
+
+T = TypeVar("T")
 
 
 def cursor(place: str | int) -> str:
@@ -18,8 +23,14 @@ def cursor(place: str | int) -> str:
     return base64.urlsafe_b64encode(f"1{place}".encode()).decode().rstrip("=")
 
 
+def page(found: Sequence[T], query: PageQuery, place: Callable[[T], str | int]) -> Page[T]:
+    """A page of what was looked for, which was one more than the page holds; ``place`` is what items are sorted by."""
+    items = tuple(found[: query.limit])
+    return Page(items=items, next=cursor(place(items[-1])) if len(found) > len(items) else UNSET)
+
+
 def text_after(given: str | UnsetType) -> str | None:
-    """The place that a cursor names, None without one. Raises BadArgument for what is no cursor."""
+    """The place that a cursor names, None without one. Raises NotFound when it is none of this server."""
     if given is UNSET:
         return None
     try:
@@ -28,7 +39,7 @@ def text_after(given: str | UnsetType) -> str | None:
         text = ""
     # PostgreSQL cannot keep that character, nor look for it.
     if text[:1] != "1" or "\0" in text:
-        raise BadArgument("after: not a cursor of this server")
+        raise NotFound("no such page")
     return text[1:]
 
 
@@ -38,5 +49,5 @@ def number_after(given: str | UnsetType) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_SAFE_INTEGER):
-        raise BadArgument("after: not a cursor of this server")
+        raise NotFound("no such page")
     return int(text)

@@ -5,6 +5,7 @@ resource. Read ``Replays.once`` first.
 """
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
@@ -19,9 +20,10 @@ from signaling.stores.rest_answers import AnswerKey, KeptAnswer, RestAnswers
 from .problems import InProgress, KeyConflict
 from .resource import Route
 
-__all__ = ["Answered", "Replays", "key_of", "new_id_of", "request_hash"]
+__all__ = ["KEY_PATTERN", "Answered", "Replays", "key_of", "new_id_of", "request_hash"]
 
-MAX_KEY_CHARS: Final = 255
+KEY_PATTERN: Final = "^[!-~]{1,255}$"
+_KEY: Final = re.compile("[!-~]{1,255}")
 
 
 class Answered(Struct, frozen=True):
@@ -40,8 +42,8 @@ def key_of(principal: Principal, header: str | None) -> AnswerKey | None:
     """The caller's key, None without one. Raises BadArgument for one that cannot be kept."""
     if header is None:
         return None
-    if not (0 < len(header) <= MAX_KEY_CHARS and header.isascii() and header.isprintable()):
-        raise BadArgument(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARS} printable ASCII characters")
+    if not _KEY.fullmatch(header):
+        raise BadArgument("Idempotency-Key: must be 1 to 255 visible ASCII characters")
     return AnswerKey(principal.clinic, principal.user, header)
 
 

@@ -52,7 +52,7 @@ async def ask(house: House, method: str, path: str, *origins: str, **options: An
 def allows(answer: Answer, origin: str) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
-    assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After, WWW-Authenticate"
+    assert answer.headers["Access-Control-Expose-Headers"] == "ETag, Link, Location, Retry-After, WWW-Authenticate"
     assert answer.headers["Vary"] == "Origin"
 
 

@@ -12,7 +12,7 @@ BODY: dict[str, Any] = {"device": "d1", "patient": "pat", "assignments": ["ann"]
 
 async def post(house: House, body: Any, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
     options: dict[str, Any] = {"data": body} if isinstance(body, (bytes, str)) else {"json": body}
-    given = house.bearer() if headers is None else headers
+    given = {"Content-Type": "application/json"} | (house.bearer() if headers is None else headers)
     async with house.http.post(f"{house.url}/api/v1/devices", headers=given, **options) as answer:
         kind = "application/json" if answer.status == 201 else "application/problem+json"
         assert answer.content_type == kind

@@ -1,0 +1,16 @@
+"""All resources of ``/api/v1``, by class: what the OpenAPI document is made of without a server that runs.
+
+``app`` gives each what it needs and serves these and no others; a test holds it to that.
+"""
+
+from typing import Final
+
+from .audiograms import Audiograms
+from .device_reads import DeviceReads
+from .devices import DeviceRegistrations
+from .resource import Resource
+from .sheets import Sheets
+
+__all__ = ["RESOURCES"]
+
+RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets, Audiograms)
