@@ -46,6 +46,7 @@ from .policy import Grants
 from .rest.audiograms import Audiograms
 from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
+from .rest.document import register_document
 from .rest.house import RestHouse
 from .rest.problems import problem_middleware
 from .rest.replay import Replays
@@ -305,7 +306,9 @@ def create_app(
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
-    parts.rest().mount(app, parts.resources(care))
+    resources = parts.resources(care)
+    parts.rest().mount(app, resources)
+    register_document(app, [type(resource) for resource in resources])
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))

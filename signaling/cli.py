@@ -59,10 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     asyncapi.add_argument(
         "--url", default="ws://127.0.0.1:8080", help="where clients reach the server (default ws://127.0.0.1:8080)"
     )
-    asyncapi.add_argument(
-        "--indent", type=int, default=2, choices=range(9), metavar="N", help="spaces, 0 for one line (default 2)"
-    )
-    asyncapi.add_argument("--output", type=Path, metavar="FILE", help="write it there instead of printing it")
+    openapi = commands.add_parser("openapi", help="print the OpenAPI document of the resources, as JSON")
+    for document in (asyncapi, openapi):
+        document.add_argument(
+            "--indent", type=int, default=2, choices=range(9), metavar="N", help="spaces, 0 for one line (default 2)"
+        )
+        document.add_argument("--output", type=Path, metavar="FILE", help="write it there instead of printing it")
     migrate = commands.add_parser("migrate", help="bring the database to the schema of this version")
     migrate.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
     migrate.add_argument("--database-url", metavar="URL", help="database (default: SQLite in the data folder)")
@@ -140,16 +142,31 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def _asyncapi(options: argparse.Namespace) -> int:
-    import json
     from importlib.metadata import version
 
     from protocol.contract.pushes import ANSWERS, PUSHES
 
     from .asyncapi import asyncapi
-    from .config import ConfigError
     from .hubs.care_hub import CareHub
 
-    document = asyncapi(CareHub, PUSHES, ANSWERS, url=options.url, version=version("auricle"))
+    return _written(options, asyncapi(CareHub, PUSHES, ANSWERS, url=options.url, version=version("auricle")))
+
+
+def _openapi(options: argparse.Namespace) -> int:
+    from importlib.metadata import version
+
+    from .rest.catalogue import RESOURCES
+    from .rest.openapi import openapi
+
+    return _written(options, openapi(RESOURCES, version=version("auricle")))
+
+
+def _written(options: argparse.Namespace, document: Mapping[str, object]) -> int:
+    """Print a document, or write it where it was asked for."""
+    import json
+
+    from .config import ConfigError
+
     text = json.dumps(document, indent=options.indent or None, ensure_ascii=False)
     if options.output is None:
         print(text)
@@ -187,4 +204,5 @@ _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "migrate": _migrate,
     "audit": _audit,
     "asyncapi": _asyncapi,
+    "openapi": _openapi,
 }

@@ -134,7 +134,10 @@ def problem_middleware(log: LogBook) -> Middleware:
             return await handler(request)
         except web.HTTPException as error:
             status = HTTPStatus(error.status)
-            answer = problem(status, _CODES.get(status, status.name.lower()), status.description)
+            # What the library itself says begins with the status.
+            text = error.text or ""
+            detail = status.description if text.startswith(str(error.status)) else text
+            answer = problem(status, _CODES.get(status, status.name.lower()), detail)
             if "Allow" in error.headers:
                 answer.headers["Allow"] = error.headers["Allow"]
             if status is HTTPStatus.REQUEST_TIMEOUT:

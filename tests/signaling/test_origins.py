@@ -122,9 +122,10 @@ async def test_every_answer_says_whose_page_may_read_it(site: House) -> None:
         ("POST", f"{HUB}?id={ticket.token}", 200, {"data": HELLO}),
         ("POST", client.path, 415, {"data": b"not gzip", "headers": site.bearer() | {"Content-Encoding": "gzip"}}),
         ("DELETE", client.path, 202, {}),
-        ("POST", "/api/v1/devices", 400, {"data": b"{"}),
+        ("POST", "/api/v1/devices", 400, {"json": {}}),
+        ("POST", "/api/v1/devices", 415, {"data": b"{"}),
         ("POST", "/api/v1/devices", 401, {"data": b"{", "headers": {}}),
-        ("POST", "/api/v1/devices", 413, {"data": b"x" * 70_000}),
+        ("POST", "/api/v1/devices", 413, {"json": "x" * 70_000}),
         ("GET", "/readyz", 200, {}),
     ]
     for method, path, status, options in expected:

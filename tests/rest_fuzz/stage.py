@@ -1,0 +1,47 @@
+"""A device with a past, so that what is generated finds something to read: revisions, deliveries, recorded events."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from clients.hub_client import HubClient
+from protocol.contract.history import GetHistory, HistoryAnswer
+from tests.running import Server
+from tests.signaling.care import Heard, change, louder
+from tests.signaling.visit import Told, visit
+
+__all__ = ["DEVICE", "Past", "live_through"]
+
+DEVICE = {
+    "device": "d1",
+    "patient": "pat",
+    "assignments": ["ann"],
+    "right": {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What can be read of the device."""
+
+    revisions: Sequence[str]
+    seqs: Sequence[int]
+
+
+async def live_through(server: Server) -> Past:
+    """Register a device, fit it over the hub in a live session, and leave."""
+    await server.register(await server.token("ann", "clinician"), DEVICE)
+    async with AsyncExitStack() as clients:
+
+        async def connect(user: str, *roles: str, heard: Heard | Told | None = None) -> HubClient:
+            client = HubClient(f"{server.url}/hub", token=await server.token(user, *roles), reconnect=None)
+            if heard is not None:
+                heard.listen(client)
+            await client.start()
+            clients.push_async_callback(client.stop)
+            return client
+
+        here = await visit(connect)
+        changed = await here.apply(change(here.leased, *louder(10)))
+        page = await here.call("GetHistory", GetHistory(device="d1"), HistoryAnswer)
+    return Past(tuple(one.revision for one in page.revisions), (changed.seq,))
