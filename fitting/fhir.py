@@ -95,7 +95,9 @@ def _observations(document: Any, left_out: list[LeftOut]) -> Iterator[tuple[str,
     if not isinstance(document, dict) or not isinstance(document.get("resourceType"), str):
         raise NotFhir("a FHIR resource is an object with a resourceType")
     if document["resourceType"] != "Bundle":
-        yield from _of_resource(document["resourceType"], document, left_out, is_whole=True)
+        if document["resourceType"] not in ("Observation", "DiagnosticReport"):
+            raise NotFhir("only an Observation, a DiagnosticReport or a Bundle can hold an audiogram")
+        yield from _of_resource(document["resourceType"], document, left_out)
         return
     require_understood("Bundle", document)
     if document.get("type") not in _BUNDLES:
@@ -103,23 +105,25 @@ def _observations(document: Any, left_out: list[LeftOut]) -> Iterator[tuple[str,
     for index, entry in enumerate(elements("Bundle", document, "entry", MAX_ENTRIES)):
         where = f"Bundle.entry[{index}]"
         require_understood(where, entry)
-        yield from _of_resource(f"{where}.resource", element(where, entry, "resource"), left_out, is_whole=False)
+        yield from _of_resource(f"{where}.resource", element(where, entry, "resource"), left_out)
 
 
 def _of_resource(
-    where: str, resource: Mapping[str, Any], left_out: list[LeftOut], *, is_whole: bool
+    where: str, resource: Mapping[str, Any], left_out: list[LeftOut]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     kind = text(where, resource, "resourceType")
-    if kind == "Observation":
-        yield where, resource
-    elif kind == "DiagnosticReport":
+    if kind == "DiagnosticReport":
         _require_final(where, resource)
-        for index, contained in enumerate(elements(where, resource, "contained", MAX_ENTRIES)):
-            yield from _of_resource(f"{where}.contained[{index}]", contained, left_out, is_whole=False)
-    elif is_whole:
-        raise NotFhir("only an Observation, a DiagnosticReport or a Bundle can hold an audiogram")
+        contained = elements(where, resource, "contained", MAX_ENTRIES)
+        inner = [(f"{where}.contained[{index}]", one) for index, one in enumerate(contained)]
     else:
-        left_out.append(LeftOut(where, "resource", kind[:64]))
+        inner = [(where, resource)]
+    for at, one in inner:
+        kind = text(at, one, "resourceType")
+        if kind == "Observation":
+            yield at, one
+        else:
+            left_out.append(LeftOut(at, "resource", kind[:64]))
 
 
 def _checked_readings(where: str, observation: Mapping[str, Any], left_out: list[LeftOut]) -> list[Reading]:

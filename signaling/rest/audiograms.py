@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from fitting.audiogram import Audiogram, AudiogramError, parse_audiogram, with_marks
 from fitting.fhir import FhirAudiogram, read_fhir, write_fhir
-from fitting.fhir_errors import FhirError
+from fitting.fhir_errors import FHIR_CODES, FhirError
 from fitting.log import DeviceLog
 from protocol.contract.audiograms import (
     AudiogramAnswer,
@@ -127,7 +127,7 @@ class Audiograms(Resource):
         status=HTTPStatus.CREATED,
         creates=True,
         accepts=FHIR_JSON,
-        problems=("older_audiogram", "bad_fhir", "bad_audiogram"),
+        problems=("older_audiogram", "bad_audiogram", *FHIR_CODES),
         links={"readAudiogram": {"device": "$request.path.device", "audiogram": "$response.body#/audiogram"}},
     )
     async def import_audiogram(self, call: Call, device: Id, body: Raw) -> Reply[AudiogramAnswer] | Failure:

@@ -146,8 +146,9 @@ def _header(name: str) -> Json:
 
 
 def _responses(forms: Sequence[Route], schemas: Mapping[int, Json]) -> Json:
-    # Of two that give the same kind of document the first is the plainer one.
-    route, given = forms[0], {form.told.gives: form for form in reversed(forms)}
+    route, given = forms[0], {}
+    for form in forms:
+        given.setdefault(form.told.gives, form)
     success: Json = {"description": HTTPStatus(route.told.status).phrase}
     if route.answer is not NoneType:
         content = {
