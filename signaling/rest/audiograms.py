@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from fitting.audiogram import Audiogram, AudiogramError, parse_audiogram, with_marks
+from fitting.audiogram import Audiogram, AudiogramError, audiogram_of, parse_audiogram, with_marks
 from fitting.fhir import FhirAudiogram, read_fhir, write_fhir
 from fitting.fhir_errors import FHIR_CODES, FhirError
 from fitting.log import DeviceLog
@@ -63,6 +63,12 @@ _EXAMPLE: Final = {
     "noResponse": {"right": [4000]},
     "measuredOn": "2026-01-30",
 }
+_FHIR_EXAMPLE: Final = write_fhir(
+    audiogram_of({"right": {500: 350, 1000: 400, 2000: 500, 4000: 600}}),
+    audiogram_id="example",
+    patient="pat",
+    measured_on="2026-01-30",
+)
 
 
 class Audiograms(Resource):
@@ -127,6 +133,7 @@ class Audiograms(Resource):
         status=HTTPStatus.CREATED,
         creates=True,
         accepts=FHIR_JSON,
+        body_example=_FHIR_EXAMPLE,
         problems=("older_audiogram", "bad_audiogram", *FHIR_CODES),
         links={"readAudiogram": {"device": "$request.path.device", "audiogram": "$response.body#/audiogram"}},
     )
