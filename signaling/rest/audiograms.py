@@ -27,7 +27,7 @@ from protocol.contract.rest import Page, PageQuery
 from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, NotFound
 from signaling.flows.first_fit import FirstFitFlow
-from signaling.policy import Relation, Rule
+from signaling.policy import DEVICE_READERS, Relation, Rule
 from signaling.stores.audiograms import (
     REGISTERED,
     AudiogramRecord,
@@ -37,7 +37,7 @@ from signaling.stores.audiograms import (
 )
 from signaling.stores.devices import DeviceRecord, DeviceStore
 
-from .pages import cursor, number_after
+from .pages import number_after, page
 from .resource import Call, Reply, Resource, route
 
 __all__ = ["FHIR_JSON", "Audiograms"]
@@ -50,14 +50,6 @@ _ONE: Final = "/api/v1/devices/{device}/audiograms/{audiogram}"
 _FIRST_FIT: Final = "/api/v1/devices/{device}/first-fit"
 
 _FITTER: Final = Rule({"clinician": Relation.ASSIGNED}, "device")
-_READER: Final = Rule(
-    {
-        "clinician": Relation.ASSIGNED,
-        "assistant": Relation.ASSIGNED,
-        "patient": Relation.OWN,
-    },
-    "device",
-)
 _EXAMPLE: Final = {
     "right": {"500": 35, "1000": 40, "2000": 50, "4000": 60},
     "noResponse": {"right": [4000]},
@@ -76,9 +68,9 @@ class Audiograms(Resource):
 
     tag: ClassVar[str] = "audiograms"
     policy: ClassVar[Mapping[str, Rule]] = {
-        f"GET {_ALL}": _READER,
+        f"GET {_ALL}": DEVICE_READERS,
         f"POST {_ALL}": _FITTER,
-        f"GET {_ONE}": _READER,
+        f"GET {_ONE}": DEVICE_READERS,
         f"GET {_FIRST_FIT}": _FITTER,
     }
 
@@ -104,12 +96,10 @@ class Audiograms(Resource):
         first = registered_audiogram(await self._device(device))
         if first is not None and len(found) <= query.limit and before != 0:
             found.append(first)
-        items, more = found[: query.limit], len(found) > query.limit
         counts = await self._counts(device)
-        return Page(
-            items=tuple(_told(one, counts=one.number == counts) for one in items),
-            next=cursor(items[-1].number) if more else UNSET,
-        )
+        told = [_told(one, counts=one.number == counts) for one in found]
+        numbers = {one.audiogram_id: one.number for one in found}
+        return page(told, query, lambda one: numbers[one.audiogram])
 
     @route(
         f"POST {_ALL}",

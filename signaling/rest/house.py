@@ -70,8 +70,9 @@ class RestHouse:
                     raise IncompletePolicy(f"{route.key}: nobody knows who may see a {about}")
                 by_key.setdefault(route.key, []).append(_Served(self, route, resource))
         for key, served in by_key.items():
-            method, _, path = key.partition(" ")
-            app.router.add_route(method, path, _Negotiated(served).handle)
+            told, _, path = key.partition(" ")
+            for method in ("GET", "HEAD") if told == "GET" else (told,):
+                app.router.add_route(method, path, _Negotiated(served).handle)
 
 
 def routes_of(resources: Sequence[type[Resource]]) -> tuple[Route, ...]:

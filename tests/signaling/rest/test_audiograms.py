@@ -245,7 +245,7 @@ async def test_what_the_aids_measured_themselves_is_given_to_nobody_as_a_clinica
         ("ann", "clinician", 200, 201),
         ("ann", "assistant", 200, 403),
         ("pat", "patient", 200, 403),
-        ("pat", "device", 403, 403),
+        ("pat", "device", 200, 403),
         ("zoe", "clinician", 404, 404),
         ("pia", "patient", 404, 403),
         ("ann", "admin", 403, 403),
