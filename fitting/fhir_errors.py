@@ -103,7 +103,8 @@ class WrongPatient(FhirError):
     code = "wrong_patient"
 
 
-FHIR_CODES: Final = tuple(kind.code for kind in (FhirError, *FhirError.__subclasses__()))
+_KINDS: Final[tuple[type[FhirError], ...]] = (FhirError, *FhirError.__subclasses__())
+FHIR_CODES: Final = tuple(kind.code for kind in _KINDS)
 
 
 @dataclass(frozen=True, slots=True)

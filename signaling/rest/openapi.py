@@ -146,7 +146,8 @@ def _header(name: str) -> Json:
 
 
 def _responses(forms: Sequence[Route], schemas: Mapping[int, Json]) -> Json:
-    route, given = forms[0], {}
+    route = forms[0]
+    given: dict[str, Route] = {}
     for form in forms:
         given.setdefault(form.told.gives, form)
     success: Json = {"description": HTTPStatus(route.told.status).phrase}

@@ -50,7 +50,7 @@ async def test_the_examples_are_put_on_file_as_the_page_says(house: House) -> No
 
 
 def test_the_table_of_codes_is_the_one_that_documents_are_read_by() -> None:
-    told = {}
+    told: dict[tuple[str, int], str] = {}
     for frequency, right, left in re.findall(r"^\| (\d+) \| `([\w-]+)` \| `([\w-]+)` \|$", PAGE, re.MULTILINE):
         told |= {("right", int(frequency)): right, ("left", int(frequency)): left}
     assert told == {place: code for (_, code), place in THRESHOLD_CODES.items()}
