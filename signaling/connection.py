@@ -50,7 +50,6 @@ class HubSession:
         "_opened_at",
         "_outbox",
         "_parked",
-        "_quiet_until",
         "_results",
         "_server",
         "_token",
@@ -61,6 +60,7 @@ class HubSession:
         "flow",
         "lanes",
         "principal",
+        "quiet_until",
         "streams",
         "tasks",
         "uploads",
@@ -110,7 +110,7 @@ class HubSession:
         self._cause = ""
         self._joined = False
         self._moved = False
-        self._quiet_until = 0.0
+        self.quiet_until = 0.0
         self.caller = Caller(self, server.lifetime)
         server.sessions[connection_id] = self
         server.metrics.connections.labels(self._kind).inc()
@@ -124,7 +124,7 @@ class HubSession:
         if call is None:
             self._receive(data, now)
             return
-        self._quiet_until = 0.0
+        self.quiet_until = 0.0
         outbox.held = True
         try:
             self._server.invoke(self, call)
@@ -141,7 +141,7 @@ class HubSession:
             self._stop_reading(self._parked)
         elif events:
             # Now a call may run, whose client is excused. A Ping only makes deadlines later.
-            self._quiet_until = 0.0
+            self.quiet_until = 0.0
             outbox.held = True
             flow, invoke, waiting = self.flow, self._server.invoke, iter(events)
             try:
@@ -212,7 +212,7 @@ class HubSession:
         """The same person showed a new token."""
         self.principal = principal
         self._token.renew(principal)
-        self._quiet_until = 0.0
+        self.quiet_until = 0.0
 
     # Sending
 
@@ -256,9 +256,6 @@ class HubSession:
     def tick(self, now: float, wall: float) -> None:
         """Deadlines: keep-alive, acknowledgement, silence, handshake, coming back, the end of the token."""
         self._transport.tick(now)
-        # Nearly all of many thousands of connections have nothing due.
-        if now < self._quiet_until and wall < self._token.quiet_until:
-            return
         # A silent client is none while a call of it runs, or what it sent before is still taken up, or it polls.
         excused = self._moved or not self.lanes.idle or self._transport.inherent_keep_alive
         self._moved = False
@@ -272,7 +269,9 @@ class HubSession:
             else:
                 raise LocalProtocolError(f"a tick made {type(event).__name__}")
         self._look_at_token(wall)
-        self._quiet_until = 0.0 if excused else self._core.quiet_until(now)
+        # A wall clock that is set in between is noticed by who sweeps.
+        until = min(self._core.quiet_until(now), now + self._token.quiet_until - wall)
+        self.quiet_until = 0.0 if excused or not self._transport.is_quiet else until
 
     # Ending
 

@@ -43,6 +43,11 @@ class SessionTransport(Protocol):
         """Go on reading."""
         ...
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether ``tick`` has nothing to do until the session's ``quiet_until`` is set back."""
+        ...
+
     def tick(self, now: float) -> None:
         """Look at the transport's own deadlines; ``now`` is monotonic."""
         ...
@@ -61,6 +66,7 @@ class _Nowhere:
 
     name: Final = "none"
     inherent_keep_alive: Final = False
+    is_quiet: Final = True
     waiting_bytes: Final = 0
 
     def use_binary(self) -> None: ...

@@ -95,6 +95,13 @@ class Endpoint(ABC):
         if self.state is not _OPEN:
             return self._receive_handshake(data, now) if self.state is State.AWAITING_HANDSHAKE else []
         self._heard_at = now
+        if data == self._keep_alive and self._resume is None and self._splitter.lone(data) is not None:
+            # All that ten thousand idle peers ever send.
+            self._pinged = True
+            return []
+        return self._receive_messages(data)
+
+    def _receive_messages(self, data: bytes) -> list[Event]:
         decode, resume, splitter = self._decode, self._resume, self._splitter
         events: list[Event] = []
         try:

@@ -153,6 +153,8 @@ class DeliveryFlow:
         for alarm, is_on in moves.items():
             if is_on:
                 self._alarm(alarm)
+            if is_on and alarm == "poison":
+                self._metrics.reached("max_unanswered_attachments")
 
     def _alarm(self, alarm: str) -> None:
         self._metrics.alarms.labels(alarm).inc()

@@ -33,6 +33,7 @@ class EventStreamTransport(PostedTransport):
 
     name: Final = "server_sent_events"
     inherent_keep_alive: Final = False
+    is_quiet: Final = False
 
     def __init__(self, inbox: Inbox, *, close_timeout_s: float, reached: Callable[[str], None]) -> None:
         super().__init__(inbox)

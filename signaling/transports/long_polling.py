@@ -32,6 +32,7 @@ class LongPollingTransport(PostedTransport):
 
     name: Final = "long_polling"
     inherent_keep_alive: Final = True
+    is_quiet: Final = False
 
     def __init__(
         self,

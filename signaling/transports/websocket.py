@@ -126,6 +126,11 @@ class WebSocketTransport(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+    @property
+    def is_quiet(self) -> bool:
+        """See ``SessionTransport``."""
+        return not self._close_sent
+
     def tick(self, now: float) -> None:
         """A client that does not answer our close is dropped."""
         if not self._close_sent:
@@ -181,4 +186,5 @@ class WebSocketTransport(asyncio.Protocol):
     def _write_close(self, code: int) -> None:
         if not self._close_sent and not self._transport.is_closing():
             self._close_sent = True
+            self._session.quiet_until = 0.0
             self._transport.write(close_frame(code))

@@ -25,10 +25,15 @@ class _Settled:
         digests = [op.answer["digests"] for op in story.accepted.values()]
         digests += [event.v["digests"] for event in story.facts["read_revision"]]
         self._whole = {pair for each in digests for pair in each.items()}
+        self._pairs = digests
 
     def _is_whole(self, event: Event) -> bool:
         """Whether an ear was put back to something that it was meant to hold at some time."""
         return (event.v["ear"], event.v["digest"]) in self._whole
+
+    def _belongs_together(self, now: dict[str, str]) -> bool:
+        """Whether both ears hold one revision: put back, an ear that held it already in part was not touched."""
+        return any(all(pair.get(ear) == digest for ear, digest in now.items()) for pair in self._pairs)
 
     def after(self, event: Event, held: Held, key: Key | None) -> str | None:
         """What is wrong after an event, None for nothing. ``key`` is the delivery that was open before it."""
@@ -53,7 +58,7 @@ class _Settled:
         reached = [ear for ear in offer.v["ears"] if now[ear] == expected.get(ear)]
         moved = [ear for ear in reached if now[ear] != self._held[ear]]
         self._held |= {ear: now[ear] for ear in reached}
-        if moved and len(reached) < len(offer.v["ears"]):
+        if moved and len(reached) < len(offer.v["ears"]) and not self._belongs_together(now):
             return f"seq {key[1]} is in the {moved[0]} aid alone"
         return None
 

@@ -1,5 +1,7 @@
 """What every device log does on the way to the aids: offers, and the phone's word on them."""
 
+from typing import Any
+
 from msgspec import UNSET
 
 from fitting.log_values import Delivery
@@ -167,7 +169,7 @@ class OfferContract:
 class PoisonContract:
     """A phone that dies of what it is offered comes back for the same again."""
 
-    async def lose(self, bench: Bench, times: int, **claim: object) -> None:
+    async def lose(self, bench: Bench, times: int, **claim: Any) -> None:
         for _ in range(times):
             await bench.offer()
             await bench.attach(**claim)

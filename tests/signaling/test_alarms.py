@@ -7,11 +7,11 @@ import pytest
 
 from protocol.contract.devices import AcquireLease, AttachAnswer, DeviceAnswer, DeviceQuery, LeaseAnswer, Offer
 from protocol.contract.fitting import SubmitAnswer
-from protocol.contract.sessions import DeviceChanged
+from protocol.contract.sessions import DeviceChanged, Withdraw
 from tests.eventually import eventually
 from tests.signaling.care import CLAIM, CONTENT, Connect, change
 from tests.signaling.conftest import House
-from tests.signaling.visit import Visit, visit
+from tests.signaling.visit import Told, Visit, visit
 
 
 def alarms(here: Visit) -> list[tuple[str, ...]]:
@@ -69,3 +69,22 @@ async def test_a_history_that_was_lost_is_counted(connect: Connect, house: House
     await here.tell("read_back", CONTENT, CONTENT)
     assert house.metric("auricle_alarms_total", alarm="history_lost") == 1
     assert lines(house) == ["history_lost"]
+
+
+async def test_an_offer_that_a_phone_is_lost_over_is_asked_back_and_somebody_is_told(
+    connect: Connect, house: House
+) -> None:
+    here = await visit(connect)
+    await offered(here)
+    claim = msgspec.structs.replace(CLAIM, epoch=here.epoch)
+    for number in range(3):
+        phone = Told()
+        pat = await connect("pat", "patient", "device", heard=phone)
+        assert isinstance(await pat.ask("AttachDevice", claim, answer=AttachAnswer), AttachAnswer)
+        if number < 2:
+            await phone.first(Offer)
+    asked = await phone.first(Withdraw)
+    assert (asked.seq, asked.cause) == (1, "cancelled")
+    assert house.metric("auricle_alarms_total", alarm="poison") == 1
+    assert house.metric("auricle_bound_reached_total", bound="max_unanswered_attachments") == 1
+    assert lines(house) == ["poison"]

@@ -19,6 +19,7 @@ class Wire:
 
     name = "wire"
     inherent_keep_alive = False
+    is_quiet = True
     waiting_bytes = 0
 
     def write(self, payload: bytes) -> None:

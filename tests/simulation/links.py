@@ -140,6 +140,7 @@ class Link:
 
     name = "websockets"
     inherent_keep_alive = False
+    is_quiet = True
     waiting_bytes = 0
 
     def use_binary(self) -> None: ...

@@ -1,10 +1,11 @@
 """``quiet_until`` spares an owner of thousands of connections from asking each of them all the time."""
 
+import math
 import random
 
 import pytest
 
-from protocol.signalr.connection import HubConnection, HubLimits, State
+from protocol.signalr.connection import Broken, HubConnection, HubLimits, State, TimedOut
 from protocol.signalr.endpoint import Endpoint
 
 from .plain import BOTH, opened
@@ -61,3 +62,17 @@ def test_what_may_have_other_deadlines_is_never_quiet() -> None:
     closed = opened("json", LIMITS)
     closed.close()
     assert closed.quiet_until(3.0) == 3.0
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_what_looks_like_a_ping_in_the_middle_of_a_message_is_none(protocol: str) -> None:
+    """The end of a message that came in two parts is not taken for a ping of its own."""
+    connection = opened(protocol, HubLimits(keep_alive_s=math.inf))
+    held, rest = (b'{"type":3,"x":', b"") if protocol == "json" else (b"\x04", b"\x00")
+    assert connection.receive_data(held, 1.0) == []
+    events = connection.receive_data(PING[protocol] + rest, 1.0)
+    # In JSON it ends the held message, which is whole but for its last brace.
+    assert [type(event) for event in events] == [Broken]
+    alone = opened(protocol, HubLimits(keep_alive_s=math.inf))
+    assert alone.receive_data(PING[protocol], 1.0) == []
+    assert [type(event) for event in alone.tick(31.0)] == [TimedOut]

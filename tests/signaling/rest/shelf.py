@@ -119,6 +119,7 @@ class ShelfHouse:
     """A server with a shelf on it."""
 
     shelf: Shelf
+    rest: RestHouse
     url: str
     http: aiohttp.ClientSession
     metrics: Metrics
@@ -164,6 +165,6 @@ async def shelf_house(**titles: str) -> AsyncIterator[ShelfHouse]:
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         async with aiohttp.ClientSession() as http:
-            yield ShelfHouse(shelf, f"http://127.0.0.1:{runner.addresses[0][1]}", http, metrics, now_s)
+            yield ShelfHouse(shelf, rest, f"http://127.0.0.1:{runner.addresses[0][1]}", http, metrics, now_s)
     finally:
         await runner.cleanup()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from protocol.errors import LocalProtocolError
 from signaling.policy import IncompletePolicy, Rule
-from signaling.rest.house import RestHouse, routes_of
+from signaling.rest.house import routes_of
 from tests.signaling.rest.shelf import Shelf, ShelfHouse, Told
 
 JSON = {"Content-Type": "application/json"}
@@ -208,15 +209,7 @@ def test_a_route_without_a_rule_keeps_the_server_from_starting() -> None:
 
 
 async def test_a_rule_about_something_that_nobody_knows_does_so_too(here: ShelfHouse) -> None:
-    house = RestHouse(
-        verifier=None,  # type: ignore[arg-type]  # nothing is asked
-        grants={},
-        replays=None,  # type: ignore[arg-type]
-        metrics=here.metrics,
-        bodies=None,  # type: ignore[arg-type]
-        scan=None,  # type: ignore[arg-type]
-        new_id=str,
-    )
+    house = replace(here.rest, grants={})
     with pytest.raises(IncompletePolicy, match="nobody knows who may see a book"):
         house.mount(web.Application(), [Shelf()])
 

@@ -49,7 +49,7 @@ async def no_thing(self: Any, call: Call) -> None: ...
 async def a_thing(self: Any, call: Call, thing: Id) -> Reply[Book]: ...  # type: ignore[empty-body]  # is only looked at
 
 
-async def two_answers(self: Any, call: Call) -> Book | NewBook | Failure: ...  # type: ignore[empty-body]
+async def two_answers(self: Any, call: Call) -> Book | NewBook | Failure: ...  # type: ignore[empty-body]  # this one too
 
 
 @pytest.mark.parametrize(
