@@ -25,6 +25,7 @@ from .dispatcher import Dispatcher
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
+from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
 from .flows.packages import PackageFlow, PackageLimits
@@ -45,6 +46,7 @@ from .metrics import Metrics
 from .origins import Origins
 from .policy import Grants
 from .push_notifier import push_notifier
+from .rest.audiograms import Audiograms
 from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
 from .rest.document import register_document
@@ -56,6 +58,7 @@ from .rest.resource import Resource
 from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.assignments import DeviceGrants, PatientGrants
+from .stores.audiograms import NewestOnFile
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
@@ -87,6 +90,7 @@ class _Care:
     session: SessionFlow
     news: DeviceNews
     packages: PackageFlow
+    submit: SubmitFlow
     views: DeviceViews
     history: DeviceHistory
 
@@ -135,6 +139,8 @@ class _Assembly:
         self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
         self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
         self.devices = self.storage.devices
+        self.audiograms = self.storage.audiograms
+        self.limits = read_clinic_limits(config.clinic_limits)
         self.device_log = killable(self.storage.log, config)
         self.people = self.storage.people
         self.consents = ConsentFlow(self.people.consents, self.devices)
@@ -202,7 +208,7 @@ class _Assembly:
             verifier=self.verifier,
             grants=self.grants,
         )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news, packages, views, history)
+        return _Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history)
 
     def packages(self, phones: Phones, submit: SubmitFlow) -> PackageFlow:
         return PackageFlow(
@@ -224,8 +230,8 @@ class _Assembly:
             self.device_log,
             Kernel(),
             self.metrics,
-            devices=self.devices,
-            limits=read_clinic_limits(self.config.clinic_limits),
+            devices=NewestOnFile(self.devices, self.audiograms),
+            limits=self.limits,
             delivery=delivery,
             state_of=session.state_of,
         )
@@ -283,11 +289,19 @@ class _Assembly:
             reached=self.metrics.reached,
         )
         assignments = self.people.assignments
+        first_fit = FirstFitFlow(
+            self.device_log,
+            devices=self.devices,
+            audiograms=self.audiograms,
+            limits=self.limits,
+            judge=care.submit.judged,
+        )
         return (
             DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
             DeviceReads(self.devices, assignments, care.views, care.history),
             Sheets(),
             *people_resources(people),
+            Audiograms(self.devices, self.audiograms, self.device_log, first_fit, self.clock),
         )
 
     def routes(self, server: HubServer) -> HubRoutes:

@@ -73,6 +73,7 @@ class Config:
     ``bind_code_ttl_s``, ``bind_code_mail_ttl_s``: how long one can be used that is shown in the clinic, or mailed.
     ``bind_window_s``: in which time one caller may try ``max_bind_attempts`` codes, and all of a clinic together
     ``max_clinic_bind_attempts``. ``max_bind_callers``: callers, and clinics, whose attempts are remembered.
+    ``max_audiograms``: audiograms of one device that may be put on file.
     ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
     ``poll_timeout_s``: how long a long poll waits for something to send.
@@ -161,6 +162,7 @@ class Config:
     max_bind_attempts: int = 5
     max_clinic_bind_attempts: int = 100
     max_bind_callers: int = 10_000
+    max_audiograms: int = 1_000
     max_rest_answers: int = 1_000
     max_body_bytes: int = 65_536
     handshake_timeout_s: float = 15.0

@@ -28,7 +28,7 @@ from fitting.measured import lowest_stable_gain
 from fitting.mode import only_lowers
 from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
 from fitting.ramp import checked_ramp
-from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel
+from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel, SafetyReport
 from protocol.contract.base import EARS, Ear, Failure, Refusal
 from protocol.contract.fitting import (
     Base,
@@ -48,7 +48,7 @@ from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.standing import NOT_FIRST_FIT, place, standing, stands, unsupported
 from signaling.flows.tried import is_fitted, steps_done
 from signaling.metrics import Metrics
-from signaling.stores.devices import DeviceRecord, DeviceStore
+from signaling.stores.devices import DeviceRecord, OnFile
 
 __all__ = ["SubmitFlow"]
 
@@ -93,7 +93,7 @@ class SubmitFlow:
         kernel: SafetyKernel,
         metrics: Metrics,
         *,
-        devices: DeviceStore,
+        devices: OnFile,
         limits: Mapping[str, ClinicLimits],
         delivery: DeliveryFlow,
         state_of: Callable[[str], SessionState],
@@ -154,6 +154,11 @@ class SubmitFlow:
             self._delivery.appended(request.device)
             proposal = msgspec.structs.replace(proposal, expected_head=outcome.revision_id, supersedes=None)
         return self._answer(request.device, await self._log.append(proposal))
+
+    async def judged(self, head: DeviceHead, content: Content, origin: ChangeOrigin, reason: str) -> SafetyReport:
+        """What the kernel says of a content in place of what the device holds; changes nothing."""
+        base = None if head.revision is None else head.revision.content
+        return self._kernel.check(await self._change(head, base, content, origin, reason))
 
     async def save(self, author: str, request: Save) -> SubmitAnswer | Failure:
         """Have what the aids hold in RAM kept, on both ears: a delivery to NVM like any other."""
@@ -282,7 +287,7 @@ class SubmitFlow:
         return earlier.content
 
     async def _change(
-        self, head: DeviceHead, base: Content, candidate: Content, origin: ChangeOrigin, reason: str
+        self, head: DeviceHead, base: Content | None, candidate: Content, origin: ChangeOrigin, reason: str
     ) -> Change:
         record = await self._devices.get(head.device)
         return Change(
@@ -300,12 +305,13 @@ class SubmitFlow:
             ),
         )
 
-    def _on_file(self, record: DeviceRecord, base: Content) -> SafetyContext:
+    def _on_file(self, record: DeviceRecord, base: Content | None) -> SafetyContext:
         """What the kernel is told of the patient and the clinic, whatever the change."""
+        stable = record.max_stable_gain_ddb
         return SafetyContext(
             audiogram=record.audiogram,
             loudness_ddb=record.loudness_ddb,
-            max_stable_gain_ddb=lowest_stable_gain(record.max_stable_gain_ddb, base),
+            max_stable_gain_ddb=stable if base is None else lowest_stable_gain(stable, base),
             red_flags=record.red_flags,
             limits=self._limits.get(record.clinic, KERNEL_LIMITS),
         )

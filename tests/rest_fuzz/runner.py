@@ -13,8 +13,12 @@ from tests.running import Server
 
 __all__ = ["Effort", "Outcome", "fuzz"]
 
-# A body may fit its schema and not the sheet of the aid that it names: that is for 400 to say.
-REGISTER_MAY = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
+# A body may fit its schema and not the sheet of the aid that it names, nor be an audiogram: that is for 400 to say, and
+# for 422 when it is a document of another system.
+MAY_REFUSE = {
+    "POST /api/v1/devices": ["2xx", "400", "401", "403", "404", "409", "429", "5xx"],
+    "POST /api/v1/devices/{device}/audiograms": ["2xx", "400", "401", "403", "404", "409", "422", "429", "5xx"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def _config(token: str, past: Past, effort: Effort) -> str:
         "revisions": (past.revisions, ["path.revision", "query.from", "query.to"]),
         "seqs": (past.seqs, ["path.seq"]),
         "models": (["ref10", "otc6"], ["path.model", "body.right.model", "body.left.model"]),
+        "audiograms": (["registered"], ["path.audiogram"]),
     }
     lines = [f"headers = {{ Authorization = {json.dumps('Bearer ' + token)} }}", ""]
     for name, (values, _) in known.items():
@@ -72,6 +77,8 @@ def _config(token: str, past: Past, effort: Effort) -> str:
     for name, (_, parameters) in known.items():
         lines += [f'"{one}" = {{ dictionary = "{name}", probability = 0.6 }}' for one in parameters]
     lines += ["", "[generation]", f"max-examples = {effort.examples}", "", "[phases.stateful]"]
-    lines += [f"max-steps = {effort.steps}", "", "[[operations]]", 'include-name = "POST /api/v1/devices"']
-    lines.append(f"checks.positive_data_acceptance.expected-statuses = {json.dumps(REGISTER_MAY)}")
+    lines.append(f"max-steps = {effort.steps}")
+    for name, statuses in MAY_REFUSE.items():
+        lines += ["", "[[operations]]", f"include-name = {json.dumps(name)}"]
+        lines.append(f"checks.positive_data_acceptance.expected-statuses = {json.dumps(statuses)}")
     return "\n".join(lines) + "\n"

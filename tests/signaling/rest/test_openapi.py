@@ -137,3 +137,14 @@ def test_who_may_call_is_in_it(document: Json) -> None:
     read = operations(document)["GET /api/v1/devices/{device}"]
     assert read["x-auricle-object"] == "device"
     assert read["x-auricle-roles"]["patient"] == "own"
+
+
+def test_a_path_with_two_kinds_of_documents_is_one_operation_with_both(document: Json) -> None:
+    path = document["paths"]["/api/v1/devices/{device}/audiograms"]["post"]
+    assert list(path["requestBody"]["content"]) == ["application/json", "application/fhir+json"]
+    assert list(path["responses"]["201"]["content"]) == ["application/json"]
+    # The codes of both.
+    assert "`wrong_unit`" in path["responses"]["422"]["description"]
+    one = document["paths"]["/api/v1/devices/{device}/audiograms/{audiogram}"]["get"]
+    assert list(one["responses"]["200"]["content"]) == ["application/json", "application/fhir+json"]
+    assert one["responses"]["200"]["content"]["application/json"]["schema"] != {}
