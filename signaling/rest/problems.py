@@ -1,6 +1,5 @@
 """Errors over HTTP: one table from a code to a status, and one shape (RFC 9457) for all of them."""
 
-import math
 from http import HTTPStatus
 from typing import Final
 
@@ -82,6 +81,7 @@ _STATUS: Final[dict[str, HTTPStatus]] = {
     "unsafe": HTTPStatus.UNPROCESSABLE_ENTITY,
     "precondition_required": HTTPStatus.PRECONDITION_REQUIRED,
     "bad_code": HTTPStatus.FORBIDDEN,
+    "too_many_codes": HTTPStatus.CONFLICT,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
     "unreadable": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -107,8 +107,6 @@ def problem(status: HTTPStatus, code: str, detail: str) -> web.Response:
         headers["WWW-Authenticate"] = "Bearer"
     if code in _RETRY_AFTER:
         headers["Retry-After"] = _RETRY_AFTER[code]
-    if failure is not None and isinstance(failure.error.retry_after_ms, int):
-        headers["Retry-After"] = str(math.ceil(failure.error.retry_after_ms / 1_000))
     return web.Response(status=status, body=msgspec.json.encode(body), content_type=PROBLEM_TYPE, headers=headers)
 
 
