@@ -129,9 +129,13 @@ class BindCodeMade(Answer, frozen=True, kw_only=True):
 
 
 class Bind(StrictWire, frozen=True, kw_only=True):
-    """The code as the patient has typed it: case, spaces and hyphens do not count."""
+    """The code as the patient has typed it: case, spaces and hyphens do not count.
 
-    code: Annotated[str, Meta(min_length=1, max_length=64)]
+    ``phone`` is the app's own name of this installation: the one that was bound last owns the device's pushes.
+    """
+
+    code: Annotated[Text, Meta(min_length=1, max_length=64)]
+    phone: Id | UnsetType = UNSET
 
 
 class Bound(Answer, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ The only place of ``/api/v1`` that knows aiohttp's requests; every error is rais
 ``problems``. Read ``_Served.handle`` first.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -222,7 +223,10 @@ def _query(kind: Any, request: web.Request) -> Any:
 
 def _refusal(failure: Failure) -> Answered:
     told = problem_of(failure)
-    return Answered(told.status, msgspec.json.encode(told), {"Content-Type": PROBLEM_TYPE})
+    headers = {"Content-Type": PROBLEM_TYPE}
+    if isinstance(failure.error.retry_after_ms, int):
+        headers["Retry-After"] = str(math.ceil(failure.error.retry_after_ms / 1_000))
+    return Answered(told.status, msgspec.json.encode(told), headers)
 
 
 def _next_page(request: web.Request, cursor: str) -> str:

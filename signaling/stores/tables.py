@@ -94,6 +94,7 @@ bind_code = Table(
     Column("expires_at", Double, nullable=False),
     Column("bound_by", Text),
     Column("bound_at", Double),
+    Column("phone", Text),
     UniqueConstraint("device", "place"),
     Index(None, "clinic", "patient"),
 )
