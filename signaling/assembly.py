@@ -161,14 +161,7 @@ class Assembly:
             times=config.session_times,
             consent=self.consents.live_refusal,
         )
-        news = DeviceNews(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            max_untold=config.max_untold_devices,
-        )
+        news = self.news(phones, delivery)
         views = DeviceViews(self.device_log, phones)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         submit = self.submit(delivery, session)
@@ -187,6 +180,16 @@ class Assembly:
             grants=self.grants,
         )
         return Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history)
+
+    def news(self, phones: Phones, delivery: DeliveryFlow) -> DeviceNews:
+        return DeviceNews(
+            log=self.device_log,
+            phones=phones,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            max_untold=self.config.max_untold_devices,
+        )
 
     def packages(self, phones: Phones, submit: SubmitFlow) -> PackageFlow:
         return PackageFlow(
@@ -212,6 +215,7 @@ class Assembly:
             limits=self.limits,
             delivery=delivery,
             state_of=session.state_of,
+            package_refusal=self.consents.package_refusal,
         )
 
     def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
@@ -278,8 +282,8 @@ class Assembly:
             DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
             DeviceReads(self.devices, assignments, care.views, care.history),
             Sheets(),
-            *people_resources(people),
             Audiograms(self.devices, self.audiograms, self.device_log, first_fit, self.clock),
+            *people_resources(people),
         )
 
     def routes(self, server: HubServer) -> HubRoutes:

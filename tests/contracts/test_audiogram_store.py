@@ -141,23 +141,27 @@ class TestNewestOnFile:
         return MemoryAudiogramStore(max_audiograms=2, reached=bounds.append)
 
     @pytest.fixture
-    def on_file(self, audiograms: MemoryAudiogramStore, bounds: list[str]) -> NewestOnFile:
-        return NewestOnFile(MemoryDeviceStore(max_devices=2, reached=bounds.append), audiograms)
+    def devices(self, bounds: list[str]) -> MemoryDeviceStore:
+        return MemoryDeviceStore(max_devices=2, reached=bounds.append)
+
+    @pytest.fixture
+    def on_file(self, audiograms: MemoryAudiogramStore, devices: MemoryDeviceStore) -> NewestOnFile:
+        return NewestOnFile(devices, audiograms)
 
     async def test_what_came_with_the_device_counts_until_there_is_a_newer_one(
-        self, on_file: NewestOnFile, audiograms: MemoryAudiogramStore
+        self, on_file: NewestOnFile, devices: MemoryDeviceStore, audiograms: MemoryAudiogramStore
     ) -> None:
         assert await on_file.get("d1") is None
-        assert await on_file.register(DEVICE)
+        assert await devices.register(DEVICE)
         assert await on_file.get("d1") == DEVICE
         await audiograms.add(replace(RECORD, audiogram=STANDARD_AUDIOGRAMS["N7"]))
         assert await on_file.get("d1") == replace(DEVICE, audiogram=STANDARD_AUDIOGRAMS["N7"])
 
     async def test_a_device_that_came_without_one_has_the_newest(
-        self, on_file: NewestOnFile, audiograms: MemoryAudiogramStore
+        self, on_file: NewestOnFile, devices: MemoryDeviceStore, audiograms: MemoryAudiogramStore
     ) -> None:
         bare = replace(DEVICE, audiogram=None)
-        await on_file.register(bare)
+        await devices.register(bare)
         assert await on_file.get("d1") == bare
         await audiograms.add(RECORD)
         assert await on_file.get("d1") == replace(bare, audiogram=RECORD.audiogram)

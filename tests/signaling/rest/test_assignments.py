@@ -76,7 +76,7 @@ async def test_who_was_registered_before_there_were_decisions_stays_until_one_is
     await register(house, assignments=[])
     hub = house.app[PARTS].hubs[0].hub
     assert isinstance(hub, CareHub)
-    devices = hub._submit._devices
+    devices = hub._delivery._devices
     record = await devices.get("d1")
     assert record is not None
     # As an older version has left it: named in the registration alone.
