@@ -225,5 +225,6 @@ async def test_a_body_is_never_unpacked(house: House) -> None:
     assert nowhere.status == 404
     client = await poller(house)
     assert (await client.ask("POST", data=packed, headers=house.bearer() | compressed)).status == 415
-    device = await request(house, "POST", "/api/v1/devices", data=packed, headers=house.bearer() | compressed)
+    typed = house.bearer() | compressed | {"Content-Type": "application/json"}
+    device = await request(house, "POST", "/api/v1/devices", data=packed, headers=typed)
     assert device.status == 415
