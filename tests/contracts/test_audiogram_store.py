@@ -154,7 +154,7 @@ class TestSqliteAudiogramStore(AudiogramStoreContract):
         for device in ("d1", "d2"):
             await store.add(replace(RECORD, device=device))
         assert [one and one.device for one in [await store.newest("d1"), await store.newest("d2")]] == ["d1", "d2"]
-        assert bounds == ["max_cached_devices"]
+        assert bounds == ["max_cached_devices"] * 3
         assert await store.newest("d1") is not None
 
     async def test_whoever_is_always_late_is_told_so(self, sqlite: AudiogramTable, bounds: list[str]) -> None:
