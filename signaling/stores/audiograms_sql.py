@@ -118,6 +118,7 @@ class SqlAudiogramStore:
         for _ in range(_MAX_TRIES):
             known = await self.get(record.device, record.audiogram_id)
             if known is not None:
+                self._keep(record.device, known, self._monotonic())
                 return known
             newest = await self._newest(record.device)
             require_newer(record, newest)
@@ -126,14 +127,11 @@ class SqlAudiogramStore:
                 self._reached("max_audiograms")
                 raise Overloaded("no more audiograms can be put on file for this device")
             added = replace(record, number=number)
-            # Whatever becomes of the write, what was read before it counts no more.
-            self._read.pop(record.device, None)
             row = AudiogramRow(added.device, number, added.audiogram_id, _PACKED.encode(added))
-            try:
-                if await self._table.add(row):
-                    return added
-            finally:
-                self._read.pop(record.device, None)
+            now_s = self._monotonic()
+            if await self._table.add(row):
+                self._keep(record.device, added, now_s)
+                return added
         raise Unavailable("others put audiograms on file for this device, try again")
 
     async def newest(self, device: str) -> AudiogramRecord | None:
@@ -142,8 +140,14 @@ class SqlAudiogramStore:
         read = self._read.get(device)
         if read is not None and now_s - read.at_s <= self._stale_s:
             return read.newest
-        newest = await self._newest(device)
-        self._read[device] = _Read(newest, now_s)
+        return self._keep(device, await self._newest(device), now_s)
+
+    def _keep(self, device: str, found: AudiogramRecord | None, at_s: float) -> AudiogramRecord | None:
+        """The newest that is known: what was read before another was put on file may be told after it."""
+        read = self._read.get(device)
+        known = None if read is None else read.newest
+        newest = found if known is None or (found is not None and found.number >= known.number) else known
+        self._read[device] = _Read(newest, at_s)
         self._read.move_to_end(device)
         if len(self._read) > self._max_cached:
             self._reached("max_cached_devices")

@@ -62,6 +62,28 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[AudiogramTable]:
     await database.close()
 
 
+class Held:
+    """A table whose first page is told late."""
+
+    def __init__(self, inner: AudiogramTable) -> None:
+        self._inner = inner
+        self.gate, self.read = asyncio.Event(), asyncio.Event()
+        self.holds = True
+
+    async def add(self, row: AudiogramRow) -> bool:
+        return await self._inner.add(row)
+
+    async def get(self, device: str, audiogram_id: str) -> bytes | None:
+        return await self._inner.get(device, audiogram_id)
+
+    async def page(self, device: str, before: int, limit: int) -> tuple[bytes, ...]:
+        found = await self._inner.page(device, before, limit)
+        if self.holds:
+            self.read.set()
+            await self.gate.wait()
+        return found
+
+
 class TestMemoryAudiogramStore(AudiogramStoreContract):
     @pytest.fixture
     def store(self, bounds: list[str]) -> AudiogramStore:
@@ -91,6 +113,33 @@ class TestSqliteAudiogramStore(AudiogramStoreContract):
         assert await store.newest("d1") is None
         assert await store.add(RECORD) == await store.newest("d1")
 
+    @pytest.mark.parametrize("earlier", [False, True])
+    async def test_what_was_read_before_it_was_put_on_file_does_not_take_its_place(
+        self, sqlite: AudiogramTable, bounds: list[str], earlier: bool
+    ) -> None:
+        if earlier:
+            await over(sqlite, bounds).add(replace(RECORD, audiogram_id="a-0"))
+        table = Held(sqlite)
+        store = over(table, bounds)
+        table.gate.clear()
+        early = asyncio.create_task(store.newest("d1"))
+        await table.read.wait()
+        table.holds = False
+        stored = await store.add(RECORD)
+        table.gate.set()
+        await early
+        assert await store.newest("d1") == stored
+
+    async def test_one_whose_answer_was_lost_counts_when_it_is_found(
+        self, sqlite: AudiogramTable, bounds: list[str]
+    ) -> None:
+        store = over(sqlite, bounds)
+        assert await store.newest("d1") is None
+        stored = await over(sqlite, bounds).add(RECORD)
+        # The same request again: only now this process knows that it had come about.
+        assert await store.add(RECORD) == stored
+        assert await store.newest("d1") == stored
+
     async def test_a_number_that_another_process_took_meanwhile_is_not_taken_twice(
         self, sqlite: AudiogramTable, bounds: list[str]
     ) -> None:
@@ -107,7 +156,7 @@ class TestSqliteAudiogramStore(AudiogramStoreContract):
         for device in ("d1", "d2"):
             await store.add(replace(RECORD, device=device))
         assert [one and one.device for one in [await store.newest("d1"), await store.newest("d2")]] == ["d1", "d2"]
-        assert bounds == ["max_cached_devices"]
+        assert bounds == ["max_cached_devices"] * 3
         assert await store.newest("d1") is not None
 
     async def test_whoever_is_always_late_is_told_so(self, sqlite: AudiogramTable, bounds: list[str]) -> None:

@@ -15,8 +15,9 @@ from protocol.contract.devices import AttachAnswer, LeaseAnswer
 from protocol.contract.fitting import CheckAnswer, Content, Submit, SubmitAnswer
 from protocol.contract.sessions import ModeAnswer, SetMode
 from tests.fitting.fhir_documents import Json
-from tests.signaling.care import CLAIM, Connect, Heard, change
+from tests.signaling.care import CLAIM, CONTENT, FLAT, Connect, Heard, change
 from tests.signaling.conftest import House, OpenHouse
+from tests.signaling.visit import images_of
 
 AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
 URL = "/api/v1/devices/d7/first-fit"
@@ -139,6 +140,31 @@ async def test_what_was_measured_at_the_ear_trims_it(house: House) -> None:
     right = fit.content.programs[0].right
     assert isinstance(right, msgspec.Struct)
     assert max(right.g50_ddb) <= 270
+
+
+async def test_another_slots_stable_gain_does_not(house: House) -> None:
+    await register(house, audiogram={"right": decibels("N4")}, maxStableGainDdb=[{"slot": 2, "right": [300] * 10}])
+    assert "K6" not in {trim.rule for trim in (await preview(house)).trims}
+
+
+async def test_what_the_aid_holds_as_stable_trims_it_when_that_is_less(house: House, connect: Connect) -> None:
+    stable = [{"slot": 1, "right": [600] * 10}]
+    await register(house, audiogram={"right": decibels("N4")}, maxStableGainDdb=stable)
+    assert "K6" not in {trim.rule for trim in (await preview(house)).trims}
+    part = msgspec.structs.replace(FLAT, max_stable_gain_ddb=(200,) * 10)
+    held = msgspec.structs.replace(CONTENT, programs=(msgspec.structs.replace(CONTENT.programs[0], right=part),))
+    phone = await connect("pat", "device", heard=Heard())
+    claim = msgspec.structs.replace(CLAIM, device="d7", right=images_of(held, held))
+    assert isinstance(await phone.ask("AttachDevice", claim, answer=AttachAnswer), AttachAnswer)
+    fit = await preview(house)
+    assert {trim.limit for trim in fit.trims if trim.rule == "K6"} == {170}
+
+
+async def test_what_is_too_loud_for_the_patient_trims_it(house: House) -> None:
+    await register(house, audiogram={"right": decibels("N4")}, loudnessDdb={"right": [1_000] * 10})
+    fit = await preview(house)
+    assert {(trim.rule, trim.limit) for trim in fit.trims if trim.rule == "K3"} == {("K3", 1_000)}
+    assert fit.accepted
 
 
 async def test_a_clinics_own_limits_trim_it(open_house: OpenHouse, tmp_path: Any) -> None:
