@@ -173,6 +173,20 @@ class PackageContract:
         offered = await bench.offer()
         assert (offered.seq, offered.base.content) == (accepted.seq, FRESH)
 
+    async def test_it_is_not_offered_over_what_a_session_has_left(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.apply(LOUDER)
+        await bench.log.end_session(DEVICE, cause="phone_lost", actor="server")
+        accepted = await package(bench)
+        nvm = {ear: digest(FRESH, ear) for ear in EARS}
+        left = {ear: images(LOUDER, ear, nvm=nvm[ear]) for ear in EARS}
+        await bench.attach(right=left["right"], left=left["left"])
+        assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        read = {ear: images(FRESH, ear) for ear in EARS}
+        told = ReportDevice(device=DEVICE, cause="dead_man", right=read["right"], left=read["left"])
+        await bench.log.report_device(told, generation=bench.generation)
+        assert (await bench.offer()).seq == accepted.seq
+
     async def test_it_expires_before_and_after_the_phone_has_it(self, bench: Bench) -> None:
         await bench.attach()
         first = await package(bench)
