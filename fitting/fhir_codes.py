@@ -82,7 +82,8 @@ _CODES_OF: Final = MappingProxyType({place: coding for coding, place in THRESHOL
 # SNOMED CT: right ear structure, left ear structure.
 EAR_SITES: Final[Mapping[str, Ear]] = MappingProxyType({"25577004": "right", "89644007": "left"})
 
-_HZ: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(k?)hz\b")
+# Every part has a longest: looking through a text takes a time that is in proportion to it, whatever it is.
+_HZ: Final = re.compile(r"(?<![\d.])(\d{1,6}(?:\.\d{1,3})?)\s{0,3}(k?)hz\b")
 _UNIT_WORDS: Final = re.compile(r"[^a-z]")
 
 

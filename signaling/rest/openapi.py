@@ -113,7 +113,7 @@ def _operation(forms: Sequence[Route], schemas: Mapping[int, Json], components: 
         "responses": _responses(forms, schemas),
         "x-auricle-roles": {role: relation.value for role, relation in route.rule.relations.items()},
     }
-    operation["parameters"] += [_header(name) for name in _request_headers(route)]
+    operation["parameters"] += [_header(name, route.told.needs_match) for name in _request_headers(route)]
     if route.rule.object_field is not None:
         operation["x-auricle-object"] = route.rule.object_field
     if route.body is not None:
@@ -150,9 +150,9 @@ def _request_headers(route: Route) -> list[str]:
     return ["If-None-Match"] if route.method == "GET" else []
 
 
-def _header(name: str) -> Json:
+def _header(name: str, is_needed: bool) -> Json:
     description, schema = PARAMETERS[name]
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+    return {"name": name, "in": "header", "required": is_needed, "description": description, "schema": schema}
 
 
 def _responses(forms: Sequence[Route], schemas: Mapping[int, Json]) -> Json:

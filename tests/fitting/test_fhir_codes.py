@@ -95,6 +95,12 @@ def test_words_that_say_another_ear_or_frequency_are_noticed(words: str, says: s
     assert contradiction(words, "right", 1000) == says
 
 
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("piece", ["1", "1 ", "1.", ".1", "left", " ", "1khz "])
+def test_words_of_any_length_are_looked_through_at_once(piece: str) -> None:
+    contradiction(piece * (64_000 // len(piece)), "right", 1000)
+
+
 @pytest.mark.parametrize(
     ("system", "code", "unit", "is_hl"),
     [

@@ -104,6 +104,15 @@ async def test_only_so_many_patients_are_held_in_memory(open_house: OpenHouse) -
     assert house.metric("auricle_bound_reached_total", bound="max_patients") == 1
 
 
+async def test_who_says_what_he_has_read_changes_nothing_else(house: House) -> None:
+    said = await decide(house, "video", True)
+    assert said.tag == '"1"'
+    stale = await ask(house, "PUT /patients/pat/consents/datalog", {"granted": True}, by=PAT, If_Match='"0"')
+    assert stale.code == "precondition_failed"
+    fresh = await ask(house, "PUT /patients/pat/consents/datalog", {"granted": True}, by=PAT, If_Match='"1"')
+    assert (fresh.status, fresh.tag) == (200, '"2"')
+
+
 # What follows for live work
 
 

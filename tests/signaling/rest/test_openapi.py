@@ -99,6 +99,22 @@ def test_it_can_be_written_to_a_file_and_on_one_line(tmp_path: Path, document: J
     assert "cannot write" in refused.stderr
 
 
+def test_a_header_that_a_change_needs_is_told_as_such(document: Json) -> None:
+    told = operations(document)
+    needed = {
+        key: header["required"]
+        for key, operation in told.items()
+        for header in operation["parameters"]
+        if header["name"] == "If-Match"
+    }
+    assert needed == {
+        route.key: route.told.needs_match
+        for route in routes_of(RESOURCES)
+        if route.method in ("PUT", "PATCH", "DELETE")
+    }
+    assert set(needed.values()) == {True, False}
+
+
 def test_every_problem_has_its_status_and_its_code(document: Json) -> None:
     told = operations(document)
     for route in routes_of(RESOURCES):
