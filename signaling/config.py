@@ -27,6 +27,9 @@ __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 MIN_SIGNING_KEY_BYTES = 32
 # What a browser could name, in lower case: scheme, host, port and no path; neither ``null`` nor ``*``.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s/?#\\@:*\[\],]+)(?::[0-9]{1,5})?")
+PUSH_URL = re.compile(
+    r"(?:https://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)|http://(?:127\.0\.0\.1|\[::1\]|localhost))(?::[0-9]{1,5})?"
+)
 TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
 MEMORY = "memory:"
 
@@ -116,7 +119,8 @@ class Config:
     ``log_flush_s``: how long what was told of a device may stay unwritten.
     ``log_stale_s``: how old an answer may be when another process writes to the same device.
     ``push_connection_string``, ``push_hub``: the Azure notification hub that wakes phones; both empty: none is sent,
-    and the log says that one was due.
+    and the log says that one was due. ``push_url``: where it is reached, ``https://name``, or ``http://`` of this
+    machine; empty: at its own endpoint.
     ``push_text``: what every push shows; the same for everybody, never about health.
     ``push_timeout_s``: how long one send may take. ``max_push_sends``: sends at a time; one more is told to come later.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
@@ -212,6 +216,7 @@ class Config:
     log_stale_s: float = 0.25
     push_connection_string: str = field(default="", repr=False)
     push_hub: str = ""
+    push_url: str = ""
     push_text: str = "You have a message."
     push_timeout_s: float = 10.0
     max_push_sends: int = 16
@@ -269,6 +274,9 @@ class Config:
             _ = self.push_address
         except ValueError as error:
             raise ConfigError(f"push_connection_string, push_hub: {error}") from None
+        if self.push_url and not PUSH_URL.fullmatch(self.push_url):
+            # Tokens and signatures travel there.
+            raise ConfigError("push_url: must be like https://name:port, without a path; http:// of this machine only")
 
     @property
     def push_address(self) -> HubAddress | None:

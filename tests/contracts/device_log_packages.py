@@ -319,10 +319,22 @@ class OutboxContract:
         bench.clock.pass_s(1)
         assert await self.due(bench) == [("question", accepted.seq, 0)]
 
-    async def test_what_was_taken_back_is_not_asked_about(self, bench: Bench) -> None:
+    async def test_a_way_back_is_asked_about_when_it_leads_to_what_was_never_worn(self, bench: Bench) -> None:
+        """A draft of a lost session, for one."""
         await bench.attach()
         accepted = await package(bench, origin="rollback")
-        await self.take(bench)
         await install(bench, await wait_for_install(bench, accepted.seq))
         bench.clock.pass_s(2 * LIMITS.question_after_s)
-        assert [kind for kind, _, _ in await self.due(bench)] == ["push"]
+        assert ("question", accepted.seq, 0) in await self.due(bench)
+
+    async def test_what_was_taken_back_is_not_asked_about(self, bench: Bench) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await install(bench, await wait_for_install(bench, accepted.seq))
+        bench.clock.pass_s(40 * 24 * 3_600)
+        back = await package(bench, FRESH, origin="rollback")
+        await install(bench, await wait_for_install(bench, back.seq))
+        bench.clock.pass_s(2 * LIMITS.question_after_s)
+        due = [(kind, seq) for kind, seq, _ in await self.due(bench)]
+        assert ("question", accepted.seq) in due
+        assert ("question", back.seq) not in due
