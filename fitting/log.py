@@ -6,7 +6,7 @@ or in SQL, and one contract suite for all of them. This module must not know whe
 Read ``DeviceLog.append`` first; the values are in ``log_values``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from protocol.contract.base import Ear, Refusal
@@ -146,6 +146,10 @@ class DeviceLog(Protocol):
 
     def overheard(self, device: str) -> None:
         """Somebody says that another process has written to the device: the next call must see what."""
+        ...
+
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        """The number of the newest recorded event of each device, whoever has recorded it; one question for all."""
         ...
 
     async def next_offer(self, device: str, generation: int) -> Delivery | None:

@@ -5,7 +5,7 @@ No method awaits anything, so in one event loop each is one atomic step. Nothing
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import TypeVar
@@ -66,6 +66,10 @@ class MemoryLogStore:
 
     def overheard(self, device: str) -> None:
         """There is no other process."""
+
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        events = {device: self._histories[device].events for device in devices if device in self._histories}
+        return {device: written[-1].n if written else 0 for device, written in events.items()}
 
     async def due(self, look: Look) -> tuple[str, ...]:
         return tuple(device for device, rows in self._devices.items() if rows.pending or rows.live is not None)

@@ -4,7 +4,7 @@ The steps are ``log_commands``; what a store must do is ``LogStore``, which is a
 and one in SQL. This module must not know how rows are kept. Read ``LogStore`` first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, Protocol, TypeVar
 
 from protocol.contract.base import MAX_SAFE_INTEGER, Ear, Refusal
@@ -66,6 +66,10 @@ class LogStore(Protocol):
 
     def overheard(self, device: str) -> None:
         """See ``DeviceLog.overheard``."""
+        ...
+
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        """See ``DeviceLog.newest``."""
         ...
 
     async def due(self, look: Look) -> tuple[str, ...]:
@@ -212,6 +216,9 @@ class StoredDeviceLog:
 
     def overheard(self, device: str) -> None:
         self._store.overheard(device)
+
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        return await self._store.newest(devices)
 
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))

@@ -149,12 +149,16 @@ def _running(
                 parts.log.task_failed(owner="sweep", error=error)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
+        await parts.backplane.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
         # On its own: a slow database must not hold up the time-outs of connections.
         sweeps.spawn(_look_after(care.sweep, parts.log, parts.config.sweep_s))
         # Nor must a push service that takes its time.
         sweeps.spawn(_look_after(care.packages.sweep, parts.log, parts.config.sweep_s))
+        if parts.config.redis_url:
+            # Alone nobody can miss anything.
+            sweeps.spawn(_look_after(care.lookout.look, parts.log, parts.config.look_live_s))
         yield
         await sweeps.close()
         for server in servers:

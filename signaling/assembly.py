@@ -13,7 +13,7 @@ from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
 from .auth import DevTokens
-from .backplane import Backplane, MemoryBackplane, MemoryBus
+from .backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from .bodies import Bodies
 from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
@@ -24,6 +24,7 @@ from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
 from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
+from .flows.lookout import Lookout, LookTimes
 from .flows.news import DeviceNews
 from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
@@ -71,6 +72,7 @@ class Care:
     submit: SubmitFlow
     views: DeviceViews
     history: DeviceHistory
+    lookout: Lookout
 
     async def sweep(self) -> None:
         try:
@@ -113,9 +115,9 @@ class Assembly:
         self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
         self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
-        self.backplane: Backplane = MemoryBackplane(MemoryBus())
+        self.backplane = self.bus(signing_key)
         self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
-        self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
+        self.readiness.degraded = self.away
         self.devices = self.storage.devices
         self.audiograms = self.storage.audiograms
         self.limits = read_clinic_limits(config.clinic_limits)
@@ -131,6 +133,28 @@ class Assembly:
             reached=self.metrics.reached,
         )
         self.grants: Grants = self.remembered
+
+    def bus(self, signing_key: bytes) -> Backplane:
+        config = self.config
+        address = config.bus_address
+        if address is None:
+            return MemoryBackplane(MemoryBus())
+        from .backplane_redis import redis_backplane
+
+        return redis_backplane(
+            config,
+            address,
+            key=hmac.digest(signing_key, b"backplane", hashlib.sha256),
+            metrics=self.metrics,
+            log=self.log,
+            clock=self.clock,
+            monotonic=self.monotonic,
+        )
+
+    def away(self) -> list[str]:
+        """What is away just now, while everything else goes on."""
+        found = ["database"] if self.storage.is_away else []
+        return found if self.backplane.state is BusState.CONNECTED else [*found, "redis"]
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
@@ -179,7 +203,21 @@ class Assembly:
             verifier=self.verifier,
             grants=self.grants,
         )
-        return Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history)
+        lookout = self.lookout(phones, delivery, session)
+        return Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history, lookout)
+
+    def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
+        return Lookout(
+            log=self.device_log,
+            phones=phones,
+            delivery=delivery,
+            session=session,
+            backplane=self.backplane,
+            troubles=self.troubles,
+            times=LookTimes(all_every_s=self.config.look_s, max_devices=self.config.max_looked_devices),
+            monotonic=self.monotonic,
+            reached=self.metrics.reached,
+        )
 
     def news(self, phones: Phones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(

@@ -19,6 +19,7 @@ from fitting.mode import ModeLimits, SessionTimes
 from protocol.signalr.connection import HubLimits
 from protocol.signalr.prescan import ScanLimits
 
+from .config_bus import BusConfig
 from .config_error import ConfigError
 from .config_push import PushConfig
 
@@ -32,7 +33,7 @@ MEMORY = "memory:"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(PushConfig):
+class Config(BusConfig, PushConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
@@ -232,6 +233,7 @@ class Config(PushConfig):
         self._check_live_work()
         self._check_database()
         self._check_push()
+        self._check_bus()
 
     def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:

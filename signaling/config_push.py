@@ -15,7 +15,8 @@ PUSH_URL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: of two parts that have some no class can be made.
+@dataclass(frozen=True)
 class PushConfig:
     """Fields of ``Config``.
 

@@ -101,6 +101,18 @@ class HubClients:
         """Every member of a group; an empty one is no error."""
         return Audience(partial(self._lifetime.send_group, name), self._source)
 
+    def group_here(self, name: str) -> Audience:
+        """Its members on this pod."""
+        return Audience(partial(self._lifetime.send_group_here, name), self._source)
+
+    def has_here(self, group: str) -> bool:
+        """Whether a group has members on this pod."""
+        return self._lifetime.has_here(group)
+
+    def groups_here(self, prefix: str) -> tuple[str, ...]:
+        """The groups with members on this pod whose names begin so."""
+        return self._lifetime.groups_here(prefix)
+
     def user(self, user: str, clinic: str) -> Audience:
         """Every connection of a user of a clinic: another clinic may know somebody else by the same name."""
         return Audience(partial(self._lifetime.send_user, clinic, user), self._source)

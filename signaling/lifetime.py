@@ -122,6 +122,19 @@ class LifetimeManager:
         """To every member of a group but the excluded connections; an empty group is no error."""
         self._send(self._group(group), outbound, excluded)
 
+    def send_group_here(self, group: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        """To the local members of a group: those elsewhere hear of it by themselves."""
+        self._send_here(self._group(group), outbound, excluded)
+
+    def has_here(self, group: str) -> bool:
+        """Whether it has local members."""
+        return self._group(group) in self._members
+
+    def groups_here(self, prefix: str) -> tuple[str, ...]:
+        """The groups with local members whose names begin so."""
+        begin = self._group(prefix)
+        return tuple(channel[len(begin) - len(prefix) :] for channel in self._members if channel.startswith(begin))
+
     def send_all(self, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
         """To every connection of the hub but the excluded ones."""
         self._send(f"{self._hub}:all", outbound, excluded)
@@ -157,6 +170,10 @@ class LifetimeManager:
             self._backplane.unsubscribe(channel)
 
     def _send(self, channel: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        self._send_here(channel, outbound, excluded)
+        self._backplane.publish(channel, lambda: _encode_envelope(outbound, excluded))
+
+    def _send_here(self, channel: str, outbound: Outbound, excluded: frozenset[str]) -> None:
         members = self._members.get(channel)
         if members:
             # A send may end a slow connection, which changes the table.
@@ -167,7 +184,6 @@ class LifetimeManager:
                 outbound.frame(codec)
             for link in tuple(members.values()):
                 link.send(outbound)
-        self._backplane.publish(channel, lambda: _encode_envelope(outbound, excluded))
 
     def _receive(self, channel: str, body: bytes) -> None:
         envelope = _decode_envelope(body)

@@ -101,6 +101,14 @@ class LogBook:
         """It can be used again."""
         self._log.info("database_back")
 
+    def backplane_away(self, *, server: str, cause: str) -> None:
+        """Pods do not hear each other: what is due is looked for in the log. ``cause``: a word, or a refusal's code."""
+        self._log.error("backplane_away", server=server, cause=cause)
+
+    def backplane_connected(self, *, server: str) -> None:
+        """They do, from here on."""
+        self._log.info("backplane_connected", server=server)
+
     def push_logged(self, *, platform: str, kind: str) -> None:
         """A push was due and no push service is configured."""
         self._log.info("push_logged", platform=platform, kind=kind)

@@ -10,13 +10,35 @@ from typing import Any
 
 from .log import LogBook
 
-__all__ = ["TaskSet", "is_cancelled"]
+__all__ = ["TaskSet", "is_cancelled", "race"]
 
 
 def is_cancelled() -> bool:
     """Whether a CancelledError is for the current task, and not for something that it waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def race(*works: Coroutine[Any, Any, None]) -> None:
+    """Run them together until one ends, end the others, and raise what has ended it.
+
+    Not a TaskGroup: in Python 3.11 that forgets that it was cancelled when one of its tasks fails at the same time, and
+    what is cancelled in a loop would go on.
+    """
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ended = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        errors = [
+            error for task in (*ended, *tasks) if not task.cancelled() and (error := task.exception()) is not None
+        ]
+    if errors:
+        raise errors[0]
 
 
 class TaskSet:

@@ -72,6 +72,10 @@ class LogDatabase(Protocol):
         """The versions of devices now."""
         ...
 
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        """The number of the newest event of each of the devices."""
+        ...
+
     async def due(self, limit: int, after: "Due | None" = None) -> tuple["Due", ...]:
         """Devices on which time alone may bring something about now, the latest first, those after one."""
         ...

@@ -94,6 +94,7 @@ _KEY_AT = _sql(
     .where(_HEAD.c.device == _DEVICE)
 )
 _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version, _CLOCK).where(_HEAD.c.device == any_(_IDS)))
+_NEWEST_EVENTS = _sql(select(_HEAD.c.device, _HEAD.c.last_n, _CLOCK).where(_HEAD.c.device == any_(_IDS)))
 _DUE = _sql(
     select(_HEAD.c.due_at, _HEAD.c.device, _CLOCK)
     .where(
@@ -253,6 +254,9 @@ class PostgresLog:
 
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return {row[0]: row[1] for row in await self._read(_VERSIONS, {"ids": list(devices)})}
+
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        return {row[0]: row[1] for row in await self._read(_NEWEST_EVENTS, {"ids": list(devices)})}
 
     async def due(self, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         due_at, device = after or Due(float("-inf"), "")

@@ -112,6 +112,7 @@ _KEY_AT = _sql(
     .where(_HEAD.c.device == _DEVICE)
 )
 _VERSIONS = _sql(select(_HEAD.c.device, _HEAD.c.version).where(_HEAD.c.device.in_(_IDS)))
+_NEWEST_EVENTS = _sql(select(_HEAD.c.device, _HEAD.c.last_n).where(_HEAD.c.device.in_(_IDS)))
 _DUE = _sql(
     select(_HEAD.c.due_at, _HEAD.c.device)
     .where(
@@ -220,6 +221,9 @@ class SqliteLog:
 
     async def versions(self, devices: Collection[str]) -> Mapping[str, int]:
         return dict(await self._all(_VERSIONS, {"ids": _list_of(devices)}))
+
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        return dict(await self._all(_NEWEST_EVENTS, {"ids": _list_of(devices)}))
 
     async def due(self, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         due_at, device = after or Due(float("-inf"), "")

@@ -8,7 +8,7 @@ This module must not know which database it is. Read ``SqlLogStore.run`` first.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from fitting.log_over_store import Look, Step
@@ -86,6 +86,9 @@ class SqlLogStore:
         slot = self._slots.get(device)
         if slot is not None:
             slot.checked_s = float("-inf")
+
+    async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
+        return await self._database.newest(devices)
 
     async def due(self, look: Look) -> tuple[str, ...]:
         """Also the time at which what was told is written down, and what others have written is noticed."""

@@ -78,7 +78,7 @@ class DeliveryFlow:
     async def attach(self, caller: Caller, claim: AttachDevice) -> Attached | Refusal:
         """A phone says hello for its aids; what waits for them is offered after the answer."""
         # Listening comes before reading: a change that is appended in between must not be missed.
-        self._phones.listen(claim.device, lambda: self._woken(claim.device))
+        self._phones.listen(claim.device, lambda: self.woken(claim.device))
         attached = await self._log.attach(claim)
         if isinstance(attached, Refusal):
             self._phones.forget(claim.device)
@@ -194,7 +194,7 @@ class DeliveryFlow:
                 else:
                     await self._offer(device)
 
-    def _woken(self, device: str) -> None:
+    def woken(self, device: str) -> None:
         """Another pod has written to the device's log."""
         self._log.overheard(device)
         self._offer_soon(device)
@@ -235,6 +235,13 @@ class DeliveryFlow:
         )
         push(phone.caller, self._signer.sign(_offer(delivery, targets)))
         self._metrics.deliveries.of(delivery.mode, "offered").value += 1
+
+    async def tell_here(self, device: str, events: Iterable[LogEvent]) -> None:
+        """Tell those on this pod who watch what has become of deliveries, as others have recorded it."""
+        for (seq, _), event in {(one.seq, one.ear): one for one in events if one.kind == "delivery"}.items():
+            delivery = None if seq is None else await self._log.delivery(device, seq)
+            if delivery is not None:
+                self._phones.tell_fitters_here(device, _delivery_changed(delivery, event))
 
     def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
         for event in events:

@@ -4,6 +4,7 @@ One phone carries a device at a time, and the newest wins. A phone of another po
 most once: what must arrive is asked of the log again. Knows no delivery and no session.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Phone:
 
     ``settled``: it was told that all deliveries up to this one have ended. ``heard_s`` is on the monotonic clock,
     ``background_since_s`` and ``aids_away_since_s`` too, None while the app is in front, and every aid in reach.
-    ``rtts_ms`` are its last round trips, each with when it was told.
+    ``rtts_ms`` are its last round trips, each with when it was told. ``restored_s``: when it was last asked to restore.
     """
 
     caller: Caller
@@ -42,6 +43,7 @@ class Phone:
     heard_s: float
     background_since_s: float | None = None
     aids_away_since_s: float | None = None
+    restored_s: float = -math.inf
     battery: int | None = None
     rtts_ms: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
 
@@ -95,10 +97,18 @@ class Phones:
         self._backplane = backplane
         self._monotonic = monotonic
         self._phones: dict[str, Phone] = {}
+        self.doubted: set[str] = set()
 
     def listen(self, device: str, on_wake: Callable[[], None]) -> None:
-        """Hear what other pods have for the device; comes before its log is read."""
-        self._backplane.subscribe(_channel(device), lambda payload: self._heard(device, payload, on_wake))
+        """Hear what other pods have for the device; comes before its log is read.
+
+        What was said before listening had really begun may be in the log only: then the device is one of ``doubted``.
+        """
+        self._backplane.subscribe(
+            _channel(device),
+            lambda payload: self._heard(device, payload, on_wake),
+            on_late=lambda: self.doubted.add(device),
+        )
 
     def carry(self, device: str, phone: Phone) -> None:
         """From now on this phone carries the device; an older connection of it is ended."""
@@ -137,7 +147,7 @@ class Phones:
         """Tell the phone of a device, wherever it is; whether it is attached here."""
         phone = self._phones.get(device)
         if phone is not None:
-            push(phone.caller, payload)
+            self._tell(phone, payload)
             return True
         told = (type(payload).__name__, payload)
         self._backplane.publish(_channel(device), lambda: msgspec.msgpack.encode(told))
@@ -151,15 +161,28 @@ class Phones:
         """Tell everybody who watches the device, anywhere."""
         push(self._clients.group(device_group(device)), payload)
 
-    def tell_in_aid(self, device: str, ears: tuple[Ear, ...], in_aid: InAid) -> None:
-        """Tell those who watch what the aids hold now."""
+    def tell_fitters_here(self, device: str, payload: Push) -> None:
+        """Tell everybody on this pod who watches the device."""
+        push(self._clients.group_here(device_group(device)), payload)
+
+    def is_watched_here(self, device: str) -> bool:
+        """Whether somebody on this pod watches the device."""
+        return self._clients.has_here(device_group(device))
+
+    def watched_here(self) -> tuple[str, ...]:
+        """The devices that somebody on this pod watches."""
+        prefix = device_group("")
+        return tuple(name.removeprefix(prefix) for name in self._clients.groups_here(prefix))
+
+    def tell_in_aid(self, device: str, ears: tuple[Ear, ...], in_aid: InAid, *, here: bool = False) -> None:
+        """Tell those who watch what the aids hold now; ``here``: only those on this pod."""
         for ear in ears:
             truth: Any = getattr(in_aid, ear)
             if truth is not UNSET:
                 change = InAidChanged(
                     device=device, ear=ear, ram=truth.ram, nvm=truth.nvm, cause=truth.cause, at=truth.at
                 )
-                self.tell_fitters(device, change)
+                (self.tell_fitters_here if here else self.tell_fitters)(device, change)
 
     def now_s(self) -> float:
         """The clock that silence is measured with."""
@@ -172,7 +195,12 @@ class Phones:
         target, told = msgspec.msgpack.decode(payload, type=tuple[str, msgspec.Raw])
         phone = self._phones.get(device)
         if phone is not None:
-            push(phone.caller, msgspec.msgpack.decode(told, type=PUSHES[target]))
+            self._tell(phone, msgspec.msgpack.decode(told, type=PUSHES[target]))
+
+    def _tell(self, phone: Phone, payload: Push) -> None:
+        if isinstance(payload, RevertNow):
+            phone.restored_s = self._monotonic()
+        push(phone.caller, payload)
 
 
 def _p95(values: list[int]) -> int | None:

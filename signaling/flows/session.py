@@ -290,6 +290,10 @@ class SessionFlow:
             push(caller, mode_changed(head.device, "none", end.reason, draft=end.draft))
         told.add(head.device)
 
+    def devices(self) -> tuple[str, ...]:
+        """The devices of all live sessions that are known here, wherever their ends are."""
+        return tuple(self._watched)
+
     def state_of(self, device: str) -> SessionState:
         """Whether live work goes on here, and whether raises are frozen."""
         watch = self._watched.get(device)
@@ -303,7 +307,7 @@ class SessionFlow:
                 self.ends.over(device, ended)
         for device in {*await self._log.in_session(), *self._watched}:
             with self._troubles.of(device):
-                await self._compare(device)
+                await self.compare(device)
         now_s = self._phones.now_s()
         for device, watch in tuple(self._watched.items()):
             if watch.state == "asking" or watch.stopped is not None:
@@ -316,7 +320,7 @@ class SessionFlow:
                 if now_s - watch.alive_at_s >= self._times.alive_every_s:
                     await self._feed(device)
 
-    async def _compare(self, device: str) -> None:
+    async def compare(self, device: str) -> None:
         """What this process remembers is held to what the log says, in case the answer to a call was lost."""
         watch = self._watched.get(device)
         head = await self._log.head(device)

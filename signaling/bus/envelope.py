@@ -1,0 +1,123 @@
+"""What travels between pods: a message with who sent it, signed, numbered, and dated. Pure; never pickle.
+
+Who can write to Redis and has no key can make pods hear nothing that a pod has not said on that very channel, and
+nothing twice. A sender numbers what it sends over one connection (a *stream*); servers and connections keep that
+order, so a number that does not rise is a replay. What was kept back until nobody remembers its stream is known by its
+date. Read ``Opener.open`` first.
+
+Wire: version (1 byte), sender (8), HMAC-SHA256 (32) over all else and the channel, MessagePack of ``_Body``.
+"""
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Literal
+
+import msgspec
+
+__all__ = ["NAME_BYTES", "Kind", "Opened", "Opener", "Refused", "Sealer"]
+
+NAME_BYTES: Final = 8
+_VERSION: Final = b"\x01"
+_TAG_AT: Final = 1 + NAME_BYTES
+_BODY_AT: Final = _TAG_AT + hashlib.sha256().digest_size
+# Streams of which the last number is remembered; a pod has one for each server that it is connected to.
+MAX_STREAMS: Final = 4_096
+
+Refused = Literal["own", "version", "forged", "unreadable", "replayed", "stale"]
+
+
+class Kind(IntEnum):
+    """MESSAGE: a payload for the channel. MISSED: its sender may not have been heard for a while."""
+
+    MESSAGE = 0
+    MISSED = 1
+
+
+class _Body(msgspec.Struct, frozen=True, array_like=True):
+    """``at_s`` in Unix seconds of the sender's clock, ``number`` counts the messages of the stream from 1."""
+
+    kind: Kind
+    stream: bytes
+    number: int
+    at_s: float
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What another pod has said."""
+
+    kind: Kind
+    payload: bytes
+
+
+_decode = msgspec.msgpack.Decoder(_Body).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Sealer:
+    """Makes the envelopes of one stream. ``sender`` and ``stream`` are ``NAME_BYTES`` long."""
+
+    def __init__(self, key: bytes, *, sender: bytes, stream: bytes, clock: Callable[[], float]) -> None:
+        self._key = key
+        self._sender = sender
+        self._stream = stream
+        self._clock = clock
+        self._number = 0
+
+    def seal(self, channel: bytes, kind: int, payload: bytes) -> bytes:
+        """The next envelope of the stream, good on that channel only."""
+        self._number += 1
+        body = _encode(_Body(Kind(kind), self._stream, self._number, self._clock(), payload))
+        return _VERSION + self._sender + _tag(self._key, channel, self._sender, body) + body
+
+
+class Opener:
+    """Opens what others have sent to the pod ``own``.
+
+    ``skew_s``: by how much dates may differ from ``clock``.
+    """
+
+    def __init__(self, key: bytes, *, own: bytes, skew_s: float, clock: Callable[[], float]) -> None:
+        self._key = key
+        self._own = own
+        self._skew_s = skew_s
+        self._clock = clock
+        self._streams: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
+
+    def open(self, channel: bytes, wire: bytes) -> Opened | Refused:
+        """What is in it, or why it is not heard. ``own``: the publisher does not hear itself."""
+        if wire[:1] != _VERSION:
+            return "version"
+        sender, body = wire[1:_TAG_AT], wire[_BODY_AT:]
+        if sender == self._own:
+            return "own"
+        if not hmac.compare_digest(wire[_TAG_AT:_BODY_AT], _tag(self._key, channel, sender, body)):
+            return "forged"
+        try:
+            said = _decode(body)
+        except msgspec.MsgspecError:
+            return "unreadable"
+        return self._judge(sender, said)
+
+    def _judge(self, sender: bytes, said: _Body) -> Opened | Refused:
+        stream = (sender, said.stream)
+        last = self._streams.get(stream)
+        if last is not None and said.number <= last:
+            return "replayed"
+        if abs(self._clock() - said.at_s) > self._skew_s:
+            return "stale"
+        self._streams[stream] = said.number
+        self._streams.move_to_end(stream)
+        if len(self._streams) > MAX_STREAMS:
+            self._streams.popitem(last=False)
+        return Opened(said.kind, said.payload)
+
+
+def _tag(key: bytes, channel: bytes, sender: bytes, body: bytes) -> bytes:
+    signed = b"".join((_VERSION, len(channel).to_bytes(4, "big"), channel, sender, body))
+    return hmac.digest(key, signed, "sha256")

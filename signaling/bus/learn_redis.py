@@ -1,0 +1,65 @@
+"""Finding out which servers there are and what they can do: asked of themselves, anew after each loss.
+
+Nothing is ever told from the text of an error. Read ``learn`` first.
+"""
+
+import asyncio
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from .address import BusAddress, BusKind, Node
+from .link_redis import Connect, Link, LinkLost
+from .plan import Plan, plan_of_one, plan_of_slots, seen
+
+__all__ = ["learn", "slot_of"]
+
+
+async def learn(address: BusAddress, connect: Connect, *, timeout_s: float) -> Plan:
+    """Which servers carry what. Raises LinkLost when none of those that are known says so within ``timeout_s`` each."""
+    lost = LinkLost("unreachable")
+    for node in address.nodes:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await _learn_from(node, address, connect)
+        except TimeoutError:
+            lost = LinkLost("timeout")
+        except LinkLost as error:
+            lost = error
+    raise lost
+
+
+def slot_of(channel: bytes) -> int:
+    """The hash slot of a channel in a cluster."""
+    return key_slot(channel)
+
+
+async def _learn_from(node: Node, address: BusAddress, connect: Connect) -> Plan:
+    if address.kind is BusKind.SENTINEL:
+        node = await _primary(node, address, connect)
+    link = await connect(node, address.login)
+    try:
+        what = seen(await link.ask(b"INFO", b"server"))
+        if not what.is_cluster or not what.is_sharded:
+            # A plain message reaches all nodes of a cluster, so that one of them is enough.
+            return plan_of_one(node, is_sharded=what.is_sharded)
+        return await _cluster(link, node)
+    finally:
+        await link.aclose()
+
+
+async def _cluster(link: Link, node: Node) -> Plan:
+    plan = plan_of_slots(await link.ask(b"CLUSTER", b"SLOTS"), node, REDIS_CLUSTER_HASH_SLOTS)
+    if plan is None:
+        raise LinkLost("slots_uncovered")
+    return plan
+
+
+async def _primary(sentinel: Node, address: BusAddress, connect: Connect) -> Node:
+    link = await connect(sentinel, address.sentinel_login)
+    try:
+        reply = await link.ask(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", address.master.encode())
+    finally:
+        await link.aclose()
+    if not reply:
+        raise LinkLost("unknown_master")
+    return Node(reply[0].decode(), int(reply[1]))

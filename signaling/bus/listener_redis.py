@@ -1,0 +1,166 @@
+"""One connection that listens: it is subscribed to what is wanted, and notices when it has gone deaf.
+
+What is wanted is a set that anybody changes at any time; this catches up, a bounded number of channels at a time. Knows
+neither envelopes nor handlers. Read ``Listener.talk`` first.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+from .commands_redis import Verbs
+from .limits import BusLimits
+from .link_redis import Link, LinkLost, Refusal
+
+__all__ = ["Listener", "Wanted"]
+
+BATCH: Final = 256
+# What is at hand is handed on without a pause, up to so much: the rest of the process comes in between.
+_IN_A_ROW: Final = 64
+
+
+class Wanted:
+    """The channels that one server is to tell of, and which of them have changed since somebody looked.
+
+    ``is_confirmed``: the server has said that it does.
+    """
+
+    def __init__(self) -> None:
+        self.is_confirmed = False
+        self.channels: set[bytes] = set()
+        self.changed: dict[bytes, None] = {}
+        self.news = asyncio.Event()
+
+    def add(self, channel: bytes) -> None:
+        """From now on it is wanted."""
+        self.channels.add(channel)
+        self._touch(channel)
+
+    def discard(self, channel: bytes) -> None:
+        """It is not any more."""
+        self.channels.discard(channel)
+        self._touch(channel)
+
+    def become(self, channels: set[bytes]) -> None:
+        """These are wanted and no others."""
+        for channel in channels ^ self.channels:
+            self._touch(channel)
+        self.channels = channels
+
+    def _touch(self, channel: bytes) -> None:
+        self.changed[channel] = None
+        self.is_confirmed = False
+        self.news.set()
+
+
+class Listener:
+    """``heard`` is given every message, ``began`` each channel that is listened to from now on.
+
+    ``in_step`` is set when all that is wanted is subscribed for the first time.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        wanted: Wanted,
+        verbs: Verbs,
+        *,
+        by_slot: bool,
+        limits: BusLimits,
+        heard: Callable[[bytes, bytes], None],
+        began: Callable[[bytes], None],
+        reached: Callable[[str], None],
+    ) -> None:
+        self._link = link
+        self._wanted = wanted
+        self._verbs = verbs
+        self._by_slot = by_slot
+        self._limits = limits
+        self._heard = heard
+        self._began = began
+        self._reached = reached
+        self._asked: set[bytes] = set()
+        self._owed = 0
+        self._settled = asyncio.Event()
+        self.in_step = asyncio.Event()
+
+    async def talk(self) -> None:
+        """Subscribe to what is wanted, then follow it, and ask for a sign of life when there is nothing to say."""
+        wanted = self._wanted
+        wanted.changed, wanted.is_confirmed = dict.fromkeys(wanted.channels), False
+        while True:
+            wanted.news.clear()
+            while wanted.changed:
+                await self._catch_up()
+            wanted.is_confirmed = True
+            self.in_step.set()
+            try:
+                async with asyncio.timeout(self._limits.ping_s):
+                    await wanted.news.wait()
+            except TimeoutError:
+                await self._say([(b"PING",)], answers=1)
+
+    async def listen(self) -> None:
+        """Take what the server says until it says nothing more. Raises LinkLost."""
+        in_a_row = 0
+        while True:
+            said = await self._link.read()
+            self._take(said)
+            in_a_row += 1
+            if in_a_row >= _IN_A_ROW:
+                in_a_row = 0
+                await asyncio.sleep(0)
+
+    def _take(self, said: object) -> None:
+        verbs = self._verbs
+        if isinstance(said, Refusal):
+            raise LinkLost(said.code)
+        if not isinstance(said, list):
+            self._answered()
+            return
+        what, channel, value = said[0], said[1], said[-1]
+        if what == verbs.message:
+            self._heard(channel, value)
+            return
+        if what == verbs.unsubscribe.lower() and channel in self._asked:
+            # Nobody asked for that: the slot of the channel has moved to another server.
+            raise LinkLost("MOVED")
+        self._answered()
+        if what == verbs.subscribe.lower() and self.in_step.is_set():
+            self._began(channel)
+
+    def _answered(self) -> None:
+        self._owed -= 1
+        if self._owed <= 0:
+            self._settled.set()
+
+    async def _catch_up(self) -> None:
+        wanted = self._wanted
+        batch = [channel for channel, _ in zip(wanted.changed, range(BATCH), strict=False)]
+        for channel in batch:
+            del wanted.changed[channel]
+        begin = [channel for channel in batch if channel in wanted.channels and channel not in self._asked]
+        end = [channel for channel in batch if channel not in wanted.channels and channel in self._asked]
+        self._asked.update(begin)
+        self._asked.difference_update(end)
+        commands = [*self._commands(self._verbs.unsubscribe, end), *self._commands(self._verbs.subscribe, begin)]
+        if commands:
+            await self._say(commands, answers=len(begin) + len(end))
+
+    def _commands(self, verb: bytes, channels: Collection[bytes]) -> Iterator[tuple[bytes, ...]]:
+        if self._by_slot:
+            yield from ((verb, channel) for channel in channels)
+        elif channels:
+            yield (verb, *channels)
+
+    async def _say(self, commands: list[tuple[bytes, ...]], *, answers: int) -> None:
+        """Send commands and wait until each has its answer. Raises LinkLost."""
+        self._owed = answers
+        self._settled.clear()
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                await self._link.send(commands)
+                await self._settled.wait()
+        except TimeoutError:
+            self._reached("bus_timeout_s")
+            raise LinkLost("timeout") from None

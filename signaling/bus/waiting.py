@@ -1,0 +1,80 @@
+"""What waits to be published: bounded by count and by bytes, the oldest is dropped for the newest.
+
+Knows neither servers nor what a message means.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+__all__ = ["Dropped", "Waiting", "WaitingMessage"]
+
+
+class WaitingMessage(NamedTuple):
+    """``kind`` as in the envelope."""
+
+    channel: bytes
+    kind: int
+    payload: bytes
+
+
+class Dropped(NamedTuple):
+    """So many made room; ``bound`` is the configuration field that was reached."""
+
+    bound: str
+    messages: int
+
+
+class Waiting:
+    """A queue that never waits and never refuses the newest, unless that alone is too big."""
+
+    __slots__ = ("_max_bytes", "_max_messages", "_messages", "size_bytes")
+
+    def __init__(self, *, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._messages: deque[WaitingMessage] = deque()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return len(self._messages)
+
+    def put(self, message: WaitingMessage) -> Dropped | None:
+        """Queue one; what was dropped for it, if something was."""
+        before = len(self._messages)
+        self._messages.append(message)
+        self.size_bytes += _size(message)
+        while self.size_bytes > self._max_bytes:
+            self._drop()
+        dropped = before + 1 - len(self._messages)
+        if dropped:
+            return Dropped("max_bus_bytes", dropped)
+        if before < self._max_messages:
+            return None
+        self._drop()
+        return Dropped("max_bus_messages", 1)
+
+    def take(self, max_messages: int, max_bytes: int) -> list[WaitingMessage]:
+        """The oldest, at least one if there is one, and no more than that."""
+        taken: list[WaitingMessage] = []
+        room = max_bytes
+        while self._messages and len(taken) < max_messages and (not taken or _size(self._messages[0]) <= room):
+            room -= _size(self._messages[0])
+            taken.append(self._drop())
+        return taken
+
+    def clear(self) -> int:
+        """Drop everything; how many there were."""
+        count = len(self._messages)
+        self._messages.clear()
+        self.size_bytes = 0
+        return count
+
+    def _drop(self) -> WaitingMessage:
+        message = self._messages.popleft()
+        self.size_bytes -= _size(message)
+        return message
+
+
+def _size(message: WaitingMessage) -> int:
+    return len(message.channel) + len(message.payload)

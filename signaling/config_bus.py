@@ -1,0 +1,71 @@
+"""The part of the configuration that is about the bus between pods, and about doing without it."""
+
+import re
+from dataclasses import dataclass, field
+
+from .bus.address import BusAddress, bus_address
+from .bus.limits import BusLimits
+from .config_error import ConfigError
+
+__all__ = ["BusConfig"]
+
+# No braces: in a cluster they would put every channel on one server.
+PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}(?::[A-Za-z0-9_.-]{1,64}){0,4}")
+
+
+# No slots: of two parts that have some no class can be made.
+@dataclass(frozen=True)
+class BusConfig:
+    """Fields of ``Config``.
+
+    ``redis_url``: the bus: ``redis(s)://user:password@host:port``, ``redis(s)+cluster://a,b``,
+    ``redis(s)+sentinel://a,b/name`` or ``unix:///path``; empty: this process is the only one.
+    ``redis_ca_file``: certificates that the servers' own are held to; empty: those of the system.
+    ``redis_prefix``: begins the name of every channel, so that deployments may share a server.
+    ``max_bus_messages``, ``max_bus_bytes``: what waits to be published on one server; the oldest is dropped for more.
+    ``bus_flush_s``: how long the server may take to answer what is published together.
+    ``bus_timeout_s``: a connection, a subscription, or an answer that is late already.
+    ``bus_ping_s``: silence after which a server is asked whether it is there.
+    ``bus_skew_s``: by how much the clocks of pods may differ.
+    ``look_live_s``, ``look_s``: while the bus is away, how often the log is asked for news of devices that are worked
+    on live, and of all others. ``max_looked_devices``: devices of one look.
+    """
+
+    redis_url: str = field(default="", repr=False)
+    redis_ca_file: str = ""
+    redis_prefix: str = "auricle"
+    max_bus_messages: int = 10_000
+    max_bus_bytes: int = 8_388_608
+    bus_flush_s: float = 0.025
+    bus_timeout_s: float = 2.0
+    bus_ping_s: float = 1.0
+    bus_skew_s: float = 300.0
+    look_live_s: float = 0.05
+    look_s: float = 2.0
+    max_looked_devices: int = 10_000
+
+    def _check_bus(self) -> None:
+        try:
+            _ = self.bus_address
+        except ValueError as error:
+            # The value itself may hold a password.
+            raise ConfigError(f"redis_url: {error}") from None
+        if not PREFIX.fullmatch(self.redis_prefix):
+            raise ConfigError("redis_prefix: must be letters, digits and ._- in up to five parts with : in between")
+
+    @property
+    def bus_address(self) -> BusAddress | None:
+        """Where the bus is; None when there is none. Raises ValueError."""
+        return bus_address(self.redis_url) if self.redis_url else None
+
+    @property
+    def bus_limits(self) -> BusLimits:
+        """The bounds of the bus."""
+        return BusLimits(
+            max_messages=self.max_bus_messages,
+            max_bytes=self.max_bus_bytes,
+            flush_s=self.bus_flush_s,
+            timeout_s=self.bus_timeout_s,
+            ping_s=self.bus_ping_s,
+            skew_s=self.bus_skew_s,
+        )
