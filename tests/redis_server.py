@@ -78,11 +78,15 @@ class RedisServer:
 
     def ask(self, *command: str) -> bytes:
         """What it answers to one command, as bytes of the wire, over a connection that ends with it."""
+        packed = "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in command)
+        return self.ask_packed(f"*{len(command)}\r\n{packed}".encode())
+
+    def ask_packed(self, command: bytes) -> bytes:
+        """The same for a command as bytes of the wire."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(START_TIMEOUT_S)
             client.connect(f"{self.folder}/s")
-            packed = "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in command)
-            client.sendall(f"*{len(command)}\r\n{packed}".encode())
+            client.sendall(command)
             answer = client.recv(65_536)
             while not answer.endswith(b"\r\n"):
                 answer += client.recv(65_536)

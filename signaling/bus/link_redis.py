@@ -119,5 +119,6 @@ def _code_of(error: RedisError | OSError | RuntimeError) -> str:
     """The word that a server gave for its refusal, or the class of the error: texts may quote what was sent."""
     if isinstance(error, TimeoutError):
         return "timeout"
-    code = getattr(error, "status_code", None)
+    # While it connects the library wraps what the server has refused.
+    code = getattr(error, "status_code", None) or getattr(error.__cause__, "status_code", None)
     return code if isinstance(code, str) and code.isalpha() else type(error).__name__

@@ -62,6 +62,8 @@ class BusMetrics:
     def refused(self, reason: str) -> None:
         """See ``BusWatch``."""
         self._refused.of(reason).value += 1
+        if reason == "stale":
+            self.reached("bus_skew_s")
 
     def lost(self, cause: str) -> None:
         """See ``BusWatch``. The cause is told in the log."""
