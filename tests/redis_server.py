@@ -26,17 +26,19 @@ START_TIMEOUT_S = 20.0
 _REDIS = shutil.which("redis-server")
 # By name; names are the ids of tests.
 PROGRAMS: dict[str, str] = {"valkey": str(get_binary_path())} | ({"redis": _REDIS} if _REDIS else {})
+_IN_MEMORY = ("--save", "", "--appendonly", "no", "--enable-debug-command", "local")
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
 class RedisServer:
-    """One server; ``port`` 0: reached by a socket in its folder only."""
+    """One server; ``port`` 0: reached by a socket in its folder only. ``arguments`` come before all others."""
 
     folder: Path
     program: str
     port: int = 0
     settings: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
     url: str = field(init=False)
 
@@ -46,8 +48,18 @@ class RedisServer:
     def start(self) -> None:
         """Start it, empty, and return when it answers."""
         command = [
-            *(self.program, "--dir", str(self.folder), "--port", str(self.port), "--unixsocket", f"{self.folder}/s"),
-            *("--save", "", "--appendonly", "no", "--enable-debug-command", "local", *self.settings),
+            *(
+                self.program,
+                *self.arguments,
+                "--dir",
+                str(self.folder),
+                "--port",
+                str(self.port),
+                "--unixsocket",
+                f"{self.folder}/s",
+            ),
+            *(() if self.arguments else _IN_MEMORY),
+            *self.settings,
         ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
