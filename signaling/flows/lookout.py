@@ -24,8 +24,13 @@ __all__ = ["LookTimes", "Lookout"]
 _PAGE: Final = 100
 # Higher than any fence of a session: whatever a phone holds, it is to restore.
 _TOP_FENCE: Final = 2**53 - 1
-# What is recorded of a restore without a look at the session; those that end one are found by comparing with it.
-_RESTORES: Final[dict[str, RestoreCause]] = {"revert": "revert", "undo": "undo"}
+# What is recorded of somebody who wants the aids quiet again, whatever the log takes them to hold.
+_RESTORES: Final[dict[str, RestoreCause]] = {
+    "revert": "revert",
+    "undo": "undo",
+    "stop": "stop",
+    "consent_withdrawn": "consent_withdrawn",
+}
 # So much later than it was done may a restore be recorded, and still be known as done.
 _RECORDED_WITHIN_S: Final = 1.0
 
@@ -144,11 +149,12 @@ class Lookout:
     async def _catch_up(self, device: str, after: int, n: int) -> int:
         """Tell what was recorded after an event; the number of the last one that was told."""
         events = await self._log.changed_since(device, after, limit=_PAGE)
-        await self._session.compare(device)
         head = await self._log.head(device)
         if isinstance(head, Refusal):
             return n
+        # Before the phone is told why.
         self._restore(device, events, head.at_s)
+        await self._session.compare(device)
         if self._phones.is_watched_here(device):
             await self._delivery.tell_here(device, events)
             self._phones.tell_in_aid(device, EARS, head.in_aid, here=True)

@@ -1,0 +1,73 @@
+"""A fitter on one pod and a phone on another: with a bus, without one, and with one that went and came back."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from protocol.contract.devices import DeliveryChanged, InAidChanged, Offer, Settled
+from protocol.contract.sessions import ModeChanged, Relayed, Revert, RevertNow
+from tests.databases import lent_postgres
+from tests.eventually import eventually
+from tests.postgres import PostgresServer
+from tests.signaling.care import change
+from tests.signaling.pods import Apart, apart
+
+
+@pytest.fixture(params=["bus", "no bus", "bus again"])
+async def scene(postgres: PostgresServer, request: pytest.FixtureRequest) -> AsyncIterator[Apart]:
+    async with lent_postgres(postgres) as url, apart(url) as scene:
+        if request.param != "bus":
+            scene.bus.kill()
+            await scene.until_bus(is_up=False)
+        if request.param == "bus again":
+            scene.bus.start()
+            await scene.until_bus(is_up=True)
+        yield scene
+
+
+async def test_a_change_reaches_the_phone_and_its_proof_the_fitter(scene: Apart) -> None:
+    accepted = await scene.submit(change(scene.leased))
+    offer = await scene.phone.first(Offer)
+    assert offer.seq == accepted.seq
+    await scene.confirm(offer)
+    assert (await scene.phone.first(Settled)).seq == accepted.seq
+    await eventually(lambda: any(one.state == "confirmed" for one in scene.fitter.of(DeliveryChanged)))
+    await eventually(lambda: [one for one in scene.fitter.of(InAidChanged) if one.ram == offer.body.expect.right])
+
+
+@pytest.mark.parametrize("method", ["Revert", "Undo"])
+async def test_a_restore_reaches_the_phone_once(scene: Apart, method: str) -> None:
+    relayed = await scene.ann.ask(method, Revert(device="d1", fence=scene.leased.fence), answer=Relayed)
+    assert relayed == Relayed(relayed=False)
+    told = await scene.phone.first(RevertNow)
+    assert (told.cause, told.fence >= scene.leased.fence) == (method.lower(), True)
+    # Whatever is found in the log from here on: what was done is not done again.
+    await scene.submit(change(scene.leased))
+    await scene.confirm(await scene.phone.first(Offer))
+    await eventually(lambda: any(one.state == "confirmed" for one in scene.fitter.of(DeliveryChanged)))
+    assert len(scene.phone.of(RevertNow)) == 1
+
+
+async def test_a_stop_reaches_the_phone_and_then_why(scene: Apart) -> None:
+    await scene.ann.ask("Stop", Revert(device="d1", fence=scene.leased.fence), answer=Relayed)
+    for end in (scene.phone, scene.fitter):
+        await eventually(lambda end=end: any(one.state == "none" for one in end.of(ModeChanged)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    assert scene.phone.of(RevertNow)[0].cause == "stop"
+    ended = [n for n, target in enumerate(scene.phone.order) if target == "ModeChanged"][-1]
+    assert scene.phone.order.index("RevertNow") < ended
+    assert scene.phone.of(ModeChanged)[-1].reason == "stop"
+
+
+async def test_what_was_lost_with_the_bus_is_found_in_the_log(postgres: PostgresServer) -> None:
+    async with lent_postgres(postgres) as url, apart(url) as scene:
+        scene.bus.kill()
+        # Nobody has noticed yet, or somebody has: it does not matter.
+        await scene.submit(change(scene.leased))
+        await scene.phone.first(Offer)
+        await scene.until_bus(is_up=False)
+        answer = await scene.west.http.get(f"{scene.west.url}/readyz")
+        assert (answer.status, await answer.json()) == (200, {"status": "ready", "degraded": ["redis"]})
+        scene.bus.start()
+        await scene.until_bus(is_up=True)
+        answer = await scene.west.http.get(f"{scene.west.url}/readyz")
+        assert await answer.json() == {"status": "ready", "degraded": []}
