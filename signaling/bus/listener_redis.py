@@ -22,10 +22,12 @@ _IN_A_ROW: Final = 64
 class Wanted:
     """The channels that one server is to tell of, and which of them have changed since somebody looked.
 
-    ``is_confirmed``: the server has said that it does.
+    ``is_followed``: there is somebody who looks; who begins to looks at all of them. ``is_confirmed``: the server has
+    said that it tells of exactly these.
     """
 
     def __init__(self) -> None:
+        self.is_followed = False
         self.is_confirmed = False
         self.channels: set[bytes] = set()
         self.changed: dict[bytes, None] = {}
@@ -48,6 +50,8 @@ class Wanted:
         self.channels = channels
 
     def _touch(self, channel: bytes) -> None:
+        if not self.is_followed:
+            return
         self.changed[channel] = None
         self.is_confirmed = False
         self.news.set()
@@ -87,18 +91,22 @@ class Listener:
     async def talk(self) -> None:
         """Subscribe to what is wanted, then follow it, and ask for a sign of life when there is nothing to say."""
         wanted = self._wanted
-        wanted.changed, wanted.is_confirmed = dict.fromkeys(wanted.channels), False
-        while True:
-            wanted.news.clear()
-            while wanted.changed:
-                await self._catch_up()
-            wanted.is_confirmed = True
-            self.in_step.set()
-            try:
-                async with asyncio.timeout(self._limits.ping_s):
-                    await wanted.news.wait()
-            except TimeoutError:
-                await self._say([(b"PING",)], answers=1)
+        wanted.changed, wanted.is_followed = dict.fromkeys(wanted.channels), True
+        try:
+            while True:
+                wanted.news.clear()
+                while wanted.changed:
+                    await self._catch_up()
+                wanted.is_confirmed = True
+                self.in_step.set()
+                try:
+                    async with asyncio.timeout(self._limits.ping_s):
+                        await wanted.news.wait()
+                except TimeoutError:
+                    await self._say([(b"PING",)], answers=1)
+        finally:
+            wanted.is_followed = wanted.is_confirmed = False
+            wanted.changed.clear()
 
     async def listen(self) -> None:
         """Take what the server says until it says nothing more. Raises LinkLost."""

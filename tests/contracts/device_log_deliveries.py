@@ -1,9 +1,9 @@
-"""What every device log tells of the deliveries of a device, page by page: those on their way and those with an end."""
+"""What every device log tells of the deliveries of a device, page by page, and how far the logs of many devices are."""
 
 from fitting.log_values import Delivery
-from tests.contracts.device_log_bench import DEVICE, Bench
+from tests.contracts.device_log_bench import DEVICE, Bench, registered
 
-__all__ = ["DeliveryPagesContract"]
+__all__ = ["DeliveryPagesContract", "NewestContract"]
 
 
 def seqs(found: tuple[Delivery, ...]) -> list[int]:
@@ -52,3 +52,16 @@ class DeliveryPagesContract:
         assert await bench.log.deliveries("d-9") == ()
         await bench.fitted()
         assert await bench.log.deliveries(DEVICE) == ()
+
+
+class NewestContract:
+    """For every device log."""
+
+    async def test_the_newest_events_of_many_devices_are_one_question(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.log.create("d-2", registered())
+        for _ in range(2):
+            events = await bench.log.changed_since(DEVICE, 0)
+            assert await bench.log.newest([DEVICE, "d-2", "unknown"]) == {DEVICE: events[-1].n, "d-2": 0}
+            await bench.log.note(DEVICE, "session", "revert", actor="ann")
+        assert await bench.log.newest([]) == {}

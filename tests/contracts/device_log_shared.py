@@ -46,6 +46,14 @@ class SharedContract:
         assert isinstance(accepted, Accepted)
         assert accepted.seq == 2
 
+    async def test_the_newest_event_is_known_whoever_has_recorded_it(self, world: World) -> None:
+        here = await world.first()
+        await here.bench.fitted()
+        there = await world.another(here)
+        known = await there.log.newest([DEVICE])
+        await here.bench.submit()
+        assert await there.log.newest([DEVICE]) == {DEVICE: known[DEVICE] + 1}
+
     async def test_an_error_that_was_true_of_old_rows_only_is_not_raised(self, world: World) -> None:
         here = await world.first()
         there = await world.another(here)

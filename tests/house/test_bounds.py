@@ -34,6 +34,9 @@ RHYTHMS = {
     "session_s",
     "log_flush_s",
     "log_stale_s",
+    "bus_ping_s",
+    "look_live_s",
+    "look_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(

@@ -8,6 +8,7 @@ from clients.hub_client import HubClient
 from protocol.contract.devices import AttachAnswer, LeaseAnswer, Offer, Report, ReportAnswer
 from protocol.contract.fitting import SubmitAnswer
 from signaling.backplane import BusState
+from signaling.backplane_redis import RedisBackplane
 from signaling.config import Config
 from signaling.hubs.care_hub import CareHub
 from tests.eventually import eventually
@@ -16,7 +17,7 @@ from tests.signaling.care import CLAIM, lease, live
 from tests.signaling.conftest import House, running_house
 from tests.signaling.visit import Told
 
-__all__ = ["Apart", "apart", "connected", "hub_of", "is_connected", "two_pods"]
+__all__ = ["Apart", "apart", "bus_of", "connected", "hub_of", "is_connected", "two_pods"]
 
 
 @asynccontextmanager
@@ -40,9 +41,16 @@ def hub_of(house: House) -> CareHub:
     return care
 
 
+def bus_of(house: House) -> RedisBackplane:
+    """The connection of a pod to the bus."""
+    backplane = house.parts.hubs[0].lifetime._backplane
+    assert isinstance(backplane, RedisBackplane)
+    return backplane
+
+
 def is_connected(house: House) -> bool:
     """Whether the pod believes that others hear it."""
-    return house.parts.hubs[0].lifetime._backplane.state is BusState.CONNECTED
+    return bus_of(house).state is BusState.CONNECTED
 
 
 @asynccontextmanager

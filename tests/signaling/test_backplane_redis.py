@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from signaling.backplane import BusState
+from signaling.lifetime import LifetimeManager
 from tests.bus_pods import BusPods, Pod, bus_pods, settled
 from tests.chaos.proxy import proxy
 from tests.eventually import eventually
 from tests.redis_server import PROGRAMS, RedisServer, redis_server
+from tests.signaling.test_lifetime import RecordingLink
 
 CHANNELS = [f"channel {number}" for number in range(1_000)]
 
@@ -194,6 +196,36 @@ async def test_after_ten_thousand_comings_and_goings_no_channel_is_left(server: 
     await eventually(lambda: pod.backplane.is_settled)
     assert listened_to(server) == 0
     assert pod.metric("auricle_backplane_channels") == 1  # that of the pods themselves
+
+
+async def test_after_ten_thousand_joins_and_leaves_no_channel_is_left(server: RedisServer, pods: BusPods) -> None:
+    pod = await pods.connected()
+    lifetime = LifetimeManager("care", pod.backplane, max_groups=100, reached=lambda _: None)
+    for number in range(1_000):
+        link = RecordingLink(f"{number}", user=f"user {number % 7}")
+        lifetime.add(link)
+        for group in range(10):
+            lifetime.add_to_group(link.connection_id, f"group {number % 13} {group}")
+        if number % 3 == 0:
+            await asyncio.sleep(0)
+        lifetime.remove(link)
+    await eventually(lambda: pod.backplane.is_settled)
+    assert listened_to(server) == 0
+
+
+async def test_comings_and_goings_while_the_bus_is_away_are_not_kept(server: RedisServer, pods: BusPods) -> None:
+    pod = await pods.connected()
+    server.kill()
+    await eventually(lambda: not pod.is_up)
+    for number in range(10_000):
+        pod.backplane.subscribe(f"channel {number}", lambda _: None)
+        pod.backplane.unsubscribe(f"channel {number}")
+    ((shard, _),) = pod.backplane._shards.values()
+    assert len(shard.wanted.changed) == 0
+    assert len(shard.wanted.channels) == pod.backplane.channels == 1
+    server.start()
+    await eventually(lambda: pod.backplane.is_settled)
+    assert listened_to(server) == 0
 
 
 async def test_an_error_of_one_handler_ends_nothing(pods: BusPods) -> None:

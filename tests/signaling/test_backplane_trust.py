@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from signaling.bus import learn_redis
 from signaling.bus.commands_redis import COMMANDS
+from signaling.bus.envelope import Opened, Refused
 from signaling.bus.plan import Seen
 from signaling.config import ConfigError
 from tests.bus_pods import BusPods, Pod, bus_pods, settled
@@ -23,6 +24,7 @@ from tests.redis_server import RedisServer, redis_cluster, redis_server
 from tests.signaling.test_backplane_redis import events, hears
 
 USER = ("user", "auricle", "on", ">s3crt", "resetchannels", "&auricle:*", "-@all", *(f"+{name}" for name in COMMANDS))
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 # What tests and the server itself ask, and what no ACL forbids.
 ASKED_BY_OTHERS = {"acl", "cluster", "config"}
 
@@ -75,6 +77,11 @@ async def test_a_user_who_may_do_what_is_listed_and_nothing_more_is_enough(
     assert ours - {"auth"} == set(COMMANDS)
 
 
+def test_the_user_is_documented_as_it_is_tested() -> None:
+    line = next(one for one in OPERATIONS.read_text().splitlines() if one.startswith("user auricle on"))
+    assert line.split() == ["user", "auricle", "on", ">PASSWORD", *USER[4:]]
+
+
 @pytest.mark.parametrize(
     ("change", "code"), [(("-info",), "NOPERM"), (("-ssubscribe",), "NOPERM"), (("resetchannels",), "NOPERM")]
 )
@@ -125,9 +132,12 @@ async def test_what_is_of_no_pod_or_was_said_before_is_counted_and_not_heard(
     await eventually(lambda: one.backplane.is_settled and two.backplane.is_settled)
     overheard: list[bytes] = []
     open_envelope = two.backplane._opener.open
-    monkeypatch.setattr(
-        two.backplane._opener, "open", lambda name, wire: overheard.append(wire) or open_envelope(name, wire)
-    )
+
+    def listen_in(name: bytes, wire: bytes) -> Opened | Refused:
+        overheard.append(wire)
+        return open_envelope(name, wire)
+
+    monkeypatch.setattr(two.backplane._opener, "open", listen_in)
     one.backplane.publish("c", lambda: b"x")
     await eventually(lambda: heard == [b"x"])
     somebody = Eavesdropper(server)

@@ -171,3 +171,19 @@ async def test_a_connection_that_leaves_during_a_broadcast_does_not_disturb_it(b
     here.add(last)
     here.send_all(news("x"))
     assert last.frames == [frame("x")]
+
+
+async def test_who_is_here_can_be_told_without_the_others(bus: MemoryBus) -> None:
+    here, there = pod(bus), pod(bus)
+    ann, bob, cid = RecordingLink("1"), RecordingLink("2", "bob"), RecordingLink("3", "cid")
+    here.add(ann)
+    here.add(cid)
+    there.add(bob)
+    for lifetime, link in ((here, ann), (here, cid), (there, bob)):
+        lifetime.add_to_group(link.connection_id, "device:d1")
+    there.add_to_group("2", "device:d2")
+    here.add_to_group("1", "other:d3")
+    here.send_group_here("device:d1", news("here"), excluded=frozenset({"3"}))
+    assert (ann.frames, bob.frames, cid.frames) == ([frame("here")], [], [])
+    assert here.groups_here("device:") == ("device:d1",)
+    assert (here.has_here("device:d1"), here.has_here("device:d2")) == (True, False)
