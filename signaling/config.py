@@ -216,7 +216,7 @@ class Config(BusConfig, PushConfig):
             raise ConfigError(f"port: must be 0 to 65535, not {self.port}")
         if self.workers != 1:
             raise ConfigError(
-                "workers: this version runs one process; several need a shared bus, which it does not have yet"
+                "workers: this version runs one process; start several servers on one redis_url and one PostgreSQL"
             )
         if 0 < len(self.dev_signing_key.encode()) < MIN_SIGNING_KEY_BYTES:
             raise ConfigError(f"dev_signing_key: must have at least {MIN_SIGNING_KEY_BYTES} bytes")

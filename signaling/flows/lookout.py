@@ -31,6 +31,8 @@ _RESTORES: Final[dict[str, RestoreCause]] = {
     "stop": "stop",
     "consent_withdrawn": "consent_withdrawn",
 }
+# Of a device that was not looked at before: longer than it takes to notice that the bus is away.
+_LATELY_S: Final = 10.0
 # So much later than it was done may a restore be recorded, and still be known as done.
 _RECORDED_WITHIN_S: Final = 1.0
 
@@ -140,25 +142,26 @@ class Lookout:
             return
         if seen is None or seen.old != n:
             self._log.overheard(device)
-            if seen is not None:
-                n = await self._catch_up(device, seen.old, n)
+            n = await self._catch_up(device, None if seen is None else seen.old, n)
             # Behind what restores: a change that was thought of later comes later.
             self._delivery.woken(device)
         self._seen[device] = _Seen(n, n, n)
 
-    async def _catch_up(self, device: str, after: int, n: int) -> int:
-        """Tell what was recorded after an event; the number of the last one that was told."""
-        events = await self._log.changed_since(device, after, limit=_PAGE)
+    async def _catch_up(self, device: str, after: int | None, n: int) -> int:
+        """Tell what was recorded after an event, None: lately; the number of the last one that was told."""
+        events = await self._log.changed_since(device, n - _PAGE if after is None else after, limit=_PAGE)
         head = await self._log.head(device)
         if isinstance(head, Refusal):
             return n
+        if after is None:
+            events = tuple(event for event in events if head.at_s - event.at_s < _LATELY_S)
         # Before the phone is told why.
         self._restore(device, events, head.at_s)
         await self._session.compare(device)
         if self._phones.is_watched_here(device):
             await self._delivery.tell_here(device, events)
             self._phones.tell_in_aid(device, EARS, head.in_aid, here=True)
-        return events[-1].n if len(events) == _PAGE else n
+        return events[-1].n if after is not None and len(events) == _PAGE else n
 
     def _restore(self, device: str, events: Iterable[LogEvent], at_s: float) -> None:
         """Have the phone of this pod do what somebody asked for elsewhere, unless it was asked to since."""

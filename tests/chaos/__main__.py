@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _one_pod(text: str) -> int:
     if text != "1":
-        raise argparse.ArgumentTypeError("the server runs as one process so far; several pods need a shared bus")
+        raise argparse.ArgumentTypeError("this suite runs one server process so far")
     return 1
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from protocol.contract.devices import AcquireLease, LeaseAnswer, Offer
-from protocol.contract.fitting import SubmitAnswer
+from protocol.contract.devices import AcquireLease, DeliveryChanged, LeaseAnswer, Offer
+from protocol.contract.fitting import Base, SubmitAnswer
 from protocol.contract.sessions import ModeAnswer
 from protocol.errors import Unavailable
 from signaling.assembly import Assembly
@@ -118,6 +118,22 @@ async def test_what_was_lost_just_before_anybody_noticed_is_found_too(hand: Hand
     hand.bus.state = BusState.DEGRADED
     await hand.look()
     await here.phone.first(Offer)
+
+
+async def test_of_a_device_that_was_not_looked_at_before_what_is_new_is_told_and_nothing_old(
+    hand: Hand, connect: Connect, monkeypatch: pytest.MonkeyPatch, house: House
+) -> None:
+    here = await visit(connect)
+    old = await here.apply(change(here.leased))
+    house.wall.now_s += 10.1
+    await here.call("AcquireLease", AcquireLease(device="d1", session="s1"), LeaseAnswer)
+    request = change(here.leased, key="k2", base=Base(revision=old.revision_id))
+    new = await here.apply(request)
+    hand.bus.state = BusState.DEGRADED
+    before = len(here.fitter.of(DeliveryChanged))
+    await hand.look()
+    await eventually(lambda: len(here.fitter.of(DeliveryChanged)) > before)
+    assert {one.seq for one in here.fitter.of(DeliveryChanged)[before:]} == {new.seq}
 
 
 async def test_while_the_bus_is_away_live_devices_are_looked_at_each_time_and_others_now_and_then(

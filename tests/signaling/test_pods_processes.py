@@ -1,0 +1,146 @@
+"""Three real server processes on one PostgreSQL and one bus, which is killed and comes back empty in the middle."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from clients.hub_client import HubClient
+from protocol.contract.devices import AttachAnswer, DeliveryChanged, LeaseAnswer, Offer, ReportAnswer, Settled
+from protocol.contract.fitting import Base, SubmitAnswer
+from protocol.contract.sessions import ModeChanged, Relayed, Revert, RevertNow
+from signaling.auth import DevTokens
+from tests.databases import new_postgres
+from tests.eventually import eventually
+from tests.postgres import PostgresServer
+from tests.redis_server import PROGRAMS, RedisServer, redis_server
+from tests.running import Server, server
+from tests.signaling.care import CLAIM, change, lease, live, louder, report
+from tests.signaling.visit import Told
+
+AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
+BODY: dict[str, object] = {"device": "d1", "patient": "pat", "assignments": ["ann"], "right": AID}
+KEY = "one key of all pods, of 32 bytes"
+
+
+def token(user: str, *roles: str) -> str:
+    """A token that every pod knows."""
+    return DevTokens(KEY.encode(), time.time).mint(user=user, clinic="c1", roles=frozenset(roles), expires_in_s=600)
+
+
+@dataclass
+class Fleet:
+    """Pods, and clients wherever a test puts them."""
+
+    pods: list[Server]
+    bus: RedisServer
+    stack: AsyncExitStack
+
+    async def client(self, pod: int, user: str, *roles: str, heard: Told | None = None) -> HubClient:
+        hub = HubClient(f"{self.pods[pod].url}/hub", token=token(user, *roles), reconnect=None)
+        if heard is not None:
+            heard.listen(hub)
+        await hub.start()
+        self.stack.push_async_callback(hub.stop)
+        return hub
+
+    async def degraded(self) -> list[list[str]]:
+        """What each pod says is away."""
+        async with aiohttp.ClientSession() as http:
+            found = []
+            for pod in self.pods:
+                async with http.get(f"{pod.url}/readyz") as answer:
+                    assert answer.status == 200
+                    found.append((await answer.json())["degraded"])
+            return found
+
+    async def until_all(self, degraded: list[str]) -> None:
+        async with asyncio.timeout(10):
+            while await self.degraded() != [degraded] * len(self.pods):  # noqa: ASYNC110  # pods tell nobody
+                await asyncio.sleep(0.02)  # polling
+
+
+@asynccontextmanager
+async def fleet(postgres: PostgresServer, folder: Path, program: str) -> AsyncIterator[Fleet]:
+    url = await new_postgres(postgres)
+    async with AsyncExitStack() as stack:
+        bus = stack.enter_context(redis_server(program=program))
+        environ = {"AURICLE_DEV_SIGNING_KEY": KEY, "AURICLE_DATABASE_URL": url, "AURICLE_REDIS_URL": bus.url}
+        # Nobody renews anything here, however slow the machine is.
+        environ |= {"AURICLE_LEASE_TTL_S": "100", "AURICLE_FREEZE_AFTER_S": "100", "AURICLE_DEAD_MAN_S": "200"}
+        pods = []
+        for number in range(3):
+            data = folder / str(number)
+            data.mkdir()
+            pods.append(await stack.enter_async_context(server(data, **environ)))
+        found = Fleet(pods, bus, await stack.enter_async_context(AsyncExitStack()))
+        await found.until_all([])
+        yield found
+
+
+@dataclass
+class Session:
+    """The fitter on the first pod, the phone on the second."""
+
+    ann: HubClient
+    pat: HubClient
+    fitter: Told
+    phone: Told
+    leased: LeaseAnswer
+    keys: int = 0
+
+    async def apply(self, base: str) -> str:
+        """One change from the fitter to the aids, and its proof all the way back; the revision that it made."""
+        before, self.keys = len(self.phone.of(Offer)), self.keys + 1
+        request = change(self.leased, *louder(10), key=f"k{self.keys}", base=Base(revision=base))
+        accepted = await self.ann.ask("Submit", request, answer=SubmitAnswer)
+        assert isinstance(accepted, SubmitAnswer), accepted
+        offer = await self.phone.first(Offer, before)
+        proof = {"ear": "right", "source": "ram", "digest": offer.body.expect.right}
+        for made in (report(offer, 1, "received"), report(offer, 2, "confirmed", **proof)):
+            assert isinstance(await self.pat.ask("Report", made, answer=ReportAnswer), ReportAnswer)
+        await eventually(lambda: any(one.seq == accepted.seq for one in self.phone.of(Settled)))
+        proven = (accepted.seq, "confirmed")
+        await eventually(lambda: proven in [(one.seq, one.state) for one in self.fitter.of(DeliveryChanged)])
+        return accepted.revision_id
+
+
+async def begin(pods: Fleet) -> Session:
+    fitter, phone = Told(), Told()
+    await pods.pods[2].register(token("ann", "clinician"), BODY)
+    pat = await pods.client(1, "pat", "patient", "device", heard=phone)
+    assert isinstance(await pat.ask("AttachDevice", CLAIM, answer=AttachAnswer), AttachAnswer)
+    await live(await pods.client(1, "ann", "clinician"))
+    ann = await pods.client(0, "ann", "clinician", heard=fitter)
+    return Session(ann, pat, fitter, phone, await lease(ann))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+async def test_changes_and_a_stop_get_through_whatever_becomes_of_the_bus(
+    postgres: PostgresServer, tmp_path: Path, program: str
+) -> None:
+    async with fleet(postgres, tmp_path, program) as pods:
+        session = await begin(pods)
+        revision = await session.apply(session.leased.head.revision)  # type: ignore[union-attr]  # a device that was read
+        pods.bus.kill()
+        # At once, before anybody can have noticed; and again when they have.
+        revision = await session.apply(revision)
+        await pods.until_all(["redis"])
+        revision = await session.apply(revision)
+        relayed = await session.ann.ask("Revert", Revert(device="d1", fence=session.leased.fence), answer=Relayed)
+        assert relayed == Relayed(relayed=False)
+        assert (await session.phone.first(RevertNow)).cause == "revert"
+        pods.bus.start()
+        await pods.until_all([])
+        await session.ann.ask("Stop", Revert(device="d1", fence=session.leased.fence), answer=Relayed)
+        for end in (session.phone, session.fitter):
+            await eventually(lambda end=end: any(one.state == "none" for one in end.of(ModeChanged)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        assert [one.cause for one in session.phone.of(RevertNow)][-1] == "stop"
+        for pod in pods.pods:
+            assert "task_failed" not in pod.log_text
+            assert await pod.terminate() == 0
