@@ -115,23 +115,29 @@ def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]
     return stored
 
 
-async def _look_after(look: Callable[[], Awaitable[None]], log: LogBook, every_s: float) -> None:
-    """Do what time brings about in the database; that it is away is told of once."""
-    is_away = False
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            await look()
-        except Unavailable:
-            if not is_away:
-                log.database_away()
-            is_away = True
-        except Exception as error:  # noqa: BLE001  # one bad turn must not end them all
-            log.task_failed(owner="sweep", error=error)
-        else:
-            if is_away:
-                log.database_back()
-            is_away = False
+class _Looks:
+    """Does what time brings about in the database, in loops of their own; that it is away is told once for all."""
+
+    def __init__(self, log: LogBook) -> None:
+        self._log = log
+        self._away: set[Callable[[], Awaitable[None]]] = set()
+
+    async def go_on(self, look: Callable[[], Awaitable[None]], every_s: float) -> None:
+        """Look, again and again."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await look()
+            except Unavailable:
+                if not self._away:
+                    self._log.database_away()
+                self._away.add(look)
+            except Exception as error:  # noqa: BLE001  # one bad turn must not end them all
+                self._log.task_failed(owner="sweep", error=error)
+            else:
+                if self._away == {look}:
+                    self._log.database_back()
+                self._away.discard(look)
 
 
 def _running(
@@ -152,13 +158,14 @@ def _running(
         await parts.backplane.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
+        looks = _Looks(parts.log)
         # On its own: a slow database must not hold up the time-outs of connections.
-        sweeps.spawn(_look_after(care.sweep, parts.log, parts.config.sweep_s))
+        sweeps.spawn(looks.go_on(care.sweep, parts.config.sweep_s))
         # Nor must a push service that takes its time.
-        sweeps.spawn(_look_after(care.packages.sweep, parts.log, parts.config.sweep_s))
+        sweeps.spawn(looks.go_on(care.packages.sweep, parts.config.sweep_s))
         if parts.config.redis_url:
             # Alone nobody can miss anything.
-            sweeps.spawn(_look_after(care.lookout.look, parts.log, parts.config.look_live_s))
+            sweeps.spawn(looks.go_on(care.lookout.look, parts.config.look_live_s))
         yield
         await sweeps.close()
         for server in servers:
