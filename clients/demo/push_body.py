@@ -5,13 +5,12 @@ Read ``pointer_in``.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["PUSH_TEXT", "TooMuchTold", "pointer_in"]
+__all__ = ["TooMuchTold", "pointer_in"]
 
-PUSH_TEXT: Final = "You have a message."
 # 128 bits and nothing but: a name of somebody would be shorter, a digest longer.
 Opaque = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{22}$")]
 
