@@ -88,10 +88,6 @@ def shown(record: DeviceRecord) -> OnFile:
     )
 
 
-def _whole(ddb: int) -> int | float:
-    return ddb // 10 if ddb % 10 == 0 else ddb / 10
-
-
 def _loudness(record: DeviceRecord) -> Loudness | UnsetType:
     ears: dict[str, Any] = {str(ear): levels for ear, levels in record.loudness_ddb.items()}
     return Loudness(**ears) if ears else UNSET

@@ -1,5 +1,6 @@
 """What every device log does with packages: they wait, give way, are collected, and are asked about later."""
 
+import asyncio
 from typing import Any
 
 from fitting.log_values import Accepted, Delivery, Recorded
@@ -18,8 +19,9 @@ from tests.contracts.device_log_bench import (
     images,
     refused,
 )
+from tests.contracts.sql_world import World
 
-__all__ = ["OutboxContract", "PackageContract"]
+__all__ = ["OutboxContract", "PackageContract", "SharedOutboxContract"]
 
 QUIETER = both_louder(FRESH, by=-20)
 LOUDER = both_louder(FRESH, by=30)
@@ -338,3 +340,32 @@ class OutboxContract:
         due = [(kind, seq) for kind, seq, _ in await self.due(bench)]
         assert ("question", accepted.seq) in due
         assert ("question", back.seq) not in due
+
+
+class SharedOutboxContract:
+    """Several processes look after what is due; a subclass gives the fixture ``world``."""
+
+    async def test_what_is_due_is_taken_by_one_process_whoever_else_looks(self, world: World) -> None:
+        here = await world.first()
+        there = await world.another(here)
+        await here.bench.attach()
+        for number in range(1, 9):
+            await package(here.bench, both_louder(FRESH, by=10 * number))
+        outboxes = [process.bench.outbox for process in (here, there)]
+        looks = [one.take(3, hold_s=60) for _ in range(3) for one in outboxes if one is not None]
+        taken = [item.seq for items in await asyncio.gather(*looks) for item in items]
+        assert sorted(taken) == list(range(1, 9))
+
+    async def test_what_a_process_took_and_did_not_do_is_done_by_another(self, world: World) -> None:
+        here = await world.first()
+        await here.bench.attach()
+        accepted = await package(here.bench)
+        assert here.bench.outbox is not None
+        await here.bench.outbox.take(3, hold_s=60)
+        await here.kill()
+        there = await world.process()
+        assert there.bench.outbox is not None
+        assert await there.bench.outbox.take(3, hold_s=60) == ()
+        world.clock.pass_s(60)
+        [item] = await there.bench.outbox.take(3, hold_s=60)
+        assert (item.kind, item.seq, item.tries) == ("push", accepted.seq, 0)
