@@ -24,7 +24,7 @@ from clients.demo.delivering import (
     submit,
     until_head_is,
 )
-from clients.demo.sound import TOLERANCE_DB, expected_db, measure, worst_error_db
+from clients.demo.sound import TOLERANCE_DB, Heard, expected_db, measure, worst_error_db
 from clients.demo.stage import DEVICE, Stage
 from clients.fitter import Change
 from protocol.contract.base import Failure
@@ -89,8 +89,8 @@ async def _sent_as_package(stage: Stage, chosen: Chosen, ended: ModeChanged) -> 
     return chosen.wanted
 
 
-async def installed(stage: Stage, accepted: SubmitAnswer, wanted: Content, name: str) -> None:
-    """Wait until the wearer has installed a package; NVM of every aid holds it, and it is heard. Raises DemoFailed."""
+async def installed(stage: Stage, accepted: SubmitAnswer, wanted: Content, name: str) -> Heard:
+    """Wait until the wearer has installed a package; NVM of every aid holds it. What is heard then. Raises DemoFailed."""
     state = await stage.fitter.wait_until(DEVICE, accepted, timeout_s=2 * WAIT_S)
     if state != "active":
         raise DemoFailed(f"{name} ended as {state}")
@@ -105,15 +105,16 @@ async def installed(stage: Stage, accepted: SubmitAnswer, wanted: Content, name:
         seq=accepted.seq,
         nvm=nvm,
     )
-    await check_sound(stage, wanted, name)
+    return await check_sound(stage, wanted, name)
 
 
-async def check_sound(stage: Stage, wanted: Content, name: str) -> None:
-    """Every ear hears what ``wanted`` says."""
+async def check_sound(stage: Stage, wanted: Content, name: str) -> Heard:
+    """Every ear hears what ``wanted`` says. What it hears."""
     heard = await measure(stage.pair)
     for ear in stage.ears:
         error_db = worst_error_db(heard[ear], expected_db(program_of(wanted, ear)))
         stage.checks.expect(f"the {ear} ear hears {name}", error_db <= TOLERANCE_DB, f"{error_db:.2f} dB off")
+    return heard
 
 
 async def _asked_about(stage: Stage, accepted: SubmitAnswer) -> None:

@@ -63,7 +63,7 @@ FIRMWARE: Final = "2.3.1"
 LINK_TIME: Final = 0.25
 JOURNAL: Final = "journal"
 # What a server does after minutes and days is not waited for; everything else is as it would be anywhere.
-SHORTENED: Final = {"AURICLE_RTT_ENDS_AFTER_S": "1", "AURICLE_QUESTION_AFTER_S": "1.5"}
+SHORTENED: Final = {"AURICLE_RTT_ENDS_AFTER_S": "1", "AURICLE_QUESTION_AFTER_S": "1"}
 N = TypeVar("N")
 
 
