@@ -90,7 +90,7 @@ async def _sent_as_package(stage: Stage, chosen: Chosen, ended: ModeChanged) -> 
 
 
 async def installed(stage: Stage, accepted: SubmitAnswer, wanted: Content, name: str) -> Heard:
-    """Wait until the wearer has installed a package; NVM of every aid holds it. What is heard then. Raises DemoFailed."""
+    """Wait until the wearer has installed it, and NVM of every aid holds it; what is heard then. Raises DemoFailed."""
     state = await stage.fitter.wait_until(DEVICE, accepted, timeout_s=2 * WAIT_S)
     if state != "active":
         raise DemoFailed(f"{name} ended as {state}")
