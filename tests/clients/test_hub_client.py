@@ -269,7 +269,7 @@ async def test_who_waits_for_the_end_is_told_also_when_it_is_stopped_as_it_ends_
     hub.on_closed(slow)
     hub.on_closed(lambda: closed.append("second"))
     await hub.start()
-    double.links[0].drop()
+    await hub.send("Goodbye", False)
     async with asyncio.timeout(SOON_S), asyncio.TaskGroup() as tasks:
         await entered.wait()
         tasks.create_task(hub.stop())
