@@ -84,7 +84,7 @@ class Server:
             care = parts.care()
         self.hub_server = care.server
         self.process.spawn(self._sweep())
-        self.process.spawn(_look_after(care, self.book, CONFIG.sweep_s))
+        self.process.spawn(_look_after(care.sweep, self.book, CONFIG.sweep_s))
 
     async def _sweep(self) -> None:
         while True:
