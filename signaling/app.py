@@ -22,6 +22,7 @@ from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config, ConfigError
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
+from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
 from .flows.history import DeviceHistory
@@ -48,12 +49,13 @@ from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
 from .rest.document import register_document
 from .rest.house import RestHouse
+from .rest.people import PeopleParts, people_resources
 from .rest.problems import problem_middleware
 from .rest.replay import Replays
 from .rest.resource import Resource
 from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
-from .stores.devices import DeviceGrants
+from .stores.assignments import DeviceGrants, PatientGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
@@ -134,13 +136,17 @@ class _Assembly:
         self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
         self.devices = self.storage.devices
         self.device_log = killable(self.storage.log, config)
-        self.grants: Grants = RememberedGrants(
-            DeviceGrants(self.devices),
+        self.people = self.storage.people
+        self.consents = ConsentFlow(self.people.consents, self.devices)
+        self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
+        self.remembered = RememberedGrants(
+            DeviceGrants(self.devices, self.people.assignments),
             limit=config.max_grants,
             patience_s=config.grant_patience_s,
             monotonic=monotonic,
             reached=self.metrics.reached,
         )
+        self.grants: Grants = self.remembered
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
@@ -169,6 +175,7 @@ class _Assembly:
             troubles=self.troubles,
             limits=config.mode_limits,
             times=config.session_times,
+            consent=self.consents.live_refusal,
         )
         news = DeviceNews(
             log=self.device_log,
@@ -193,6 +200,7 @@ class _Assembly:
             packages=packages,
             views=views,
             verifier=self.verifier,
+            grants=self.grants,
         )
         return _Care(self.hub_server(hub, lifetime), delivery, session, news, packages, views, history)
 
@@ -249,7 +257,7 @@ class _Assembly:
         config = self.config
         return RestHouse(
             verifier=self.verifier,
-            grants={"device": self.grants},
+            grants={"device": self.grants, "patient": PatientGrants(self.devices, self.people.assignments)},
             replays=Replays(self.storage.answers, self.clock),
             metrics=self.metrics,
             bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
@@ -259,10 +267,27 @@ class _Assembly:
         )
 
     def resources(self, care: _Care) -> tuple[Resource, ...]:
+        people = PeopleParts(
+            config=self.config,
+            people=self.people,
+            devices=self.devices,
+            log=self.device_log,
+            consents=self.consents,
+            session=care.session,
+            signer=self.signer,
+            bind_key=self.bind_key,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            remembered=self.remembered,
+            lifetime=care.server.lifetime,
+            reached=self.metrics.reached,
+        )
+        assignments = self.people.assignments
         return (
-            DeviceRegistrations(self.devices, self.device_log),
-            DeviceReads(self.devices, care.views, care.history),
+            DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
+            DeviceReads(self.devices, assignments, care.views, care.history),
             Sheets(),
+            *people_resources(people),
         )
 
     def routes(self, server: HubServer) -> HubRoutes:

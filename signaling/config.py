@@ -66,7 +66,13 @@ class Config:
     ``max_early_connections``: connections that have posted before it.
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
-    ``max_devices``: devices that the memory stores hold.
+    ``max_devices``: devices, devices with assignments, and bind codes that the memory stores hold.
+    ``max_patients``: patients, and patients with consents, that the memory stores hold.
+    ``max_decisions``: decisions about who may fit one device, or what one patient consents to; a no is always taken.
+    ``max_bind_codes``: codes of one device that a phone could be bound with at a time.
+    ``bind_code_ttl_s``, ``bind_code_mail_ttl_s``: how long one can be used that is shown in the clinic, or mailed.
+    ``bind_window_s``: in which time one caller may try ``max_bind_attempts`` codes, and all of a clinic together
+    ``max_clinic_bind_attempts``. ``max_bind_callers``: callers, and clinics, whose attempts are remembered.
     ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
     ``poll_timeout_s``: how long a long poll waits for something to send.
@@ -146,6 +152,15 @@ class Config:
     max_early_bytes: int = 65_536
     max_early_connections: int = 256
     max_devices: int = 10_000
+    max_patients: int = 10_000
+    max_decisions: int = 1_000
+    max_bind_codes: int = 3
+    bind_code_ttl_s: float = 900.0
+    bind_code_mail_ttl_s: float = 259_200.0
+    bind_window_s: float = 900.0
+    max_bind_attempts: int = 5
+    max_clinic_bind_attempts: int = 100
+    max_bind_callers: int = 10_000
     max_rest_answers: int = 1_000
     max_body_bytes: int = 65_536
     handshake_timeout_s: float = 15.0

@@ -19,6 +19,7 @@ from fitting.outbox import Outbox
 from .config import Config
 from .metrics import Metrics
 from .stores.devices import DeviceStore, MemoryDeviceStore
+from .stores.people import People, memory_people, sql_people
 from .stores.push_tokens import MemoryPushTokens, PushTokens
 from .stores.rest_answers import MemoryRestAnswers, RestAnswers
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
 
-# A registration never changes once it is made, and one that is missing is always looked for.
+# What is on file may change in another process, and one that is missing is always looked for.
 DEVICE_STALE_S: Final = 2.0
 
 
@@ -58,6 +59,11 @@ class Storage(Protocol):
     @property
     def devices(self) -> DeviceStore:
         """The registered devices."""
+        ...
+
+    @property
+    def people(self) -> People:
+        """Patients, who may fit what, consents, and the phones that are bound."""
         ...
 
     @property
@@ -104,6 +110,7 @@ class MemoryStorage:
         self.devices: DeviceStore = MemoryDeviceStore(
             max_devices=context.config.max_devices, reached=context.metrics.reached
         )
+        self.people = memory_people(context.config, context.metrics.reached)
         self.answers: RestAnswers = MemoryRestAnswers(
             limit=context.config.max_rest_answers, reached=context.metrics.reached
         )
@@ -137,12 +144,14 @@ class SqlStorage:
         learn: Callable[[], Awaitable[None]],
         log: DeviceLog,
         devices: DeviceStore,
+        people: People,
         answers: RestAnswers,
         outbox: Outbox,
         push_tokens: PushTokens,
     ) -> None:
         self.log = log
         self.devices = devices
+        self.people = people
         self.answers = answers
         self.outbox = outbox
         self.push_tokens = push_tokens
@@ -176,6 +185,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     from .stores.devices_sql import SqliteDeviceTable
     from .stores.push_tokens_sql import SqlitePushTokens
     from .stores.rest_answers_sql import SqliteRestAnswers
+    from .stores.sql import SqliteRows
 
     database = SqliteDatabase(
         path, monotonic=context.monotonic, limits=context.config.sqlite_limits, watch=context.metrics.storage
@@ -193,6 +203,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, SqliteDeviceTable(database)),
+        people=sql_people(SqliteRows(database), context.config, context.metrics.reached),
         answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=SqliteOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=SqlitePushTokens(database),
@@ -208,6 +219,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
     from .stores.devices_postgres import PostgresDeviceTable
     from .stores.push_tokens_postgres import PostgresPushTokens
     from .stores.rest_answers_postgres import PostgresRestAnswers
+    from .stores.sql_postgres import PostgresRows
 
     database = PostgresDatabase(
         url, monotonic=context.monotonic, limits=context.config.postgres_limits, watch=context.metrics.storage
@@ -225,6 +237,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, PostgresDeviceTable(database)),
+        people=sql_people(PostgresRows(database), context.config, context.metrics.reached),
         answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=PostgresOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=PostgresPushTokens(database),

@@ -7,9 +7,10 @@ from typing import Final
 
 from .device_reads import DeviceReads
 from .devices import DeviceRegistrations
+from .people import PEOPLE
 from .resource import Resource
 from .sheets import Sheets
 
 __all__ = ["RESOURCES"]
 
-RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets)
+RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets, *PEOPLE)

@@ -1,7 +1,7 @@
 """Carries requests to the methods of resources: who asks, whether they may, what they sent, and how it is answered.
 
 The only place of ``/api/v1`` that knows aiohttp's requests; every error is raised and becomes a problem document in
-``problems``. Read ``_Served.answer`` first.
+``problems``. Read ``_Served.handle`` first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ from signaling.policy import Grants, IncompletePolicy, authorize
 
 from .entity import tag_of_bytes, tag_of_version, tags
 from .media import check_acceptable, check_sent
-from .problems import PreconditionFailed, PreconditionRequired, refusal
+from .problems import PROBLEM_TYPE, PreconditionFailed, PreconditionRequired, problem_of
 from .replay import Answered, Replays, key_of, new_id_of, request_hash
 from .resource import Call, Reply, Resource, Route, declared_routes
 
@@ -67,7 +67,9 @@ class RestHouse:
                 about = route.rule.object_field
                 if about is not None and about not in self.grants:
                     raise IncompletePolicy(f"{route.key}: nobody knows who may see a {about}")
-                app.router.add_route(route.method, route.path, _Served(self, route, resource).handle)
+                served = _Served(self, route, resource)
+                for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                    app.router.add_route(method, route.path, served.handle)
 
 
 def routes_of(resources: Sequence[type[Resource]]) -> tuple[Route, ...]:
@@ -90,23 +92,18 @@ class _Served:
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request, from the token to the answer."""
-        answered = await self.answer(request)
-        if isinstance(answered, web.Response):
-            return answered
+        answered = await self._answer(request)
         headers = {"Cache-Control": "no-store", **answered.headers}
         if answered.body:
-            headers["Content-Type"] = self._route.told.gives
+            headers.setdefault("Content-Type", self._route.told.gives)
         return web.Response(status=answered.status, body=answered.body, headers=headers)
 
-    async def answer(self, request: web.Request) -> Answered | web.Response:
+    async def _answer(self, request: web.Request) -> Answered:
         """Who asks and whether he may comes first: whoever may not learns nothing of what a request should be."""
         route, house = self._route, self._house
         principal = self._caller(request)
         arguments = _path(route, request)
-        about = route.rule.object_field
-        await authorize(
-            route.rule, principal, str(arguments[about]) if about else "", house.grants[about] if about else _NOBODY
-        )
+        await self._authorize(principal, arguments)
         check_acceptable(request, route.told.gives)
         if_match = tags(request.headers.get("If-Match"))
         if route.told.needs_match and if_match is None:
@@ -114,26 +111,26 @@ class _Served:
         query = _query(route.query or _NoQuery, request)
         if route.query is not None:
             arguments["query"] = query
-        body = await self._read(request)
-        if body is not None:
-            arguments["body"] = body
         key = key_of(principal, request.headers.get("Idempotency-Key")) if route.told.creates else None
+        body = await self._read(request)
+        if route.body is not None:
+            arguments["body"] = body
         call = Call(principal, house.new_id() if key is None else new_id_of(route, key), if_match)
-        refused: list[Failure] = []
 
         async def carry_out() -> Answered:
-            outcome = await self._function(call, **arguments)
-            if isinstance(outcome, Failure):
-                refused.append(outcome)
-                return Answered(HTTPStatus.CONFLICT, b"", {})
-            return self._answered(request, outcome)
+            return self._answered(request, await self._function(call, **arguments))
 
         if key is None:
-            answered = await carry_out()
+            return _conditional(route, request, await carry_out())
+        hashed = request_hash(route, request.match_info, b"" if route.body is None else _ENCODER.encode(body))
+        return await house.replays.once(key, hashed, carry_out)
+
+    async def _authorize(self, principal: Principal, arguments: Mapping[str, Any]) -> None:
+        rule = self._route.rule
+        if rule.object_field is None:
+            await authorize(rule, principal, "", _NOBODY)
         else:
-            hashed = request_hash(route, request.match_info, b"" if body is None else _ENCODER.encode(body))
-            answered = await house.replays.once(key, hashed, carry_out)
-        return refusal(refused[0]) if refused else _conditional(route, request, answered)
+            await authorize(rule, principal, str(arguments[rule.object_field]), self._house.grants[rule.object_field])
 
     def _caller(self, request: web.Request) -> Principal:
         try:
@@ -159,6 +156,8 @@ class _Served:
             raise BadArgument("the body is not JSON") from None
 
     def _answered(self, request: web.Request, outcome: Any) -> Answered:
+        if isinstance(outcome, Failure):
+            return _refusal(outcome)
         reply: Reply[Any] = outcome if isinstance(outcome, Reply) else Reply(outcome)
         headers: dict[str, str] = {}
         if reply.location is not None:
@@ -201,6 +200,11 @@ def _query(kind: Any, request: web.Request) -> Any:
         return msgspec.convert(dict(request.query), kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadArgument(f"query: {error}") from None
+
+
+def _refusal(failure: Failure) -> Answered:
+    told = problem_of(failure)
+    return Answered(told.status, msgspec.json.encode(told), {"Content-Type": PROBLEM_TYPE})
 
 
 def _next_page(request: web.Request, cursor: str) -> str:

@@ -22,7 +22,19 @@ from .resource import Resource, Route
 __all__ = ["openapi", "problem_codes"]
 
 _REF: Final = "#/components/schemas/"
-_ALWAYS: Final = ("bad_argument", "unauthenticated", "not_allowed", "not_acceptable", "internal", "unavailable")
+# Whoever reads may have to wait for what was told to be written down, so a full disk is met by all.
+_ALWAYS: Final = (
+    "bad_argument",
+    "unauthenticated",
+    "not_allowed",
+    "not_acceptable",
+    "overloaded",
+    "internal",
+    "unreadable",
+    "unavailable",
+    "unknown_outcome",
+    "storage_full",
+)
 
 Json = dict[str, Any]
 
@@ -71,8 +83,6 @@ def problem_codes(route: Route) -> tuple[str, ...]:
         codes.append("precondition_failed")
     if route.told.needs_match:
         codes.append("precondition_required")
-    if route.method != "GET":
-        codes += ["overloaded", "unknown_outcome", "storage_full"]
     return tuple(sorted(set(codes), key=lambda code: (status_of(code), code)))
 
 

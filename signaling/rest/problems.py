@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from msgspec import UNSET
 
 from protocol.contract.base import Failure
 from protocol.contract.rest import Problem
@@ -22,11 +21,13 @@ __all__ = [
     "PreconditionRequired",
     "problem",
     "problem_middleware",
-    "refusal",
+    "problem_of",
     "status_of",
 ]
 
 PROBLEM_TYPE: Final = "application/problem+json"
+# The code says what a type would.
+_NO_TYPE: Final = "about:blank"
 
 
 class Conflict(AuricleError):
@@ -79,6 +80,7 @@ _STATUS: Final[dict[str, HTTPStatus]] = {
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "unsafe": HTTPStatus.UNPROCESSABLE_ENTITY,
     "precondition_required": HTTPStatus.PRECONDITION_REQUIRED,
+    "bad_code": HTTPStatus.FORBIDDEN,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
     "unreadable": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -96,17 +98,9 @@ def status_of(code: str, default: HTTPStatus = HTTPStatus.CONFLICT) -> HTTPStatu
     return _STATUS.get(code, default)
 
 
-def problem(status: HTTPStatus, code: str, detail: str, failure: Failure | None = None) -> web.Response:
-    """A problem document; ``code`` is stable, ``detail`` is for people, ``failure`` what the domain said."""
-    body = Problem(
-        type="about:blank",
-        title=status.phrase,
-        status=status.value,
-        code=code,
-        detail=detail,
-        error=UNSET if failure is None else failure.error,
-        errors=UNSET if failure is None else failure.errors,
-    )
+def problem(status: HTTPStatus, code: str, detail: str) -> web.Response:
+    """A problem document; ``code`` is stable, ``detail`` is for people."""
+    body = Problem(type=_NO_TYPE, title=status.phrase, status=status.value, code=code, detail=detail)
     headers = {"Cache-Control": "no-store"}
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -115,10 +109,18 @@ def problem(status: HTTPStatus, code: str, detail: str, failure: Failure | None 
     return web.Response(status=status, body=msgspec.json.encode(body), content_type=PROBLEM_TYPE, headers=headers)
 
 
-def refusal(failure: Failure) -> web.Response:
-    """The problem document of what the domain refused."""
-    code = failure.error.code
-    return problem(status_of(code), code, failure.error.message, failure)
+def problem_of(failure: Failure) -> Problem:
+    """What the domain refused, as a problem document."""
+    status = status_of(failure.error.code)
+    return Problem(
+        type=_NO_TYPE,
+        title=status.phrase,
+        status=status.value,
+        code=failure.error.code,
+        detail=failure.error.message,
+        error=failure.error,
+        errors=failure.errors,
+    )
 
 
 def problem_middleware(log: LogBook) -> Middleware:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.rest_fuzz.stage import Past
 from tests.running import Server
@@ -34,13 +35,13 @@ class Outcome:
     output: str
 
 
-async def fuzz(server: Server, past: Past, effort: Effort) -> Outcome:
-    """Send generated requests, good and bad, alone and in chains."""
+async def fuzz(server: Server, past: Past, effort: Effort, document: Path | None = None) -> Outcome:
+    """Send generated requests, good and bad, alone and in chains; ``document`` in place of what the server says."""
     config = server.data / "schemathesis.toml"
     config.write_text(_config(await server.token("ann", "clinician"), past, effort))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color", "run"),
-        f"{server.url}/openapi.json",
+        *([f"{server.url}/openapi.json"] if document is None else [str(document), "--url", server.url]),
         *("--checks", "all", "--continue-on-failure", "--suppress-health-check", "all", "--seed", str(effort.seed)),
         cwd=server.data,
         stdout=asyncio.subprocess.PIPE,

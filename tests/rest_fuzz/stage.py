@@ -12,7 +12,7 @@ from tests.signaling.visit import Told, visit
 
 __all__ = ["DEVICE", "Past", "live_through"]
 
-DEVICE = {
+DEVICE: dict[str, object] = {
     "device": "d1",
     "patient": "pat",
     "assignments": ["ann"],

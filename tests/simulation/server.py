@@ -20,7 +20,8 @@ from signaling.hub import Endpoint, Hub, endpoints_of
 from signaling.hub_server import HubServer
 from signaling.log import LogBook
 from signaling.metrics import Metrics
-from signaling.stores.devices import DeviceGrants, MemoryDeviceStore
+from signaling.stores.assignments import DeviceGrants
+from signaling.stores.devices import MemoryDeviceStore
 
 from .disk import Disk
 from .loop import Process
@@ -80,7 +81,7 @@ class Server:
             parts = _Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
             parts.device_log, parts.devices = self.log, self._devices
             self.log._troubled = parts.troubles.met
-            parts.grants = DeviceGrants(self._devices)
+            parts.grants = DeviceGrants(self._devices, parts.people.assignments)
             care = parts.care()
         self.hub_server = care.server
         self.process.spawn(self._sweep())
