@@ -80,6 +80,7 @@ class Duties:
         self._foreground = True
         self._rtt_s: float | None = None
         self._prompts: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._answered: set[tuple[str, int]] = set()
         self.failed: Exception | None = None
 
     async def run(self) -> None:
@@ -240,7 +241,8 @@ class Duties:
         offers = self._runner.offers_to_install if self.failed is None else ()
         waiting = {(offer.epoch, offer.seq): offer for offer in offers}
         for key in tuple(self._prompts):
-            if key not in waiting:
+            # One that was answered is being installed, or declined: nothing of that is to be cancelled.
+            if key not in waiting and key not in self._answered:
                 self._prompts.pop(key).cancel()
         for key, offer in waiting.items():
             if key not in self._prompts:
@@ -248,9 +250,15 @@ class Duties:
 
     async def _ask_install(self, offer: Offer) -> None:
         accepted = self._is_agreed(offer) or await heard(partial(self._runner.wearer.install, offer))
-        if accepted is not None:
+        if accepted is None:
+            return
+        key = (offer.epoch, offer.seq)
+        self._answered.add(key)
+        try:
             await self._runner.answer_install(offer, accepted=accepted, report=self._report)
             await self._news.tell()
+        finally:
+            self._answered.discard(key)
 
     async def _run_errand(self, errand: Callable[[], Awaitable[object]]) -> None:
         try:
