@@ -18,7 +18,7 @@ from fitting.packages import DEFAULT_PUSH_TIMES
 from fitting.push import Gone, Later
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import EarImage, Report
-from protocol.contract.fitting import EarProgram
+from protocol.contract.fitting import Digests, EarProgram
 
 from .checks import Checks
 from .handset import DEVICE
@@ -40,13 +40,17 @@ _UNSEEN: Final = frozenset({"accepted", "offered"})
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One accepted package. ``nvm``: what the aids kept then, by ear. Times are since the beginning."""
+    """One accepted package. ``nvm``: what the aids kept then, by ear; ``is_known``: and the server had been told so.
+
+    Times are since the beginning.
+    """
 
     seq: int
     accepted_at_s: float
     expires_at_s: float
     digests: dict[Ear, str]
     nvm: dict[Ear, str]
+    is_known: bool
     pushed: list[Pushed] = field(default_factory=list)
 
 
@@ -67,6 +71,7 @@ class PackageChecks:
         self._begun: set[Key] = set()
         self._ended_at_s: dict[int, float] = {}
         self._unreachable: set[int] = set()
+        self._told_of = self._nvm()
         self._kept: dict[Ear, list[tuple[float, EarImage]]] = {ear: [(now(), aids.aid(ear)._nvm)] for ear in EARS}
 
     # What the log said
@@ -76,8 +81,9 @@ class PackageChecks:
         if proposal.mode != "standard" or accepted.replayed:
             return
         now_s = self._now()
-        digests = {ear: str(getattr(proposal.digests, ear)) for ear in EARS}
-        sent = Sent(accepted.seq, now_s, now_s + proposal.expires_in_s, digests, self._nvm())
+        digests, nvm = _pair(proposal.digests), self._nvm()
+        times = (now_s, now_s + proposal.expires_in_s)
+        sent = Sent(accepted.seq, *times, digests, nvm, is_known=nvm == self._told_of)
         self.sent[accepted.seq] = sent
         if proposal.author == "pat":
             self._answers[accepted.epoch, accepted.seq] = True
@@ -90,11 +96,14 @@ class PackageChecks:
 
     def reported(self, report: Report, delivery: Delivery) -> None:
         """A phone said what became of one."""
+        if delivery.state == "active":
+            self._told_of = _pair(delivery.revision.digests)
         if delivery.mode != "standard":
             return
         sent = self.sent.get(report.seq)
-        if sent is not None and report.code == "E_BASE" and report.digest == sent.nvm.get(report.ear or "right"):
-            self._checks.fail("ground", f"seq {report.seq} does not fit on what the {report.ear} aid kept all the time")
+        if report.code == "E_BASE" and sent is not None and sent.is_known and self._nvm() == sent.nvm:
+            if report.digest in sent.nvm.values():
+                self._checks.fail("ground", f"seq {report.seq} does not fit on what the aids have kept all the time")
         if delivery.state == "active" and (not self.worn or self.worn[-1].seq != delivery.seq):
             self.worn.append(delivery)
 
@@ -188,6 +197,9 @@ class PackageChecks:
             sent = self.sent.get(delivery.seq)
             if delivery.state not in _UNSEEN or delivery.withdrawn is not None or sent is None:
                 continue
+            if self._now() < sent.accepted_at_s + _PUSH_S:
+                # It is just being written down.
+                continue
             if phone.under_way(delivery.epoch, delivery.seq) or phone.end_of(delivery.epoch, delivery.seq):
                 continue
             counted = [one for one in sent.pushed if not isinstance(one.outcome, Later)]
@@ -200,6 +212,10 @@ class PackageChecks:
 
     def _nvm(self) -> dict[Ear, str]:
         return {ear: ear_digest(self._aids.aid(ear)._nvm) for ear in EARS}
+
+
+def _pair(digests: Digests) -> dict[Ear, str]:
+    return {ear: str(getattr(digests, ear)) for ear in EARS}
 
 
 def _too_loud(program: EarProgram, held: list[EarProgram]) -> str:
