@@ -42,6 +42,7 @@ class Strikes:
         self._world.note(
             "STRIKE", who=step.who, fault=step.what, point=step.point, ear=step.ear, length_s=step.length_s
         )
+        self._world.checks.is_spoiled = True
         until_s = self._world.now_s() + step.length_s
         self._world.checks.hindered_until_s = max(until_s, self._world.checks.hindered_until_s)
         getattr(self, f"_{step.what}")(step)

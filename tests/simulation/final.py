@@ -133,6 +133,8 @@ def _effect(world: World, delivery: Delivery) -> None:
     checks, key = world.checks, (delivery.epoch, delivery.seq)
     if delivery.state in _NEVER_BEGUN and set(delivery.ears.values()) <= _NEVER_BEGUN and key in checks.written:
         checks.fail("effect", f"seq {delivery.seq} is {delivery.state}, and was written")
+    if delivery.code == "poison" and not checks.is_spoiled:
+        checks.fail("poison", f"the phone was lost over seq {delivery.seq} again and again, with nothing wrong")
     told = checks.ended.get(key)
     if told is not None and told != delivery.state:
         checks.fail("one end", f"seq {delivery.seq} was told as {told} and is {delivery.state}")

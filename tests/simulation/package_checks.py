@@ -1,4 +1,4 @@
-"""What must be true of packages at every instant, by what was seen at the aids, said by the wearer, and asked of pushes.
+"""What must be true of packages at every instant, by what was seen at the aids, said by the wearer, and pushed.
 
 As ``checks``, whose list of violations this one goes on with. Must not know what a step or a fault is. Read
 ``PackageChecks`` from the top.
@@ -57,14 +57,11 @@ class Sent:
 class PackageChecks:
     """``setbacks``: how often the server, or its database, was away: what it had just done may be done again."""
 
-    def __init__(
-        self, checks: Checks, aids: VirtualPair, now: Callable[[], float], unix: Callable[[], float]
-    ) -> None:
+    def __init__(self, checks: Checks, aids: VirtualPair, now: Callable[[], float], unix: Callable[[], float]) -> None:
         self._checks, self._aids, self._now, self._unix = checks, aids, now, unix
         self.sent: dict[int, Sent] = {}
         self.worn: list[Delivery] = []
         self.setbacks = 0
-        self.session_ends: dict[str, int] = {}
         self._answers: dict[Key, bool] = {}
         self._names: dict[str, tuple[str, int]] = {}
         self._commits: dict[Ear, JournalEntry | None] = {}
@@ -92,7 +89,7 @@ class PackageChecks:
     def _check_undo(self, taken_back: int, sent: Sent) -> None:
         before = self.sent.get(taken_back)
         if before is not None and sent.digests != before.nvm:
-            self._checks.fail("undo", f"seq {sent.seq} takes {taken_back} back, and brings what was not there before it")
+            self._checks.fail("undo", f"seq {sent.seq} takes {taken_back} back, and brings something else")
 
     def reported(self, report: Report, delivery: Delivery) -> None:
         """A phone said what became of one."""
@@ -101,9 +98,9 @@ class PackageChecks:
         if delivery.mode != "standard":
             return
         sent = self.sent.get(report.seq)
-        if report.code == "E_BASE" and sent is not None and sent.is_known and self._nvm() == sent.nvm:
-            if report.digest in sent.nvm.values():
-                self._checks.fail("ground", f"seq {report.seq} does not fit on what the aids have kept all the time")
+        fits = sent is not None and sent.is_known and self._nvm() == sent.nvm and report.digest in sent.nvm.values()
+        if report.code == "E_BASE" and fits:
+            self._checks.fail("ground", f"seq {report.seq} does not fit on what the aids have kept all the time")
         if delivery.state == "active" and (not self.worn or self.worn[-1].seq != delivery.seq):
             self.worn.append(delivery)
 

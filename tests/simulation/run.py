@@ -5,6 +5,7 @@ Read ``simulate`` first.
 
 import asyncio
 import random
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -33,13 +34,15 @@ _STEPS_S = 400.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one run."""
+    """What became of one run: of all deliveries by their ends, of packages alone, and of sessions by why they ended."""
 
     plan: Plan
     violations: tuple[Violation, ...]
     trace: tuple[Traced, ...]
     reached: dict[str, int] = field(default_factory=dict)
-    ended: dict[str, int] = field(default_factory=dict)
+    ended: Counter[str] = field(default_factory=Counter)
+    packages: Counter[str] = field(default_factory=Counter)
+    sessions: Counter[str] = field(default_factory=Counter)
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -57,10 +60,16 @@ def simulate(plan: Plan, options: Options | None = None) -> Verdict:
         world.checks.fail("stuck", f"{type(error).__name__}: {error}")
     finally:
         _clear_away(loop)
-    states: dict[str, int] = {}
-    for state in world.checks.ended.values():
-        states[state] = states.get(state, 0) + 1
-    return Verdict(plan, tuple(world.checks.violations), tuple(world.trace), dict(world.reached), states)
+    ended = world.checks.ended
+    return Verdict(
+        plan,
+        tuple(world.checks.violations),
+        tuple(world.trace),
+        dict(world.reached),
+        Counter(ended.values()),
+        Counter(state for (_, seq), state in ended.items() if seq in world.packages.sent),
+        world.checks.session_ends,
+    )
 
 
 def _clear_away(loop: SimLoop) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from protocol.contract.base import EARS, Ear
-from protocol.contract.fitting import Base, BandPath, Patch, PatchOp, Submit, SubmitAnswer
+from protocol.contract.fitting import BandPath, Base, Patch, PatchOp, Submit, SubmitAnswer
 
 from .handset import DEVICE
 from .people import GAINS, Fitter
@@ -27,7 +27,7 @@ class Sender(Fitter):
 
     async def do_louder(self, step: Step) -> None:
         """As much at a time as a package may, and more the next time."""
-        await self._package(step, 30 if step.amount % 2 else 50)
+        await self._package(step, 50, band=step.amount)
 
     async def do_brief(self, step: Step) -> None:
         """One that is soon too late."""
@@ -62,9 +62,9 @@ class Sender(Fitter):
     async def do_wait(self, step: Step) -> None:
         await asyncio.sleep(step.length_s)
 
-    async def _package(self, step: Step, by_ddb: int, **more: Any) -> None:
+    async def _package(self, step: Step, by_ddb: int, *, band: int | None = None, **more: Any) -> None:
         ears: tuple[Ear, ...] = EARS if step.amount % 4 else (step.ear,)
-        ops = _ops(ears, GAINS, self._chance.randrange(10), by_ddb)
+        ops = _ops(ears, GAINS, self._chance.randrange(10) if band is None else band, by_ddb)
         await self._send(patch=Patch(slot=1, ops=ops), **more)
 
     async def _send(self, **wanted: Any) -> None:

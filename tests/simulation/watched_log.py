@@ -36,13 +36,13 @@ class WatchedLog(StoredDeviceLog):
     async def steal(self, device: str, *, session: str, holder: str, reason: str, **more: Any) -> Any:
         outcome = await super().steal(device, session=session, holder=holder, reason=reason, **more)
         self._checks.granted(outcome)
-        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._over(getattr(outcome, "session", None))
         self._note("steal", holder=holder, session=session, outcome=_short(outcome))
         return outcome
 
     async def release(self, device: str, **more: Any) -> Any:
         outcome = await super().release(device, **more)
-        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._over(getattr(outcome, "session", None))
         self._note("release", outcome=_short(outcome))
         return outcome
 
@@ -54,7 +54,7 @@ class WatchedLog(StoredDeviceLog):
 
     async def end_session(self, device: str, **more: Any) -> Any:
         outcome = await super().end_session(device, **more)
-        self._checks.is_live &= not isinstance(outcome, SessionEnded)
+        self._over(outcome)
         self._note("end_session", **more, outcome=_short(outcome))
         for one in getattr(outcome, "ended", ()):
             self._delivery(one.delivery)
@@ -63,7 +63,7 @@ class WatchedLog(StoredDeviceLog):
     async def lapsed(self) -> Any:
         outcome = await super().lapsed()
         for _, ended in outcome:
-            self._checks.is_live = False
+            self._over(ended)
             self._note("lapsed", outcome=_short(ended))
             for one in ended.ended:
                 self._delivery(one.delivery)
@@ -144,7 +144,7 @@ class WatchedLog(StoredDeviceLog):
 
     async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Any:
         outcome = await super().report_device(told, generation=generation)
-        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._over(getattr(outcome, "session", None))
         self._note("report_device", cause=told.cause, outcome=_short(outcome))
         session = getattr(outcome, "session", None)
         for one in (*getattr(outcome, "ended", ()), *getattr(session, "ended", ())):
@@ -161,6 +161,11 @@ class WatchedLog(StoredDeviceLog):
             for one in outcome.others:
                 self._delivery(one.delivery)
         return outcome
+
+    def _over(self, ended: object) -> None:
+        if isinstance(ended, SessionEnded):
+            self._checks.is_live = False
+            self._checks.session_ends[ended.cause] += 1
 
     def _delivery(self, delivery: Delivery) -> None:
         end = is_end(delivery.kind, delivery.state)

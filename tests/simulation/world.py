@@ -114,7 +114,7 @@ class World:
 
     async def until_awake(self, at_s: float) -> None:
         """Wait for a second of those in which somebody is awake."""
-        while (left_s := at_s - (self.now_s() - self._slept_s)) > 0.0:
+        while (left_s := at_s - (self.now_s() - self._slept_s)) > 0.0:  # noqa: ASYNC110  # hours may go by meanwhile
             await asyncio.sleep(left_s)
 
     def skip(self, seconds: float) -> None:
