@@ -27,8 +27,8 @@ __all__ = ["PACKAGE_ENDS", "SESSION_ENDS", "main"]
 PACKAGE_ENDS: Final = frozenset(
     {"active", "declined", "superseded", "expired", "cancelled", "rejected", "rolled_back", "failed"}
 )
-# All but an hour's, which no run has.
-SESSION_ENDS: Final = frozenset(get_args(EndReason)) - {"time_up"}
+# All but an hour's, which no run has, and the phone's own dead-man, before which the server mostly finds out.
+SESSION_ENDS: Final = frozenset(get_args(EndReason)) - {"time_up", "dead_man"}
 _BATCH = 20
 _TELL_EVERY_S = 5.0
 # From so many seeds on a run that tried less than everything proves less than it says.

@@ -100,6 +100,10 @@ def drawn(seed: int) -> Plan:
         if who == "ann" or chance.random() < 0.4:
             steps += _packing(who, chance) if is_week else _fitting(who, chance)
     ends_at_s = chance.choice((40.0, 70.0, 100.0))
+    if not is_week and chance.random() < 0.06:
+        # Live work gives up an aid that is away for longer than most visits last.
+        steps.append(Step("fault", "aid_away", at_s=chance.uniform(5.0, 20.0), length_s=50.0))
+        ends_at_s = 190.0
     if is_week:
         steps += [_night(chance, ends_at_s) for _ in range(chance.randint(1, 5))]
         steps += [_slept(chance, ends_at_s) for _ in range(chance.randint(0, 3))]
