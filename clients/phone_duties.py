@@ -52,7 +52,7 @@ class DutyTimes:
 class Duties:
     """``failed`` is why the phone cannot go on, None while it can. The duties go on even then.
 
-    ``is_agreed``: whether the wearer has agreed to a package before it came.
+    ``install``: whether to install a package, None for no answer; by itself the wearer is asked.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Duties:
         on_failed: Callable[[], None],
         uniform: Callable[[float, float], float],
         sleep: Callable[[float], Awaitable[None]],
-        is_agreed: Callable[[Offer], bool] = lambda _: False,
+        install: Callable[[Offer], Awaitable[bool | None]] | None = None,
     ) -> None:
         self._hub, self._runner, self._news, self._times = hub, runner, news, times
         self._report, self._on_failed, self._uniform, self._sleep = report, on_failed, uniform, sleep
-        self._is_agreed = is_agreed
+        self._install = install or (lambda offer: heard(partial(runner.wearer.install, offer)))
         self._errands: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._poke, self._calm = asyncio.Event(), asyncio.Event()
@@ -240,25 +240,22 @@ class Duties:
         """One question for each package that waits; those that are gone are not asked about any longer."""
         offers = self._runner.offers_to_install if self.failed is None else ()
         waiting = {(offer.epoch, offer.seq): offer for offer in offers}
-        for key in tuple(self._prompts):
-            # One that was answered is being installed, or declined: nothing of that is to be cancelled.
-            if key not in waiting and key not in self._answered:
-                self._prompts.pop(key).cancel()
+        for key in self._prompts.keys() - waiting.keys():
+            prompt = self._prompts.pop(key)
+            # One that was answered is no question any more: an aid may be in the middle of a write.
+            if key not in self._answered:
+                prompt.cancel()
+            self._answered.discard(key)
         for key, offer in waiting.items():
             if key not in self._prompts:
                 self._prompts[key] = tasks.create_task(self._run_errand(partial(self._ask_install, offer)))
 
     async def _ask_install(self, offer: Offer) -> None:
-        accepted = self._is_agreed(offer) or await heard(partial(self._runner.wearer.install, offer))
-        if accepted is None:
-            return
-        key = (offer.epoch, offer.seq)
-        self._answered.add(key)
-        try:
+        accepted = await self._install(offer)
+        if accepted is not None:
+            self._answered.add((offer.epoch, offer.seq))
             await self._runner.answer_install(offer, accepted=accepted, report=self._report)
             await self._news.tell()
-        finally:
-            self._answered.discard(key)
 
     async def _run_errand(self, errand: Callable[[], Awaitable[object]]) -> None:
         try:

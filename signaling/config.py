@@ -16,11 +16,11 @@ import msgspec
 from fitting.log_sql.limits import PostgresLimits, SqliteLimits, StoreLimits
 from fitting.log_values import LogLimits
 from fitting.mode import ModeLimits, SessionTimes
-from fitting.notification_hubs import HubAddress, hub_address
-from fitting.push_messages import MAX_TEXT_CHARS
-from protocol.errors import AuricleError
 from protocol.signalr.connection import HubLimits
 from protocol.signalr.prescan import ScanLimits
+
+from .config_error import ConfigError
+from .config_push import PushConfig
 
 __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 
@@ -31,15 +31,9 @@ TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
 MEMORY = "memory:"
 
 
-class ConfigError(AuricleError):
-    """The configuration cannot be used; the message is one clear line for the operator."""
-
-    code = "bad_configuration"
-
-
 @dataclass(frozen=True, slots=True)
-class Config:
-    """Everything that an operator may set. Sizes in bytes, times in seconds.
+class Config(PushConfig):
+    """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
     ``stateful_reconnect``: connections may survive the loss of their socket, when the client asks for it.
@@ -73,6 +67,7 @@ class Config:
     ``bind_code_ttl_s``, ``bind_code_mail_ttl_s``: how long one can be used that is shown in the clinic, or mailed.
     ``bind_window_s``: in which time one caller may try ``max_bind_attempts`` codes, and all of a clinic together
     ``max_clinic_bind_attempts``. ``max_bind_callers``: callers, and clinics, whose attempts are remembered.
+    ``max_audiograms``: audiograms of one device that may be put on file.
     ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
     ``poll_timeout_s``: how long a long poll waits for something to send.
@@ -114,10 +109,6 @@ class Config:
     ``ballast_bytes``: room set aside beside the SQLite file for what must be written when the disk is full; 0: none.
     ``log_flush_s``: how long what was told of a device may stay unwritten.
     ``log_stale_s``: how old an answer may be when another process writes to the same device.
-    ``push_connection_string``, ``push_hub``: the Azure notification hub that wakes phones; both empty: none is sent,
-    and the log says that one was due.
-    ``push_text``: what every push shows; the same for everybody, never about health.
-    ``push_timeout_s``: how long one send may take. ``max_push_sends``: sends at a time; one more is told to come later.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
     ``test_kill``: where a fault test has this process killed (``kill_points``); only with ``dev``.
     """
@@ -161,6 +152,7 @@ class Config:
     max_bind_attempts: int = 5
     max_clinic_bind_attempts: int = 100
     max_bind_callers: int = 10_000
+    max_audiograms: int = 1_000
     max_rest_answers: int = 1_000
     max_body_bytes: int = 65_536
     handshake_timeout_s: float = 15.0
@@ -208,11 +200,6 @@ class Config:
     ballast_bytes: int = 1_048_576
     log_flush_s: float = 0.5
     log_stale_s: float = 0.25
-    push_connection_string: str = field(default="", repr=False)
-    push_hub: str = ""
-    push_text: str = "You have a message."
-    push_timeout_s: float = 10.0
-    max_push_sends: int = 16
     sweep_s: float = 0.5
     drain_s: float = 10.0
     test_kill: str = ""
@@ -259,21 +246,6 @@ class Config:
         if not is_postgres and self.database_url not in ("", MEMORY):
             # The value itself may hold a password.
             raise ConfigError(f"database_url: must be empty, {MEMORY} or postgresql://...")
-
-    def _check_push(self) -> None:
-        if not (0 < len(self.push_text) <= MAX_TEXT_CHARS and self.push_text.isprintable()):
-            raise ConfigError(f"push_text: must be 1 to {MAX_TEXT_CHARS} characters in one line")
-        try:
-            _ = self.push_address
-        except ValueError as error:
-            raise ConfigError(f"push_connection_string, push_hub: {error}") from None
-
-    @property
-    def push_address(self) -> HubAddress | None:
-        """The notification hub; None when none is configured."""
-        if not self.push_connection_string and not self.push_hub:
-            return None
-        return hub_address(self.push_connection_string, self.push_hub)
 
     @property
     def hub_limits(self) -> HubLimits:

@@ -18,6 +18,7 @@ from fitting.outbox import Outbox
 
 from .config import Config
 from .metrics import Metrics
+from .stores.audiograms import AudiogramStore, MemoryAudiogramStore
 from .stores.devices import DeviceStore, MemoryDeviceStore
 from .stores.people import People, memory_people, sql_people
 from .stores.push_tokens import MemoryPushTokens, PushTokens
@@ -26,12 +27,15 @@ from .stores.rest_answers import MemoryRestAnswers, RestAnswers
 if TYPE_CHECKING:
     from fitting.log_sql.port import LogDatabase
 
+    from .stores.audiograms_sql import AudiogramTable
     from .stores.devices_sql import DeviceTable
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
 
 # What is on file may change in another process, and one that is missing is always looked for.
 DEVICE_STALE_S: Final = 2.0
+# So long may another process judge by the audiogram before; the one that takes a new one judges by it at once.
+AUDIOGRAM_STALE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,11 @@ class Storage(Protocol):
     @property
     def people(self) -> People:
         """Patients, who may fit what, consents, and the phones that are bound."""
+        ...
+
+    @property
+    def audiograms(self) -> AudiogramStore:
+        """The audiograms of those who wear the devices."""
         ...
 
     @property
@@ -111,6 +120,9 @@ class MemoryStorage:
             max_devices=context.config.max_devices, reached=context.metrics.reached
         )
         self.people = memory_people(context.config, context.metrics.reached)
+        self.audiograms: AudiogramStore = MemoryAudiogramStore(
+            max_audiograms=context.config.max_audiograms, reached=context.metrics.reached
+        )
         self.answers: RestAnswers = MemoryRestAnswers(
             limit=context.config.max_rest_answers, reached=context.metrics.reached
         )
@@ -145,6 +157,7 @@ class SqlStorage:
         log: DeviceLog,
         devices: DeviceStore,
         people: People,
+        audiograms: AudiogramStore,
         answers: RestAnswers,
         outbox: Outbox,
         push_tokens: PushTokens,
@@ -152,6 +165,7 @@ class SqlStorage:
         self.log = log
         self.devices = devices
         self.people = people
+        self.audiograms = audiograms
         self.answers = answers
         self.outbox = outbox
         self.push_tokens = push_tokens
@@ -182,6 +196,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     from fitting.log_sql.sqlite import SqliteDatabase
     from fitting.log_sql.sqlite_log import SqliteLog
 
+    from .stores.audiograms_sql import SqliteAudiogramTable
     from .stores.devices_sql import SqliteDeviceTable
     from .stores.push_tokens_sql import SqlitePushTokens
     from .stores.rest_answers_sql import SqliteRestAnswers
@@ -204,6 +219,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         log=_log(context, tables),
         devices=_devices(context, SqliteDeviceTable(database)),
         people=sql_people(SqliteRows(database), context.config, context.metrics.reached),
+        audiograms=_audiograms(context, SqliteAudiogramTable(database)),
         answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=SqliteOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=SqlitePushTokens(database),
@@ -216,6 +232,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
     from fitting.log_sql.postgres import PostgresDatabase
     from fitting.log_sql.postgres_log import PostgresLog
 
+    from .stores.audiograms_postgres import PostgresAudiogramTable
     from .stores.devices_postgres import PostgresDeviceTable
     from .stores.push_tokens_postgres import PostgresPushTokens
     from .stores.rest_answers_postgres import PostgresRestAnswers
@@ -238,6 +255,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         log=_log(context, tables),
         devices=_devices(context, PostgresDeviceTable(database)),
         people=sql_people(PostgresRows(database), context.config, context.metrics.reached),
+        audiograms=_audiograms(context, PostgresAudiogramTable(database)),
         answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=PostgresOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=PostgresPushTokens(database),
@@ -266,6 +284,19 @@ def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:
         monotonic=context.monotonic,
         max_cached=context.config.max_cached_devices,
         stale_s=DEVICE_STALE_S,
+        reached=context.metrics.reached,
+    )
+
+
+def _audiograms(context: StorageContext, table: "AudiogramTable") -> AudiogramStore:
+    from .stores.audiograms_sql import SqlAudiogramStore
+
+    return SqlAudiogramStore(
+        table,
+        monotonic=context.monotonic,
+        max_audiograms=context.config.max_audiograms,
+        max_cached=context.config.max_cached_devices,
+        stale_s=AUDIOGRAM_STALE_S,
         reached=context.metrics.reached,
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from .base import Answer, Id, Reason, StrictWire, Text, Wire
-from .registration import Loudness, StableGain, Thresholds
+from .registration import Loudness, StableGain
 from .sessions import ConsentScope
 
 __all__ = [
@@ -129,9 +129,13 @@ class BindCodeMade(Answer, frozen=True, kw_only=True):
 
 
 class Bind(StrictWire, frozen=True, kw_only=True):
-    """The code as the patient has typed it: case, spaces and hyphens do not count."""
+    """The code as the patient has typed it: case, spaces and hyphens do not count.
 
-    code: Annotated[str, Meta(min_length=1, max_length=64)]
+    ``phone`` is the app's own name of this installation: the one that was bound last owns the device's pushes.
+    """
+
+    code: Annotated[Text, Meta(min_length=1, max_length=64)]
+    phone: Id | UnsetType = UNSET
 
 
 class Bound(Answer, frozen=True, kw_only=True):
@@ -147,21 +151,19 @@ class ChangeOnFile(StrictWire, frozen=True, kw_only=True):
     """What changes of what is on file of a device, and why; what is absent stays, null takes it away."""
 
     reason: Reason
-    audiogram: Thresholds | UnsetType | None = UNSET
     loudness_ddb: Loudness | UnsetType | None = UNSET
     max_stable_gain_ddb: Annotated[tuple[StableGain, ...], Meta(max_length=8)] | UnsetType = UNSET
     red_flags: bool | UnsetType = UNSET
 
 
 class OnFile(Answer, frozen=True, kw_only=True):
-    """What the safety kernel is told of the patient; ``version`` rises with each change, and is the entity tag.
+    """What the safety kernel is told beside the audiogram; ``version`` rises with each change, and is the entity tag.
 
     Levels as in a registration. ``changedBy``, ``changedAt`` and ``reason`` are the last change's.
     """
 
     device: str
     version: int
-    audiogram: Thresholds | UnsetType = UNSET
     loudness_ddb: Loudness | UnsetType = UNSET
     max_stable_gain_ddb: tuple[StableGain, ...] = ()
     red_flags: bool = False

@@ -96,7 +96,7 @@ class BindingFlow:
         await self._note(device, "bind_code_made", principal.user)
         return BindCodeMade(code=code, device=device, expires_at=iso_ms(expires_at_s))
 
-    async def bind(self, principal: Principal, text: str) -> Bound | Failure:
+    async def bind(self, principal: Principal, text: str, phone: str | None) -> Bound | Failure:
         """Bind the caller's phone. Refused: ``bad_code``, and ``overloaded`` for who tries too often."""
         wait_s = self._wait_s(principal)
         if wait_s > 0:
@@ -105,7 +105,7 @@ class BindingFlow:
         code_hash = hash_of(self._key, principal.clinic, typed(text) or "")
         now_s = self._clock()
         found = matching(code_hash, await self._store.live(principal.clinic, principal.user, now_s))
-        if found is None or not await self._store.redeem(code_hash, by=principal.user, at_s=now_s):
+        if found is None or not await self._store.redeem(code_hash, by=principal.user, at_s=now_s, phone=phone):
             return _refused(_BAD_CODE)
         await self._note(found.device, "bound", principal.user)
         return Bound(

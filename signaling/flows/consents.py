@@ -17,6 +17,7 @@ from signaling.stores.devices import DeviceStore
 __all__ = ["ConsentFlow"]
 
 _LIVE: Final[ConsentScope] = "live_tuning"
+_PACKAGES: Final[ConsentScope] = "standard_delivery"
 
 
 class ConsentFlow:
@@ -37,6 +38,12 @@ class ConsentFlow:
     async def live_refusal(self, device: str) -> Refusal | None:
         """``refusal`` of live work."""
         return await self.refusal(device, _LIVE)
+
+    async def package_refusal(self, author: str, device: str) -> Refusal | None:
+        """``refusal`` of packages. What the patient takes back he may always."""
+        record = await self._devices.get(device)
+        is_own = record is not None and record.patient == author
+        return None if is_own else await self.refusal(device, _PACKAGES)
 
     async def history(self, clinic: str, patient: str) -> dict[ConsentScope, tuple[Decision, ...]]:
         """All that was decided, by scope; every scope is there."""

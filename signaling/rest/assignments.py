@@ -15,7 +15,7 @@ from signaling.stores.assignments import Assignments as AssignmentStore
 from signaling.stores.decisions import Decision
 from signaling.stores.devices import DeviceRecord, DeviceStore
 
-from .resource import Call, Resource, route
+from .resource import Call, Reply, Resource, route
 
 __all__ = ["AssignmentsOfDevices", "decision_view"]
 
@@ -50,22 +50,24 @@ class AssignmentsOfDevices(Resource):
         self._forget = forget
 
     @route("GET /api/v1/devices/{device}/assignments")
-    async def list_assignments(self, call: Call, device: Id) -> Assignments:
+    async def list_assignments(self, call: Call, device: Id) -> Reply[Assignments]:
         """Everybody who may fit the device now, and how that came about."""
         return await self._shown(await self._record(device))
 
     @route(f"PUT {_ONE}", body_example=_EXAMPLE)
-    async def assign(self, call: Call, device: Id, person: Id, body: Because) -> Assignments:
+    async def assign(self, call: Call, device: Id, person: Id, body: Because) -> Reply[Assignments]:
         """Let somebody fit the device; who may already goes on as before."""
         record = await self._record(device)
+        await self._expect(call, record)
         if not await self._assignments.holds(record, person):
             await self._decide(call, record, person, True, body.reason)
         return await self._shown(record)
 
     @route(f"DELETE {_ONE}", body_example=_EXAMPLE)
-    async def unassign(self, call: Call, device: Id, person: Id, body: Because) -> Assignments:
+    async def unassign(self, call: Call, device: Id, person: Id, body: Because) -> Reply[Assignments]:
         """Let somebody not fit the device any more. His live session ends with its lease, which he cannot renew."""
         record = await self._record(device)
+        await self._expect(call, record)
         if not await self._assignments.holds(record, person):
             raise NotFound("no such assignment")
         await self._decide(call, record, person, False, body.reason)
@@ -85,10 +87,14 @@ class AssignmentsOfDevices(Resource):
             raise NotFound("no such device")
         return record
 
-    async def _shown(self, record: DeviceRecord) -> Assignments:
+    async def _expect(self, call: Call, record: DeviceRecord) -> None:
+        if call.if_match is not None:
+            call.expects(str(len(await self._assignments.decisions.history(record.clinic, record.device))))
+
+    async def _shown(self, record: DeviceRecord) -> Reply[Assignments]:
         now = await self._assignments.of(record)
         history = await self._assignments.decisions.history(record.clinic, record.device)
-        return Assignments(
+        answer = Assignments(
             device=record.device,
             assigned=tuple(
                 Assigned(person=person, decision=UNSET if decision is None else decision_view(decision))
@@ -96,6 +102,7 @@ class AssignmentsOfDevices(Resource):
             ),
             history=tuple(Assigned(person=one.subject, decision=decision_view(one)) for one in history),
         )
+        return Reply(answer, version=str(len(history)))
 
 
 def decision_view(decision: Decision) -> DecisionView:

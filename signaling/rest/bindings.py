@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
+from msgspec import UNSET
+
 from protocol.contract.base import Failure, Id
 from protocol.contract.people import Bind, BindCodeMade, Bound, MakeBindCode
 from signaling.flows.binding import BindingFlow
@@ -47,4 +49,4 @@ class Bindings(Resource):
     )
     async def bind_phone(self, call: Call, body: Bind) -> Bound | Failure:
         """Bind this phone with a code of its patient; a wrong, a used and an expired one look the same."""
-        return await self._binding.bind(call.principal, body.code)
+        return await self._binding.bind(call.principal, body.code, None if body.phone is UNSET else body.phone)

@@ -5,6 +5,7 @@
 
 from typing import Final
 
+from .audiograms import Audiograms
 from .device_reads import DeviceReads
 from .devices import DeviceRegistrations
 from .people import PEOPLE
@@ -13,4 +14,4 @@ from .sheets import Sheets
 
 __all__ = ["RESOURCES"]
 
-RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets, *PEOPLE)
+RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets, Audiograms, *PEOPLE)

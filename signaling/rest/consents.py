@@ -1,6 +1,6 @@
 """What a patient consents to: decided by himself, or written down by a professional who says why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final
 
 from msgspec import UNSET
@@ -15,7 +15,7 @@ from signaling.policy import Relation, Rule, role_in
 from signaling.stores.decisions import Decision
 
 from .assignments import decision_view
-from .resource import Call, Resource, route
+from .resource import Call, Reply, Resource, route
 
 __all__ = ["ConsentsOfPatients"]
 
@@ -35,14 +35,18 @@ class ConsentsOfPatients(Resource):
         self._clock = clock
 
     @route(f"GET {_ALL}")
-    async def list_consents(self, call: Call, patient: Id) -> Consents:
+    async def list_consents(self, call: Call, patient: Id) -> Reply[Consents]:
         """Every scope, what stands and all that was decided."""
         return await self._shown(call, patient)
 
     @route(f"PUT {_ALL}/{{scope}}", body_example={"granted": False})
-    async def decide_consent(self, call: Call, patient: Id, scope: ConsentScope, body: DecideConsent) -> Consents:
+    async def decide_consent(
+        self, call: Call, patient: Id, scope: ConsentScope, body: DecideConsent
+    ) -> Reply[Consents]:
         """Give a consent, or take it back; without ``live_tuning`` live work ends at once and does not begin."""
         principal = call.principal
+        if call.if_match is not None:
+            call.expects(_version(await self._consents.history(principal.clinic, patient)))
         is_patient = principal.user == patient and "patient" in principal.roles
         if not is_patient and body.reason is UNSET:
             raise BadArgument("reason: a professional says why")
@@ -63,15 +67,18 @@ class ConsentsOfPatients(Resource):
         await self._consents.decide(decision, end_live=end_live)
         return await self._shown(call, patient)
 
-    async def _shown(self, call: Call, patient: str) -> Consents:
+    async def _shown(self, call: Call, patient: str) -> Reply[Consents]:
         by_scope = await self._consents.history(call.principal.clinic, patient)
-        return Consents(
-            patient=patient,
-            consents=tuple(_view(scope, decisions) for scope, decisions in by_scope.items()),
-        )
+        views = tuple(_view(scope, decisions) for scope, decisions in by_scope.items())
+        return Reply(Consents(patient=patient, consents=views), version=_version(by_scope))
 
 
 _STAFF: Final = Rule({"clinician": Relation.ASSIGNED, "assistant": Relation.ASSIGNED}, "patient")
+
+
+def _version(by_scope: Mapping[ConsentScope, Sequence[Decision]]) -> str:
+    """Decisions are only ever added."""
+    return str(sum(map(len, by_scope.values())))
 
 
 def _view(scope: ConsentScope, decisions: tuple[Decision, ...]) -> ConsentView:

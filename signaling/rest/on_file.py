@@ -24,7 +24,7 @@ _EXAMPLE: Final = {"reason": "measured again today", "loudnessDdb": {"right": [1
 
 
 class OnFileOfDevices(Resource):
-    """Audiogram, loudness levels, stable gains and red flags of a device."""
+    """Loudness levels, stable gains and red flags of a device; its ``audiograms`` are documents of their own."""
 
     tag: ClassVar[str] = "devices"
     policy: ClassVar[Mapping[str, Rule]] = {

@@ -49,8 +49,6 @@ def changed(record: DeviceRecord, change: ChangeOnFile, *, by: str, at_s: float)
     """The next version of a record. Raises BadArgument for what does not fit its aids."""
     sheets = sheets_of(record.aids)
     new: dict[str, Any] = {}
-    if change.audiogram is not UNSET:
-        new["audiogram"] = None if change.audiogram is None else audiogram_of(change.audiogram)
     if change.loudness_ddb is not UNSET:
         new["loudness_ddb"] = {} if change.loudness_ddb is None else loudness_of(change.loudness_ddb, sheets)
     if change.max_stable_gain_ddb is not UNSET:
@@ -58,7 +56,7 @@ def changed(record: DeviceRecord, change: ChangeOnFile, *, by: str, at_s: float)
     if change.red_flags is not UNSET:
         new["red_flags"] = change.red_flags
     if not new:
-        raise BadArgument("audiogram, loudnessDdb, maxStableGainDdb, redFlags: at least one must be given")
+        raise BadArgument("loudnessDdb, maxStableGainDdb, redFlags: at least one must be given")
     return replace(
         record,
         **new,
@@ -81,7 +79,6 @@ def shown(record: DeviceRecord) -> OnFile:
     return OnFile(
         device=record.device,
         version=record.version,
-        audiogram=_thresholds(record.audiogram),
         loudness_ddb=_loudness(record),
         max_stable_gain_ddb=_stable_gains(record),
         red_flags=record.red_flags,
@@ -89,17 +86,6 @@ def shown(record: DeviceRecord) -> OnFile:
         changed_at=iso_ms(record.changed_at_s) if was_changed else UNSET,
         reason=record.changed_because if was_changed else UNSET,
     )
-
-
-def _thresholds(audiogram: Audiogram | None) -> Thresholds | UnsetType:
-    if audiogram is None:
-        return UNSET
-    ears: dict[str, Any] = {ear: {str(hz): _whole(ddb) for hz, ddb in points} for ear, points in audiogram.ears.items()}
-    return Thresholds(**ears, name=audiogram.name)
-
-
-def _whole(ddb: int) -> int | float:
-    return ddb // 10 if ddb % 10 == 0 else ddb / 10
 
 
 def _loudness(record: DeviceRecord) -> Loudness | UnsetType:

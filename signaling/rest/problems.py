@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from fitting.fhir_errors import FHIR_CODES
 from protocol.contract.base import Failure
 from protocol.contract.rest import Problem
 from protocol.errors import AuricleError
@@ -75,12 +76,20 @@ _STATUS: Final[dict[str, HTTPStatus]] = {
     "already_exists": HTTPStatus.CONFLICT,
     "idempotency_conflict": HTTPStatus.CONFLICT,
     "in_progress": HTTPStatus.CONFLICT,
+    "older_audiogram": HTTPStatus.CONFLICT,
+    "no_audiogram": HTTPStatus.CONFLICT,
+    "not_prescribable": HTTPStatus.CONFLICT,
+    "not_exportable": HTTPStatus.CONFLICT,
     "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
     "request_entity_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    # A document that is FHIR, or nearly, and that no audiogram can be taken from.
+    **dict.fromkeys(FHIR_CODES, HTTPStatus.UNPROCESSABLE_ENTITY),
+    "bad_audiogram": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unsafe": HTTPStatus.UNPROCESSABLE_ENTITY,
     "precondition_required": HTTPStatus.PRECONDITION_REQUIRED,
     "bad_code": HTTPStatus.FORBIDDEN,
+    "too_many_codes": HTTPStatus.CONFLICT,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
     "unreadable": HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -17,7 +17,8 @@ __all__ = ["BindCode", "BindStore", "MemoryBindStore"]
 class BindCode:
     """One code for the phone of one patient. Times are Unix seconds.
 
-    ``bound_by`` is who used it, and when; the newest binding of a device is where its pushes go.
+    ``bound_by`` is who used it, when, and with which ``phone`` if that was said; the phone of the newest binding owns
+    the pushes of the device.
     """
 
     code_hash: bytes
@@ -29,6 +30,7 @@ class BindCode:
     expires_at_s: float
     bound_by: str | None = None
     bound_at_s: float | None = None
+    phone: str | None = None
 
 
 class BindStore(Protocol):
@@ -44,7 +46,7 @@ class BindStore(Protocol):
         """The codes that this patient's phone could use now, in no order."""
         ...
 
-    async def redeem(self, code_hash: bytes, *, by: str, at_s: float) -> bool:
+    async def redeem(self, code_hash: bytes, *, by: str, at_s: float, phone: str | None = None) -> bool:
         """Use a code up; False when it is not live any more."""
         ...
 
@@ -92,7 +94,7 @@ class MemoryBindStore:
             if (one.clinic, one.patient) == (clinic, patient) and one.bound_at_s is None and one.expires_at_s > now_s
         )
 
-    async def redeem(self, code_hash: bytes, *, by: str, at_s: float) -> bool:
+    async def redeem(self, code_hash: bytes, *, by: str, at_s: float, phone: str | None = None) -> bool:
         """See ``BindStore``."""
         code = self._codes.get(code_hash)
         if code is None or code.bound_at_s is not None or code.expires_at_s <= at_s:
@@ -100,7 +102,7 @@ class MemoryBindStore:
         older = await self.bound(code.clinic, code.device)
         if older is not None:
             del self._codes[older.code_hash]
-        self._codes[code_hash] = replace(code, bound_by=by, bound_at_s=at_s)
+        self._codes[code_hash] = replace(code, bound_by=by, bound_at_s=at_s, phone=phone)
         return True
 
     async def bound(self, clinic: str, device: str) -> BindCode | None:

@@ -31,6 +31,7 @@ _ROW = select(
     _C.expires_at,
     _C.bound_by,
     _C.bound_at,
+    _C.phone,
 )
 _FORGET = delete(table).where(_DEVICE, _C.bound_at.is_(None), _C.expires_at <= _NOW)
 _PLACES = select(_C.place).where(_DEVICE, _C.place.is_not(None))
@@ -41,7 +42,9 @@ _LIVE = _ROW.where(
 _REDEEM = (
     update(table)
     .where(_C.code_hash == bindparam("of_hash", type_=LargeBinary), _C.bound_at.is_(None), _C.expires_at > _NOW)
-    .values(bound_by=bindparam("user", type_=Text), bound_at=_NOW, place=null())
+    .values(
+        bound_by=bindparam("user", type_=Text), bound_at=_NOW, phone=bindparam("by_phone", type_=Text), place=null()
+    )
 )
 _BOUND = _ROW.where(_CLINIC, _DEVICE, _C.bound_at.is_not(None)).order_by(_C.bound_at.desc()).limit(1)
 
@@ -74,9 +77,10 @@ class SqlBindStore:
         rows = await self._rows.read(_LIVE, {"of_clinic": clinic, "of_patient": patient, "now": now_s})
         return tuple(_code(*row) for row in rows)
 
-    async def redeem(self, code_hash: bytes, *, by: str, at_s: float) -> bool:
+    async def redeem(self, code_hash: bytes, *, by: str, at_s: float, phone: str | None = None) -> bool:
         """See ``BindStore``."""
-        return await self._rows.change(_REDEEM, {"of_hash": code_hash, "user": by, "now": at_s}) == 1
+        values = {"of_hash": code_hash, "user": by, "now": at_s, "by_phone": phone}
+        return await self._rows.change(_REDEEM, values) == 1
 
     async def bound(self, clinic: str, device: str) -> BindCode | None:
         """See ``BindStore``."""
@@ -96,6 +100,7 @@ def _values(code: BindCode, place: int) -> dict[str, Any]:
         "expires_at": code.expires_at_s,
         "bound_by": code.bound_by,
         "bound_at": code.bound_at_s,
+        "phone": code.phone,
     }
 
 

@@ -16,7 +16,7 @@ from protocol.contract.base import Ear
 from protocol.contract.devices import RegisteredAid
 from protocol.errors import Overloaded
 
-__all__ = ["DeviceRecord", "DeviceStore", "MemoryDeviceStore"]
+__all__ = ["DeviceRecord", "DeviceStore", "MemoryDeviceStore", "OnFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,14 @@ class DeviceRecord:
     changed_by: str = ""
     changed_because: str = ""
     changed_at_s: float = 0.0
+
+
+class OnFile(Protocol):
+    """What is on file of devices, for whoever judges by it."""
+
+    async def get(self, device: str) -> DeviceRecord | None:
+        """A device, None when it is unknown."""
+        ...
 
 
 class DeviceStore(Protocol):

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -22,6 +23,7 @@ from fitting.log_sql.tables import NAMING
 __all__ = [
     "METADATA",
     "assignment",
+    "audiogram",
     "bind_code",
     "consent",
     "patient",
@@ -92,8 +94,21 @@ bind_code = Table(
     Column("expires_at", Double, nullable=False),
     Column("bound_by", Text),
     Column("bound_at", Double),
+    Column("phone", Text),
     UniqueConstraint("device", "place"),
     Index(None, "clinic", "patient"),
+)
+
+# ``number`` counts per device from 1, so that one of two that are added at once is the newest for everybody.
+audiogram = Table(
+    "audiogram",
+    METADATA,
+    Column("device", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("device", "id"),
+    ForeignKeyConstraint(["device"], ["registered_device.device"]),
 )
 
 # ``at`` is when the key was claimed; ``answer`` is missing while its request is being carried out.

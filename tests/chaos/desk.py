@@ -207,7 +207,7 @@ class Desk:
         last = await self._last_state(device, {None, "accepted", "offered", "received", "writing"}, tries)
         return last in {"confirmed", "active"}
 
-    async def has_ended(self, device: str, tries: int = 30) -> bool:
+    async def has_ended(self, device: str, tries: int = 15) -> bool:
         """Wait until the last package of this professional has ended, or waits for its wearer."""
         under_way = {None, "accepted", "offered", "received", "writing", "confirmed", "committing"}
         return await self._last_state(device, under_way, tries) not in under_way

@@ -108,7 +108,7 @@ class FitterWorker:
     async def _package(self, device: str, known: Known) -> None:
         """One or two; then the fitter sees what becomes of it, or is gone."""
         for _ in range(self._rng.choice((1, 1, 2))):
-            if await self._sends(device, known, "package") and self._rng.random() < 0.6:
+            if await self._sends(device, known, "package") and self._rng.random() < 0.5:
                 await self._desk.has_ended(device)
         self._desk.forget(device)
 
@@ -163,10 +163,10 @@ _STEPS: Final[tuple[tuple[str, Step, int], ...]] = (
     ("old fence tried", FitterWorker._old_fence, 4),
     ("expiring", FitterWorker._expiring, 4),
     ("poison", FitterWorker._poison, 3),
-    ("package", FitterWorker._package, 8),
-    ("brief package", FitterWorker._brief_package, 3),
-    ("package taken back", FitterWorker._package_taken_back, 3),
-    ("live over a package", FitterWorker._live_over_a_package, 3),
+    ("package", FitterWorker._package, 5),
+    ("brief package", FitterWorker._brief_package, 2),
+    ("package taken back", FitterWorker._package_taken_back, 2),
+    ("live over a package", FitterWorker._live_over_a_package, 2),
 )
 WORK: Final = frozenset(name for name, _, _ in _STEPS)
 """What professionals do; a run in which one of these was never done proves too little."""

@@ -19,7 +19,7 @@ from tests.chaos.wire import Call, Refused
 __all__ = ["PackageDesk"]
 
 WAITS_S: Final = 8
-TRIES: Final = 15
+TRIES: Final = 6
 # What passes: the phone has to put the base back and say so first.
 PASSES: Final = frozenset({"not_read_back", "not_confirmed", "base_mismatch", "in_session"})
 LOW_GAIN_DDB: Final = 50

@@ -14,7 +14,7 @@ import msgspec
 
 from tests.chaos.check_packages import ENDS
 
-__all__ = ["DATABASES", "KILL_POINTS", "PHASES", "PROFILES", "Fault", "Plan", "Profile", "plan_of"]
+__all__ = ["DATABASES", "KILL_POINTS", "PHASES", "PROFILES", "WAITING", "Fault", "Plan", "Profile", "plan_of"]
 
 DATABASES: Final = ("sqlite", "postgres")
 KILL_POINTS: Final = (

@@ -49,10 +49,9 @@ class BindStoreContract:
     async def test_the_newest_binding_counts(self, store: BindStore) -> None:
         for number, at_s in ((1, 1_100.0), (2, 1_200.0)):
             await store.add(code(number))
-            await store.redeem(code(number).code_hash, by="pat", at_s=at_s)
-        bound = await store.bound("c1", "d1")
-        assert bound is not None
-        assert (bound.code_hash, bound.bound_at_s) == (code(2).code_hash, 1_200.0)
+            await store.redeem(code(number).code_hash, by="pat", at_s=at_s, phone=f"phone-{number}")
+        newest = {"bound_by": "pat", "bound_at_s": 1_200.0, "phone": "phone-2"}
+        assert await store.bound("c1", "d1") == code(2, **newest)
 
     async def test_of_a_device_only_so_many_are_live(self, store: BindStore, bounds: list[str]) -> None:
         outcomes = await asyncio.gather(*(store.add(code(number)) for number in range(4)))

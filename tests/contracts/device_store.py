@@ -83,13 +83,6 @@ class DeviceStoreContract:
         assert sorted(outcomes) == [False, True]
         assert await store.get("d1") == rivals[outcomes.index(True)]
 
-    async def test_what_is_read_while_it_changes_is_not_remembered_as_it_was(self, store: DeviceStore) -> None:
-        await store.register(RECORD)
-        second = replace(RECORD, red_flags=False, version=2)
-        _, changed, _ = await asyncio.gather(store.get("d1"), store.change(second), store.get("d1"))
-        assert changed
-        assert await store.get("d1") == second
-
     async def test_the_devices_of_a_patient_are_those_of_his_own_clinic(self, store: DeviceStore) -> None:
         await store.register(replace(RECORD, device="d2"))
         await store.register(RECORD)

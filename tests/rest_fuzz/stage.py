@@ -17,6 +17,7 @@ DEVICE: dict[str, object] = {
     "patient": "pat",
     "assignments": ["ann"],
     "right": {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"},
+    "audiogram": {"right": {"500": 35, "1000": 40, "2000": 50, "4000": 60}},
 }
 
 

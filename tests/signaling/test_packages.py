@@ -9,16 +9,16 @@ import msgspec
 import pytest
 
 from protocol.contract.base import Failure
-from protocol.contract.devices import DeliveryAnswer, Offer
+from protocol.contract.devices import DeliveryAnswer, DeliveryChanged, DeliveryQuery, Offer
 from protocol.contract.fitting import Base, Patch, PatchOp
-from protocol.contract.packages import RegisterPush
+from protocol.contract.packages import KeepAnswered, RegisterPush
 from protocol.contract.sessions import Cancel, Done, ModeAnswer, ModeChanged, SetMode, Withdraw
 from tests.eventually import eventually
 from tests.fakes.notification_hubs import Scripted
 from tests.signaling.care import CONTENT, Connect, lease, louder
 from tests.signaling.conftest import House
 from tests.signaling.package_desk import DAY_S, HOUR_S, Desk, desk, quieter, state
-from tests.signaling.visit import refused
+from tests.signaling.visit import Told, refused
 
 
 @pytest.fixture
@@ -47,6 +47,30 @@ async def test_a_package_needs_no_lease_and_is_collected_when_the_phone_wakes(he
     assert in_aid.nvm == accepted.digests.right
     # Whoever sent it hears of it, without a lease.
     await eventually(lambda: [one.state for one in here.fitter.heard["DeliveryChanged"]][-1:] == ["active"])
+
+
+async def test_who_sent_it_hears_of_it_over_another_connection_once_it_has_asked(here: Desk, connect: Connect) -> None:
+    await here.go()
+    accepted = await here.send(content=quieter(20))
+    heard = Told()
+    again = await connect("ann", "clinician", heard=heard)
+    query = DeliveryQuery(device="d1", epoch=accepted.epoch, seq=accepted.seq)
+    assert isinstance(await again.ask("GetDelivery", query, answer=DeliveryAnswer), DeliveryAnswer)
+    await here.come()
+    offer = await here.phone.first(Offer)
+    await here.set_aside(offer)
+    await here.install(offer, quieter(20))
+    await eventually(lambda: [one.state for one in heard.of(DeliveryChanged)][-1:] == ["active"])
+
+
+async def test_a_phone_that_asks_is_told_nothing_beside_its_own(here: Desk) -> None:
+    accepted = await here.send(content=quieter(20))
+    assert here.pat is not None
+    query = DeliveryQuery(device="d1", epoch=accepted.epoch, seq=accepted.seq)
+    assert isinstance(await here.pat.ask("GetDelivery", query, answer=DeliveryAnswer), DeliveryAnswer)
+    await here.set_aside(await here.phone.first(Offer))
+    await here.fitter.first(DeliveryChanged)
+    assert here.phone.of(DeliveryChanged) == []
 
 
 async def test_its_wearer_may_decline(here: Desk) -> None:
@@ -318,3 +342,14 @@ async def test_what_is_no_token_is_refused_and_not_repeated(here: Desk) -> None:
         await here.pat.ask("RegisterPush", RegisterPush(device="d1", platform="apns", token="no hex"), answer=Done)
     assert "no hex" not in str(raised.value)
     assert "no hex" not in here.house.log.getvalue()
+
+
+async def test_a_patient_who_takes_no_packages_gets_none_and_may_still_take_one_back(here: Desk) -> None:
+    accepted = await here.deliver(quieter(20))
+    url = f"{here.house.url}/api/v1/patients/pat/consents/standard_delivery"
+    headers = here.house.bearer("pat", "patient")
+    async with here.house.http.put(url, json={"granted": False, "reason": "enough for now"}, headers=headers) as said:
+        assert said.status in (200, 201), await said.text()
+    refusal = refused(await here.try_send(content=quieter(30)))
+    assert refusal.code == "consent_withdrawn"
+    assert isinstance(await here.answer(accepted, keep=False), KeepAnswered)

@@ -15,7 +15,8 @@ import pytest
 
 from fitting.log_over_store import LogStore, StoredDeviceLog
 from fitting.outbox import DueItem
-from signaling.app import _Assembly, _look_after
+from signaling.app import _look_after, _Told
+from signaling.assembly import Assembly
 from signaling.config import MEMORY, Config
 from signaling.hub import Endpoint, Hub, endpoints_of
 from signaling.hub_server import HubServer
@@ -106,7 +107,7 @@ class Server:
         stores = await self._disk.stores(self.process, CONFIG.log_limits)
         self.log = self._make_log(stores.log, self._new_id)
         with _what_is_the_same_remembered():
-            parts = _Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
+            parts = Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
             parts.device_log, parts.devices = self.log, self._devices
             assert isinstance(parts.storage, MemoryStorage)
             parts.storage.outbox = SeenOutbox(stores.outbox, self._saw, self.process, self._point)
@@ -117,8 +118,9 @@ class Server:
             care = parts.care()
         self.hub_server, self._packages = care.server, care.packages
         self.process.spawn(self._sweep())
-        self.process.spawn(_look_after(care.sweep, self.book, CONFIG.sweep_s))
-        self.process.spawn(_look_after(care.packages.sweep, self.book, CONFIG.sweep_s))
+        told = _Told(self.book)
+        self.process.spawn(_look_after("care", care.sweep, told, CONFIG.sweep_s))
+        self.process.spawn(_look_after("packages", care.packages.sweep, told, CONFIG.sweep_s))
 
     async def _sweep(self) -> None:
         while True:
@@ -152,6 +154,6 @@ def _endpoints_of(hub: Hub) -> Mapping[str, Endpoint]:
 def _what_is_the_same_remembered() -> Iterator[None]:
     """Counters and the look at a hub's annotations: the same in every life, and slow to make."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("signaling.app.Metrics", _metrics)
+        patch.setattr("signaling.assembly.Metrics", _metrics)
         patch.setattr("signaling.dispatcher.endpoints_of", _endpoints_of)
         yield

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("expires_at", _AT, nullable=False),
         sa.Column("bound_by", sa.Text()),
         sa.Column("bound_at", _AT),
+        sa.Column("phone", sa.Text()),
         sa.PrimaryKeyConstraint("code_hash", name="pk_bind_code"),
         sa.UniqueConstraint("device", "place", name="uq_bind_code_device_place"),
     )

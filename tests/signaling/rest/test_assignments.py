@@ -76,7 +76,7 @@ async def test_who_was_registered_before_there_were_decisions_stays_until_one_is
     await register(house, assignments=[])
     hub = house.app[PARTS].hubs[0].hub
     assert isinstance(hub, CareHub)
-    devices = hub._submit._devices
+    devices = hub._delivery._devices
     record = await devices.get("d1")
     assert record is not None
     # As an older version has left it: named in the registration alone.
@@ -129,3 +129,13 @@ async def test_only_so_many_decisions_are_kept_and_a_removal_is_always_taken(ope
     assert (await ask(house, "PUT /devices/d1/assignments/amy", WHY)).status == 429
     assert house.metric("auricle_bound_reached_total", bound="max_decisions") == 1
     assert (await ask(house, "DELETE /devices/d1/assignments/abe", WHY)).status == 200
+
+
+async def test_who_says_what_he_has_read_changes_nothing_else(house: House) -> None:
+    await register(house)
+    read = await ask(house, "GET /devices/d1/assignments")
+    for method, person in (("PUT", "amy"), ("DELETE", "abe")):
+        stale = await ask(house, f"{method} /devices/d1/assignments/{person}", WHY, If_Match='"1"')
+        assert stale.code == "precondition_failed"
+    said = await ask(house, "PUT /devices/d1/assignments/amy", WHY, If_Match=read.tag)
+    assert (read.tag, said.status, said.tag) == ('"2"', 200, '"3"')

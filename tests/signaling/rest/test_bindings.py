@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fitting.signing import key_id_of
 from signaling.bind_codes import ALPHABET, CODE_CHARS
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rest.desk import Said, ask, register
@@ -50,8 +51,6 @@ async def test_a_code_binds_the_phone_of_its_patient(house: House) -> None:
 
 
 async def test_the_key_is_the_one_that_offers_are_signed_with(house: House) -> None:
-    from fitting.signing import key_id_of
-
     await register(house)
     bound = await bind(house, await make(house))
     assert bound.body["keyId"] == key_id_of(bound.body["publicKey"])

@@ -5,10 +5,14 @@ import json
 
 import pytest
 
+from signaling.auth import Principal
 from signaling.rest.entity import tag_of_bytes, tags
+from signaling.rest.problems import PreconditionFailed
+from signaling.rest.resource import Call
 from tests.signaling.rest.shelf import ShelfHouse
 
 BOOK = "/api/v1/books/b1"
+NOBODY = Principal("ann", "c1", frozenset(), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,19 @@ def test_without_a_header_nothing_is_demanded() -> None:
 
 def test_the_tag_of_an_answer_is_that_of_its_bytes() -> None:
     assert tag_of_bytes(b"a") == tag_of_bytes(b"a") != tag_of_bytes(b"b")
+
+
+@pytest.mark.parametrize(("header", "version"), [("*", None), ('"1"', None), ('"1"', "2"), ('W/"1"', "1")])
+def test_a_change_of_what_is_not_there_is_refused(header: str, version: str | None) -> None:
+    with pytest.raises(PreconditionFailed):
+        Call(NOBODY, "x", tags(header)).expects(version)
+
+
+@pytest.mark.parametrize(("header", "version"), [("*", "1"), ('"1"', "1"), (None, "1"), (None, None)])
+def test_a_change_of_what_is_there_goes_on_and_so_does_one_that_demands_nothing(
+    header: str | None, version: str | None
+) -> None:
+    Call(NOBODY, "x", tags(header)).expects(version)
 
 
 async def test_what_the_caller_has_is_304_without_a_body(here: ShelfHouse) -> None:

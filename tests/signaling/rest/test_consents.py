@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from protocol.contract.sessions import ConsentAsked, ModeAnswer, ModeChanged, RevertNow
+from protocol.contract.sessions import ConsentAnswer, ConsentAsked, ModeAnswer, ModeChanged, RevertNow
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rest.desk import Said, ask, register
@@ -104,6 +104,15 @@ async def test_only_so_many_patients_are_held_in_memory(open_house: OpenHouse) -
     assert house.metric("auricle_bound_reached_total", bound="max_patients") == 1
 
 
+async def test_who_says_what_he_has_read_changes_nothing_else(house: House) -> None:
+    said = await decide(house, "video", True)
+    assert said.tag == '"1"'
+    stale = await ask(house, "PUT /patients/pat/consents/datalog", {"granted": True}, by=PAT, If_Match='"0"')
+    assert stale.code == "precondition_failed"
+    fresh = await ask(house, "PUT /patients/pat/consents/datalog", {"granted": True}, by=PAT, If_Match='"1"')
+    assert (fresh.status, fresh.tag) == (200, '"2"')
+
+
 # What follows for live work
 
 
@@ -149,3 +158,16 @@ async def test_without_the_consent_the_patient_is_not_even_asked(house: House, c
     await decide(house, "live_tuning", True)
     assert isinstance(await here.set_mode(), ModeAnswer)
     assert len(here.phone.of(ConsentAsked)) == 1
+
+
+async def test_who_takes_it_back_while_he_is_asked_has_answered(house: House, connect: Connect) -> None:
+    here = await visit(connect, live=False)
+
+    async def withdraw(_: ConsentAsked) -> ConsentAnswer:
+        await decide(house, "live_tuning", False)
+        return ConsentAnswer(accepted=True)
+
+    here.phone.consent = withdraw
+    assert refused(await here.set_mode()).code == "consent_declined"
+    await house.sweep_care()
+    assert [changed.state for changed in here.fitter.of(ModeChanged)] == []

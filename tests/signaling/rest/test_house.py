@@ -215,5 +215,5 @@ async def test_a_rule_about_something_that_nobody_knows_does_so_too(here: ShelfH
 
 
 def test_two_routes_cannot_be_the_same() -> None:
-    with pytest.raises(LocalProtocolError, match="the same key"):
+    with pytest.raises(LocalProtocolError, match="the same form"):
         routes_of([Shelf, Shelf])

@@ -13,7 +13,6 @@ from tests.signaling.visit import visit
 
 PATH = "/devices/d1/on-file"
 ON_FILE: dict[str, Any] = {
-    "audiogram": {"right": {"500": 30, "1000": 35.5, "2000": 40, "4000": 60}, "name": "of today"},
     "loudnessDdb": {"right": [1_050, None, *[1_100] * 8]},
     "maxStableGainDdb": [{"slot": 1, "right": [300] * 10}, {"slot": 4, "right": [None, *[250] * 9]}],
     "redFlags": True,
@@ -47,12 +46,10 @@ async def test_null_takes_away_what_was_there(house: House) -> None:
     await register(house, **ON_FILE)
     gone: dict[str, Any] = {
         "reason": "of another patient",
-        "audiogram": None,
         "loudnessDdb": None,
         "maxStableGainDdb": [],
     }
     said = await ask(house, f"PATCH {PATH}", gone, If_Match='"1"')
-    assert "audiogram" not in said.body
     assert "loudnessDdb" not in said.body
     assert said.body["maxStableGainDdb"] == []
     assert said.body["redFlags"] is True
@@ -99,7 +96,7 @@ async def test_a_change_whose_answer_was_lost_may_be_sent_again(house: House) ->
         ({"reason": "", "redFlags": True}, "$.reason"),
         ({"reason": "so", "redFlags": None}, "$.redFlags"),
         ({"reason": "so", "patient": "pia"}, "patient"),
-        ({"reason": "so", "audiogram": {"right": {"500": 30}}}, "audiogram: right: too few frequencies"),
+        ({"reason": "so", "audiogram": {"right": {"500": 30}}}, "audiogram"),
         ({"reason": "so", "loudnessDdb": {"left": [1_050] * 10}}, "loudnessDdb: left: there is no left aid"),
         ({"reason": "so", "loudnessDdb": {"right": [1_050] * 9}}, "loudnessDdb: right: needs 10 values"),
         ({"reason": "so", "maxStableGainDdb": [{"slot": 5, "right": [300] * 10}]}, "slot 5"),

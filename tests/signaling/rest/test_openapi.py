@@ -99,6 +99,22 @@ def test_it_can_be_written_to_a_file_and_on_one_line(tmp_path: Path, document: J
     assert "cannot write" in refused.stderr
 
 
+def test_a_header_that_a_change_needs_is_told_as_such(document: Json) -> None:
+    told = operations(document)
+    needed = {
+        key: header["required"]
+        for key, operation in told.items()
+        for header in operation["parameters"]
+        if header["name"] == "If-Match"
+    }
+    assert needed == {
+        route.key: route.told.needs_match
+        for route in routes_of(RESOURCES)
+        if route.method in ("PUT", "PATCH", "DELETE")
+    }
+    assert set(needed.values()) == {True, False}
+
+
 def test_every_problem_has_its_status_and_its_code(document: Json) -> None:
     told = operations(document)
     for route in routes_of(RESOURCES):
@@ -137,3 +153,14 @@ def test_who_may_call_is_in_it(document: Json) -> None:
     read = operations(document)["GET /api/v1/devices/{device}"]
     assert read["x-auricle-object"] == "device"
     assert read["x-auricle-roles"]["patient"] == "own"
+
+
+def test_a_path_with_two_kinds_of_documents_is_one_operation_with_both(document: Json) -> None:
+    path = document["paths"]["/api/v1/devices/{device}/audiograms"]["post"]
+    assert list(path["requestBody"]["content"]) == ["application/json", "application/fhir+json"]
+    assert list(path["responses"]["201"]["content"]) == ["application/json"]
+    # The codes of both.
+    assert "`wrong_unit`" in path["responses"]["422"]["description"]
+    one = document["paths"]["/api/v1/devices/{device}/audiograms/{audiogram}"]["get"]
+    assert list(one["responses"]["200"]["content"]) == ["application/json", "application/fhir+json"]
+    assert one["responses"]["200"]["content"]["application/json"]["schema"] != {}

@@ -10,7 +10,7 @@ from protocol.contract.base import Failure, Id
 from protocol.contract.rest import Page, PageQuery
 from protocol.errors import LocalProtocolError
 from signaling.policy import ANYONE, IncompletePolicy, Relation, Rule
-from signaling.rest.resource import Call, Reply, Resource, declared_routes, route
+from signaling.rest.resource import JSON, Call, Reply, Resource, declared_routes, route
 from tests.signaling.rest.shelf import Book, NewBook, Shelf
 
 OWN = Rule({"patient": Relation.OWN}, "thing")
@@ -83,3 +83,12 @@ def test_one_route_cannot_be_two_methods() -> None:
 
     with pytest.raises(LocalProtocolError, match="declared twice"):
         declared_routes(Twice)
+
+
+def test_one_path_may_give_documents_of_another_kind() -> None:
+    class Plain(Shelf):
+        @route("GET /api/v1/books", gives="text/csv")
+        async def list_plainly(self, call: Call) -> None: ...
+
+    forms = [one.form for one in declared_routes(Plain) if one.key == "GET /api/v1/books"]
+    assert forms == [("GET /api/v1/books", JSON, JSON), ("GET /api/v1/books", JSON, "text/csv")]
