@@ -175,8 +175,12 @@ class DeviceLog(Protocol):
         """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked."""
         ...
 
-    async def ask_question(self, device: str, seq: int) -> Delivery | None:
-        """The wearer is to be asked whether to keep that package; None when it is not what is worn any more."""
+    async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
+        """The wearer is to be asked whether to keep that package.
+
+        Refused: ``not_worn``, ``not_confirmed`` while what the aids keep may just change, live or
+        by a package that waits (retryable).
+        """
         ...
 
     async def answer_question(

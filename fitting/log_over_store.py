@@ -265,12 +265,12 @@ class StoredDeviceLog:
         given = await self._store.run(device, step)
         return () if isinstance(given, Refusal) else given
 
-    async def ask_question(self, device: str, seq: int) -> Delivery | None:
+    async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
         asked = await self._store.delivery(device, seq)
         if asked is None:
-            return None
-        found = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
-        return asked if found is True else None
+            return log_packages.NOT_WORN
+        refusal = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
+        return asked if refusal is None else refusal
 
     async def answer_question(
         self, device: str, seq: int, *, state: str, actor: str, text: str | None = None

@@ -44,10 +44,14 @@ _QUESTION_EXPIRES_S: Final = 259_200
 
 @dataclass(frozen=True, slots=True)
 class PackageLimits:
-    """``max_due``: what is carried out in one look. ``hold_s``: how long that may take before another process may."""
+    """``max_due``: what is carried out in one look. ``hold_s``: how long that may take before another process may.
+
+    ``ask_again_s``: when a wearer could not be asked, because something else was going on.
+    """
 
     max_due: int = 64
     hold_s: float = 60.0
+    ask_again_s: float = 3_600.0
     times: PushTimes = DEFAULT_PUSH_TIMES
 
 
@@ -177,7 +181,9 @@ class PackageFlow:
     async def _ask_wearer(self, item: DueItem) -> None:
         asked = await self._log.ask_question(item.device, item.seq)
         phone = self._phones.get(item.device)
-        if asked is None:
+        if isinstance(asked, Refusal) and asked.retryable:
+            await self._outbox.later(item, self._now_s() + self._limits.ask_again_s, tried=False)
+        elif isinstance(asked, Refusal):
             await self._outbox.done(item)
         elif phone is not None:
             push(phone.caller, _question(asked))

@@ -234,10 +234,10 @@ class PackageContract:
     async def test_its_wearer_is_asked_once_it_was_worn_and_the_answer_is_recorded(self, bench: Bench) -> None:
         await bench.attach()
         accepted = await package(bench)
-        assert await bench.log.ask_question(DEVICE, accepted.seq) is None
+        assert refused(await bench.log.ask_question(DEVICE, accepted.seq)).code == "not_worn"
         await install(bench, await wait_for_install(bench, accepted.seq))
         asked = await bench.log.ask_question(DEVICE, accepted.seq)
-        assert asked is not None
+        assert isinstance(asked, Delivery)
         assert asked.base.content == FRESH
         assert (await bench.attach(BOTH_LOUDER)).question == accepted.seq
         answered = await bench.log.answer_question(DEVICE, accepted.seq, state="kept", actor="pat", text="5 good")
@@ -251,12 +251,23 @@ class PackageContract:
         await bench.attach()
         first = await package(bench)
         await install(bench, await wait_for_install(bench, first.seq))
-        assert await bench.log.ask_question(DEVICE, first.seq) is not None
+        assert isinstance(await bench.log.ask_question(DEVICE, first.seq), Delivery)
         second = await package(bench, LOUDER)
-        assert await bench.log.ask_question(DEVICE, first.seq) is None
+        refusal = refused(await bench.log.ask_question(DEVICE, first.seq))
+        assert (refusal.code, refusal.retryable) == ("not_confirmed", True)
         await install(bench, await wait_for_install(bench, second.seq))
         assert await bench.log.answer_question(DEVICE, first.seq, state="kept", actor="pat") is None
-        assert await bench.log.ask_question(DEVICE, first.seq) is None
+        refusal = refused(await bench.log.ask_question(DEVICE, first.seq))
+        assert (refusal.code, refusal.retryable) == ("not_worn", False)
+
+    async def test_live_work_puts_the_question_off(self, bench: Bench) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await install(bench, await wait_for_install(bench, accepted.seq))
+        await bench.acquire()
+        assert refused(await bench.log.ask_question(DEVICE, accepted.seq)).retryable
+        await bench.log.end_session(DEVICE, cause="left", actor="ann")
+        assert isinstance(await bench.log.ask_question(DEVICE, accepted.seq), Delivery)
 
 
 class OutboxContract:
