@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from fitting.budgets import was_active
+from fitting.budgets import was_active, was_worn
 from fitting.capability import sheet
 from fitting.delivery import digest_of
 from fitting.digest import content_digests, request_hash
@@ -224,7 +224,7 @@ class SubmitFlow:
             return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
         change = await self._change(head, under.content, content, origin, request.reason)
         if origin == "rollback" and worn == content:
-            change = replace(change, context=replace(change.context, restores_active=True))
+            change = replace(change, context=replace(change.context, restores_active=True, restores_pair=True))
         change = replace(change, mode=request.mode, kind=request.kind)
         # A package is one thing, which its wearer may take or leave.
         is_eased = change.context.restores_active and not is_package
@@ -269,6 +269,7 @@ class SubmitFlow:
         self, head: DeviceHead, base: Content | None, candidate: Content, origin: ChangeOrigin, reason: str
     ) -> Change:
         record = await self._devices.get(head.device)
+        worn = was_in_nvm(head) if origin == "rollback" else ()
         return Change(
             base=base,
             candidate=candidate,
@@ -280,7 +281,8 @@ class SubmitFlow:
                 SafetyContext() if record is None else self._on_file(record, base),
                 reason=reason,
                 budgets=budgets_of(head),
-                restores_active=origin == "rollback" and was_active(was_in_nvm(head), candidate),
+                restores_active=was_active(worn, candidate),
+                restores_pair=was_worn(worn, candidate),
             ),
         )
 
