@@ -171,8 +171,11 @@ class DeviceLog(Protocol):
         """
         ...
 
-    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
-        """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked."""
+    async def make_way(self, device: str, *, fence: int, holder: str) -> tuple[Withdrawn, ...] | Refusal:
+        """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked.
+
+        Refused, and then none of them does: what ``open_session`` would be refused for without them.
+        """
         ...
 
     async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:

@@ -258,12 +258,11 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
-    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
-        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
-            return log_packages.make_way(rows, now_s, self._new_id)
+    async def make_way(self, device: str, *, fence: int, holder: str) -> tuple[Withdrawn, ...] | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...] | Refusal:
+            return log_packages.make_way(rows, now_s, self._new_id, fence=fence, holder=holder)
 
-        given = await self._store.run(device, step)
-        return () if isinstance(given, Refusal) else given
+        return await self._store.run(device, step)
 
     async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
         asked = await self._store.delivery(device, seq)

@@ -16,6 +16,7 @@ from .lease import live
 from .log_commands import ask_back, is_not_begun, withdraw
 from .log_parts import OutboxItem
 from .log_rows import DeviceRows
+from .log_sessions import unready
 from .log_settling import ground, is_kept, packages
 from .log_values import Accepted, Delivery, Proposal, Withdrawn
 
@@ -58,8 +59,13 @@ def append_package(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: C
     return accepted
 
 
-def make_way(rows: DeviceRows, now_s: float, new_id: Callable[[], str]) -> tuple[Withdrawn, ...]:
+def make_way(
+    rows: DeviceRows, now_s: float, new_id: Callable[[], str], *, fence: int, holder: str
+) -> tuple[Withdrawn, ...] | Refusal:
     """See ``DeviceLog.make_way``."""
+    refusal = unready(rows, live(rows.lease, now_s), fence=fence, holder=holder)
+    if refusal is not None:
+        return refusal
     found: list[Withdrawn] = []
     for entry in packages(rows):
         if entry.delivery.seq in rows.entries and entry.delivery.withdrawn is None:

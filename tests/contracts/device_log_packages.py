@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from fitting.log_values import Accepted, Delivery, Recorded
+from fitting.log_values import Accepted, Delivery, LeaseGranted, Recorded
 from fitting.outbox import DueItem
 from protocol.contract.base import EARS, Refusal
 from protocol.contract.fitting import Content
@@ -120,7 +120,9 @@ class PackageContract:
         await bench.report(first.seq, "writing", "right")
         refusal = refused(await try_package(bench, LOUDER))
         assert (refusal.code, refusal.retryable) == ("not_confirmed", True)
-        assert await bench.log.make_way(DEVICE) == ()
+        leased = await bench.log.acquire(DEVICE, session="s-1", holder="ann")
+        assert isinstance(leased, LeaseGranted)
+        assert await bench.log.make_way(DEVICE, fence=leased.fence, holder="ann") == ()
 
     async def test_somebody_elses_lease_keeps_it_out_and_ones_own_does_not(self, bench: Bench) -> None:
         await bench.attach()
@@ -143,12 +145,34 @@ class PackageContract:
         bench.fence = (await bench.log.acquire(DEVICE, session="s-1", holder="ann")).fence  # type: ignore[union-attr]  # a refusal has none, and fails the test
         opened = await bench.log.open_session(DEVICE, fence=bench.fence, holder="ann")
         assert refused(opened).code == "not_read_back"
-        given = await bench.log.make_way(DEVICE)
+        given = await bench.log.make_way(DEVICE, fence=bench.fence, holder="ann")
+        assert not isinstance(given, Refusal)
         assert [(one.delivery.seq, one.ended is not None) for one in given] == [(second.seq, True)]
         for ear in EARS:
             await bench.report(first.seq, "superseded", ear)
         assert not isinstance(await bench.log.open_session(DEVICE, fence=bench.fence, holder="ann"), Refusal)
         assert (await bench.newest()).content == FRESH
+
+    async def test_it_does_not_make_way_to_live_work_that_cannot_begin(self, bench: Bench) -> None:
+        """The patient may think for longer than the lease lives."""
+        await bench.attach()
+        accepted = await package(bench)
+        leased = await bench.log.acquire(DEVICE, session="s-1", holder="ann")
+        assert isinstance(leased, LeaseGranted)
+        bench.clock.pass_s(LIMITS.lease_ttl_s)
+        for fence, holder in ((leased.fence, "ann"), (leased.fence + 1, "ann"), (leased.fence, "bob")):
+            refusal = refused(await bench.log.make_way(DEVICE, fence=fence, holder=holder))
+            assert refusal.code == "lease_lost"
+        assert [one.seq for one in await bench.log.pending(DEVICE)] == [accepted.seq]
+
+    async def test_it_does_not_make_way_before_what_a_session_has_left_was_read(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.apply(LOUDER)
+        await bench.log.end_session(DEVICE, cause="phone_lost", actor="server")
+        accepted = await package(bench)
+        refusal = refused(await bench.log.make_way(DEVICE, fence=bench.fence, holder="ann"))
+        assert (refusal.code, refusal.retryable) == ("not_read_back", True)
+        assert [one.seq for one in await bench.log.pending(DEVICE)] == [accepted.seq]
 
     async def test_what_was_judged_must_be_what_the_aids_keep(self, bench: Bench) -> None:
         await bench.attach()
