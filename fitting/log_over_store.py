@@ -258,19 +258,18 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
-    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
-        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
-            return log_packages.make_way(rows, now_s, self._new_id)
+    async def make_way(self, device: str, *, fence: int, holder: str) -> tuple[Withdrawn, ...] | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...] | Refusal:
+            return log_packages.make_way(rows, now_s, self._new_id, fence=fence, holder=holder)
 
-        given = await self._store.run(device, step)
-        return () if isinstance(given, Refusal) else given
+        return await self._store.run(device, step)
 
-    async def ask_question(self, device: str, seq: int) -> Delivery | None:
+    async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
         asked = await self._ended(device, seq)
         if asked is None:
-            return None
-        found = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
-        return asked if found is True else None
+            return log_packages.NOT_WORN
+        refusal = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
+        return asked if refusal is None else refusal
 
     async def answer_question(
         self, device: str, seq: int, *, state: str, actor: str, text: str | None = None
