@@ -119,14 +119,14 @@ class _Served:
         body = await self._read(request)
         if route.body is not None:
             arguments["body"] = body
-        call = Call(principal, house.new_id() if key is None else new_id_of(route, key), if_match)
+        hashed = "" if key is None else request_hash(route, request.match_info, _ENCODER.encode(body))
+        call = Call(principal, house.new_id() if key is None else new_id_of(key, hashed), if_match)
 
         async def carry_out() -> Answered:
             return self._answered(request, await self._function(call, **arguments))
 
         if key is None:
             return _conditional(route, request, await carry_out())
-        hashed = request_hash(route, request.match_info, b"" if route.body is None else _ENCODER.encode(body))
         return await house.replays.once(key, hashed, carry_out)
 
     async def _authorize(self, principal: Principal, arguments: Mapping[str, Any]) -> None:
