@@ -118,7 +118,9 @@ class SqlAudiogramStore:
         for _ in range(_MAX_TRIES):
             known = await self.get(record.device, record.audiogram_id)
             if known is not None:
-                self._keep(record.device, known, self._monotonic())
+                # It may have come about unnoticed, and others may stand before it by now.
+                asked_s = self._monotonic()
+                self._keep(record.device, await self._newest(record.device), asked_s)
                 return known
             newest = await self._newest(record.device)
             require_newer(record, newest)
