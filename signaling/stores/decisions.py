@@ -87,7 +87,7 @@ class MemoryDecisionStore:
         self._of: dict[tuple[str, str], list[Decision]] = {}
 
     async def decide(self, decision: Decision, *, seen: int | None = None) -> Decision | None:
-        """See ``DecisionStore``. Raises Overloaded also when there are too many owners."""
+        """See ``DecisionStore``. A yes raises Overloaded also when there are too many owners."""
         before = await self.newest(decision.clinic, decision.owner, decision.subject)
         if is_overtaken(before, seen):
             return None
@@ -121,6 +121,7 @@ class MemoryDecisionStore:
         if key not in self._of:
             if len(self._of) >= self._max_owners:
                 self._reached(self._owners_bound)
-                raise Overloaded("no more can be kept here")
+                if decision.holds:
+                    raise Overloaded("no more can be kept here")
             self._of[key] = []
         return self._of[key]

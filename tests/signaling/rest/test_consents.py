@@ -105,6 +105,8 @@ async def test_only_so_many_patients_are_held_in_memory(open_house: OpenHouse) -
     said = await ask(house, "PUT /patients/pia/consents/video", {"granted": True}, by="pia patient")
     assert said.status == 429
     assert house.metric("auricle_bound_reached_total", bound="max_patients") == 1
+    taken_back = await ask(house, "PUT /patients/pia/consents/live_tuning", {"granted": False}, by="pia patient")
+    assert (taken_back.status, state(taken_back, "live_tuning")) == (200, "withdrawn")
 
 
 async def test_who_says_what_he_has_read_changes_nothing_else(house: House) -> None:
