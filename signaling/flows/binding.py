@@ -17,7 +17,7 @@ from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.people import BindCodeMade, Bound
 from protocol.contract.times import iso_ms
-from protocol.errors import NotFound, Unavailable
+from protocol.errors import NotFound, Overloaded, Unavailable
 from signaling.attempts import Attempts
 from signaling.auth import Principal
 from signaling.bind_codes import hash_of, matching, new_code, typed
@@ -127,7 +127,7 @@ class BindingFlow:
 
     async def _note(self, device: str, what: str, user: str) -> None:
         # The store has who and when already, and a code that is used up must not be lost with its answer.
-        with suppress(Unavailable):
+        with suppress(Unavailable, Overloaded):
             await self._log.note(device, "device", what, actor=user)
 
 

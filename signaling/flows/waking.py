@@ -12,7 +12,7 @@ from fitting.push import PushTarget
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.packages import RegisterPush
 from protocol.contract.sessions import Done
-from protocol.errors import BadArgument, Unavailable
+from protocol.errors import BadArgument, Overloaded, Unavailable
 from signaling.stores.bindings import BindStore
 from signaling.stores.push_tokens import PushTokens
 
@@ -46,7 +46,7 @@ class Waking:
 
     async def forget(self, device: str) -> None:
         """Another phone was bound: the one before is not woken any more, as far as the store can be told."""
-        with suppress(Unavailable):
+        with suppress(Unavailable, Overloaded):
             target = await self._tokens.get(device)
             if target is not None:
                 await self._tokens.park(device, target, self._now_s())
