@@ -24,6 +24,7 @@ from signaling.bearer import authenticate
 from signaling.bodies import Bodies
 from signaling.metrics import Metrics
 from signaling.policy import Grants, IncompletePolicy, authorize
+from signaling.stores.rest_answers import AnswerKey
 
 from .entity import tag_of_bytes, tag_of_version, tags
 from .media import check_acceptable, check_sent, most_acceptable, sent_as
@@ -115,7 +116,7 @@ class _Served:
         query = _query(route.query or _NoQuery, request)
         if route.query is not None:
             arguments["query"] = query
-        key = key_of(principal, request.headers.get("Idempotency-Key")) if route.told.creates else None
+        key = self._key(principal, request)
         body = await self._read(request)
         if route.body is not None:
             arguments["body"] = body
@@ -142,6 +143,15 @@ class _Served:
         except Unauthenticated:
             self._house.metrics.unauthenticated.inc()
             raise
+
+    def _key(self, principal: Principal, request: web.Request) -> AnswerKey | None:
+        header = request.headers.get("Idempotency-Key")
+        if self.route.told.creates:
+            return key_of(principal, header)
+        if header is not None and self.route.method == "POST":
+            raise BadArgument("Idempotency-Key: this answer is not kept, so it could not be given again")
+        # Whatever else is done twice is done once.
+        return None
 
     async def _read(self, request: web.Request) -> Any:
         """The body as the route's type, None when it takes none."""

@@ -114,6 +114,13 @@ async def test_a_code_is_not_lost_because_it_cannot_be_noted(
     assert (await bind(house, await make(house))).status == 200
 
 
+async def test_a_code_cannot_be_asked_for_again_by_a_key_which_is_not_left_out_silently(house: House) -> None:
+    await register(house)
+    said = await ask(house, "POST /devices/d1/bind-codes", {}, Idempotency_Key="k1")
+    assert said.code == "bad_argument"
+    assert "Idempotency-Key" in said.body["detail"]
+
+
 async def test_of_a_device_only_so_many_codes_are_live(open_house: OpenHouse) -> None:
     house = await open_house(max_bind_codes=2)
     await register(house)
