@@ -266,7 +266,7 @@ class StoredDeviceLog:
         return () if isinstance(given, Refusal) else given
 
     async def ask_question(self, device: str, seq: int) -> Delivery | None:
-        asked = await self._store.delivery(device, seq)
+        asked = await self._ended(device, seq)
         if asked is None:
             return None
         found = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
@@ -278,8 +278,16 @@ class StoredDeviceLog:
         def step(rows: DeviceRows, now_s: float) -> bool:
             return log_packages.answer_question(rows, now_s, seq, state=state, actor=actor, text=text)
 
+        asked = await self._ended(device, seq)
+        if asked is None or asked.mode != "standard" or asked.state != "active":
+            return None
         found = await self._store.run(device, step)
-        return await self._store.delivery(device, seq) if found is True else None
+        return asked if found is True else None
+
+    async def _ended(self, device: str, seq: int) -> Delivery | None:
+        """A delivery that has an end; of others the store may know or not."""
+        found = await self._store.delivery(device, seq)
+        return found if found is not None and is_end(found.kind, found.state) else None
 
     async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:

@@ -250,9 +250,8 @@ class CareHub(Hub):
     async def submit(self, caller: Caller, request: Submit) -> SubmitAnswer | Failure:
         """Put a change into the device's log; never waits for the phone."""
         if request.mode == "standard":
-            # Whoever sends a package hears of it, as long as there is room; it needs no lease.
-            with suppress(Overloaded):
-                caller.groups.add(device_group(request.device))
+            # Whoever sends a package hears of it; it needs no lease.
+            _watch(caller, request.device)
         return await self._submit.submit(caller.principal.user, request)
 
     @hub_method("Save")
@@ -301,8 +300,11 @@ class CareHub(Hub):
         return await self._views.device(request.device)
 
     @hub_method("GetDelivery")
-    async def get_delivery(self, _: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
+    async def get_delivery(self, caller: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
         """Where a delivery is now, for those who may have missed the news of it."""
+        if "clinician" in caller.principal.roles:
+            # Days later and over another connection, whoever sent a package hears what else becomes of it.
+            _watch(caller, request.device)
         return await self._views.delivery(request)
 
     @hub_method("GetHistory")
@@ -384,3 +386,9 @@ class CareHub(Hub):
             head=head_view(head.revision),
             alarms=tuple(sorted(head.alarms)),
         )
+
+
+def _watch(caller: Caller, device: str) -> None:
+    """Hear what happens to the device, as long as there is room."""
+    with suppress(Overloaded):
+        caller.groups.add(device_group(device))

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from fitting.log_over_store import LogStore, StoredDeviceLog
-from signaling.app import _look_after
+from signaling.app import _look_after, _Told
 from signaling.assembly import Assembly
 from signaling.config import MEMORY, Config
 from signaling.hub import Endpoint, Hub, endpoints_of
@@ -86,7 +86,7 @@ class Server:
             care = parts.care()
         self.hub_server = care.server
         self.process.spawn(self._sweep())
-        self.process.spawn(_look_after(care.sweep, self.book, CONFIG.sweep_s))
+        self.process.spawn(_look_after("care", care.sweep, _Told(self.book), CONFIG.sweep_s))
 
     async def _sweep(self) -> None:
         while True:
