@@ -80,6 +80,7 @@ class Duties:
         self._foreground = True
         self._rtt_s: float | None = None
         self._prompts: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._answered: set[tuple[str, int]] = set()
         self.failed: Exception | None = None
 
     async def run(self) -> None:
@@ -239,9 +240,12 @@ class Duties:
         """One question for each package that waits; those that are gone are not asked about any longer."""
         offers = self._runner.offers_to_install if self.failed is None else ()
         waiting = {(offer.epoch, offer.seq): offer for offer in offers}
-        for key in tuple(self._prompts):
-            if key not in waiting:
-                self._prompts.pop(key).cancel()
+        for key in self._prompts.keys() - waiting.keys():
+            prompt = self._prompts.pop(key)
+            # One that was answered is no question any more: an aid may be in the middle of a write.
+            if key not in self._answered:
+                prompt.cancel()
+            self._answered.discard(key)
         for key, offer in waiting.items():
             if key not in self._prompts:
                 self._prompts[key] = tasks.create_task(self._run_errand(partial(self._ask_install, offer)))
@@ -249,6 +253,7 @@ class Duties:
     async def _ask_install(self, offer: Offer) -> None:
         accepted = self._is_agreed(offer) or await heard(partial(self._runner.wearer.install, offer))
         if accepted is not None:
+            self._answered.add((offer.epoch, offer.seq))
             await self._runner.answer_install(offer, accepted=accepted, report=self._report)
             await self._news.tell()
 

@@ -1,13 +1,13 @@
 """Audiograms: hearing thresholds per ear and frequency, parsed strictly because gain follows from them.
 
 Thresholds are integer tenths of dB HL. This module must not know how a gain is made of a threshold
-(``prescription``). Read ``parse_audiogram`` first.
+(``prescription``), nor where an audiogram comes from. Read ``audiogram_of`` first, then ``parse_audiogram``.
 """
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,11 +21,17 @@ __all__ = [
     "Audiogram",
     "AudiogramError",
     "EarThresholds",
+    "Frequencies",
+    "audiogram_of",
     "parse_audiogram",
+    "strict_json",
     "threshold_db",
+    "threshold_ddb",
+    "with_marks",
 ]
 
 EarThresholds = tuple[tuple[int, int], ...]
+Frequencies = tuple[int, ...]
 
 FREQUENCIES_HZ: Final = (125, 250, 375, 500, 750, 1000, 1500, 2000, 3000, 4000, 6000, 8000)
 _REQUIRED_HZ: Final = (500, 1000, 2000, 4000)
@@ -43,10 +49,16 @@ class AudiogramError(AuricleError):
 
 @dataclass(frozen=True, slots=True)
 class Audiogram:
-    """Air-conduction thresholds: per ear ``((frequency_hz, threshold_ddb), ...)``, frequencies rising."""
+    """Air-conduction thresholds: per ear ``((frequency_hz, threshold_ddb), ...)``, frequencies rising.
+
+    ``masked``: per ear the frequencies that were measured with noise on the other ear.
+    ``no_response``: those at which the loudest tone was not heard; the threshold is that tone, and the true one above.
+    """
 
     ears: Mapping[Ear, EarThresholds]
     name: str = ""
+    masked: Mapping[Ear, Frequencies] = field(default_factory=lambda: MappingProxyType({}))
+    no_response: Mapping[Ear, Frequencies] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def parse_audiogram(data: bytes) -> Audiogram:
@@ -56,15 +68,7 @@ def parse_audiogram(data: bytes) -> Audiogram:
     repeated key, a frequency that audiometers do not have, a threshold that is no number, off the 0.1 dB
     grid or outside -10 to 120 dB, fewer than four frequencies, or 500, 1000, 2000 or 4000 Hz missing.
     """
-    if len(data) > _MAX_BYTES:
-        raise AudiogramError(f"the audiogram is larger than {_MAX_BYTES} bytes")
-    try:
-        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique)
-    except AudiogramError:
-        raise
-    # An integer of thousands of digits is a ValueError, deep nesting a RecursionError.
-    except (ValueError, RecursionError):
-        raise AudiogramError("the audiogram is not JSON") from None
+    document = strict_json(data, "audiogram")
     if not isinstance(document, dict):
         raise AudiogramError('the audiogram must be an object like {"right": {"500": 35, ...}}')
     for key in document:
@@ -73,10 +77,66 @@ def parse_audiogram(data: bytes) -> Audiogram:
     name = document.get("name", "")
     if not isinstance(name, str) or len(name) > 200:
         raise AudiogramError("the name must be text of at most 200 characters")
-    ears = {ear: _ear_thresholds(ear, document[ear]) for ear in EARS if ear in document}
+    return audiogram_of({ear: _points(ear, document[ear]) for ear in EARS if ear in document}, name)
+
+
+def audiogram_of(ears: Mapping[Ear, Mapping[int, int]], name: str = "") -> Audiogram:
+    """An audiogram of tenths of dB HL by frequency in Hz, per ear.
+
+    Raises AudiogramError: no ear, or an ear without 500, 1000, 2000 and 4000 Hz.
+    """
     if not ears:
         raise AudiogramError("the audiogram is empty: it needs the thresholds of at least one ear")
-    return Audiogram(ears=MappingProxyType(ears), name=name)
+    for ear, points in ears.items():
+        missing = [frequency for frequency in _REQUIRED_HZ if frequency not in points]
+        if missing:
+            listed = ", ".join(str(frequency) for frequency in missing)
+            raise AudiogramError(
+                f"{ear}: too few frequencies, {listed} Hz missing (at least {_MIN_FREQUENCIES} are needed)"
+            )
+    checked = {ear: tuple(sorted(ears[ear].items())) for ear in EARS if ear in ears}
+    return Audiogram(ears=MappingProxyType(checked), name=name)
+
+
+def with_marks(
+    audiogram: Audiogram,
+    *,
+    masked: Mapping[Ear, Collection[int]],
+    no_response: Mapping[Ear, Collection[int]],
+) -> Audiogram:
+    """The audiogram with marks at some of its frequencies.
+
+    Raises AudiogramError: a mark at a frequency that has no threshold, or one that is there twice.
+    """
+    return replace(
+        audiogram,
+        masked=_marks("masked", audiogram, masked),
+        no_response=_marks("noResponse", audiogram, no_response),
+    )
+
+
+def _marks(what: str, audiogram: Audiogram, marks: Mapping[Ear, Collection[int]]) -> Mapping[Ear, Frequencies]:
+    for ear, frequencies in marks.items():
+        known = {frequency for frequency, _ in audiogram.ears.get(ear, ())}
+        for frequency in frequencies:
+            if frequency not in known:
+                raise AudiogramError(f"{what}: {ear}: there is no threshold at {frequency} Hz")
+        if len(set(frequencies)) != len(frequencies):
+            raise AudiogramError(f"{what}: {ear}: a frequency is there twice")
+    return MappingProxyType({ear: tuple(sorted(marks[ear])) for ear in EARS if marks.get(ear)})
+
+
+def strict_json(data: bytes, what: str) -> Any:
+    """A JSON text with every key once. Raises AudiogramError, which calls it ``what``: no JSON, or over 64 KiB."""
+    if len(data) > _MAX_BYTES:
+        raise AudiogramError(f"the {what} is larger than {_MAX_BYTES} bytes")
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique)
+    except AudiogramError:
+        raise
+    # An integer of thousands of digits is a ValueError, deep nesting a RecursionError.
+    except (ValueError, RecursionError):
+        raise AudiogramError(f"the {what} is not JSON") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,7 +152,7 @@ def _shown(key: str) -> str:
     return json.dumps(key[:40])
 
 
-def _ear_thresholds(ear: Ear, points: Any) -> EarThresholds:
+def _points(ear: Ear, points: Any) -> Mapping[int, int]:
     if not isinstance(points, dict) or not points:
         raise AudiogramError(f'{ear}: thresholds must be an object like {{"500": 35, "1000": 40, ...}}')
     known = {str(frequency): frequency for frequency in FREQUENCIES_HZ}
@@ -100,17 +160,12 @@ def _ear_thresholds(ear: Ear, points: Any) -> EarThresholds:
     for key, value in points.items():
         if key not in known:
             raise AudiogramError(f"{ear}: unknown frequency {_shown(key)}, use {', '.join(known)} (in Hz, as text)")
-        found[known[key]] = _threshold_ddb(f"{ear} {key} Hz", value)
-    missing = [frequency for frequency in _REQUIRED_HZ if frequency not in found]
-    if missing:
-        listed = ", ".join(str(frequency) for frequency in missing)
-        raise AudiogramError(
-            f"{ear}: too few frequencies, {listed} Hz missing (at least {_MIN_FREQUENCIES} are needed)"
-        )
-    return tuple(sorted(found.items()))
+        found[known[key]] = threshold_ddb(f"{ear} {key} Hz", value)
+    return found
 
 
-def _threshold_ddb(where: str, value: Any) -> int:
+def threshold_ddb(where: str, value: Any) -> int:
+    """A threshold in dB HL as tenths. Raises AudiogramError, which names ``where``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise AudiogramError(f"{where}: the threshold must be a number")
     # Before any arithmetic: an integer may be too long for a float, and NaN fails both comparisons.

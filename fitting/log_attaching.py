@@ -60,7 +60,8 @@ def attach(rows: DeviceRows, now_s: float, claim: AttachDevice, new_id: NewId) -
         # A log that may have lost its end does not know what was kept last.
         settle_truth(rows, now_s, new_id, read, is_sure=resume == "ok")
     place = (rows.epoch, rows.last_terminal + 1, rows.generation, resume)
-    return Attached(*place, changed, rows.truth.in_aid(), rows.live, rows.fresh.alarm_moves(), rows.question)
+    known = (changed, rows.truth.in_aid(), rows.live, rows.fresh.alarm_moves())
+    return Attached(*place, *known, question=rows.question, last_end=rows.last_end)
 
 
 def _count_unanswered(rows: DeviceRows, now_s: float, claim: AttachDevice) -> None:

@@ -64,7 +64,7 @@ def revive(rows: DeviceRows, now_s: float) -> None:
     says of it counts.
     """
     entry = rows.oldest()
-    if entry is None or is_too_soon(rows.live, entry.delivery, now_s):
+    if entry is None or is_too_soon(rows.live, entry.delivery, now_s) or _is_over_a_trial(rows, entry.delivery):
         return
     if rows.attached and not entry.delivery.attempt:
         entry.delivery = replace(move(entry.delivery, "offered"), attempt=1)
@@ -138,6 +138,8 @@ def next_offer(rows: DeviceRows, now_s: float, generation: int) -> Delivery | No
     if entry.delivery.withdrawn is not None:
         return rows.ask(entry, now_s) if entry.asked_of != generation else None
     if entry.offered_to == generation or _is_too_late(entry, now_s) or is_too_soon(rows.live, entry.delivery, now_s):
+        return None
+    if _is_over_a_trial(rows, entry.delivery):
         return None
     return rows.offer(entry, now_s)
 
@@ -300,6 +302,14 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
         # The head may be a later change that was taken back meanwhile.
         follow_truth(rows, rows.head or delivery.revision, now_s, new_id)
     return others
+
+
+def _is_over_a_trial(rows: DeviceRows, delivery: Delivery) -> bool:
+    """Whether a package would come over what a session has left in RAM: the phone would refuse it, for good.
+
+    It waits until the aids were read to hold what they keep.
+    """
+    return delivery.mode == "standard" and not delivery.attempt and not rows.truth.is_saved(rows.aids)
 
 
 def _carries(rows: DeviceRows, generation: int) -> bool:

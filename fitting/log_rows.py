@@ -29,6 +29,7 @@ from .log_values import (
     DeviceHead,
     Ended,
     EventKind,
+    LastEnd,
     LeaseState,
     LiveSession,
     LogEvent,
@@ -76,6 +77,7 @@ class DeviceRows:
         self.last_hash = first_hash(device)
         self.truth = AidTruth()
         self.live: LiveSession | None = None
+        self.last_end: LastEnd | None = None
         self.active: tuple[Moment, ...] = ()
         self.alarms: set[Alarm] = set()
         self.read_due: set[Ear] = set()
@@ -138,6 +140,7 @@ class DeviceRows:
             waiting=next(reversed(self._droppable(at_s)), None),
             alarms=frozenset(self.alarms),
             ground=ground,
+            last_end=self.last_end,
         )
 
     def append(

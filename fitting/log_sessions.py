@@ -18,6 +18,7 @@ from .log_rows import DeviceRows
 from .log_values import (
     Delivery,
     Ended,
+    LastEnd,
     LeaseGranted,
     LeaseState,
     LiveSession,
@@ -140,6 +141,7 @@ def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> 
     rows.fresh.lease = "live"
     moment = Moment(now_s, rows.head)
     rows.live = LiveSession(fence, lease.session, holder, rows.head, now_s, (moment,), (moment,))
+    rows.last_end = None
     rows.note("session", "live", now_s, actor=holder)
     return rows.live
 
@@ -160,9 +162,9 @@ def end_session(rows: DeviceRows, now_s: float, *, cause: EndReason, actor: str)
             ended.append(rows.end(entry, "cancelled", now_s, actor=actor, code="E_USER_STOP"))
         elif fate == "withdrawn" and ask_back(rows, entry, "cancelled"):
             asked.append(entry.delivery)
-    rows.live = None
-    rows.note("session", cause, now_s, actor=actor)
     draft = _heard_and_lost(session) if work.in_ram == "restored" else None
+    rows.live, rows.last_end = None, LastEnd(cause, session.fence, session.holder, draft)
+    rows.note("session", cause, now_s, actor=actor)
     return SessionEnded(session, cause, restore, tuple(ended), tuple(asked), draft)
 
 

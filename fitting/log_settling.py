@@ -77,10 +77,11 @@ def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) ->
         rows.alarm("split", now_s, on=False)
         # Both ears keep what somebody has chosen since: what is not known of before bears on nothing any more.
         rows.alarm("history_lost", now_s, on=False)
+        was_worn = any(moment.revision.digests.pair == delivery.revision.digests.pair for moment in rows.active)
         rows.became_active(delivery.revision, now_s, new_id)
         rows.question = None
-        # A wearer who has just taken one back has said it all.
-        if delivery.mode == "standard" and delivery.revision.origin != "rollback":
+        # Of what they have worn before, as after they have taken one back, nobody has to ask them.
+        if delivery.mode == "standard" and not was_worn:
             rows.fresh.outbox.append(OutboxItem("question", delivery.seq, now_s + rows.limits.question_after_s))
     elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)

@@ -27,6 +27,7 @@ __all__ = [
     "DeviceHead",
     "Ended",
     "EventKind",
+    "LastEnd",
     "Learned",
     "LeaseGranted",
     "LeaseState",
@@ -111,6 +112,18 @@ class LiveSession(Struct, frozen=True):
     at_s: float
     held: tuple[Moment, ...]
     heard: tuple[Moment, ...] = ()
+
+
+class LastEnd(Struct, frozen=True):
+    """How the last live session of a device ended, for whoever was away then. None once another has begun.
+
+    ``fence`` and ``holder`` are that session's, ``draft`` as in ``SessionEnded``.
+    """
+
+    reason: EndReason
+    fence: int
+    holder: str
+    draft: str | None = None
 
 
 class LeaseState(Struct, frozen=True):
@@ -215,6 +228,7 @@ class DeviceHead(Struct, frozen=True):
     waiting: Delivery | None = None
     alarms: frozenset[Alarm] = frozenset()
     ground: Revision | None = None
+    last_end: LastEnd | None = None
 
     @property
     def is_saved(self) -> bool:
@@ -291,6 +305,7 @@ class Attached(Struct, frozen=True):
     live: LiveSession | None = None
     alarm_moves: Mapping[Alarm, bool] = field(default_factory=dict)
     question: int | None = None
+    last_end: LastEnd | None = None
 
 
 class Recorded(Struct, frozen=True):

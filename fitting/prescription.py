@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import UNSET
 
+from protocol.contract.audiograms import Rationale
 from protocol.contract.base import EARS, Ear
 from protocol.contract.fitting import Content, EarProgram, Finding, Program
 from protocol.errors import BadArgument
@@ -26,8 +27,6 @@ from .model import PerBand
 from .trim import trim
 
 __all__ = ["Gains", "Prescription", "Rationale", "camfit", "nal_r", "prescribe", "sspl_3fa_db"]
-
-Rationale = Literal["camfit", "nal_rp"]
 
 
 @dataclass(frozen=True, slots=True)

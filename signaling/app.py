@@ -1,62 +1,33 @@
-"""The one place where implementations are chosen and wired; everything else is given what it needs."""
+"""The whole server as an aiohttp application: its routes, and what goes on while it runs.
+
+Its parts are made in ``assembly``. Read ``create_app`` first.
+"""
 
 import asyncio
-import hashlib
-import hmac
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
-from fitting.safety import Kernel
-from fitting.signing import OfferSigner
 from protocol.errors import Unavailable
 
-from .auth import DevTokens
-from .backplane import Backplane, MemoryBackplane, MemoryBus
-from .bodies import Bodies
-from .clinic_limits import read_clinic_limits
-from .config import MEMORY, Config, ConfigError
-from .connection_token import ConnectionTokens
-from .dispatcher import Dispatcher
-from .flows.delivery import DeliveryFlow
-from .flows.device_views import DeviceViews
-from .flows.history import DeviceHistory
-from .flows.news import DeviceNews
-from .flows.packages import PackageFlow, PackageLimits
-from .flows.phones import Phones
-from .flows.session import SessionFlow
-from .flows.submit import SubmitFlow
-from .grants import RememberedGrants
+from .assembly import Assembly, Care
+from .config import Config, ConfigError
 from .health import Readiness, register_health
 from .hub import Hub
-from .hub_clients import HubClients
 from .hub_server import HubServer
 from .hubs.care_hub import CareHub
 from .hubs.conformance_hub import ConformanceHub
-from .kill_points import killable
-from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
-from .policy import Grants
-from .push_notifier import push_notifier
-from .rest.device_reads import DeviceReads
-from .rest.devices import DeviceRegistrations
 from .rest.document import register_document
-from .rest.house import RestHouse
 from .rest.problems import problem_middleware
-from .rest.replay import Replays
-from .rest.resource import Resource
-from .rest.sheets import Sheets
-from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
-from .stores.devices import DeviceGrants
+from .storage import Storage
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
-from .troubles import Troubles
 
 __all__ = ["PARTS", "Parts", "create_app"]
 
@@ -74,208 +45,6 @@ class Parts:
 
 
 PARTS: Final = web.AppKey("parts", Parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Care:
-    """The care hub's server, and what of it is looked at as time passes."""
-
-    server: HubServer
-    delivery: DeliveryFlow
-    session: SessionFlow
-    news: DeviceNews
-    packages: PackageFlow
-    views: DeviceViews
-    history: DeviceHistory
-
-    async def sweep(self) -> None:
-        try:
-            await self.session.sweep()
-        finally:
-            # Whatever keeps one from its work must not keep the others.
-            try:
-                await self.delivery.sweep()
-            finally:
-                await self.news.sweep()
-
-
-class _Assembly:
-    """Builds one app; each method makes one part and nothing else."""
-
-    def __init__(
-        self,
-        config: Config,
-        signing_key: bytes,
-        log: LogBook,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self.config = config
-        self.log = log
-        self.clock = clock
-        self.monotonic = monotonic
-        self.metrics = Metrics()
-        self.troubles = Troubles(self.metrics, log)
-        self.readiness = Readiness()
-        self.closing = TaskSet("closing", log)
-        self.flows = TaskSet("flows", log)
-        self.verifier = DevTokens(signing_key, clock)
-        self.tokens = ConnectionTokens(
-            key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
-            pod=secrets.token_hex(8),
-            ttl_s=config.connection_token_ttl_s,
-            clock=clock,
-        )
-        self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
-        self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
-        self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
-        self.backplane: Backplane = MemoryBackplane(MemoryBus())
-        self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
-        self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
-        self.devices = self.storage.devices
-        self.device_log = killable(self.storage.log, config)
-        self.grants: Grants = RememberedGrants(
-            DeviceGrants(self.devices),
-            limit=config.max_grants,
-            patience_s=config.grant_patience_s,
-            monotonic=monotonic,
-            reached=self.metrics.reached,
-        )
-
-    def lifetime(self, name: str) -> LifetimeManager:
-        return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
-
-    def care(self) -> "_Care":
-        config = self.config
-        lifetime = self.lifetime(CareHub.name)
-        phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
-        delivery = DeliveryFlow(
-            log=self.device_log,
-            devices=self.devices,
-            phones=phones,
-            signer=self.signer,
-            tasks=self.flows,
-            book=self.log,
-            metrics=self.metrics,
-            offer_timeout_s=config.offer_timeout_s,
-            troubles=self.troubles,
-        )
-        session = SessionFlow(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            troubles=self.troubles,
-            limits=config.mode_limits,
-            times=config.session_times,
-        )
-        news = DeviceNews(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            max_untold=config.max_untold_devices,
-        )
-        views = DeviceViews(self.device_log, phones)
-        history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
-        submit = self.submit(delivery, session)
-        packages = self.packages(phones, submit)
-        hub = CareHub(
-            log=self.device_log,
-            submit=submit,
-            delivery=delivery,
-            session=session,
-            news=news,
-            phones=phones,
-            history=history,
-            packages=packages,
-            views=views,
-            verifier=self.verifier,
-        )
-        return _Care(self.hub_server(hub, lifetime), delivery, session, news, packages, views, history)
-
-    def packages(self, phones: Phones, submit: SubmitFlow) -> PackageFlow:
-        return PackageFlow(
-            log=self.device_log,
-            outbox=self.storage.outbox,
-            tokens=self.storage.push_tokens,
-            notifier=self.notifier,
-            phones=phones,
-            submit=submit,
-            book=self.log,
-            troubles=self.troubles,
-            secret=self.push_secret,
-            limits=PackageLimits(max_due=self.config.max_due_pushes),
-            reached=self.metrics.reached,
-        )
-
-    def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
-        return SubmitFlow(
-            self.device_log,
-            Kernel(),
-            self.metrics,
-            devices=self.devices,
-            limits=read_clinic_limits(self.config.clinic_limits),
-            delivery=delivery,
-            state_of=session.state_of,
-        )
-
-    def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
-        if lifetime is None:
-            lifetime = self.lifetime(hub.name)
-        hub.on_serving(HubClients(lifetime))
-        return HubServer(
-            hub,
-            config=self.config,
-            dispatcher=Dispatcher(
-                hub,
-                grants=self.grants if hub.grants is None else hub.grants,
-                log=self.log,
-                metrics=self.metrics,
-                max_streams=self.config.max_streams,
-                upload_buffer_items=self.config.upload_buffer_items,
-            ),
-            lifetime=lifetime,
-            log=self.log,
-            metrics=self.metrics,
-            clock=self.clock,
-            monotonic=self.monotonic,
-            closing=self.closing,
-        )
-
-    def rest(self) -> RestHouse:
-        config = self.config
-        return RestHouse(
-            verifier=self.verifier,
-            grants={"device": self.grants},
-            replays=Replays(self.storage.answers, self.clock),
-            metrics=self.metrics,
-            bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
-            # A body is bounded by its size; how many keys that may be is nobody's wish.
-            scan=replace(config.hub_limits.scan, keys=config.max_body_bytes),
-            new_id=new_id,
-        )
-
-    def resources(self, care: _Care) -> tuple[Resource, ...]:
-        return (
-            DeviceRegistrations(self.devices, self.device_log),
-            DeviceReads(self.devices, care.views, care.history),
-            Sheets(),
-        )
-
-    def routes(self, server: HubServer) -> HubRoutes:
-        return HubRoutes(server, self.verifier, self.tokens, self.readiness)
-
-
-def _storage(context: StorageContext) -> Storage:
-    """Where devices and their logs are kept."""
-    if context.config.database_url == MEMORY:
-        return MemoryStorage(context)
-    if context.config.database_url:
-        return postgres_storage(context, context.config.database_url)
-    return sqlite_storage(context, context.config.sqlite_file)
 
 
 def create_app(
@@ -297,7 +66,7 @@ def create_app(
         log.conformance_on()
         hubs = (*hubs, ConformanceHub())
     _check_distinct((CareHub, *hubs))
-    parts = _Assembly(config, signing_key, log, clock, monotonic)
+    parts = Assembly(config, signing_key, log, clock, monotonic)
     care = parts.care()
     servers = [care.server, *map(parts.hub_server, hubs)]
     routes = [parts.routes(server) for server in servers]
@@ -366,7 +135,7 @@ async def _look_after(look: Callable[[], Awaitable[None]], log: LogBook, every_s
 
 
 def _running(
-    parts: _Assembly, routes: list[HubRoutes], servers: list[HubServer], care: _Care
+    parts: Assembly, routes: list[HubRoutes], servers: list[HubServer], care: Care
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def sweep() -> None:
         while True:

@@ -27,6 +27,9 @@ __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 MIN_SIGNING_KEY_BYTES = 32
 # What a browser could name, in lower case: scheme, host, port and no path; neither ``null`` nor ``*``.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s/?#\\@:*\[\],]+)(?::[0-9]{1,5})?")
+PUSH_URL = re.compile(
+    r"(?:https://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)|http://(?:127\.0\.0\.1|\[::1\]|localhost))(?::[0-9]{1,5})?"
+)
 TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
 MEMORY = "memory:"
 
@@ -66,7 +69,14 @@ class Config:
     ``max_early_connections``: connections that have posted before it.
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
-    ``max_devices``: devices that the memory stores hold.
+    ``max_devices``: devices, devices with assignments, and bind codes that the memory stores hold.
+    ``max_patients``: patients, and patients with consents, that the memory stores hold.
+    ``max_decisions``: decisions about who may fit one device, or what one patient consents to; a no is always taken.
+    ``max_bind_codes``: codes of one device that a phone could be bound with at a time.
+    ``bind_code_ttl_s``, ``bind_code_mail_ttl_s``: how long one can be used that is shown in the clinic, or mailed.
+    ``bind_window_s``: in which time one caller may try ``max_bind_attempts`` codes, and all of a clinic together
+    ``max_clinic_bind_attempts``. ``max_bind_callers``: callers, and clinics, whose attempts are remembered.
+    ``max_audiograms``: audiograms of one device that may be put on file.
     ``max_rest_answers``: answers of one caller over REST that are kept for his idempotency keys.
     ``client_result_timeout_s``: how long a hub method waits for a client's answer.
     ``poll_timeout_s``: how long a long poll waits for something to send.
@@ -109,7 +119,8 @@ class Config:
     ``log_flush_s``: how long what was told of a device may stay unwritten.
     ``log_stale_s``: how old an answer may be when another process writes to the same device.
     ``push_connection_string``, ``push_hub``: the Azure notification hub that wakes phones; both empty: none is sent,
-    and the log says that one was due.
+    and the log says that one was due. ``push_url``: where it is reached, ``https://name``, or ``http://`` of this
+    machine; empty: at its own endpoint.
     ``push_text``: what every push shows; the same for everybody, never about health.
     ``push_timeout_s``: how long one send may take. ``max_push_sends``: sends at a time; one more is told to come later.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
@@ -146,6 +157,16 @@ class Config:
     max_early_bytes: int = 65_536
     max_early_connections: int = 256
     max_devices: int = 10_000
+    max_patients: int = 10_000
+    max_decisions: int = 1_000
+    max_bind_codes: int = 3
+    bind_code_ttl_s: float = 900.0
+    bind_code_mail_ttl_s: float = 259_200.0
+    bind_window_s: float = 900.0
+    max_bind_attempts: int = 5
+    max_clinic_bind_attempts: int = 100
+    max_bind_callers: int = 10_000
+    max_audiograms: int = 1_000
     max_rest_answers: int = 1_000
     max_body_bytes: int = 65_536
     handshake_timeout_s: float = 15.0
@@ -195,6 +216,7 @@ class Config:
     log_stale_s: float = 0.25
     push_connection_string: str = field(default="", repr=False)
     push_hub: str = ""
+    push_url: str = ""
     push_text: str = "You have a message."
     push_timeout_s: float = 10.0
     max_push_sends: int = 16
@@ -252,6 +274,9 @@ class Config:
             _ = self.push_address
         except ValueError as error:
             raise ConfigError(f"push_connection_string, push_hub: {error}") from None
+        if self.push_url and not PUSH_URL.fullmatch(self.push_url):
+            # Tokens and signatures travel there.
+            raise ConfigError("push_url: must be like https://name:port, without a path; http:// of this machine only")
 
     @property
     def push_address(self) -> HubAddress | None:

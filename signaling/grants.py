@@ -57,6 +57,11 @@ class RememberedGrants:
         self._remember(key, holds, now_s)
         return holds
 
+    def forget(self, clinic: str, user: str, object_id: str) -> None:
+        """Somebody is not what he was to an object: here that holds from now on, elsewhere ``FRESH_S`` later."""
+        for relation in Relation:
+            self._known.pop((clinic, user, relation, object_id), None)
+
     def _remember(self, key: _Key, holds: bool, now_s: float) -> None:
         self._known.pop(key, None)
         if not holds:

@@ -94,6 +94,11 @@ class LifetimeManager:
             self._groups_of[connection_id].discard(group)
             self._leave(self._group(group), link)
 
+    def remove_user_from_group(self, clinic: str, user: str, group: str) -> None:
+        """Take every local connection of a user out of a group."""
+        for connection_id in tuple(self._members.get(self._user(clinic, user), ())):
+            self.remove_from_group(connection_id, group)
+
     def link(self, connection_id: str) -> ClientLink:
         """A local connection.
 

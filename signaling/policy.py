@@ -23,6 +23,7 @@ __all__ = [
     "Rule",
     "authorize",
     "check_complete",
+    "role_in",
 ]
 
 
@@ -39,6 +40,8 @@ class Relation(Enum):
     """No object is named, or none needs to be the caller's."""
     ASSIGNED = "assigned"
     """A professional of the object's clinic whom the clinic assigned to it."""
+    CLINIC = "clinic"
+    """The object is one of the caller's clinic."""
     OWN = "own"
     """The object belongs to the caller."""
 
@@ -107,6 +110,18 @@ async def authorize(rule: Rule, principal: Principal, object_id: str, grants: Gr
 def relations_of(rule: Rule, roles: frozenset[str]) -> tuple[Relation, ...]:
     """The relations of which one must hold for a caller in these roles; empty when such a one may not call at all."""
     return tuple({relation: None for role, relation in rule.relations.items() if role in roles})
+
+
+def role_in(principal: Principal, rule: Rule) -> Role:
+    """The role in which a caller does what the rule is about, the first of the rule's that he has: for the record.
+
+    Raises:
+        NotAllowed: he has none of them.
+    """
+    for role in rule.relations:
+        if role in principal.roles:
+            return role
+    raise NotAllowed("not allowed")
 
 
 def check_complete(surface: str, methods: Collection[str], policy: Mapping[str, Rule]) -> None:

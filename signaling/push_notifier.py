@@ -44,9 +44,8 @@ def push_notifier(
     *,
     clock: Callable[[], float],
     monotonic: Callable[[], float],
-    base_url: str = "",
 ) -> PushNotifier:
-    """The notifier that ``config`` asks for. ``clock`` is Unix time; ``base_url`` is for a hub elsewhere, in tests."""
+    """The notifier that ``config`` asks for. ``clock`` is Unix time."""
     address = config.push_address
     if address is None:
         return LogPush(metrics, log)
@@ -58,5 +57,5 @@ def push_notifier(
         log=log,
         clock=clock,
         monotonic=monotonic,
-        base_url=base_url,
+        base_url=config.push_url,
     )

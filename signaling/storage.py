@@ -18,19 +18,24 @@ from fitting.outbox import Outbox
 
 from .config import Config
 from .metrics import Metrics
+from .stores.audiograms import AudiogramStore, MemoryAudiogramStore
 from .stores.devices import DeviceStore, MemoryDeviceStore
+from .stores.people import People, memory_people, sql_people
 from .stores.push_tokens import MemoryPushTokens, PushTokens
 from .stores.rest_answers import MemoryRestAnswers, RestAnswers
 
 if TYPE_CHECKING:
     from fitting.log_sql.port import LogDatabase
 
+    from .stores.audiograms_sql import AudiogramTable
     from .stores.devices_sql import DeviceTable
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
 
-# A registration never changes once it is made, and one that is missing is always looked for.
+# What is on file may change in another process, and one that is missing is always looked for.
 DEVICE_STALE_S: Final = 2.0
+# So long may another process judge by the audiogram before; the one that takes a new one judges by it at once.
+AUDIOGRAM_STALE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,16 @@ class Storage(Protocol):
     @property
     def devices(self) -> DeviceStore:
         """The registered devices."""
+        ...
+
+    @property
+    def people(self) -> People:
+        """Patients, who may fit what, consents, and the phones that are bound."""
+        ...
+
+    @property
+    def audiograms(self) -> AudiogramStore:
+        """The audiograms of those who wear the devices."""
         ...
 
     @property
@@ -104,6 +119,10 @@ class MemoryStorage:
         self.devices: DeviceStore = MemoryDeviceStore(
             max_devices=context.config.max_devices, reached=context.metrics.reached
         )
+        self.people = memory_people(context.config, context.metrics.reached)
+        self.audiograms: AudiogramStore = MemoryAudiogramStore(
+            max_audiograms=context.config.max_audiograms, reached=context.metrics.reached
+        )
         self.answers: RestAnswers = MemoryRestAnswers(
             limit=context.config.max_rest_answers, reached=context.metrics.reached
         )
@@ -137,12 +156,16 @@ class SqlStorage:
         learn: Callable[[], Awaitable[None]],
         log: DeviceLog,
         devices: DeviceStore,
+        people: People,
+        audiograms: AudiogramStore,
         answers: RestAnswers,
         outbox: Outbox,
         push_tokens: PushTokens,
     ) -> None:
         self.log = log
         self.devices = devices
+        self.people = people
+        self.audiograms = audiograms
         self.answers = answers
         self.outbox = outbox
         self.push_tokens = push_tokens
@@ -173,9 +196,11 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     from fitting.log_sql.sqlite import SqliteDatabase
     from fitting.log_sql.sqlite_log import SqliteLog
 
+    from .stores.audiograms_sql import SqliteAudiogramTable
     from .stores.devices_sql import SqliteDeviceTable
     from .stores.push_tokens_sql import SqlitePushTokens
     from .stores.rest_answers_sql import SqliteRestAnswers
+    from .stores.sql import SqliteRows
 
     database = SqliteDatabase(
         path, monotonic=context.monotonic, limits=context.config.sqlite_limits, watch=context.metrics.storage
@@ -193,6 +218,8 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, SqliteDeviceTable(database)),
+        people=sql_people(SqliteRows(database), context.config, context.metrics.reached),
+        audiograms=_audiograms(context, SqliteAudiogramTable(database)),
         answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=SqliteOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=SqlitePushTokens(database),
@@ -205,9 +232,11 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
     from fitting.log_sql.postgres import PostgresDatabase
     from fitting.log_sql.postgres_log import PostgresLog
 
+    from .stores.audiograms_postgres import PostgresAudiogramTable
     from .stores.devices_postgres import PostgresDeviceTable
     from .stores.push_tokens_postgres import PostgresPushTokens
     from .stores.rest_answers_postgres import PostgresRestAnswers
+    from .stores.sql_postgres import PostgresRows
 
     database = PostgresDatabase(
         url, monotonic=context.monotonic, limits=context.config.postgres_limits, watch=context.metrics.storage
@@ -225,6 +254,8 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         learn=tables.open,
         log=_log(context, tables),
         devices=_devices(context, PostgresDeviceTable(database)),
+        people=sql_people(PostgresRows(database), context.config, context.metrics.reached),
+        audiograms=_audiograms(context, PostgresAudiogramTable(database)),
         answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=PostgresOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=PostgresPushTokens(database),
@@ -253,6 +284,19 @@ def _devices(context: StorageContext, table: "DeviceTable") -> DeviceStore:
         monotonic=context.monotonic,
         max_cached=context.config.max_cached_devices,
         stale_s=DEVICE_STALE_S,
+        reached=context.metrics.reached,
+    )
+
+
+def _audiograms(context: StorageContext, table: "AudiogramTable") -> AudiogramStore:
+    from .stores.audiograms_sql import SqlAudiogramStore
+
+    return SqlAudiogramStore(
+        table,
+        monotonic=context.monotonic,
+        max_audiograms=context.config.max_audiograms,
+        max_cached=context.config.max_cached_devices,
+        stale_s=AUDIOGRAM_STALE_S,
         reached=context.metrics.reached,
     )
 

@@ -12,10 +12,12 @@ import asyncpg
 
 from signaling.schema import upgrade_sqlite
 from signaling.schema_postgres import upgrade
+from signaling.stores.tables import METADATA as STORES
 from tests.postgres import PostgresServer
 
 __all__ = ["lent_postgres", "new_postgres", "new_sqlite"]
 
+_EMPTIED = ("device_head", *STORES.tables)
 _TEMPLATES: dict[str, str] = {}
 # Each is hundreds of files, and a test needs two at most: older ones are dropped, so that the end is quick.
 _MAX_DATABASES = 6
@@ -46,7 +48,7 @@ async def lent_postgres(server: PostgresServer) -> AsyncIterator[str]:
         yield url
     finally:
         connection = await asyncpg.connect(url)
-        await connection.execute("TRUNCATE device_head, registered_device, rest_answer CASCADE")
+        await connection.execute(f"TRUNCATE {', '.join(_EMPTIED)} CASCADE")
         await connection.close()
         unused.append(url)
 

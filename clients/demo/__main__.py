@@ -81,7 +81,7 @@ async def _play_guarded(options: DemoOptions, printer: Printer, server: ServerPr
 async def play(stage: Stage) -> list[str]:
     """The scenes in order; what failed."""
     await attach(stage)
-    prescription = await first_fit(stage)
+    fit = await first_fit(stage)
     await live_change(stage, 20)
     await live_change(stage, -30, -20)
     await refused_change(stage)
@@ -92,7 +92,7 @@ async def play(stage: Stage) -> list[str]:
     await killed_server(stage)
     wanted = await killed_phone(stage)
     await history(stage)
-    await closing_table(stage, prescription, wanted)
+    await closing_table(stage, fit, wanted)
     stage.printer.tell("checks", f"{stage.checks.held} checks held", held=stage.checks.held)
     return stage.checks.failed if stage.checks.held else ["no check ran"]
 

@@ -7,14 +7,14 @@ from clients.demo.delivering import DemoFailed, digest_of
 from clients.demo.sound import TOLERANCE_DB, expected_db, measure, worst_error_db
 from clients.demo.stage import DEVICE, Stage
 from clients.demo.table import EarRow, render
-from fitting.prescription import Prescription
+from protocol.contract.audiograms import FirstFitAnswer
 from protocol.contract.base import Ear
 from protocol.contract.fitting import Content
 
 __all__ = ["closing_table"]
 
 
-async def closing_table(stage: Stage, prescription: Prescription, last: Content) -> None:
+async def closing_table(stage: Stage, fit: FirstFitAnswer, last: Content) -> None:
     """Print the table and check it: what differs from the formula was announced, and nothing else differs."""
     device = await stage.fitter.get_device(DEVICE)
     if device.head is UNSET:
@@ -28,7 +28,7 @@ async def closing_table(stage: Stage, prescription: Prescription, last: Content)
         row = EarRow(
             ear=ear,
             bands_hz=last.bands_hz,
-            wanted_ddb=_wanted(prescription, last, ear),
+            wanted_ddb=_wanted(fit, last, ear),
             sent_ddb=gains_65(device.head.content, ear),
             in_aid_ddb=image.slots[0].program.g65_ddb,
             heard_db=heard[ear],
@@ -36,19 +36,19 @@ async def closing_table(stage: Stage, prescription: Prescription, last: Content)
             digest_in_aid=aid.read_digest("ram"),
         )
         rows.append(row)
-        _check_row(stage, row, prescription, worst_error_db(row.heard_db, expected_db(program_of(last, ear))))
+        _check_row(stage, row, fit, worst_error_db(row.heard_db, expected_db(program_of(last, ear))))
     stage.printer.tell("table", render(rows), rows=[row.fields() for row in rows])
 
 
-def _wanted(prescription: Prescription, last: Content, ear: Ear) -> tuple[int, ...]:
+def _wanted(fit: FirstFitAnswer, last: Content, ear: Ear) -> tuple[int, ...]:
     """What the formula asked for, moved by the live changes."""
-    fitted = gains_65(prescription.content, ear)
+    fitted = gains_65(fit.content, ear)
     moved = [now - then for now, then in zip(gains_65(last, ear), fitted, strict=True)]
-    return tuple(target + move for target, move in zip(prescription.targets[ear].g65_ddb, moved, strict=True))
+    return tuple(target + move for target, move in zip(fit.targets[ear].g65_ddb, moved, strict=True))
 
 
-def _check_row(stage: Stage, row: EarRow, prescription: Prescription, error_db: float) -> None:
-    announced = {trim.band for trim in prescription.trims if trim.ear == row.ear}
+def _check_row(stage: Stage, row: EarRow, fit: FirstFitAnswer, error_db: float) -> None:
+    announced = {trim.band for trim in fit.trims if trim.ear == row.ear}
     differing = {band for band, pair in enumerate(zip(row.wanted_ddb, row.sent_ddb, strict=True)) if pair[0] != pair[1]}
     expect, ear = stage.checks.expect, row.ear
     expect(f"{ear}: only announced trims differ from what was wanted", differing <= announced, str(differing))

@@ -3,16 +3,18 @@
 Each scene asks, waits, reads the aids back, measures, and checks. Read ``first_fit`` first.
 """
 
+import aiohttp
 from msgspec import UNSET
 
 from clients.demo.changes import program_of, unsafe_raise
-from clients.demo.delivering import apply, base_of, choose, lease
+from clients.demo.delivering import DemoFailed, apply, base_of, choose, lease
 from clients.demo.sound import TOLERANCE_DB, Heard, expected_db, measure, worst_error_db
 from clients.demo.stage import DEVICE, Stage
+from clients.first_fit import ask_first_fit
 from clients.fitter import Change
 from fitting.capability import SHEETS
-from fitting.prescription import Prescription, prescribe
-from protocol.contract.base import Ear
+from protocol.contract.audiograms import FirstFitAnswer
+from protocol.contract.base import Ear, Failure
 from protocol.contract.devices import LeaseAnswer
 from protocol.contract.fitting import Content, Finding, SubmitAnswer
 
@@ -37,25 +39,28 @@ async def attach(stage: Stage) -> None:
     stage.printer.tell("lease", f"the fitter holds the aids, fence {granted.fence}", fence=granted.fence)
 
 
-async def first_fit(stage: Stage) -> Prescription:
-    """Fit the audiogram by formula, show what had to be trimmed, and hear the result."""
-    sheets = dict.fromkeys(stage.ears, SHEETS["ref10"])
-    prescription = prescribe(stage.options.audiogram, sheets)
+async def first_fit(stage: Stage) -> FirstFitAnswer:
+    """Have the server fit the audiogram by formula, show what had to be trimmed, and hear the result."""
+    async with aiohttp.ClientSession() as http:
+        fit = await ask_first_fit(http, stage.server.url, stage.fitter_token, DEVICE)
+    if isinstance(fit, Failure):
+        raise DemoFailed(f"no first fit: {fit.error.message}")
     stage.printer.tell(
         "prescribed",
-        f"{prescription.rationale} for {stage.options.label}, {len(prescription.trims)} values trimmed "
-        "(reference computation, not a clinical claim)",
-        rationale=prescription.rationale,
+        f"{fit.rationale} for {stage.options.label}, {len(fit.trims)} values trimmed "
+        f"({fit.label}, not a clinical claim)",
+        rationale=fit.rationale,
         audiogram=stage.options.label,
-        trims=len(prescription.trims),
+        trims=len(fit.trims),
     )
-    for trim in prescription.trims:
+    for trim in fit.trims:
         _tell_trim(stage, trim)
+    stage.checks.expect("the kernel passes the first fit", fit.accepted and not fit.fitted)
     granted = await lease(stage)
     base, _ = base_of(granted)
-    change = Change(DEVICE, granted.fence, base, "first fit", content=prescription.content, first_fit=True)
-    await apply(stage, change, prescription.content, "first fit")
-    return prescription
+    change = Change(DEVICE, granted.fence, base, "first fit", content=fit.content, first_fit=True)
+    await apply(stage, change, fit.content, "first fit")
+    return fit
 
 
 async def live_change(stage: Stage, *by_ddb: int) -> None:

@@ -133,6 +133,7 @@ class Stage:
     phone: Phone
     fitter: Fitter
     news: News
+    fitter_token: str
     phone_token: str
     phone_life: "asyncio.Task[None]"
     journal: ExitStack
@@ -202,6 +203,7 @@ async def staged(options: DemoOptions, printer: Printer, server: ServerProcess) 
                     phone=phone,
                     fitter=fitter,
                     news=news,
+                    fitter_token=clinician,
                     phone_token=phone_token,
                     phone_life=life,
                     journal=journal,

@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from fitting.log_parts import Entry
 from fitting.log_rows import DeviceRows
-from fitting.log_values import Delivery, LeaseState, LiveSession, LogEvent, Moment, Revision, WithdrawCause
+from fitting.log_values import Delivery, LastEnd, LeaseState, LiveSession, LogEvent, Moment, Revision, WithdrawCause
 from protocol.contract.base import Ear
 from protocol.contract.devices import DeliveryState, EarImage, EarTruth, RegisteredAid
 from protocol.contract.fitting import DeliveryKind, Mode
@@ -115,6 +115,7 @@ class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unidentified: frozenset[Ear] = frozenset()
     question: int | None = None
     taken_back: int | None = None
+    last_end: LastEnd | None = None
 
 
 _PACKED = msgspec.msgpack.Encoder()
@@ -141,6 +142,7 @@ def fill(rows: DeviceRows, working: Working, revisions: Mapping[str, Revision]) 
     """Put what was packed into rows."""
     rows.head = None if working.head is None else revisions[working.head]
     rows.lease = working.lease
+    rows.last_end = working.last_end
     rows.last_terminal = working.last_terminal
     rows.entries = {entry.delivery.seq: _entry(rows.device, entry, revisions) for entry in working.entries}
     rows.pending = deque(rows.entries)
@@ -208,6 +210,7 @@ def _working(rows: DeviceRows) -> Working:
         unidentified=frozenset(rows.truth.unidentified),
         question=rows.question,
         taken_back=rows.taken_back,
+        last_end=rows.last_end,
     )
 
 

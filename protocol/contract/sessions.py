@@ -47,7 +47,7 @@ __all__ = [
     "Withdraw",
 ]
 
-ConsentScope = Literal["live_tuning", "video", "recording", "datalog"]
+ConsentScope = Literal["live_tuning", "video", "recording", "datalog", "standard_delivery", "support_view"]
 SessionState = Literal["none", "asking", "live", "frozen"]
 RestoreCause = Literal[
     "undo", "stop", "revert", "dead_man", "lease_lost", "consent_withdrawn", "background", "battery", "session_ended"

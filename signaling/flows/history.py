@@ -4,7 +4,7 @@ Reads the log and decides nothing. Read ``DeviceHistory.page`` and ``watch`` fir
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec import UNSET
 
@@ -68,10 +68,16 @@ class DeviceHistory:
         """Recorded events after a number, oldest first."""
         return tuple(_event(one) for one in await self._log.changed_since(device, after, limit=limit))
 
-    async def watch(self, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
-        """Recorded events after a number, then those that come, for as long as somebody reads them."""
+    async def watch(
+        self, request: WatchDevice, still_may: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[HistoryEvent]:
+        """Recorded events after a number, then those that come, for as long as somebody reads them and may.
+
+        ``still_may`` is asked before each look, and raises for who may not any more.
+        """
         after = request.after
         while True:
+            await still_may()
             events = await self._log.changed_since(request.device, after, limit=_PAGE)
             for event in events:
                 yield _event(event)

@@ -71,6 +71,7 @@ class SessionFlow:
         troubles: Troubles,
         limits: ModeLimits,
         times: SessionTimes,
+        consent: Callable[[str], Awaitable[Refusal | None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log = log
@@ -81,6 +82,7 @@ class SessionFlow:
         self._troubles = troubles
         self._limits = limits
         self._times = times
+        self._consent = consent
         self._watched: dict[str, Watch] = {}
         self._late = LateRecords(tasks=tasks, metrics=metrics, times=times, sleep=sleep)
         self.ends = Endings(self._watched, log=log, phones=phones, delivery=delivery, metrics=metrics, late=self._late)
@@ -151,7 +153,7 @@ class SessionFlow:
             return self._refuse(Refusal(code="asking", message="the patient is being asked already", retryable=True))
         phone = self._phones.get(request.device)
         signs = None if phone is None else phone.signs(self._phones.now_s())
-        refusal = preconditions(head, signs, self._limits)
+        refusal = preconditions(head, signs, self._limits) or await self._consent(request.device)
         if refusal is not None or phone is None:
             return self._refuse(refusal or Refusal(code="phone_offline", message="no phone carries the aids now"))
         # The patient may think for longer than the lease lives: renewals must get through meanwhile.
@@ -239,20 +241,24 @@ class SessionFlow:
 
     def revert(self, caller: Caller, request: Revert, cause: RestoreCause) -> Relayed:
         """Back to what the session began with, on both ears. Needs no log."""
+        by_phone = self._phones.of(request.device, caller) is not None
+        return self.restore(request, cause, actor=caller.principal.user, by_phone=by_phone)
+
+    def restore(self, request: Revert, cause: RestoreCause, *, actor: str, by_phone: bool = False) -> Relayed:
+        """The same for somebody without a connection: a consent may be taken back over REST."""
         watch = self._watched.get(request.device)
-        event, user = TOLD_BY_PHONE.get(cause), caller.principal.user
+        event = TOLD_BY_PHONE.get(cause)
         if event is not None and watch is not None:
-            watch.stop(event, user)
+            watch.stop(event, actor)
         fence = watch.fence if watch is not None else request.fence if isinstance(request.fence, int) else _TOP_FENCE
-        is_phone = self._phones.of(request.device, caller) is not None
         revert = RevertNow(device=request.device, fence=fence, cause=cause)
-        relayed = is_phone or self._phones.relay(request.device, revert)
+        relayed = by_phone or self._phones.relay(request.device, revert)
         self._metrics.restores.labels(cause).inc()
         if event is None:
-            self._late.add(partial(self._note, request.device, cause, user))
+            self._late.add(partial(self._note, request.device, cause, actor))
         else:
             # What the wearer takes back with it is over, also when the log hears of it later.
-            self.ends.record_soon(request.device, event, user, watch)
+            self.ends.record_soon(request.device, event, actor, watch)
         return Relayed(relayed=relayed)
 
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
@@ -272,7 +278,17 @@ class SessionFlow:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
         if attached.live is not None or claim.fence_max:
             # What became of a session that it knew was told while it was away.
-            push(caller, mode_changed(device, self.state_of(device), "attached"))
+            end, state = attached.last_end, self.state_of(device)
+            is_known = state == "none" and end is not None and end.fence == claim.fence_max
+            push(caller, mode_changed(device, state, end.reason if end is not None and is_known else "attached"))
+
+    def acquired(self, caller: Caller, head: DeviceHead) -> None:
+        """A fitter has the device over a link that has heard nothing of it yet: how his last live work on it ended."""
+        told: set[str] = caller.items.setdefault("devices", set())
+        end = head.last_end
+        if head.device not in told and head.live is None and end is not None and end.holder == caller.user:
+            push(caller, mode_changed(head.device, "none", end.reason, draft=end.draft))
+        told.add(head.device)
 
     def state_of(self, device: str) -> SessionState:
         """Whether live work goes on here, and whether raises are frozen."""
@@ -321,7 +337,11 @@ class SessionFlow:
             if not head.is_saved:
                 self._phones.relay(device, RevertNow(device=device, fence=watch.fence, cause="session_ended"))
                 self._metrics.restores.labels("session_ended").inc()
-            self.ends.tell_mode(device, "none", "ended")
+            end = head.last_end
+            if end is not None and end.fence == watch.fence:
+                self.ends.tell_mode(device, "none", end.reason, draft=end.draft)
+            else:
+                self.ends.tell_mode(device, "none", "ended")
 
     async def _judge(self, device: str, watch: Watch, now_s: float) -> None:
         signs = watch.signs(self._phones.get(device), now_s, self._limits)

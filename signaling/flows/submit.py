@@ -4,17 +4,12 @@ The safety kernel sees the whole candidate, never the delta alone, and the log a
 the kernel saw. Sends nothing itself: ``delivery`` does.
 """
 
-import base64
-import binascii
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from operator import itemgetter
-from typing import Final, cast
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from fitting.budgets import was_active
 from fitting.capability import sheet
@@ -23,68 +18,42 @@ from fitting.digest import content_digests, request_hash
 from fitting.ledger import budgets_of, budgets_of_saving, kept, was_in_nvm
 from fitting.limits import KERNEL_LIMITS, ClinicLimits
 from fitting.log import DeviceLog
-from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision, RevisionOrigin
+from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision
 from fitting.measured import lowest_stable_gain
 from fitting.mode import only_lowers
 from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
 from fitting.ramp import checked_ramp
-from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel
-from protocol.contract.base import EARS, Ear, Failure, Refusal
+from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel, SafetyReport
+from protocol.contract.base import EARS, Failure, Refusal
 from protocol.contract.fitting import (
     Base,
     CheckAnswer,
     Content,
-    Digests,
-    Finding,
     Patch,
-    SafetySummary,
     Submit,
     SubmitAnswer,
-    VendorPayload,
 )
 from protocol.contract.sessions import Save, SessionState
 from protocol.errors import BadArgument
+from signaling.flows.candidates import DEFAULT_EXPIRY_S, Candidate, foremost, proposal_of, refusal_of, vendor_of
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.standing import NOT_FIRST_FIT, place, standing, stands, unsupported
 from signaling.flows.tried import is_fitted, steps_done
 from signaling.metrics import Metrics
-from signaling.stores.devices import DeviceRecord, DeviceStore
+from signaling.stores.devices import DeviceRecord, OnFile
 
 __all__ = ["SubmitFlow"]
 
-DEFAULT_EXPIRY_S = 300.0
-PACKAGE_EXPIRY_S = 7 * 24 * 3_600.0
 _NOT_READ_BACK: Final = Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
-# Four programs that rise in every band break hundreds of limits: the answer must stay a hub message.
-MAX_REASONS = 40
 # How far back it is looked for what NVM holds, when it is not what was kept last.
 _MAX_EARLIER: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A change that the kernel has passed, on what it saw; ``steps`` lead to ``content``, the last of them.
-
-    ``under`` is what it is written over: ``base``, unless it is a package.
-    """
-
-    base: Revision
-    under: Revision
-    content: Content
-    digests: Digests
-    ears: tuple[Ear, ...]
-    safety: SafetySummary
-    origin: RevisionOrigin
-    supersedes: int | None
-    vendor: VendorPayload | None
-    steps: tuple[Content, ...]
 
 
 class SubmitFlow:
     """Carries out ``Submit``, ``Check`` and ``Save``.
 
     ``limits``: of the clinics that have tightened any, by clinic. ``state_of`` tells how it stands with a device's
-    live session.
+    live session, ``package_refusal`` why its patient takes no package of an author.
     """
 
     def __init__(
@@ -93,10 +62,11 @@ class SubmitFlow:
         kernel: SafetyKernel,
         metrics: Metrics,
         *,
-        devices: DeviceStore,
+        devices: OnFile,
         limits: Mapping[str, ClinicLimits],
         delivery: DeliveryFlow,
         state_of: Callable[[str], SessionState],
+        package_refusal: Callable[[str, str], Awaitable[Refusal | None]],
     ) -> None:
         self._log = log
         self._kernel = kernel
@@ -105,6 +75,7 @@ class SubmitFlow:
         self._limits = limits
         self._delivery = delivery
         self._state_of = state_of
+        self._package_refusal = package_refusal
 
     async def check(self, author: str, request: Submit) -> CheckAnswer | Failure:
         """What ``submit`` would say now; changes nothing.
@@ -138,7 +109,7 @@ class SubmitFlow:
         candidate = await self._candidate(author, onward, head)
         if isinstance(candidate, Failure):
             return candidate
-        proposal = _proposal(author, request, asked, candidate)
+        proposal = proposal_of(author, request, asked, candidate)
         for step, content in enumerate(candidate.steps[:-1], done + 1):
             # Each is a change of its own, offered when the one before is confirmed.
             eased = msgspec.structs.replace(
@@ -155,6 +126,11 @@ class SubmitFlow:
             proposal = msgspec.structs.replace(proposal, expected_head=outcome.revision_id, supersedes=None)
         return self._answer(request.device, await self._log.append(proposal))
 
+    async def judged(self, head: DeviceHead, content: Content, origin: ChangeOrigin, reason: str) -> SafetyReport:
+        """What the kernel says of a content in place of what the device holds; changes nothing."""
+        base = None if head.revision is None else head.revision.content
+        return self._kernel.check(await self._change(head, base, content, origin, reason))
+
     async def save(self, author: str, request: Save) -> SubmitAnswer | Failure:
         """Have what the aids hold in RAM kept, on both ears: a delivery to NVM like any other."""
         asked = request_hash(request)
@@ -168,7 +144,7 @@ class SubmitFlow:
             return self._refuse(_NOT_READ_BACK)
         report = self._kernel.check(await self._keeping(head, base, request.reason))
         if report.refusals:
-            return self._refuse(*(_refusal(finding) for finding in _foremost(report.refusals)))
+            return self._refuse(*(refusal_of(finding) for finding in foremost(report.refusals)))
         proposal = Proposal(
             device=request.device,
             key=request.idempotency_key,
@@ -222,16 +198,18 @@ class SubmitFlow:
             return head
         return await self._log.head(request.device, key=key, request_hash=asked)
 
-    async def _candidate(self, author: str, request: Submit, head: DeviceHead) -> _Candidate | Failure:
+    async def _candidate(self, author: str, request: Submit, head: DeviceHead) -> Candidate | Failure:
         base = head.revision
         if base is None:
             return self._refuse(_NOT_READ_BACK)
+        is_package = request.mode == "standard"
         refusal = standing(author, request, head) or place(request, base)
+        if refusal is None and is_package:
+            refusal = await self._package_refusal(author, request.device)
         if refusal is None and request.origin == "first_fit" and await is_fitted(self._log, head, base):
             refusal = NOT_FIRST_FIT
         if refusal is not None:
             return self._refuse(refusal)
-        is_package = request.mode == "standard"
         under = head.ground if is_package and head.ground is not None else base
         content = await self._wanted(request, base)
         if isinstance(content, Refusal):
@@ -247,17 +225,17 @@ class SubmitFlow:
         eased = checked_ramp(self._kernel, change) if is_eased else None
         report = self._kernel.check(change) if eased is None else eased.report
         if report.refusals:
-            return self._refuse(*(_refusal(finding) for finding in _foremost(report.refusals)))
+            return self._refuse(*(refusal_of(finding) for finding in foremost(report.refusals)))
         ears = changed_ears(under.content, content)
         if not ears:
             return self._refuse(Refusal(code="no_change", message="the aids are asked for what they have"))
-        vendor = _vendor(request)
+        vendor = vendor_of(request)
         unmoved = {ear: digest for ear in EARS if ear not in ears and (digest := digest_of(under.digests, ear))}
         # A step must not stand in for the one before it.
         waiting = None if vendor or eased or is_package else head.waiting
         supersedes = None if waiting is None else self._supersedes(waiting, change)
         steps = (content,) if eased is None else eased.steps
-        return _Candidate(
+        return Candidate(
             *(base, under, content, content_digests(content, unmoved), ears),
             *(report.summary(), origin, supersedes, vendor, steps),
         )
@@ -282,7 +260,7 @@ class SubmitFlow:
         return earlier.content
 
     async def _change(
-        self, head: DeviceHead, base: Content, candidate: Content, origin: ChangeOrigin, reason: str
+        self, head: DeviceHead, base: Content | None, candidate: Content, origin: ChangeOrigin, reason: str
     ) -> Change:
         record = await self._devices.get(head.device)
         return Change(
@@ -300,12 +278,13 @@ class SubmitFlow:
             ),
         )
 
-    def _on_file(self, record: DeviceRecord, base: Content) -> SafetyContext:
+    def _on_file(self, record: DeviceRecord, base: Content | None) -> SafetyContext:
         """What the kernel is told of the patient and the clinic, whatever the change."""
+        stable = record.max_stable_gain_ddb
         return SafetyContext(
             audiogram=record.audiogram,
             loudness_ddb=record.loudness_ddb,
-            max_stable_gain_ddb=lowest_stable_gain(record.max_stable_gain_ddb, base),
+            max_stable_gain_ddb=stable if base is None else lowest_stable_gain(stable, base),
             red_flags=record.red_flags,
             limits=self._limits.get(record.clinic, KERNEL_LIMITS),
         )
@@ -327,66 +306,3 @@ class SubmitFlow:
         for refusal in refusals:
             self._metrics.refusals.labels(refusal.code, refusal.rule or "").inc()
         return Failure(error=refusals[0], errors=refusals)
-
-
-def _vendor(request: Submit) -> VendorPayload | None:
-    vendor = request.vendor
-    if isinstance(vendor, UnsetType):
-        return None
-    try:
-        data = base64.b64decode(vendor.data, validate=True)
-    except binascii.Error:
-        raise BadArgument("vendor.data is not base64") from None
-    if f"sha256:{hashlib.sha256(data).hexdigest()}" != vendor.digest:
-        raise BadArgument("vendor.digest is not that of vendor.data")
-    return vendor
-
-
-def _foremost(findings: tuple[Finding, ...]) -> list[Finding]:
-    """At most ``MAX_REASONS``: one of each rule, slot and ear before a second of any."""
-    met: Counter[object] = Counter()
-    ranks = []
-    for finding in findings:
-        place = (finding.rule, finding.slot, finding.ear)
-        ranks.append(met[place])
-        met[place] += 1
-    return [finding for _, finding in sorted(zip(ranks, findings, strict=True), key=itemgetter(0))][:MAX_REASONS]
-
-
-def _refusal(finding: Finding) -> Refusal:
-    return Refusal(
-        code="unsafe",
-        message=finding.message,
-        rule=finding.rule,
-        slot=finding.slot,
-        ear=finding.ear,
-        band=finding.band,
-        value=finding.value,
-        limit=finding.limit,
-        source=finding.source,
-    )
-
-
-def _proposal(author: str, request: Submit, asked: str, candidate: _Candidate) -> Proposal:
-    is_package = request.mode == "standard"
-    default_s = PACKAGE_EXPIRY_S if is_package else DEFAULT_EXPIRY_S
-    return Proposal(
-        device=request.device,
-        key=request.idempotency_key,
-        request_hash=asked,
-        expected_head=candidate.base.revision_id,
-        kind=request.kind,
-        mode=request.mode,
-        fence=0 if is_package else cast("int", request.fence),
-        author=author,
-        reason=request.reason,
-        origin=candidate.origin,
-        content=candidate.content,
-        digests=candidate.digests,
-        ears=candidate.ears,
-        safety=candidate.safety,
-        expires_in_s=default_s if request.expires_in_s is UNSET else float(request.expires_in_s),
-        supersedes=candidate.supersedes,
-        ground=candidate.under.revision_id if is_package else "",
-        vendor=candidate.vendor,
-    )

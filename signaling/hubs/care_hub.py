@@ -76,7 +76,7 @@ from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
-from signaling.policy import ANYONE, DEVICE_READERS, Relation, Rule
+from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule, authorize
 from signaling.pushes import push
 
 __all__ = ["CareHub"]
@@ -147,7 +147,9 @@ class CareHub(Hub):
         packages: PackageFlow,
         views: DeviceViews,
         verifier: TokenVerifier,
+        grants: Grants,
     ) -> None:
+        self._grants = grants
         self._log = log
         self._verifier = verifier
         self._submit = submit
@@ -212,14 +214,14 @@ class CareHub(Hub):
         granted = await self._log.acquire(request.device, session=request.session, holder=caller.principal.user)
         if isinstance(granted, Refusal):
             return Failure(error=granted, errors=(granted,))
-        return await self._lease_answer(request.device, granted)
+        return await self._lease_answer(caller, request.device, granted)
 
     @hub_method("StealLease")
     async def steal_lease(self, caller: Caller, request: StealLease) -> LeaseAnswer | Failure:
         """Take the device from whoever holds it."""
         caller.lifetime.add_to_group(caller.connection_id, device_group(request.device))
         granted = await self._session.steal(caller, request)
-        return granted if isinstance(granted, Failure) else await self._lease_answer(request.device, granted)
+        return granted if isinstance(granted, Failure) else await self._lease_answer(caller, request.device, granted)
 
     @hub_method("RenewLease")
     async def renew_lease(self, caller: Caller, request: Hold) -> LeaseRenewed | Failure:
@@ -316,9 +318,13 @@ class CareHub(Hub):
         return await self._history.compare(request)
 
     @hub_method("WatchDevice")
-    async def watch_device(self, _: Caller, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
-        """Every recorded event of a device, those of the past first."""
-        async for event in self._history.watch(request):
+    async def watch_device(self, caller: Caller, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
+        """Every recorded event of a device, those of the past first, for as long as the caller may see them."""
+
+        async def still_may() -> None:
+            await authorize(CARE_POLICY["WatchDevice"], caller.principal, request.device, self._grants)
+
+        async for event in self._history.watch(request, still_may):
             yield event
 
     @hub_method("AttachDevice")
@@ -362,8 +368,9 @@ class CareHub(Hub):
         for device in await self._delivery.detach(caller.connection_id):
             self._news.tell(device)
 
-    async def _lease_answer(self, device: str, granted: LeaseGranted) -> LeaseAnswer:
+    async def _lease_answer(self, caller: Caller, device: str, granted: LeaseGranted) -> LeaseAnswer:
         head = await self._views.head(device)
+        self._session.acquired(caller, head)
         is_live = head.live is not None and head.live.fence == granted.fence
         return LeaseAnswer(
             fence=granted.fence,

@@ -5,11 +5,13 @@
 
 from typing import Final
 
+from .audiograms import Audiograms
 from .device_reads import DeviceReads
 from .devices import DeviceRegistrations
+from .people import PEOPLE
 from .resource import Resource
 from .sheets import Sheets
 
 __all__ = ["RESOURCES"]
 
-RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets)
+RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets, Audiograms, *PEOPLE)

@@ -24,6 +24,7 @@ from protocol.errors import NotFound
 from signaling.flows.device_views import DeviceViews
 from signaling.flows.history import DeviceHistory
 from signaling.policy import DEVICE_READERS, Rule
+from signaling.stores.assignments import Assignments
 from signaling.stores.devices import DeviceStore
 
 from .pages import cursor, number_after, page, text_after
@@ -52,8 +53,11 @@ class DeviceReads(Resource):
         DEVICE_READERS,
     )
 
-    def __init__(self, devices: DeviceStore, views: DeviceViews, history: DeviceHistory) -> None:
+    def __init__(
+        self, devices: DeviceStore, assignments: Assignments, views: DeviceViews, history: DeviceHistory
+    ) -> None:
         self._devices = devices
+        self._assignments = assignments
         self._views = views
         self._history = history
 
@@ -74,7 +78,7 @@ class DeviceReads(Resource):
         return DeviceView(
             **structs.asdict(known),
             patient=record.patient,
-            assignments=tuple(sorted(record.assignments)),
+            assignments=tuple(await self._assignments.of(record)),
             red_flags=record.red_flags,
             sheets={ear: f"/api/v1/sheets/{record.aids[ear].model}" for ear in EARS if ear in record.aids},
         )

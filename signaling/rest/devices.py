@@ -1,22 +1,21 @@
 """Registering devices: a clinic says which pair of aids there is, who wears it and who may fit it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import ClassVar, Final
 
-import msgspec
 from msgspec import UNSET
 
-from fitting.audiogram import Audiogram, AudiogramError, parse_audiogram
-from fitting.capability import CapabilitySheet, sheet
 from fitting.log import DeviceLog
 from fitting.measured import loudness_of, stable_gain_of
 from protocol.contract.base import EARS, Refusal
 from protocol.contract.registration import RegisterDevice, Registered
-from protocol.errors import BadArgument, NotFound
-from signaling.policy import Relation, Rule
+from protocol.errors import BadArgument
+from signaling.policy import Relation, Rule, role_in
+from signaling.stores.assignments import Assignments
 from signaling.stores.devices import DeviceRecord, DeviceStore
 
+from .on_file_views import audiogram_of, sheets_of
 from .problems import Conflict
 from .resource import Call, Reply, Resource, route
 
@@ -41,7 +40,11 @@ class DeviceRegistrations(Resource):
         ),
     }
 
-    def __init__(self, devices: DeviceStore, log: DeviceLog) -> None:
+    def __init__(
+        self, devices: DeviceStore, log: DeviceLog, assignments: Assignments, clock: Callable[[], float]
+    ) -> None:
+        self._assignments = assignments
+        self._clock = clock
         self._devices = devices
         self._log = log
 
@@ -60,6 +63,8 @@ class DeviceRegistrations(Resource):
         if not await self._devices.register(record) and await self._devices.get(body.device) != record:
             raise Conflict("a device with this id exists already")
         # Whoever asked before may have died here: the same request again finishes what it began.
+        role = role_in(call.principal, self.policy["POST /api/v1/devices"])
+        await self._assignments.seed(record, by=call.principal.user, role=role, at_s=self._clock())
         refused = await self._log.create(body.device, record.aids)
         if isinstance(refused, Refusal):
             raise Conflict(refused.message)
@@ -71,31 +76,15 @@ def _record(clinic: str, body: RegisterDevice) -> DeviceRecord:
     aids = {ear: aid for ear in EARS if (aid := getattr(body, ear)) is not UNSET}
     if not aids:
         raise BadArgument("left, right: at least one aid is needed")
-    sheets = {ear: _sheet(ear, aid.model) for ear, aid in aids.items()}
+    sheets = sheets_of(aids)
     return DeviceRecord(
         device=body.device,
         clinic=clinic,
         patient=body.patient,
         assignments=frozenset(body.assignments),
         aids=aids,
-        audiogram=_audiogram(body),
+        audiogram=None if body.audiogram is UNSET else audiogram_of(body.audiogram),
         loudness_ddb={} if body.loudness_ddb is UNSET else loudness_of(body.loudness_ddb, sheets),
         max_stable_gain_ddb=stable_gain_of(body.max_stable_gain_ddb, sheets),
         red_flags=body.red_flags,
     )
-
-
-def _sheet(ear: str, model: str) -> CapabilitySheet:
-    try:
-        return sheet(model)
-    except NotFound as error:
-        raise BadArgument(f"{ear}.model: {error.public_message}") from None
-
-
-def _audiogram(body: RegisterDevice) -> Audiogram | None:
-    if body.audiogram is UNSET:
-        return None
-    try:
-        return parse_audiogram(msgspec.json.encode(body.audiogram))
-    except AudiogramError as error:
-        raise BadArgument(f"audiogram: {error.public_message}") from None

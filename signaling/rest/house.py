@@ -1,9 +1,10 @@
 """Carries requests to the methods of resources: who asks, whether they may, what they sent, and how it is answered.
 
 The only place of ``/api/v1`` that knows aiohttp's requests; every error is raised and becomes a problem document in
-``problems``. Read ``_Served.answer`` first.
+``problems``. Read ``_Served.handle`` first.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,8 +26,8 @@ from signaling.metrics import Metrics
 from signaling.policy import Grants, IncompletePolicy, authorize
 
 from .entity import tag_of_bytes, tag_of_version, tags
-from .media import check_acceptable, check_sent
-from .problems import PreconditionFailed, PreconditionRequired, refusal
+from .media import check_acceptable, check_sent, most_acceptable, sent_as
+from .problems import PROBLEM_TYPE, PreconditionFailed, PreconditionRequired, problem_of
 from .replay import Answered, Replays, key_of, new_id_of, request_hash
 from .resource import Call, Reply, Resource, Route, declared_routes
 
@@ -62,18 +63,23 @@ class RestHouse:
             LocalProtocolError: two routes are the same, or a method is not what its route says.
         """
         routes_of([type(resource) for resource in resources])
+        by_key: dict[str, list[_Served]] = {}
         for resource in resources:
             for route in declared_routes(type(resource)):
                 about = route.rule.object_field
                 if about is not None and about not in self.grants:
                     raise IncompletePolicy(f"{route.key}: nobody knows who may see a {about}")
-                app.router.add_route(route.method, route.path, _Served(self, route, resource).handle)
+                by_key.setdefault(route.key, []).append(_Served(self, route, resource))
+        for key, served in by_key.items():
+            told, _, path = key.partition(" ")
+            for method in ("GET", "HEAD") if told == "GET" else (told,):
+                app.router.add_route(method, path, _Negotiated(served).handle)
 
 
 def routes_of(resources: Sequence[type[Resource]]) -> tuple[Route, ...]:
     """All routes of resources. Raises as ``RestHouse.mount``."""
     routes = tuple(route for resource in resources for route in declared_routes(resource))
-    for what in ("key", "name"):
+    for what in ("form", "name"):
         if len({getattr(route, what) for route in routes}) < len(routes):
             raise LocalProtocolError(f"two routes have the same {what}")
     return routes
@@ -84,29 +90,24 @@ class _Served:
 
     def __init__(self, house: RestHouse, route: Route, resource: Resource) -> None:
         self._house = house
-        self._route = route
+        self.route = route
         self._function = getattr(resource, route.function)
         self._body = None if route.body is None else msgspec.json.Decoder(route.body)
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request, from the token to the answer."""
-        answered = await self.answer(request)
-        if isinstance(answered, web.Response):
-            return answered
+        answered = await self._answer(request)
         headers = {"Cache-Control": "no-store", **answered.headers}
         if answered.body:
-            headers["Content-Type"] = self._route.told.gives
+            headers.setdefault("Content-Type", self.route.told.gives)
         return web.Response(status=answered.status, body=answered.body, headers=headers)
 
-    async def answer(self, request: web.Request) -> Answered | web.Response:
+    async def _answer(self, request: web.Request) -> Answered:
         """Who asks and whether he may comes first: whoever may not learns nothing of what a request should be."""
-        route, house = self._route, self._house
+        route, house = self.route, self._house
         principal = self._caller(request)
         arguments = _path(route, request)
-        about = route.rule.object_field
-        await authorize(
-            route.rule, principal, str(arguments[about]) if about else "", house.grants[about] if about else _NOBODY
-        )
+        await self._authorize(principal, arguments)
         check_acceptable(request, route.told.gives)
         if_match = tags(request.headers.get("If-Match"))
         if route.told.needs_match and if_match is None:
@@ -114,26 +115,26 @@ class _Served:
         query = _query(route.query or _NoQuery, request)
         if route.query is not None:
             arguments["query"] = query
-        body = await self._read(request)
-        if body is not None:
-            arguments["body"] = body
         key = key_of(principal, request.headers.get("Idempotency-Key")) if route.told.creates else None
+        body = await self._read(request)
+        if route.body is not None:
+            arguments["body"] = body
         call = Call(principal, house.new_id() if key is None else new_id_of(route, key), if_match)
-        refused: list[Failure] = []
 
         async def carry_out() -> Answered:
-            outcome = await self._function(call, **arguments)
-            if isinstance(outcome, Failure):
-                refused.append(outcome)
-                return Answered(HTTPStatus.CONFLICT, b"", {})
-            return self._answered(request, outcome)
+            return self._answered(request, await self._function(call, **arguments))
 
         if key is None:
-            answered = await carry_out()
+            return _conditional(route, request, await carry_out())
+        hashed = request_hash(route, request.match_info, b"" if route.body is None else _ENCODER.encode(body))
+        return await house.replays.once(key, hashed, carry_out)
+
+    async def _authorize(self, principal: Principal, arguments: Mapping[str, Any]) -> None:
+        rule = self.route.rule
+        if rule.object_field is None:
+            await authorize(rule, principal, "", _NOBODY)
         else:
-            hashed = request_hash(route, request.match_info, b"" if body is None else _ENCODER.encode(body))
-            answered = await house.replays.once(key, hashed, carry_out)
-        return refusal(refused[0]) if refused else _conditional(route, request, answered)
+            await authorize(rule, principal, str(arguments[rule.object_field]), self._house.grants[rule.object_field])
 
     def _caller(self, request: web.Request) -> Principal:
         try:
@@ -146,7 +147,7 @@ class _Served:
         """The body as the route's type, None when it takes none."""
         if self._body is None:
             return None
-        check_sent(request, self._route.told.accepts)
+        check_sent(request, self.route.told.accepts)
         text = await self._house.bodies.read(request)
         try:
             scan_json(text, self._house.scan)
@@ -159,6 +160,8 @@ class _Served:
             raise BadArgument("the body is not JSON") from None
 
     def _answered(self, request: web.Request, outcome: Any) -> Answered:
+        if isinstance(outcome, Failure):
+            return _refusal(outcome)
         reply: Reply[Any] = outcome if isinstance(outcome, Reply) else Reply(outcome)
         headers: dict[str, str] = {}
         if reply.location is not None:
@@ -169,7 +172,22 @@ class _Served:
             return Answered(HTTPStatus.NO_CONTENT, b"", headers)
         body = _ENCODER.encode(reply.answer)
         headers["ETag"] = tag_of_bytes(body) if reply.version is None else tag_of_version(reply.version)
-        return Answered(self._route.told.status, body, headers)
+        return Answered(self.route.told.status, body, headers)
+
+
+class _Negotiated:
+    """The routes of one path that take or give different kinds of documents; the first is for who names none."""
+
+    def __init__(self, served: Sequence[_Served]) -> None:
+        self._served = served
+        self._takes = [one.route.told.accepts for one in served]
+        self._gives = [one.route.told.gives for one in served]
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One request, by the route that fits it best."""
+        if len(set(self._takes)) > 1:
+            return await self._served[sent_as(request, self._takes)].handle(request)
+        return await self._served[most_acceptable(request, self._gives)].handle(request)
 
 
 class _Nobody:
@@ -201,6 +219,14 @@ def _query(kind: Any, request: web.Request) -> Any:
         return msgspec.convert(dict(request.query), kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadArgument(f"query: {error}") from None
+
+
+def _refusal(failure: Failure) -> Answered:
+    told = problem_of(failure)
+    headers = {"Content-Type": PROBLEM_TYPE}
+    if isinstance(failure.error.retry_after_ms, int):
+        headers["Retry-After"] = str(math.ceil(failure.error.retry_after_ms / 1_000))
+    return Answered(told.status, msgspec.json.encode(told), headers)
 
 
 def _next_page(request: web.Request, cursor: str) -> str:

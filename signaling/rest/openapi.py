@@ -22,7 +22,19 @@ from .resource import Resource, Route
 __all__ = ["openapi", "problem_codes"]
 
 _REF: Final = "#/components/schemas/"
-_ALWAYS: Final = ("bad_argument", "unauthenticated", "not_allowed", "not_acceptable", "internal", "unavailable")
+# Whoever reads may have to wait for what was told to be written down, so a full disk is met by all.
+_ALWAYS: Final = (
+    "bad_argument",
+    "unauthenticated",
+    "not_allowed",
+    "not_acceptable",
+    "overloaded",
+    "internal",
+    "unreadable",
+    "unavailable",
+    "unknown_outcome",
+    "storage_full",
+)
 
 Json = dict[str, Any]
 
@@ -39,9 +51,12 @@ def openapi(resources: Sequence[type[Resource]], *, version: str) -> Json:
     written, components = msgspec.json.schema_components(kinds, ref_template=_REF + "{name}")
     schemas = dict(zip(map(id, kinds), written, strict=True))
     queries = {schemas[id(route.query)]["$ref"].removeprefix(_REF) for route in routes if route.query is not None}
-    paths: dict[str, Json] = {}
+    forms: dict[str, list[Route]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, components)
+        forms.setdefault(route.key, []).append(route)
+    paths: dict[str, Json] = {}
+    for alike in forms.values():
+        paths.setdefault(alike[0].path, {})[alike[0].method.lower()] = _operation(alike, schemas, components)
     return plain_schema(
         {
             "openapi": "3.1.0",
@@ -71,8 +86,6 @@ def problem_codes(route: Route) -> tuple[str, ...]:
         codes.append("precondition_failed")
     if route.told.needs_match:
         codes.append("precondition_required")
-    if route.method != "GET":
-        codes += ["overloaded", "unknown_outcome", "storage_full"]
     return tuple(sorted(set(codes), key=lambda code: (status_of(code), code)))
 
 
@@ -87,7 +100,9 @@ def _kinds(routes: Sequence[Route]) -> list[Any]:
     return list(found.values())
 
 
-def _operation(route: Route, schemas: Mapping[int, Json], components: Mapping[str, Json]) -> Json:
+def _operation(forms: Sequence[Route], schemas: Mapping[int, Json], components: Mapping[str, Json]) -> Json:
+    """One method at one path: the routes that answer it differ only in the kind of document that they take or give."""
+    route = forms[0]
     summary, _, rest = route.words.partition("\n\n")
     operation: Json = {
         "operationId": route.name,
@@ -95,15 +110,17 @@ def _operation(route: Route, schemas: Mapping[int, Json], components: Mapping[st
         "summary": " ".join(summary.split()),
         **({"description": rest} if rest else {}),
         "parameters": [*_path_parameters(route, schemas), *_query_parameters(route, schemas, components)],
-        "responses": _responses(route, schemas),
+        "responses": _responses(forms, schemas),
         "x-auricle-roles": {role: relation.value for role, relation in route.rule.relations.items()},
     }
-    operation["parameters"] += [_header(name) for name in _request_headers(route)]
+    operation["parameters"] += [_header(name, route.told.needs_match) for name in _request_headers(route)]
     if route.rule.object_field is not None:
         operation["x-auricle-object"] = route.rule.object_field
     if route.body is not None:
-        content = {"schema": schemas[id(route.body)], **_example(route.told.body_example)}
-        operation["requestBody"] = {"required": True, "content": {route.told.accepts: content}}
+        content = {
+            form.told.accepts: {"schema": schemas[id(form.body)], **_example(form.told.body_example)} for form in forms
+        }
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -133,18 +150,25 @@ def _request_headers(route: Route) -> list[str]:
     return ["If-None-Match"] if route.method == "GET" else []
 
 
-def _header(name: str) -> Json:
+def _header(name: str, is_needed: bool) -> Json:
     description, schema = PARAMETERS[name]
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+    return {"name": name, "in": "header", "required": is_needed, "description": description, "schema": schema}
 
 
-def _responses(route: Route, schemas: Mapping[int, Json]) -> Json:
+def _responses(forms: Sequence[Route], schemas: Mapping[int, Json]) -> Json:
+    route = forms[0]
+    given: dict[str, Route] = {}
+    for form in forms:
+        given.setdefault(form.told.gives, form)
     success: Json = {"description": HTTPStatus(route.told.status).phrase}
     if route.answer is not NoneType:
-        content = {"schema": schemas[id(route.answer)], **_example(route.told.answer_example)}
+        content = {
+            gives: {"schema": schemas[id(form.answer)], **_example(form.told.answer_example)}
+            for gives, form in given.items()
+        }
         names = ["ETag", *(["Location"] if route.told.creates else []), *(["Link"] if _is_page(route) else [])]
         success |= {
-            "content": {route.told.gives: content},
+            "content": content,
             "headers": {name: {"description": HEADERS[name], "schema": {"type": "string"}} for name in names},
         }
     if route.told.links:
@@ -155,7 +179,7 @@ def _responses(route: Route, schemas: Mapping[int, Json]) -> Json:
     if route.method == "GET":
         responses["304"] = {"description": NOT_MODIFIED}
     by_status: dict[int, list[str]] = {}
-    for code in problem_codes(route):
+    for code in dict.fromkeys(code for form in forms for code in problem_codes(form)):
         by_status.setdefault(status_of(code).value, []).append(code)
     for status, codes in by_status.items():
         responses[str(status)] = _problem(status, codes, schemas)

@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from msgspec import UNSET
 
+from fitting.fhir_errors import FHIR_CODES
 from protocol.contract.base import Failure
 from protocol.contract.rest import Problem
 from protocol.errors import AuricleError
@@ -22,11 +22,13 @@ __all__ = [
     "PreconditionRequired",
     "problem",
     "problem_middleware",
-    "refusal",
+    "problem_of",
     "status_of",
 ]
 
 PROBLEM_TYPE: Final = "application/problem+json"
+# The code says what a type would.
+_NO_TYPE: Final = "about:blank"
 
 
 class Conflict(AuricleError):
@@ -74,11 +76,20 @@ _STATUS: Final[dict[str, HTTPStatus]] = {
     "already_exists": HTTPStatus.CONFLICT,
     "idempotency_conflict": HTTPStatus.CONFLICT,
     "in_progress": HTTPStatus.CONFLICT,
+    "older_audiogram": HTTPStatus.CONFLICT,
+    "no_audiogram": HTTPStatus.CONFLICT,
+    "not_prescribable": HTTPStatus.CONFLICT,
+    "not_exportable": HTTPStatus.CONFLICT,
     "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
     "request_entity_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    # A document that is FHIR, or nearly, and that no audiogram can be taken from.
+    **dict.fromkeys(FHIR_CODES, HTTPStatus.UNPROCESSABLE_ENTITY),
+    "bad_audiogram": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unsafe": HTTPStatus.UNPROCESSABLE_ENTITY,
     "precondition_required": HTTPStatus.PRECONDITION_REQUIRED,
+    "bad_code": HTTPStatus.FORBIDDEN,
+    "too_many_codes": HTTPStatus.CONFLICT,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
     "unreadable": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -96,17 +107,9 @@ def status_of(code: str, default: HTTPStatus = HTTPStatus.CONFLICT) -> HTTPStatu
     return _STATUS.get(code, default)
 
 
-def problem(status: HTTPStatus, code: str, detail: str, failure: Failure | None = None) -> web.Response:
-    """A problem document; ``code`` is stable, ``detail`` is for people, ``failure`` what the domain said."""
-    body = Problem(
-        type="about:blank",
-        title=status.phrase,
-        status=status.value,
-        code=code,
-        detail=detail,
-        error=UNSET if failure is None else failure.error,
-        errors=UNSET if failure is None else failure.errors,
-    )
+def problem(status: HTTPStatus, code: str, detail: str) -> web.Response:
+    """A problem document; ``code`` is stable, ``detail`` is for people."""
+    body = Problem(type=_NO_TYPE, title=status.phrase, status=status.value, code=code, detail=detail)
     headers = {"Cache-Control": "no-store"}
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -115,10 +118,18 @@ def problem(status: HTTPStatus, code: str, detail: str, failure: Failure | None 
     return web.Response(status=status, body=msgspec.json.encode(body), content_type=PROBLEM_TYPE, headers=headers)
 
 
-def refusal(failure: Failure) -> web.Response:
-    """The problem document of what the domain refused."""
-    code = failure.error.code
-    return problem(status_of(code), code, failure.error.message, failure)
+def problem_of(failure: Failure) -> Problem:
+    """What the domain refused, as a problem document."""
+    status = status_of(failure.error.code)
+    return Problem(
+        type=_NO_TYPE,
+        title=status.phrase,
+        status=status.value,
+        code=failure.error.code,
+        detail=failure.error.message,
+        error=failure.error,
+        errors=failure.errors,
+    )
 
 
 def problem_middleware(log: LogBook) -> Middleware:

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -80,7 +81,7 @@ class Replays:
         except BaseException:
             await self._give_free(key, hashed)
             raise
-        if answered.status >= 300:
+        if answered.status >= HTTPStatus.MULTIPLE_CHOICES:
             await self._give_free(key, hashed)
             return answered
         # What was made stands, even if this cannot be written: the same request finds it, by its name.

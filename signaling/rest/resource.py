@@ -108,6 +108,11 @@ class Route:
     function: str
 
     @property
+    def form(self) -> tuple[str, str, str]:
+        """What tells it from every other: one path may take and give more than one kind of document."""
+        return self.key, self.told.accepts, self.told.gives
+
+    @property
     def may_change(self) -> bool:
         """Whether ``If-Match`` says what it is a change of."""
         return self.method in _CHANGING
@@ -159,7 +164,7 @@ def declared_routes(resource: type[Resource]) -> tuple[Route, ...]:
     """
     found = list(_declared(resource))
     check_complete(resource.__name__, [told.key for _, told in found], resource.policy)
-    if len({told.key for _, told in found}) < len(found):
+    if len({(told.key, told.accepts, told.gives) for _, told in found}) < len(found):
         raise LocalProtocolError(f"{resource.__name__}: a route is declared twice")
     return tuple(_route(resource, name, told) for name, told in found)
 

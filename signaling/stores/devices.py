@@ -1,6 +1,7 @@
-"""Registered devices: a pair of aids, the patient who wears it, the professionals who may fit it.
+"""Registered devices: a pair of aids, the patient who wears it, and what is on file of him.
 
-``DeviceStore`` is the port. Knows nothing of what is in the aids: that is the device log's.
+``DeviceStore`` is the port. Knows nothing of what is in the aids, that is the device log's, nor who may
+touch them, that is in ``assignments``.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +15,8 @@ from fitting.model import PerBand
 from protocol.contract.base import Ear
 from protocol.contract.devices import RegisteredAid
 from protocol.errors import Overloaded
-from signaling.auth import Principal
-from signaling.policy import Relation
 
-__all__ = ["DeviceGrants", "DeviceRecord", "DeviceStore", "MemoryDeviceStore"]
+__all__ = ["DeviceRecord", "DeviceStore", "MemoryDeviceStore", "OnFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,8 @@ class DeviceRecord:
 
     ``audiogram``, ``loudness_ddb``, ``max_stable_gain_ddb`` and ``red_flags`` are what ``fitting.safety_change`` calls
     so. Every field after ``aids`` has a default: records that were stored before it was there are read as having it.
+    ``assignments`` are those that it was registered with; what became of them is in ``assignments.Assignments``.
+    ``version`` rises by one with each change of what is on file; by whom, why and when (Unix seconds) is that change's.
     """
 
     device: str
@@ -37,6 +38,18 @@ class DeviceRecord:
     loudness_ddb: Mapping[Ear, PerBand] = field(default_factory=lambda: MappingProxyType({}))
     max_stable_gain_ddb: Mapping[Place, PerBand] = field(default_factory=lambda: MappingProxyType({}))
     red_flags: bool = False
+    version: int = 1
+    changed_by: str = ""
+    changed_because: str = ""
+    changed_at_s: float = 0.0
+
+
+class OnFile(Protocol):
+    """What is on file of devices, for whoever judges by it."""
+
+    async def get(self, device: str) -> DeviceRecord | None:
+        """A device, None when it is unknown."""
+        ...
 
 
 class DeviceStore(Protocol):
@@ -52,6 +65,14 @@ class DeviceStore(Protocol):
 
     async def get(self, device: str) -> DeviceRecord | None:
         """A device, None when it is unknown."""
+        ...
+
+    async def change(self, record: DeviceRecord) -> bool:
+        """Store the next version of a record; False when the one that is there is not the version before it."""
+        ...
+
+    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
+        """The devices that a patient of a clinic wears, by their ids, at most ``limit``."""
         ...
 
 
@@ -77,18 +98,15 @@ class MemoryDeviceStore:
         """See ``DeviceStore``."""
         return self._records.get(device)
 
-
-class DeviceGrants:
-    """``policy.Grants`` over the registered devices."""
-
-    def __init__(self, devices: DeviceStore) -> None:
-        self._devices = devices
-
-    async def holds(self, principal: Principal, relation: Relation, object_id: str) -> bool:
-        """Whether the caller is assigned to the device, or it is the caller's own."""
-        record = await self._devices.get(object_id)
-        if record is None or record.clinic != principal.clinic:
+    async def change(self, record: DeviceRecord) -> bool:
+        """See ``DeviceStore``."""
+        before = self._records.get(record.device)
+        if before is None or before.version != record.version - 1:
             return False
-        if relation is Relation.OWN:
-            return record.patient == principal.user
-        return relation is Relation.ASSIGNED and principal.user in record.assignments
+        self._records[record.device] = record
+        return True
+
+    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
+        """See ``DeviceStore``."""
+        mine = (one.device for one in self._records.values() if (one.clinic, one.patient) == (clinic, patient))
+        return tuple(sorted(mine)[:limit])

@@ -7,6 +7,7 @@ while. Knows neither HTTP nor what was asked. Read ``RestAnswers.claim`` first.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, Protocol
 
 __all__ = ["CLAIM_S", "KEEP_S", "AnswerKey", "KeptAnswer", "MemoryRestAnswers", "RestAnswers"]
@@ -96,7 +97,7 @@ class MemoryRestAnswers:
 
     def _forget(self, key: AnswerKey, now_s: float) -> None:
         """What is too old, and the oldest of the caller beyond the bound: rows are in the order of their claims."""
-        for late in [one for one, row in self._rows.items() if now_s - row.at_s >= KEEP_S]:
+        for late in list(takewhile(lambda one: now_s - self._rows[one].at_s >= KEEP_S, self._rows)):
             del self._rows[late]
         own = [one for one in self._rows if (one.clinic, one.author) == (key.clinic, key.author)]
         for oldest in own[: max(0, len(own) - self._limit)]:

@@ -2,14 +2,39 @@
 
 from typing import Final
 
-from sqlalchemy import Column, Double, Index, LargeBinary, MetaData, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from fitting.log_sql.tables import NAMING
 
-__all__ = ["METADATA", "push_token", "registered_device", "rest_answer"]
+__all__ = [
+    "METADATA",
+    "assignment",
+    "audiogram",
+    "bind_code",
+    "consent",
+    "patient",
+    "push_token",
+    "registered_device",
+    "rest_answer",
+]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
 
+# ``version`` is that of ``record``, so that a change can be held to the one that it was thought of on.
 registered_device = Table(
     "registered_device",
     METADATA,
@@ -17,6 +42,73 @@ registered_device = Table(
     Column("clinic", Text, nullable=False),
     Column("patient", Text, nullable=False),
     Column("record", LargeBinary, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    Index(None, "clinic", "patient"),
+)
+
+patient = Table(
+    "patient",
+    METADATA,
+    Column("clinic", Text, nullable=False),
+    Column("patient", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("name", Text),
+    PrimaryKeyConstraint("clinic", "patient"),
+)
+
+
+def _decisions(name: str) -> Table:
+    """Decisions are only ever added: ``n`` counts those about one subject, and the newest stands."""
+    return Table(
+        name,
+        METADATA,
+        Column("clinic", Text, nullable=False),
+        Column("owner", Text, nullable=False),
+        Column("subject", Text, nullable=False),
+        Column("n", BigInteger, nullable=False),
+        Column("holds", Boolean, nullable=False),
+        Column("decided_by", Text, nullable=False),
+        Column("role", Text, nullable=False),
+        Column("reason", Text, nullable=False),
+        Column("at", Double, nullable=False),
+        PrimaryKeyConstraint("clinic", "owner", "subject", "n"),
+    )
+
+
+# Of a device, about a person; of a patient, about a scope.
+assignment = _decisions("assignment")
+consent = _decisions("consent")
+
+# A code that is live has one of the places of its device, so that there are never more of them than places.
+bind_code = Table(
+    "bind_code",
+    METADATA,
+    Column("code_hash", LargeBinary, primary_key=True),
+    Column("clinic", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("patient", Text, nullable=False),
+    Column("place", Integer),
+    Column("made_by", Text, nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("bound_by", Text),
+    Column("bound_at", Double),
+    Column("phone", Text),
+    UniqueConstraint("device", "place"),
+    Index(None, "clinic", "patient"),
+)
+
+# ``number`` counts per device from 1, so that one of two that are added at once is the newest for everybody.
+audiogram = Table(
+    "audiogram",
+    METADATA,
+    Column("device", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("device", "id"),
+    ForeignKeyConstraint(["device"], ["registered_device.device"]),
 )
 
 # ``at`` is when the key was claimed; ``answer`` is missing while its request is being carried out.

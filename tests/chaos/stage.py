@@ -176,7 +176,8 @@ async def _register(stage: Stage, lane: str, device: str) -> None:
         left=aids["left"],
         right=aids["right"],
     )
-    headers = {"Authorization": f"Bearer {stage.tokens.mint('reader', 'clinician')}"}
+    token = stage.tokens.mint("reader", "clinician")
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
         session.post(f"{stage.server.url}/api/v1/devices", data=msgspec.json.encode(body)) as answer,

@@ -30,11 +30,13 @@ class Runner:
     device = "d1"
 
     def __init__(self) -> None:
+        self.reported: list[tuple[str, int]] = []
         self.record = SimpleNamespace(notices=[SimpleNamespace(cause="stop", fence=1)], consent=None)
 
     async def look(self) -> None: ...
 
     async def device_report(self, cause: str, fence: int) -> str:
+        self.reported.append((cause, fence))
         return cause
 
     def told(self, notice: object) -> None:
@@ -54,6 +56,7 @@ async def test_what_another_link_is_in_the_way_of_is_kept_and_told_after_attachi
     hub.answer = Done()
     await news.tell()
     assert (hub.asked[1:], runner.record.notices) == (["ReportDevice", "Stop"], [])
+    assert runner.reported == [("stop", 1)] * 2
 
 
 async def test_a_read_back_that_the_server_will_never_take_stands_in_the_way_of_nothing() -> None:

@@ -8,6 +8,7 @@ from tests.contracts.device_log_append import AppendContract
 from tests.contracts.device_log_attach import AttachContract, LeaseContract
 from tests.contracts.device_log_bench import DEVICE, LIMITS, Bench, Clock, registered
 from tests.contracts.device_log_budgets import BudgetHistoryContract
+from tests.contracts.device_log_deliveries import DeliveryPagesContract
 from tests.contracts.device_log_ends import EndContract
 from tests.contracts.device_log_offers import OfferContract, PoisonContract, ReportContract
 from tests.contracts.device_log_pace import PaceContract
@@ -31,6 +32,7 @@ class DeviceLogContract(
     OfferContract,
     PoisonContract,
     ReportContract,
+    DeliveryPagesContract,
     TruthContract,
     BudgetHistoryContract,
     ProofContract,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fitting.log_values import Learned, LiveSession, SessionEnded
+from fitting.log_values import LastEnd, Learned, LiveSession, SessionEnded
 from fitting.mode import TOLD_BY_PHONE
 from protocol.contract.sessions import ReportDevice
 from tests.contracts.device_log_bench import BOTH_LOUDER, DEVICE, FRESH, Bench, images
@@ -47,6 +47,18 @@ class EndContract:
         assert (head.live, head.revision.content) == (None, FRESH)
         events = [(one.kind, one.state, one.actor) for one in await bench.log.changed_since(DEVICE, 0)]
         assert events[-2:] == [("session", session.cause, "phone"), ("device", cause, "phone")]
+
+    async def test_how_it_ended_is_kept_for_whoever_was_away_until_another_begins(self, bench: Bench) -> None:
+        await bench.fitted()
+        assert (await bench.head()).last_end is None
+        newest = await bench.apply(BOTH_LOUDER)
+        await bench.log.end_session(DEVICE, cause="link_slow", actor="server")
+        wanted = LastEnd("link_slow", bench.fence, "ann", newest.revision_id)
+        assert (await bench.head()).last_end == wanted
+        assert (await bench.attach()).last_end == wanted
+        await bench.acquire()
+        head = await bench.head()
+        assert (head.live is not None, head.last_end) == (True, None)
 
     async def test_a_phone_that_could_not_restore_one_ear_is_told_to(self, bench: Bench) -> None:
         await bench.fitted()

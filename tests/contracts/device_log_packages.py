@@ -1,5 +1,6 @@
 """What every device log does with packages: they wait, give way, are collected, and are asked about later."""
 
+import asyncio
 from typing import Any
 
 from fitting.log_values import Accepted, Delivery, Recorded
@@ -18,8 +19,9 @@ from tests.contracts.device_log_bench import (
     images,
     refused,
 )
+from tests.contracts.sql_world import World
 
-__all__ = ["OutboxContract", "PackageContract"]
+__all__ = ["OutboxContract", "PackageContract", "SharedOutboxContract"]
 
 QUIETER = both_louder(FRESH, by=-20)
 LOUDER = both_louder(FRESH, by=30)
@@ -173,6 +175,20 @@ class PackageContract:
         offered = await bench.offer()
         assert (offered.seq, offered.base.content) == (accepted.seq, FRESH)
 
+    async def test_it_is_not_offered_over_what_a_session_has_left(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.apply(LOUDER)
+        await bench.log.end_session(DEVICE, cause="phone_lost", actor="server")
+        accepted = await package(bench)
+        nvm = {ear: digest(FRESH, ear) for ear in EARS}
+        left = {ear: images(LOUDER, ear, nvm=nvm[ear]) for ear in EARS}
+        await bench.attach(right=left["right"], left=left["left"])
+        assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        read = {ear: images(FRESH, ear) for ear in EARS}
+        told = ReportDevice(device=DEVICE, cause="dead_man", right=read["right"], left=read["left"])
+        await bench.log.report_device(told, generation=bench.generation)
+        assert (await bench.offer()).seq == accepted.seq
+
     async def test_it_expires_before_and_after_the_phone_has_it(self, bench: Bench) -> None:
         await bench.attach()
         first = await package(bench)
@@ -305,10 +321,51 @@ class OutboxContract:
         bench.clock.pass_s(1)
         assert await self.due(bench) == [("question", accepted.seq, 0)]
 
-    async def test_what_was_taken_back_is_not_asked_about(self, bench: Bench) -> None:
+    async def test_a_way_back_is_asked_about_when_it_leads_to_what_was_never_worn(self, bench: Bench) -> None:
+        """A draft of a lost session, for one."""
         await bench.attach()
         accepted = await package(bench, origin="rollback")
-        await self.take(bench)
         await install(bench, await wait_for_install(bench, accepted.seq))
         bench.clock.pass_s(2 * LIMITS.question_after_s)
-        assert [kind for kind, _, _ in await self.due(bench)] == ["push"]
+        assert ("question", accepted.seq, 0) in await self.due(bench)
+
+    async def test_what_was_taken_back_is_not_asked_about(self, bench: Bench) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await install(bench, await wait_for_install(bench, accepted.seq))
+        bench.clock.pass_s(40 * 24 * 3_600)
+        back = await package(bench, FRESH, origin="rollback")
+        await install(bench, await wait_for_install(bench, back.seq))
+        bench.clock.pass_s(2 * LIMITS.question_after_s)
+        due = [(kind, seq) for kind, seq, _ in await self.due(bench)]
+        assert ("question", accepted.seq) in due
+        assert ("question", back.seq) not in due
+
+
+class SharedOutboxContract:
+    """Several processes look after what is due; a subclass gives the fixture ``world``."""
+
+    async def test_what_is_due_is_taken_by_one_process_whoever_else_looks(self, world: World) -> None:
+        here = await world.first()
+        there = await world.another(here)
+        await here.bench.attach()
+        for number in range(1, 9):
+            await package(here.bench, both_louder(FRESH, by=10 * number))
+        outboxes = [process.bench.outbox for process in (here, there)]
+        looks = [one.take(3, hold_s=60) for _ in range(3) for one in outboxes if one is not None]
+        taken = [item.seq for items in await asyncio.gather(*looks) for item in items]
+        assert sorted(taken) == list(range(1, 9))
+
+    async def test_what_a_process_took_and_did_not_do_is_done_by_another(self, world: World) -> None:
+        here = await world.first()
+        await here.bench.attach()
+        accepted = await package(here.bench)
+        assert here.bench.outbox is not None
+        await here.bench.outbox.take(3, hold_s=60)
+        await here.kill()
+        there = await world.process()
+        assert there.bench.outbox is not None
+        assert await there.bench.outbox.take(3, hold_s=60) == ()
+        world.clock.pass_s(60)
+        [item] = await there.bench.outbox.take(3, hold_s=60)
+        assert (item.kind, item.seq, item.tries) == ("push", accepted.seq, 0)

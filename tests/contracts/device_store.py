@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from fitting.audiogram import STANDARD_AUDIOGRAMS
 from protocol.contract.devices import RegisteredAid
@@ -56,3 +57,36 @@ class DeviceStoreContract:
         bare = DeviceRecord("d2", "c1", "pat", frozenset(), {})
         assert await store.register(bare)
         assert await store.get("d2") == bare
+
+    async def test_a_change_is_stored_with_the_version_after_the_one_that_is_there(self, store: DeviceStore) -> None:
+        await store.register(RECORD)
+        assert await store.get("d1") == RECORD
+        changed: dict[str, Any] = {"changed_by": "ann", "changed_because": "new", "changed_at_s": 5.5}
+        second = replace(RECORD, red_flags=False, audiogram=None, version=2, **changed)
+        assert await store.change(second)
+        assert await store.get("d1") == second
+
+    async def test_a_change_of_another_version_than_the_one_that_is_there_changes_nothing(
+        self, store: DeviceStore
+    ) -> None:
+        await store.register(RECORD)
+        for version in (1, 3):
+            assert not await store.change(replace(RECORD, red_flags=False, version=version))
+        assert not await store.change(replace(RECORD, device="d2", version=2))
+        assert await store.get("d1") == RECORD
+        assert await store.get("d2") is None
+
+    async def test_of_two_that_change_one_version_at_once_one_does(self, store: DeviceStore) -> None:
+        await store.register(RECORD)
+        rivals = [replace(RECORD, version=2, changed_by=user) for user in ("ann", "abe")]
+        outcomes = await asyncio.gather(*(store.change(rival) for rival in rivals))
+        assert sorted(outcomes) == [False, True]
+        assert await store.get("d1") == rivals[outcomes.index(True)]
+
+    async def test_the_devices_of_a_patient_are_those_of_his_own_clinic(self, store: DeviceStore) -> None:
+        await store.register(replace(RECORD, device="d2"))
+        await store.register(RECORD)
+        assert await store.of_patient("c1", "pat", 10) == ("d1", "d2")
+        assert await store.of_patient("c1", "pat", 1) == ("d1",)
+        assert await store.of_patient("c2", "pat", 10) == ()
+        assert await store.of_patient("c1", "pia", 10) == ()

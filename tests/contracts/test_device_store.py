@@ -1,5 +1,6 @@
 """Every store of registered devices keeps the contract: in memory, in SQLite, in PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +26,30 @@ def over(table: DeviceTable, clock: Clock | None = None, max_cached: int = 10) -
 
 
 @pytest.fixture
-async def sqlite(tmp_path: Path) -> AsyncIterator[DeviceTable]:
+async def sqlite_file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
     database = SqliteDatabase(new_sqlite(tmp_path), monotonic=Clock())
     await database.open()
-    yield SqliteDeviceTable(database)
+    yield database
     await database.close()
+
+
+@pytest.fixture
+def sqlite(sqlite_file: SqliteDatabase) -> DeviceTable:
+    return SqliteDeviceTable(sqlite_file)
+
+
+class SlowTable(SqliteDeviceTable):
+    """A disk from which what was read comes late, when the test says so."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        super().__init__(database)
+        self.has_read, self.may_tell = asyncio.Event(), asyncio.Event()
+
+    async def get(self, device: str) -> bytes | None:
+        packed = await super().get(device)
+        self.has_read.set()
+        await self.may_tell.wait()
+        return packed
 
 
 class TestMemoryDeviceStore(DeviceStoreContract):
@@ -56,6 +76,20 @@ class TestSqliteDeviceStore(DeviceStoreContract):
         assert await here.get("d1") is None
         assert await over(sqlite).register(RECORD)
         assert await here.get("d1") == RECORD
+
+    async def test_what_was_read_before_a_change_and_comes_after_it_is_not_remembered(
+        self, sqlite_file: SqliteDatabase
+    ) -> None:
+        table = SlowTable(sqlite_file)
+        store = over(table)
+        await store.register(RECORD)
+        reading = asyncio.create_task(store.get("d1"))
+        await table.has_read.wait()
+        second = replace(RECORD, red_flags=False, version=2)
+        assert await store.change(second)
+        table.may_tell.set()
+        assert await reading == RECORD
+        assert await store.get("d1") == second
 
     async def test_only_so_many_records_are_kept_and_the_rest_is_read_again(self, sqlite: DeviceTable) -> None:
         store = over(sqlite, max_cached=2)

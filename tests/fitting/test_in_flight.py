@@ -192,6 +192,14 @@ async def test_of_several_that_were_heard_the_newest_is_the_draft_and_one_on_its
     assert (await bring_about(bench, Event.TOKEN_EXPIRED)).draft == newest.revision_id
 
 
+@ends
+async def test_a_package_of_standard_mode_is_no_part_of_live_work(bench: Bench, event: Event) -> None:
+    await bench.submit()
+    [delivery] = await bench.log.pending(DEVICE)
+    assert ENDS[event].work.fate(delivery) == "cancelled"
+    assert ENDS[event].work.fate(replace(delivery, mode="standard")) == "goes_on"
+
+
 @pytest.mark.parametrize(
     ("kind", "states", "attempt", "stage"),
     [

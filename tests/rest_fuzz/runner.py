@@ -6,14 +6,27 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.rest_fuzz.stage import Past
 from tests.running import Server
 
 __all__ = ["Effort", "Outcome", "fuzz"]
 
-# A body may fit its schema and not the sheet of the aid that it names: that is for 400 to say.
+# A body may fit its schema and not the sheet of the aid that it names, nor be an audiogram: that is for 400 to say, and
+# for 422 when it is a document of another system.
 REGISTER_MAY = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
+# Whether a tag is the newest, or a reason is needed from this caller, no schema can say either.
+CHANGE_MAY = [*REGISTER_MAY, "412"]
+MAY = {
+    "POST /api/v1/devices": REGISTER_MAY,
+    "POST /api/v1/devices/{device}/audiograms": [*REGISTER_MAY, "422"],
+    "PATCH /api/v1/devices/{device}/on-file": CHANGE_MAY,
+    "PUT /api/v1/devices/{device}/assignments/{person}": CHANGE_MAY,
+    "DELETE /api/v1/devices/{device}/assignments/{person}": CHANGE_MAY,
+    "PUT /api/v1/patients/{patient}": CHANGE_MAY,
+    "PUT /api/v1/patients/{patient}/consents/{scope}": CHANGE_MAY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +47,13 @@ class Outcome:
     output: str
 
 
-async def fuzz(server: Server, past: Past, effort: Effort) -> Outcome:
-    """Send generated requests, good and bad, alone and in chains."""
+async def fuzz(server: Server, past: Past, effort: Effort, document: Path | None = None) -> Outcome:
+    """Send generated requests, good and bad, alone and in chains; ``document`` in place of what the server says."""
     config = server.data / "schemathesis.toml"
     config.write_text(_config(await server.token("ann", "clinician"), past, effort))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color", "run"),
-        f"{server.url}/openapi.json",
+        *([f"{server.url}/openapi.json"] if document is None else [str(document), "--url", server.url]),
         *("--checks", "all", "--continue-on-failure", "--suppress-health-check", "all", "--seed", str(effort.seed)),
         cwd=server.data,
         stdout=asyncio.subprocess.PIPE,
@@ -62,7 +75,11 @@ def _config(token: str, past: Past, effort: Effort) -> str:
         "devices": (["d1"], ["path.device"]),
         "revisions": (past.revisions, ["path.revision", "query.from", "query.to"]),
         "seqs": (past.seqs, ["path.seq"]),
+        "people": (["ann", "abe"], ["path.person"]),
+        "patients": (["pat"], ["path.patient"]),
+        "tags": (['"1"', '"2"'], ["header.If-Match"]),
         "models": (["ref10", "otc6"], ["path.model", "body.right.model", "body.left.model"]),
+        "audiograms": (["registered"], ["path.audiogram"]),
     }
     lines = [f"headers = {{ Authorization = {json.dumps('Bearer ' + token)} }}", ""]
     for name, (values, _) in known.items():
@@ -71,6 +88,10 @@ def _config(token: str, past: Past, effort: Effort) -> str:
     for name, (_, parameters) in known.items():
         lines += [f'"{one}" = {{ dictionary = "{name}", probability = 0.6 }}' for one in parameters]
     lines += ["", "[generation]", f"max-examples = {effort.examples}", "", "[phases.stateful]"]
-    lines += [f"max-steps = {effort.steps}", "", "[[operations]]", 'include-name = "POST /api/v1/devices"']
-    lines.append(f"checks.positive_data_acceptance.expected-statuses = {json.dumps(REGISTER_MAY)}")
+    lines += [f"max-steps = {effort.steps}"]
+    for operation, statuses in MAY.items():
+        lines += ["", "[[operations]]", f"include-name = {json.dumps(operation)}"]
+        lines.append(f"checks.positive_data_acceptance.expected-statuses = {json.dumps(statuses)}")
+        # That If-Match is missing has a status of its own (RFC 6585).
+        lines.append('checks.missing_required_header.expected-statuses = ["400", "401", "403", "404", "428"]')
     return "\n".join(lines) + "\n"

@@ -12,11 +12,12 @@ from tests.signaling.visit import Told, visit
 
 __all__ = ["DEVICE", "Past", "live_through"]
 
-DEVICE = {
+DEVICE: dict[str, object] = {
     "device": "d1",
     "patient": "pat",
     "assignments": ["ann"],
     "right": {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"},
+    "audiogram": {"right": {"500": 35, "1000": 40, "2000": 50, "4000": 60}},
 }
 
 

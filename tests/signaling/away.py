@@ -48,6 +48,6 @@ def log_of(house: House) -> Away:
     assert isinstance(care, CareHub)
     assert isinstance(care._log, MemoryDeviceLog)
     log = Away(care._log)
-    for part in (care, care._session, care._submit, care._delivery, care._news):
+    for part in (care, care._session, care._session.ends, care._submit, care._delivery, care._news):
         part._log = log
     return log

@@ -167,8 +167,10 @@ async def house(open_house: OpenHouse) -> House:
 async def connect(house: House) -> AsyncIterator[Connect]:
     clients: list[HubClient] = []
 
-    async def connect(user: str, *roles: str, clinic: str = "c1", heard: Heard | None = None) -> HubClient:
-        token = house.token(user, *roles, clinic=clinic)
+    async def connect(
+        user: str, *roles: str, clinic: str = "c1", heard: Heard | None = None, expires_in_s: float = 3_600
+    ) -> HubClient:
+        token = house.token(user, *roles, clinic=clinic, expires_in_s=expires_in_s)
         protocol = "json" if len(clients) % 2 else "messagepack"
         client = HubClient(f"{house.url}/hub", token=token, protocol=protocol, reconnect=None)  # type: ignore[arg-type]  # one of two literals
         if heard is not None:

@@ -161,14 +161,13 @@ async def desk(house: House, connect: Connect) -> AsyncIterator[Desk]:
     fitter = Told()
     ann = await connect("ann", "clinician", heard=fitter)
     async with notification_hubs(house.wall) as service:
-        config = Config(push_connection_string=service.connection_string, push_hub=service.hub)
+        config = Config(push_connection_string=service.connection_string, push_hub=service.hub, push_url=service.url)
         notifier = push_notifier(
             config,
             house.parts.metrics,
             LogBook(house.log),
             clock=house.wall,
             monotonic=house.monotonic,
-            base_url=service.url,
         )
         care = house.parts.hubs[0].hub
         assert isinstance(care, CareHub)

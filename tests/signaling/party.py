@@ -57,6 +57,10 @@ class Party(Hub):
     def on_expiring(self, caller: Caller, left_s: float) -> None:
         self._may_break("on_expiring")
 
+    def on_expired(self, caller: Caller) -> None:
+        caller.send("heard", "expired")
+        self._may_break("on_expired")
+
     def on_draining(self, clients: HubClients, retry_after_ms: int) -> None:
         clients.all.send("heard", f"back in {retry_after_ms} ms")
         self._may_break("on_draining")

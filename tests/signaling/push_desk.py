@@ -54,20 +54,17 @@ class Desk:
 
 
 @asynccontextmanager
-async def hub_desk(*, base_url: str = "", **changes: Any) -> AsyncIterator[Desk]:
+async def hub_desk(**changes: Any) -> AsyncIterator[Desk]:
     """A notifier over a notification hub; ``changes`` are of the configuration."""
     wall, monotonic = Clock(), Clock(1_000.0)
     async with notification_hubs(wall) as service:
-        settings = {"push_connection_string": service.connection_string, "push_hub": service.hub} | changes
+        settings = {
+            "push_connection_string": service.connection_string,
+            "push_hub": service.hub,
+            "push_url": service.url,
+        } | changes
         metrics, log = Metrics(), io.StringIO()
-        notifier = push_notifier(
-            Config(**settings),
-            metrics,
-            LogBook(log),
-            clock=wall,
-            monotonic=monotonic,
-            base_url=base_url or service.url,
-        )
+        notifier = push_notifier(Config(**settings), metrics, LogBook(log), clock=wall, monotonic=monotonic)
         yield Desk(notifier, metrics, log, wall, monotonic, service)
         await notifier.close()
 

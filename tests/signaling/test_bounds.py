@@ -1,7 +1,6 @@
 """Bounds that no other test of this folder counts: each is met, does what it should, and is seen in the metrics."""
 
 import asyncio
-import json
 from typing import Any, NamedTuple
 
 import pytest
@@ -101,7 +100,7 @@ async def test_rest_bodies_and_devices(open_house: OpenHouse) -> None:
     async def register(device: str, **more: Any) -> int:
         aid = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
         body = {"device": device, "patient": "pat", "assignments": ["ann"], "right": aid} | more
-        return (await request(house, "POST", "/api/v1/devices", data=json.dumps(body))).status
+        return (await request(house, "POST", "/api/v1/devices", json=body)).status
 
     assert await register("d1") == 201
     assert await register("d2", patient="p" * 500) == 413

@@ -11,7 +11,7 @@ from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer, HeadView, Offer
 from protocol.contract.fitting import CheckAnswer, Content, Patch, PatchOp, Program, SubmitAnswer
 from protocol.contract.sessions import ModeAnswer
-from signaling.flows.submit import MAX_REASONS
+from signaling.flows.candidates import MAX_REASONS
 from tests.eventually import eventually
 from tests.signaling.care import (
     BANDS_HZ,

@@ -104,7 +104,8 @@ async def test_a_connection_on_which_somebody_asks_again_and_again_is_kept(slow:
 
 
 def post(house: House, path: str, body: bytes, *more: str, length: int | None = None) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: here", f"Authorization: {house.bearer()['Authorization']}", *more]
+    lines = [f"POST {path} HTTP/1.1", "Host: here", f"Authorization: {house.bearer()['Authorization']}"]
+    lines += ["Content-Type: application/json", *more]
     if not any(line.startswith("Transfer-Encoding") for line in more):
         lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -42,6 +42,9 @@ class Door(Hub):
             raise RuntimeError("secret-crash-detail")
         self.notes.append("inside")
 
+    def on_expired(self, caller: Caller) -> None:
+        self.notes.append("expired")
+
     async def on_disconnected(self, caller: Caller) -> None:
         self.notes.append("left")
 
@@ -118,6 +121,18 @@ async def test_nothing_runs_for_a_client_that_the_hook_has_turned_away(stage: Ho
     await eventually(lambda: stage.app_sessions() == 0)
     assert hub.notes == ["before the door"]
     assert stage.parts.metrics.registry.get_sample_value("auricle_bound_reached_total", {"bound": ""}) is None
+
+
+async def test_of_a_token_that_ends_before_the_hook_has_let_its_client_in_the_hub_hears_nothing(
+    stage: House, hub: Door
+) -> None:
+    client = await knocking(stage)
+    await eventually(lambda: hub.notes == ["before the door"])
+    stage.wall.now_s += 3_600
+    stage.sweep()
+    assert (await client.rest())[0][-1]["error"] == "The token has expired."
+    assert hub.notes == ["before the door"]
+    hub.gate.set()
 
 
 async def test_a_client_that_leaves_before_the_hook_has_ended_is_told_goodbye_all_the_same(
@@ -225,5 +240,6 @@ async def test_a_body_is_never_unpacked(house: House) -> None:
     assert nowhere.status == 404
     client = await poller(house)
     assert (await client.ask("POST", data=packed, headers=house.bearer() | compressed)).status == 415
-    device = await request(house, "POST", "/api/v1/devices", data=packed, headers=house.bearer() | compressed)
+    typed = house.bearer() | compressed | {"Content-Type": "application/json"}
+    device = await request(house, "POST", "/api/v1/devices", data=packed, headers=typed)
     assert device.status == 415

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec import UNSET
 
 from clients.hub_errors import HubCallError
 from fitting.mode import SessionTimes
@@ -179,9 +180,22 @@ async def test_an_end_whose_answer_was_lost_is_told_by_the_sweep(
         await here.ann.ask("ReleaseLease", release, answer=Done)
     assert flow.state_of("d1") == "live"
     await house.sweep_care()
-    await last_mode(here, ("none", "ended"))
+    await last_mode(here, ("none", "released"))
     assert flow.state_of("d1") == "none"
     assert (await here.phone.first(RevertNow)).cause == "session_ended"
+
+
+async def test_of_an_end_that_is_not_that_of_the_session_that_it_knew_a_server_knows_no_reason(
+    connect: Connect, log: Away, house: House
+) -> None:
+    here = await visit(connect)
+    await log.log.end_session("d1", cause="left", actor="ann")
+    stolen = await log.log.steal("d1", session="s2", holder="abe", reason="over another server")
+    await log.log.open_session("d1", fence=stolen.granted.fence, holder="abe")
+    await log.log.end_session("d1", cause="stop", actor="pat")
+    await house.sweep_care()
+    await last_mode(here, ("none", "ended"))
+    assert here.fitter.of(ModeChanged)[-1].draft is UNSET
 
 
 async def test_a_stop_that_is_recorded_late_ends_no_newer_session(

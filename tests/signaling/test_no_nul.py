@@ -14,11 +14,12 @@ from protocol.contract.base import Answer
 from protocol.contract.devices import AcquireLease, LeaseAnswer
 from protocol.contract.fitting import SubmitAnswer
 from protocol.contract.pushes import ANSWERS
-from protocol.contract.registration import RegisterDevice
 from protocol.contract.sessions import StealLease
 from protocol.errors import Unauthenticated
 from signaling.hub import declared_methods
 from signaling.hubs.care_hub import CareHub
+from signaling.rest.catalogue import RESOURCES
+from signaling.rest.house import routes_of
 from tests.signaling.care import Connect, change
 from tests.signaling.conftest import House
 from tests.signaling.visit import visit
@@ -30,7 +31,7 @@ def said_by_clients() -> Iterator[Any]:
         hints = get_type_hints(method, include_extras=True)
         yield from (hints[name] for name in list(signature(method).parameters)[2:])
     yield from ANSWERS.values()
-    yield RegisterDevice
+    yield from (route.body for route in routes_of(RESOURCES) if route.body is not None)
 
 
 def texts(kind: object, path: str, seen: set[object]) -> Iterator[tuple[str, inspect.StrType]]:

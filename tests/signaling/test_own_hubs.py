@@ -238,6 +238,22 @@ async def test_hooks_that_break_are_logged_and_hold_nothing_up(house: House, gue
     assert all(f'"method": "{hook}"' in text for hook in party.broken)
 
 
+@pytest.mark.parametrize("is_broken", [True, False])
+async def test_what_a_hub_says_when_a_token_has_ended_is_the_last_that_its_client_hears(
+    house: House, guest: Guest, party: Party, is_broken: bool
+) -> None:
+    party.broken = frozenset({"on_expired"} if is_broken else ())
+    ann = await guest("ann")
+    house.wall.now_s += 3_600
+    for _ in range(2):
+        house.sweep()
+    await eventually(lambda: ann.hub.end is not None)
+    assert ann.hub.end is not None
+    assert (ann.heard[-1], ann.hub.end.error) == ("expired", "The token has expired.")
+    assert party.notes.count("on_expired") == 1
+    assert ("on_expired" in house.log.getvalue()) == is_broken
+
+
 class Second(Hub):
     """Has the name of another."""
 

@@ -11,7 +11,7 @@ import pytest
 from protocol.contract.base import Failure
 from protocol.contract.devices import DeliveryAnswer, Offer
 from protocol.contract.fitting import Base, Patch, PatchOp
-from protocol.contract.packages import RegisterPush
+from protocol.contract.packages import KeepAnswered, RegisterPush
 from protocol.contract.sessions import Cancel, Done, ModeAnswer, ModeChanged, SetMode, Withdraw
 from tests.eventually import eventually
 from tests.fakes.notification_hubs import Scripted
@@ -318,3 +318,14 @@ async def test_what_is_no_token_is_refused_and_not_repeated(here: Desk) -> None:
         await here.pat.ask("RegisterPush", RegisterPush(device="d1", platform="apns", token="no hex"), answer=Done)
     assert "no hex" not in str(raised.value)
     assert "no hex" not in here.house.log.getvalue()
+
+
+async def test_a_patient_who_takes_no_packages_gets_none_and_may_still_take_one_back(here: Desk) -> None:
+    accepted = await here.deliver(quieter(20))
+    url = f"{here.house.url}/api/v1/patients/pat/consents/standard_delivery"
+    headers = here.house.bearer("pat", "patient")
+    async with here.house.http.put(url, json={"granted": False, "reason": "enough for now"}, headers=headers) as said:
+        assert said.status in (200, 201), await said.text()
+    refusal = refused(await here.try_send(content=quieter(30)))
+    assert refusal.code == "consent_withdrawn"
+    assert isinstance(await here.answer(accepted, keep=False), KeepAnswered)

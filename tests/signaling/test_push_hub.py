@@ -132,7 +132,7 @@ async def test_an_answer_that_is_packed_is_not_unpacked() -> None:
 
 async def test_no_cookie_is_kept() -> None:
     # A host with a name, because the client keeps no cookies of numbers anyway.
-    async with hub_desk() as desk, hub_desk(base_url=desk.service.url.replace("127.0.0.1", "localhost")) as named:
+    async with hub_desk() as desk, hub_desk(push_url=desk.service.url.replace("127.0.0.1", "localhost")) as named:
         desk.service.script.append(Scripted(201, {"Set-Cookie": "known=again"}))
         assert [await pushed(named), await pushed(named)] == [Sent(), Sent()]
         assert ["Cookie" in asked.headers for asked in desk.service.asked] == [False, False]
@@ -194,7 +194,7 @@ async def test_a_connection_that_breaks_and_a_service_that_is_not_there() -> Non
     async with hub_desk() as desk:
         desk.service.script.append(Scripted(trouble="reset"))
         assert await pushed(desk) == Later(30.0)
-    async with hub_desk(base_url=desk.service.url) as nobody:
+    async with hub_desk(push_url=desk.service.url) as nobody:
         assert [await pushed(nobody) for _ in range(5)] == [Later(30.0)] * 5
         assert await pushed(nobody) == Later(5.0)
         assert [line["cause"] for line in nobody.lines()] == ["ClientConnectorError"]

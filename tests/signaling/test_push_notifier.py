@@ -45,6 +45,11 @@ def test_a_hub_is_read_from_the_environment() -> None:
         ({"push_connection_string": WHOLE}, "push_connection_string, push_hub: the name of the hub"),
         ({"push_hub": "phones"}, "push_connection_string, push_hub: Endpoint is missing"),
         ({"push_connection_string": KEY, "push_hub": "phones"}, "push_connection_string, push_hub: "),
+        ({"push_url": "http://push.example"}, "push_url: "),
+        ({"push_url": "http://127.0.0.1.example"}, "push_url: "),
+        ({"push_url": "https://push.example/"}, "push_url: "),
+        ({"push_url": "https://user:secret@push.example"}, "push_url: "),
+        ({"push_url": "push.example"}, "push_url: "),
         ({"push_text": ""}, "push_text: "),
         ({"push_text": "a\nb"}, "push_text: "),
         ({"push_text": "a" * (MAX_TEXT_CHARS + 1)}, "push_text: "),
@@ -54,6 +59,15 @@ def test_what_cannot_work_is_refused_at_start_and_no_key_is_quoted(changes: dict
     with pytest.raises(ConfigError, match=f"^{complaint}") as refused:
         Config(**changes)  # type: ignore[arg-type]  # the fields named here are all texts
     assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://push.example", "https://10.0.0.7:8443", "https://[2001:db8::7]", "http://localhost:9", "http://[::1]:9"],
+)
+def test_a_hub_may_be_reached_elsewhere_than_at_its_own_endpoint(url: str) -> None:
+    environ = {"AURICLE_PUSH_CONNECTION_STRING": WHOLE, "AURICLE_PUSH_HUB": "phones", "AURICLE_PUSH_URL": url}
+    assert config_from(environ).push_url == url
 
 
 def test_the_connection_string_is_not_shown() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,9 +47,10 @@ def images_of(content: Content, nvm: Content) -> Images:
 
 @dataclass
 class Told:
-    """Every push to one client, by its target."""
+    """Every push to one client, by its target; ``order`` has the targets as they came."""
 
     heard: dict[str, list[Any]] = field(default_factory=lambda: {target: [] for target in PUSHES})
+    order: list[str] = field(default_factory=list)
     consent: Callable[[ConsentAsked], object] = lambda _: ConsentAnswer(accepted=True)  # a default of a field
 
     def listen(self, hub: HubClient) -> None:
@@ -56,7 +58,11 @@ class Told:
             if target == "ConsentAsked":
                 hub.on(target, self._asked, ConsentAsked)
             else:
-                hub.on(target, self.heard[target].append, kind)
+                hub.on(target, partial(self._hear, target), kind)
+
+    def _hear(self, target: str, payload: object) -> None:
+        self.order.append(target)
+        self.heard[target].append(payload)
 
     def _asked(self, question: ConsentAsked) -> object:
         self.heard["ConsentAsked"].append(question)

@@ -17,6 +17,7 @@ from msgspec import UNSET
 from clients.hub_client import HubClient
 from clients.hub_errors import HubCallError
 from clients.reconnect import Link as State
+from clients.wearer import KeepAnswer
 from protocol.contract.base import EARS, Answer, Ear, Failure
 from protocol.contract.devices import (
     AcquireLease,
@@ -29,6 +30,7 @@ from protocol.contract.devices import (
     Offer,
 )
 from protocol.contract.fitting import BAND_PATHS, BandPath, Base, Patch, PatchOp, Submit, SubmitAnswer
+from protocol.contract.packages import KeepAsked
 from protocol.contract.sessions import (
     Cancel,
     ConsentAnswer,
@@ -85,6 +87,9 @@ class SimWearer:
 
     async def install(self, offer: Offer) -> bool:
         return True
+
+    async def keep(self, asked: KeepAsked) -> KeepAnswer:
+        return KeepAnswer(keep=True)
 
 
 class Fitter:

@@ -14,13 +14,15 @@ from typing import Final
 import pytest
 
 from fitting.log_over_store import LogStore, StoredDeviceLog
-from signaling.app import _Assembly, _look_after
+from signaling.app import _look_after
+from signaling.assembly import Assembly
 from signaling.config import MEMORY, Config
 from signaling.hub import Endpoint, Hub, endpoints_of
 from signaling.hub_server import HubServer
 from signaling.log import LogBook
 from signaling.metrics import Metrics
-from signaling.stores.devices import DeviceGrants, MemoryDeviceStore
+from signaling.stores.assignments import DeviceGrants
+from signaling.stores.devices import MemoryDeviceStore
 
 from .disk import Disk
 from .loop import Process
@@ -77,14 +79,14 @@ class Server:
         loop = asyncio.get_running_loop()
         self.log = self._make_log(await self._disk.store(self.process, CONFIG.log_limits), self._new_id)
         with _what_is_the_same_remembered():
-            parts = _Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
+            parts = Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
             parts.device_log, parts.devices = self.log, self._devices
             self.log._troubled = parts.troubles.met
-            parts.grants = DeviceGrants(self._devices)
+            parts.grants = DeviceGrants(self._devices, parts.people.assignments)
             care = parts.care()
         self.hub_server = care.server
         self.process.spawn(self._sweep())
-        self.process.spawn(_look_after(care, self.book, CONFIG.sweep_s))
+        self.process.spawn(_look_after(care.sweep, self.book, CONFIG.sweep_s))
 
     async def _sweep(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from fitting.log_rows import DeviceRows
 from fitting.log_sql import packed, record
 from fitting.log_sql.tables import METADATA, device_head
 from fitting.log_truth import AidTruth
-from fitting.log_values import Delivery, LiveSession, LogLimits, Moment
+from fitting.log_values import Delivery, LastEnd, LiveSession, LogLimits, Moment
 from protocol.contract.base import EARS
 from protocol.contract.devices import AttachDevice, Report
 from protocol.errors import Unavailable
@@ -23,7 +23,19 @@ from tests.fitting.log_sql.proposals import proposal
 
 # What of the rows has a column of its own, is packed, or is known from elsewhere when they are read back.
 COLUMNS = {"device", "epoch", "fence", "generation", "attached", "last_seq", "last_n", "last_hash"}
-PACKED = {"aids", "head", "lease", "last_terminal", "entries", "soft", "live", "active", "alarms", "read_due"}
+PACKED = {
+    "aids",
+    "head",
+    "lease",
+    "last_terminal",
+    "entries",
+    "soft",
+    "live",
+    "active",
+    "alarms",
+    "read_due",
+    "last_end",
+}
 SPREAD = {"truth": {"ears", "images", "battery", "unidentified"}}
 # What a field holds that an older version knows by less.
 LATER = {"read_due_of"}
@@ -63,6 +75,7 @@ def busy() -> DeviceRows:
         )
         log_commands.report(rows, START, report, generation=1, new_id=new_id, ended=None)
     rows.read_due, rows.truth.unidentified = {"left"}, {"right"}
+    rows.last_end = LastEnd("stop", 1, "ann", "id-2")
     assert rows.soft
     assert rows.live is not None
     assert rows.active

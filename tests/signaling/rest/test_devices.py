@@ -1,10 +1,11 @@
 """``POST /api/v1/devices``: who may, what a body must be, and that every error is a problem document."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.signaling.conftest import House
+from tests.signaling.conftest import House, OpenHouse
 
 AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
 BODY: dict[str, Any] = {"device": "d1", "patient": "pat", "assignments": ["ann"], "right": AID}
@@ -49,6 +50,32 @@ async def test_a_bad_body_is_400_and_says_where(house: House, change: dict[str, 
 async def test_what_is_not_a_body_at_all_is_400_too(house: House, body: bytes) -> None:
     status, answer = await post(house, body)
     assert (status, answer["code"]) == (400, "bad_argument")
+
+
+async def test_a_registration_that_is_sent_again_gets_its_first_answer(house: House) -> None:
+    key = house.bearer() | {"Idempotency-Key": "k1"}
+    first = await post(house, BODY, key)
+    assert first == await post(house, BODY, key)
+    status, body = await post(house, BODY | {"patient": "other"}, key)
+    assert (status, body["code"]) == (409, "idempotency_conflict")
+
+
+async def test_only_so_many_answers_of_one_caller_are_kept(open_house: OpenHouse) -> None:
+    house = await open_house(max_rest_answers=1)
+    for number in range(2):
+        key = house.bearer() | {"Idempotency-Key": f"k{number}"}
+        assert (await post(house, BODY | {"device": f"d{number}"}, key))[0] == 201
+    assert house.metric("auricle_bound_reached_total", bound="max_rest_answers") == 1
+
+
+@pytest.mark.parametrize("body", [BODY, BODY | {"patient": "other"}])
+async def test_a_key_outlives_the_server(open_house: OpenHouse, tmp_path: Path, body: dict[str, Any]) -> None:
+    answers = []
+    for sent in (BODY, body):
+        house = await open_house(database_url="", data=tmp_path)
+        answers.append(await post(house, sent, house.bearer() | {"Idempotency-Key": "k1"}))
+        await house.runner.cleanup()
+    assert answers[1] == answers[0] if body is BODY else answers[1][1]["code"] == "idempotency_conflict"
 
 
 async def test_a_device_without_an_aid_is_refused(house: House) -> None:

@@ -1,0 +1,299 @@
+"""The one place where implementations are chosen, and made for each other; ``app`` puts them to work.
+
+Nothing here is started. Read ``Assembly`` from the top.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from fitting.safety import Kernel
+from fitting.signing import OfferSigner
+
+from .auth import DevTokens
+from .backplane import Backplane, MemoryBackplane, MemoryBus
+from .bodies import Bodies
+from .clinic_limits import read_clinic_limits
+from .config import MEMORY, Config
+from .connection_token import ConnectionTokens
+from .dispatcher import Dispatcher
+from .flows.consents import ConsentFlow
+from .flows.delivery import DeliveryFlow
+from .flows.device_views import DeviceViews
+from .flows.first_fit import FirstFitFlow
+from .flows.history import DeviceHistory
+from .flows.news import DeviceNews
+from .flows.packages import PackageFlow, PackageLimits
+from .flows.phones import Phones
+from .flows.session import SessionFlow
+from .flows.submit import SubmitFlow
+from .grants import RememberedGrants
+from .health import Readiness
+from .hub import Hub
+from .hub_clients import HubClients
+from .hub_server import HubServer
+from .hubs.care_hub import CareHub
+from .kill_points import killable
+from .lifetime import LifetimeManager
+from .log import LogBook
+from .metrics import Metrics
+from .policy import Grants
+from .push_notifier import push_notifier
+from .rest.audiograms import Audiograms
+from .rest.device_reads import DeviceReads
+from .rest.devices import DeviceRegistrations
+from .rest.house import RestHouse
+from .rest.people import PeopleParts, people_resources
+from .rest.replay import Replays
+from .rest.resource import Resource
+from .rest.sheets import Sheets
+from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
+from .stores.assignments import DeviceGrants, PatientGrants
+from .stores.audiograms import NewestOnFile
+from .tasks import TaskSet
+from .transports.routes import HubRoutes
+from .troubles import Troubles
+
+__all__ = ["Assembly", "Care"]
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """The care hub's server, and what of it is looked at as time passes."""
+
+    server: HubServer
+    delivery: DeliveryFlow
+    session: SessionFlow
+    news: DeviceNews
+    packages: PackageFlow
+    submit: SubmitFlow
+    views: DeviceViews
+    history: DeviceHistory
+
+    async def sweep(self) -> None:
+        try:
+            await self.session.sweep()
+        finally:
+            # Whatever keeps one from its work must not keep the others.
+            try:
+                await self.delivery.sweep()
+            finally:
+                await self.news.sweep()
+
+
+class Assembly:
+    """Builds one app; each method makes one part and nothing else."""
+
+    def __init__(
+        self,
+        config: Config,
+        signing_key: bytes,
+        log: LogBook,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.log = log
+        self.clock = clock
+        self.monotonic = monotonic
+        self.metrics = Metrics()
+        self.troubles = Troubles(self.metrics, log)
+        self.readiness = Readiness()
+        self.closing = TaskSet("closing", log)
+        self.flows = TaskSet("flows", log)
+        self.verifier = DevTokens(signing_key, clock)
+        self.tokens = ConnectionTokens(
+            key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
+            pod=secrets.token_hex(8),
+            ttl_s=config.connection_token_ttl_s,
+            clock=clock,
+        )
+        self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
+        self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
+        self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
+        self.backplane: Backplane = MemoryBackplane(MemoryBus())
+        self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
+        self.readiness.degraded = lambda: ["database"] if self.storage.is_away else []
+        self.devices = self.storage.devices
+        self.audiograms = self.storage.audiograms
+        self.limits = read_clinic_limits(config.clinic_limits)
+        self.device_log = killable(self.storage.log, config)
+        self.people = self.storage.people
+        self.consents = ConsentFlow(self.people.consents, self.devices)
+        self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
+        self.remembered = RememberedGrants(
+            DeviceGrants(self.devices, self.people.assignments),
+            limit=config.max_grants,
+            patience_s=config.grant_patience_s,
+            monotonic=monotonic,
+            reached=self.metrics.reached,
+        )
+        self.grants: Grants = self.remembered
+
+    def lifetime(self, name: str) -> LifetimeManager:
+        return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
+
+    def care(self) -> Care:
+        config = self.config
+        lifetime = self.lifetime(CareHub.name)
+        phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
+        delivery = DeliveryFlow(
+            log=self.device_log,
+            devices=self.devices,
+            phones=phones,
+            signer=self.signer,
+            tasks=self.flows,
+            book=self.log,
+            metrics=self.metrics,
+            offer_timeout_s=config.offer_timeout_s,
+            troubles=self.troubles,
+        )
+        session = SessionFlow(
+            log=self.device_log,
+            phones=phones,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            troubles=self.troubles,
+            limits=config.mode_limits,
+            times=config.session_times,
+            consent=self.consents.live_refusal,
+        )
+        news = self.news(phones, delivery)
+        views = DeviceViews(self.device_log, phones)
+        history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
+        submit = self.submit(delivery, session)
+        packages = self.packages(phones, submit)
+        hub = CareHub(
+            log=self.device_log,
+            submit=submit,
+            delivery=delivery,
+            session=session,
+            news=news,
+            phones=phones,
+            history=history,
+            packages=packages,
+            views=views,
+            verifier=self.verifier,
+            grants=self.grants,
+        )
+        return Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history)
+
+    def news(self, phones: Phones, delivery: DeliveryFlow) -> DeviceNews:
+        return DeviceNews(
+            log=self.device_log,
+            phones=phones,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            max_untold=self.config.max_untold_devices,
+        )
+
+    def packages(self, phones: Phones, submit: SubmitFlow) -> PackageFlow:
+        return PackageFlow(
+            log=self.device_log,
+            outbox=self.storage.outbox,
+            tokens=self.storage.push_tokens,
+            notifier=self.notifier,
+            phones=phones,
+            submit=submit,
+            book=self.log,
+            troubles=self.troubles,
+            secret=self.push_secret,
+            limits=PackageLimits(max_due=self.config.max_due_pushes),
+            reached=self.metrics.reached,
+        )
+
+    def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
+        return SubmitFlow(
+            self.device_log,
+            Kernel(),
+            self.metrics,
+            devices=NewestOnFile(self.devices, self.audiograms),
+            limits=self.limits,
+            delivery=delivery,
+            state_of=session.state_of,
+            package_refusal=self.consents.package_refusal,
+        )
+
+    def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
+        if lifetime is None:
+            lifetime = self.lifetime(hub.name)
+        hub.on_serving(HubClients(lifetime))
+        return HubServer(
+            hub,
+            config=self.config,
+            dispatcher=Dispatcher(
+                hub,
+                grants=self.grants if hub.grants is None else hub.grants,
+                log=self.log,
+                metrics=self.metrics,
+                max_streams=self.config.max_streams,
+                upload_buffer_items=self.config.upload_buffer_items,
+            ),
+            lifetime=lifetime,
+            log=self.log,
+            metrics=self.metrics,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            closing=self.closing,
+        )
+
+    def rest(self) -> RestHouse:
+        config = self.config
+        return RestHouse(
+            verifier=self.verifier,
+            grants={"device": self.grants, "patient": PatientGrants(self.devices, self.people.assignments)},
+            replays=Replays(self.storage.answers, self.clock),
+            metrics=self.metrics,
+            bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
+            # A body is bounded by its size; how many keys that may be is nobody's wish.
+            scan=replace(config.hub_limits.scan, keys=config.max_body_bytes),
+            new_id=new_id,
+        )
+
+    def resources(self, care: Care) -> tuple[Resource, ...]:
+        people = PeopleParts(
+            config=self.config,
+            people=self.people,
+            devices=self.devices,
+            log=self.device_log,
+            consents=self.consents,
+            session=care.session,
+            signer=self.signer,
+            bind_key=self.bind_key,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            remembered=self.remembered,
+            lifetime=care.server.lifetime,
+            reached=self.metrics.reached,
+        )
+        assignments = self.people.assignments
+        first_fit = FirstFitFlow(
+            self.device_log,
+            devices=self.devices,
+            audiograms=self.audiograms,
+            limits=self.limits,
+            judge=care.submit.judged,
+        )
+        return (
+            DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
+            DeviceReads(self.devices, assignments, care.views, care.history),
+            Sheets(),
+            Audiograms(self.devices, self.audiograms, self.device_log, first_fit, self.clock),
+            *people_resources(people),
+        )
+
+    def routes(self, server: HubServer) -> HubRoutes:
+        return HubRoutes(server, self.verifier, self.tokens, self.readiness)
+
+
+def _storage(context: StorageContext) -> Storage:
+    """Where devices and their logs are kept."""
+    if context.config.database_url == MEMORY:
+        return MemoryStorage(context)
+    if context.config.database_url:
+        return postgres_storage(context, context.config.database_url)
+    return sqlite_storage(context, context.config.sqlite_file)

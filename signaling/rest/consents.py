@@ -1,0 +1,86 @@
+"""What a patient consents to: decided by himself, or written down by a professional who says why."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Final
+
+from msgspec import UNSET
+
+from protocol.contract.base import Id
+from protocol.contract.people import Consents, ConsentState, ConsentView, DecideConsent
+from protocol.contract.sessions import ConsentScope, Revert
+from protocol.errors import BadArgument
+from signaling.flows.consents import ConsentFlow
+from signaling.flows.session import SessionFlow
+from signaling.policy import Relation, Rule, role_in
+from signaling.stores.decisions import Decision
+
+from .assignments import decision_view
+from .resource import Call, Reply, Resource, route
+
+__all__ = ["ConsentsOfPatients"]
+
+_WHO: Final = Rule({"patient": Relation.OWN, "clinician": Relation.ASSIGNED, "assistant": Relation.ASSIGNED}, "patient")
+_ALL: Final = "/api/v1/patients/{patient}/consents"
+
+
+class ConsentsOfPatients(Resource):
+    """Consents, each with its history."""
+
+    tag: ClassVar[str] = "consents"
+    policy: ClassVar[Mapping[str, Rule]] = {f"GET {_ALL}": _WHO, f"PUT {_ALL}/{{scope}}": _WHO}
+
+    def __init__(self, consents: ConsentFlow, session: SessionFlow, clock: Callable[[], float]) -> None:
+        self._consents = consents
+        self._session = session
+        self._clock = clock
+
+    @route(f"GET {_ALL}")
+    async def list_consents(self, call: Call, patient: Id) -> Reply[Consents]:
+        """Every scope, what stands and all that was decided."""
+        return await self._shown(call, patient)
+
+    @route(f"PUT {_ALL}/{{scope}}", body_example={"granted": False})
+    async def decide_consent(
+        self, call: Call, patient: Id, scope: ConsentScope, body: DecideConsent
+    ) -> Reply[Consents]:
+        """Give a consent, or take it back; without ``live_tuning`` live work ends at once and does not begin."""
+        principal = call.principal
+        if call.if_match is not None:
+            call.expects(_version(await self._consents.history(principal.clinic, patient)))
+        is_patient = principal.user == patient and "patient" in principal.roles
+        if not is_patient and body.reason is UNSET:
+            raise BadArgument("reason: a professional says why")
+        decision = Decision(
+            clinic=principal.clinic,
+            owner=patient,
+            subject=scope,
+            holds=body.granted,
+            by=principal.user,
+            role="patient" if is_patient else role_in(principal, _STAFF),
+            reason="" if body.reason is UNSET else body.reason,
+            at_s=self._clock(),
+        )
+
+        def end_live(device: str) -> None:
+            self._session.restore(Revert(device=device), "consent_withdrawn", actor=principal.user)
+
+        await self._consents.decide(decision, end_live=end_live)
+        return await self._shown(call, patient)
+
+    async def _shown(self, call: Call, patient: str) -> Reply[Consents]:
+        by_scope = await self._consents.history(call.principal.clinic, patient)
+        views = tuple(_view(scope, decisions) for scope, decisions in by_scope.items())
+        return Reply(Consents(patient=patient, consents=views), version=_version(by_scope))
+
+
+_STAFF: Final = Rule({"clinician": Relation.ASSIGNED, "assistant": Relation.ASSIGNED}, "patient")
+
+
+def _version(by_scope: Mapping[ConsentScope, Sequence[Decision]]) -> str:
+    """Decisions are only ever added."""
+    return str(sum(map(len, by_scope.values())))
+
+
+def _view(scope: ConsentScope, decisions: tuple[Decision, ...]) -> ConsentView:
+    state: ConsentState = "unasked" if not decisions else "granted" if decisions[-1].holds else "withdrawn"
+    return ConsentView(scope=scope, state=state, history=tuple(map(decision_view, decisions)))
