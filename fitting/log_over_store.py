@@ -68,6 +68,10 @@ class LogStore(Protocol):
         """See ``DeviceLog.overheard``."""
         ...
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        """See ``DeviceLog.is_quiet``; what it means is ``log_commands.is_quiet``."""
+        ...
+
     async def due(self, look: Look) -> tuple[str, ...]:
         """Devices on which time alone may bring something about now, a bounded number of them.
 
@@ -212,6 +216,9 @@ class StoredDeviceLog:
 
     def overheard(self, device: str) -> None:
         self._store.overheard(device)
+
+    def is_quiet(self, device: str, generation: int) -> bool:
+        return self._store.is_quiet(device, generation)
 
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))
