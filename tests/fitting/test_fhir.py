@@ -209,7 +209,9 @@ def test_an_audiogram_of_ours_is_read_for_its_patient_only() -> None:
         read(mine, patient="pia")
 
 
-PIA = {"identifier": [{"system": "http://other.example", "value": "7"}, {"system": "urn:auricle:patient", "value": "pia"}]}
+PIA = {
+    "identifier": [{"system": "http://other.example", "value": "7"}, {"system": "urn:auricle:patient", "value": "pia"}]
+}
 OF_PIA = {"resourceType": "Patient", **PIA}
 
 
