@@ -81,11 +81,12 @@ class WatchedLog(StoredDeviceLog):
                 self._delivery(one.delivery)
         return outcome
 
-    async def make_way(self, device: str) -> Any:
-        outcome = await super().make_way(device)
-        if outcome:
-            self._note("make_way", seqs=[one.delivery.seq for one in outcome])
-        for one in outcome:
+    async def make_way(self, device: str, *, fence: int, holder: str) -> Any:
+        outcome = await super().make_way(device, fence=fence, holder=holder)
+        given = () if isinstance(outcome, Refusal) else outcome
+        if given:
+            self._note("make_way", seqs=[one.delivery.seq for one in given])
+        for one in given:
             self._delivery(one.delivery)
         return outcome
 
