@@ -74,6 +74,7 @@ from signaling.flows.packages import PackageFlow
 from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
+from signaling.flows.waking import Waking
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
 from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule, authorize
@@ -145,6 +146,7 @@ class CareHub(Hub):
         phones: Phones,
         history: DeviceHistory,
         packages: PackageFlow,
+        waking: Waking,
         views: DeviceViews,
         verifier: TokenVerifier,
         grants: Grants,
@@ -159,6 +161,7 @@ class CareHub(Hub):
         self._phones = phones
         self._history = history
         self._packages = packages
+        self._waking = waking
         self._views = views
         self._server = f"auricle/{version('auricle')}"
 
@@ -356,9 +359,9 @@ class CareHub(Hub):
         return await self._session.answer_consent(caller, answer)
 
     @hub_method("RegisterPush")
-    async def register_push(self, _: Caller, request: RegisterPush) -> Done:
+    async def register_push(self, caller: Caller, request: RegisterPush) -> Done | Failure:
         """A phone says how it can be woken."""
-        return await self._packages.register(request)
+        return await self._waking.register(caller.principal.clinic, request)
 
     @hub_method("AnswerKeep")
     async def answer_keep(self, caller: Caller, answer: AnswerKeep) -> KeepAnswered | Failure:
