@@ -202,7 +202,6 @@ class Assembly:
             notifier=self.notifier,
             phones=phones,
             submit=submit,
-            book=self.log,
             troubles=self.troubles,
             secret=self.push_secret,
             limits=PackageLimits(max_due=self.config.max_due_pushes),
