@@ -209,20 +209,20 @@ def test_an_audiogram_of_ours_is_read_for_its_patient_only() -> None:
         read(mine, patient="pia")
 
 
-PIA = {"identifier": [{"system": "http://other.example", "value": "7"}, {"system": "urn:auricle:patient", "value": "pia"}]}
-OF_PIA = {"resourceType": "Patient", **PIA}
+PIA = {"system": "urn:auricle:patient", "value": "pia"}
+OF_PIA = {"resourceType": "Patient", "identifier": [{"system": "http://other.example", "value": "7"}, PIA]}
 
 
 @pytest.mark.parametrize(
     "document",
     [
-        {**REPORT, "subject": {"identifier": PIA["identifier"][1]}},
+        {**REPORT, "subject": {"identifier": PIA}},
         {**REPORT, "subject": {"reference": "Patient/2"}, "contained": [panel(subject=SUBJECT)]},
         {**REPORT, "contained": [panel(subject=SUBJECT), OF_PIA]},
         bundle(panel(subject=SUBJECT), OF_PIA),
         bundle(OF_PIA, REPORT),
         panel(subject={"reference": "#p"}, contained=[{**OF_PIA, "id": "p"}]),
-        bundle({"resourceType": "Composition", "subject": {"identifier": PIA["identifier"][1]}}, panel()),
+        bundle({"resourceType": "Composition", "subject": {"identifier": PIA}}, panel()),
     ],
     ids=["report", "two people", "beside it", "in the bundle", "before a report", "inside", "composition"],
 )
