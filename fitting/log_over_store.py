@@ -68,6 +68,10 @@ class LogStore(Protocol):
         """See ``DeviceLog.overheard``."""
         ...
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        """See ``DeviceLog.is_quiet``; what it means is ``log_commands.is_quiet``."""
+        ...
+
     async def due(self, look: Look) -> tuple[str, ...]:
         """Devices on which time alone may bring something about now, a bounded number of them.
 
@@ -213,6 +217,9 @@ class StoredDeviceLog:
     def overheard(self, device: str) -> None:
         self._store.overheard(device)
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        return self._store.is_quiet(device, generation)
+
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))
         return None if isinstance(offered, Refusal) else offered
@@ -258,19 +265,18 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
-    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
-        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
-            return log_packages.make_way(rows, now_s, self._new_id)
+    async def make_way(self, device: str, *, fence: int, holder: str) -> tuple[Withdrawn, ...] | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...] | Refusal:
+            return log_packages.make_way(rows, now_s, self._new_id, fence=fence, holder=holder)
 
-        given = await self._store.run(device, step)
-        return () if isinstance(given, Refusal) else given
+        return await self._store.run(device, step)
 
-    async def ask_question(self, device: str, seq: int) -> Delivery | None:
+    async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
         asked = await self._ended(device, seq)
         if asked is None:
-            return None
-        found = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
-        return asked if found is True else None
+            return log_packages.NOT_WORN
+        refusal = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
+        return asked if refusal is None else refusal
 
     async def answer_question(
         self, device: str, seq: int, *, state: str, actor: str, text: str | None = None

@@ -142,7 +142,8 @@ class Script:
     def _package(self) -> Callable[[DeviceLog], Awaitable[object]]:
         pick = self._random
         if pick.random() < 0.15:
-            return lambda log: log.make_way(DEVICE)
+            fence, holder = self._some(self._fence), pick.choice(["ann", "bob"])
+            return lambda log: log.make_way(DEVICE, fence=fence, holder=holder)
         base: Content = FRESH if self._ground is None else self._ground.content
         after = louder(base, pick.choice(EARS), pick.choice([-10, 10]))
         self._keys += 1
