@@ -108,6 +108,8 @@ class BindingFlow:
         now_s = self._clock()
         found = matching(code_hash, await self._store.live(principal.clinic, principal.user, now_s))
         if found is None or not await self._store.redeem(code_hash, by=principal.user, at_s=now_s, phone=phone):
+            found = await self._bound_with(code_hash, principal, phone, now_s)
+        if found is None:
             return _refused(_BAD_CODE)
         await self._on_bound(found.device)
         await self._note(found.device, "bound", principal.user)
@@ -117,6 +119,16 @@ class BindingFlow:
             key_id=self._signer.key_id,
             public_key=self._signer.public_key,
         )
+
+    async def _bound_with(
+        self, code_hash: bytes, principal: Principal, phone: str | None, now_s: float
+    ) -> BindCode | None:
+        """What this very phone was bound with just now, which has not heard of it; only one with a name is known."""
+        used = await self._store.used(code_hash)
+        if used is None or phone is None or used.expires_at_s <= now_s:
+            return None
+        is_own = (used.clinic, used.bound_by, used.phone) == (principal.clinic, principal.user, phone)
+        return used if is_own and await self._store.bound(used.clinic, used.device) == used else None
 
     def _wait_s(self, principal: Principal) -> float:
         """How long the caller must wait; an attempt that need not wait counts for him and for his clinic."""
