@@ -132,9 +132,11 @@ class BindingFlow:
 
     def _wait_s(self, principal: Principal) -> float:
         """How long the caller must wait; an attempt that need not wait counts for him and for his clinic."""
-        now_s = self._monotonic()
-        return self._callers.wait_s((principal.clinic, principal.user), now_s) or self._clinics.wait_s(
-            principal.clinic, now_s
+        now_s, caller = self._monotonic(), (principal.clinic, principal.user)
+        return (
+            self._callers.wait_s(caller, now_s, counts=False)
+            or self._clinics.wait_s(principal.clinic, now_s)
+            or self._callers.wait_s(caller, now_s)
         )
 
     async def _note(self, device: str, what: str, user: str) -> None:

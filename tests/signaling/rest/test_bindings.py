@@ -192,6 +192,15 @@ async def test_a_whole_clinic_tries_only_so_often_and_others_go_on(open_house: O
     assert (await bind(house, WRONG, "p3 patient", clinic="c2")).code == "bad_code"
 
 
+async def test_what_the_clinic_must_wait_for_does_not_count_for_the_caller(open_house: OpenHouse) -> None:
+    house = await open_house(max_clinic_bind_attempts=2, max_bind_attempts=1, bind_window_s=30)
+    for user in ("p1", "p2"):
+        await bind(house, WRONG, f"{user} patient")
+    assert (await bind(house, WRONG, "p3 patient")).code == "overloaded"
+    house.monotonic.now_s += 15
+    assert (await bind(house, WRONG, "p3 patient")).code == "bad_code"
+
+
 async def test_only_so_many_callers_are_remembered(open_house: OpenHouse) -> None:
     house = await open_house(max_bind_callers=2)
     for user in ("p1", "p2", "p3"):
