@@ -209,6 +209,23 @@ def test_an_audiogram_of_ours_is_read_for_its_patient_only() -> None:
         read(mine, patient="pia")
 
 
+def undated(**more: Any) -> Json:
+    return {name: value for name, value in panel(**more).items() if name != "effectiveDateTime"}
+
+
+@pytest.mark.parametrize(
+    ("report", "inner", "day"),
+    [
+        ({"effectiveDateTime": "2020-01-30"}, undated(), "2020-01-30"),
+        ({"effectivePeriod": {"start": "2020-01-30T10:00:00Z"}}, undated(), "2020-01-30"),
+        ({"effectiveDateTime": "2020-01-30"}, panel(), "2026-11-20"),
+        ({}, undated(), ""),
+    ],
+)
+def test_what_a_report_contains_is_of_its_day_unless_it_says_another(report: Json, inner: Json, day: str) -> None:
+    assert read(REPORT | report | {"contained": [inner]}).measured_on == day
+
+
 PIA = {"system": "urn:auricle:patient", "value": "pia"}
 OF_PIA = {"resourceType": "Patient", "identifier": [{"system": "http://other.example", "value": "7"}, PIA]}
 
