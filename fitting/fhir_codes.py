@@ -29,6 +29,7 @@ __all__ = [
     "contradiction",
     "display_of",
     "is_decibel_hl",
+    "other_quantity",
 ]
 
 LOINC: Final = "http://loinc.org"
@@ -105,13 +106,19 @@ def contradiction(text: str, ear: Ear, frequency_hz: int) -> str | None:
     other: Ear = "left" if ear == "right" else "right"
     if re.search(rf"\b{other}\b", words) and not re.search(rf"\b{ear}\b", words):
         return f"the {other} ear"
-    quantity = _OTHER_QUANTITY.search(words)
+    quantity = other_quantity(text)
     if quantity is not None:
-        return quantity[0]
+        return quantity
     named = [float(number) * (1000 if kilo else 1) for number, kilo in _HZ.findall(words)]
     if named and frequency_hz not in named:
         return f"{named[0]:g} Hz"
     return None
+
+
+def other_quantity(text: str) -> str | None:
+    """The word that says of something measured that it is no threshold of air conduction, None when none does."""
+    found = _OTHER_QUANTITY.search(text.lower())
+    return None if found is None else found[0]
 
 
 def is_decibel_hl(system: str, code: str, unit: str) -> bool:

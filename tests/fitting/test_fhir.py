@@ -209,6 +209,17 @@ def test_an_audiogram_of_ours_is_read_for_its_patient_only() -> None:
         read(mine, patient="pia")
 
 
+@pytest.mark.parametrize(
+    "code",
+    [concept("89015-2", display="Bone conduction audiometry"), concept("89015-2") | {"text": "Bone conduction right"}],
+)
+def test_words_beside_the_code_of_a_panel_are_read_too(code: Json) -> None:
+    with pytest.raises(FhirError, match="bone") as caught:
+        read(panel(code=code))
+    assert caught.value.code == "contradiction"
+    assert read(panel(code=concept("89015-2", display="Pure tone air conduction threshold panel"))).audiogram.ears
+
+
 def undated(**more: Any) -> Json:
     return {name: value for name, value in panel(**more).items() if name != "effectiveDateTime"}
 
