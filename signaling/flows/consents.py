@@ -4,7 +4,7 @@ Live work that goes on is ended from memory first, as when he says so on his pho
 must not know how one asks: over the hub or over REST. Read ``ConsentFlow.decide`` first.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from fitting.consents import SCOPES, consent_refusal
@@ -50,12 +50,25 @@ class ConsentFlow:
         made = await self._consents.history(clinic, patient)
         return {scope: tuple(one for one in made if one.subject == scope) for scope in SCOPES}
 
-    async def decide(self, decision: Decision, *, end_live: Callable[[str], object]) -> None:
+    async def decide(
+        self,
+        decision: Decision,
+        *,
+        end_live: Callable[[str], object],
+        look_again: Callable[[str], Awaitable[None]],
+    ) -> None:
         """Record it; ``end_live`` is told each device of the patient when live work must end.
 
-        A withdrawal is recorded even when it is the first word about its scope.
+        ``look_again`` is told each when packages that wait must not be begun any more. A withdrawal is recorded even
+        when it is the first word about its scope.
         """
         if decision.subject == _LIVE and not decision.holds:
-            for device in await self._devices.of_patient(decision.clinic, decision.owner, MAX_DEVICES_OF_PATIENT):
+            for device in await self._devices_of(decision):
                 end_live(device)
         await self._consents.decide(decision)
+        if decision.subject == _PACKAGES and not decision.holds:
+            for device in await self._devices_of(decision):
+                await look_again(device)
+
+    async def _devices_of(self, decision: Decision) -> Sequence[str]:
+        return await self._devices.of_patient(decision.clinic, decision.owner, MAX_DEVICES_OF_PATIENT)

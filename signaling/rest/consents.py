@@ -1,6 +1,6 @@
 """What a patient consents to: decided by himself, or written down by a professional who says why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar, Final
 
 from msgspec import UNSET
@@ -29,9 +29,16 @@ class ConsentsOfPatients(Resource):
     tag: ClassVar[str] = "consents"
     policy: ClassVar[Mapping[str, Rule]] = {f"GET {_ALL}": _WHO, f"PUT {_ALL}/{{scope}}": _WHO}
 
-    def __init__(self, consents: ConsentFlow, session: SessionFlow, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        consents: ConsentFlow,
+        session: SessionFlow,
+        look_again: Callable[[str], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
         self._consents = consents
         self._session = session
+        self._look_again = look_again
         self._clock = clock
 
     @route(f"GET {_ALL}")
@@ -64,7 +71,7 @@ class ConsentsOfPatients(Resource):
         def end_live(device: str) -> None:
             self._session.restore(Revert(device=device), "consent_withdrawn", actor=principal.user)
 
-        await self._consents.decide(decision, end_live=end_live)
+        await self._consents.decide(decision, end_live=end_live, look_again=self._look_again)
         return await self._shown(call, patient)
 
     async def _shown(self, call: Call, patient: str) -> Reply[Consents]:
