@@ -301,6 +301,13 @@ class PackageContract:
         refusal = refused(await bench.log.ask_question(DEVICE, first.seq))
         assert (refusal.code, refusal.retryable) == ("not_worn", False)
 
+    async def test_what_was_changed_elsewhere_is_asked_about_no_more(self, bench: Bench) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await install(bench, await wait_for_install(bench, accepted.seq))
+        assert isinstance(await bench.log.ask_question(DEVICE, accepted.seq), Delivery)
+        assert (await bench.attach(QUIETER)).question is None
+
     async def test_live_work_puts_the_question_off(self, bench: Bench) -> None:
         await bench.attach()
         accepted = await package(bench)
