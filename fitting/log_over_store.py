@@ -273,7 +273,7 @@ class StoredDeviceLog:
 
     async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
         asked = await self._store.delivery(device, seq)
-        if asked is None:
+        if asked is None or not is_end(asked.kind, asked.state):
             return log_packages.NOT_WORN
         refusal = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
         return asked if refusal is None else refusal
@@ -284,8 +284,11 @@ class StoredDeviceLog:
         def step(rows: DeviceRows, now_s: float) -> bool:
             return log_packages.answer_question(rows, now_s, seq, state=state, actor=actor, text=text)
 
+        answered = await self.delivery(device, seq)
+        if answered is None:
+            return None
         found = await self._store.run(device, step)
-        return await self._store.delivery(device, seq) if found is True else None
+        return answered if found is True else None
 
     async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:

@@ -39,6 +39,7 @@ class Script:
         self._fence = 0
         self._generation = 0
         self._head: Any = None
+        self._ground: Any = None
         self._last_seq = 0
         self._oldest: Delivery | None = None
         self._keys = 0
@@ -50,6 +51,8 @@ class Script:
             *[self._lease] * 3,
             *[self._session] * 2,
             *[self._append] * 6,
+            *[self._package] * 3,
+            *[self._wearer] * 2,
             *[self._offer] * 5,
             *[self._report] * 8,
             *[self._look] * 4,
@@ -70,7 +73,7 @@ class Script:
         """What the next commands are drawn from."""
         head: Any = await log.head(DEVICE)
         self._epoch, self._fence, self._generation = head.epoch, head.fence, head.generation
-        self._head, self._last_seq = head.revision, head.last_seq
+        self._head, self._ground, self._last_seq = head.revision, head.ground, head.last_seq
         self._oldest = next(iter(await log.pending(DEVICE)), None)
 
     def _attach(self) -> Callable[[DeviceLog], Awaitable[object]]:
@@ -109,6 +112,43 @@ class Script:
         if self._random.random() < 0.9:
             return lambda log: log.open_session(DEVICE, fence=fence, holder=holder)
         return lambda log: log.end_session(DEVICE, cause="left", actor=holder, fence=fence, discard=discard)
+
+    def _package(self) -> Callable[[DeviceLog], Awaitable[object]]:
+        """One that is sent, gives way, or is taken back."""
+        pick = self._random
+        what, seq, fence = pick.randrange(10), self._some(self._last_seq), self._some(self._fence)
+        if what == 0:
+            return lambda log: log.make_way(DEVICE, fence=fence, holder="ann")
+        if what == 1:
+            return lambda log: log.take_back_package(DEVICE, seq, code="unsafe")
+        self._keys += 1
+        after = pick.choice(BOTH)
+        proposal = Proposal(
+            device=DEVICE,
+            key=f"k-{self._keys}",
+            request_hash="h",
+            expected_head="" if self._head is None else self._head.revision_id,
+            kind="persist",
+            mode="standard",
+            fence=0,
+            author="ann",
+            reason="for the week",
+            origin=pick.choice(["fitting", "rollback"]),
+            content=after,
+            digests=content_digests(after),
+            ears=EARS,
+            safety=SafetySummary(rules=("K1",)),
+            expires_in_s=pick.choice([20.0, 60.0]),
+            ground=pick.choice(["id-1", *["" if self._ground is None else self._ground.revision_id] * 6]),
+        )
+        return lambda log: log.append(proposal)
+
+    def _wearer(self) -> Callable[[DeviceLog], Awaitable[object]]:
+        """What is asked of a package, and what the wearer says of it."""
+        seq, state = self._some(self._last_seq), self._random.choice(["kept", "undone"])
+        if self._random.random() < 0.5:
+            return lambda log: log.ask_question(DEVICE, seq)
+        return lambda log: log.answer_question(DEVICE, seq, state=state, actor="pat")
 
     def _append(self) -> Callable[[DeviceLog], Awaitable[object]]:
         pick = self._random
