@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import EARS
@@ -127,8 +127,8 @@ class _Line:
         if answer is None or answer.done():
             return
         result = completion.result
-        if completion.error is not None or result is UNSET or not isinstance(result, Raw):
-            answer.set_exception(VisitFailed("a call failed"))
+        if completion.error is not None or not isinstance(result, Raw):
+            answer.set_exception(VisitFailed(f"a call failed: {completion.error}"))
         elif not self._verdict_of(result).ok:
             answer.set_exception(VisitFailed("a call was refused"))
         else:
