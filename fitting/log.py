@@ -179,12 +179,19 @@ class DeviceLog(Protocol):
         """
         ...
 
-    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
-        """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked."""
+    async def make_way(self, device: str, *, fence: int, holder: str) -> tuple[Withdrawn, ...] | Refusal:
+        """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked.
+
+        Refused, and then none of them does: what ``open_session`` would be refused for without them.
+        """
         ...
 
-    async def ask_question(self, device: str, seq: int) -> Delivery | None:
-        """The wearer is to be asked whether to keep that package; None when it is not what is worn any more."""
+    async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
+        """The wearer is to be asked whether to keep that package.
+
+        Refused: ``not_worn``, ``not_confirmed`` while what the aids keep may just change, live or
+        by a package that waits (retryable).
+        """
         ...
 
     async def answer_question(

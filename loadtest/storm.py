@@ -125,9 +125,7 @@ async def run(settings: StormSettings, place: Place, database: str) -> StormResu
     )
 
 
-async def _weather(
-    settings: StormSettings, place: Place, server: ServerProcess, begin_s: float
-) -> tuple[Outcome, int]:
+async def _weather(settings: StormSettings, place: Place, server: ServerProcess, begin_s: float) -> tuple[Outcome, int]:
     """What became of all phones, and the most memory that the server had meanwhile."""
     peak = 0
 
@@ -275,8 +273,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--within", type=within(float, 0.1, 86_400), default=120.0, metavar="S", help="seconds (default 120)")
     add("--stay", type=within(float, 0, 600), default=3.0, metavar="S", help="seconds on the line (default 3)")
     add("--hub-protocol", choices=("json", "messagepack"), default="messagepack")
-    add("--database", type=_database, default="sqlite", help="sqlite (default), postgres (a server of its own), or a URL")
-    add("--data", type=Path, metavar="DIR", help="keep the seeded SQLite database here, and use it if it is here already")
+    add(
+        "--database",
+        type=_database,
+        default="sqlite",
+        help="sqlite (default), postgres (a server of its own), or a URL",
+    )
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="keep the seeded SQLite database here, and use it if it is here already",
+    )
     processes = max(1, (os.cpu_count() or 2) // 2)
     add("--generators", type=within(int, 1, 64), default=processes, metavar="N", help="processes of phones")
     add("--on-line", type=within(int, 1, SERVERS_FILES), default=SERVERS_FILES, metavar="N", help="phones at a time")

@@ -136,7 +136,7 @@ def judged(content: Content) -> tuple[Digests, SafetySummary]:
     change = Change(
         base=held(),
         candidate=content,
-        sheets={ear: SHEETS[MODEL] for ear in EARS},
+        sheets=dict.fromkeys(EARS, SHEETS[MODEL]),
         origin="fitting",
         mode="standard",
         kind="persist",

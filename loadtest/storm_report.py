@@ -108,7 +108,11 @@ def counted_between(before: str, after: str) -> Counted:
 def storm_table(result: StormResult) -> str:
     """The result as text."""
     lines = [f"{'to the offer, ms':<24} {'p50':>9} {'p99':>9} {'p99.9':>9} {'phones':>8}"]
-    for name, found in (("from AttachDevice", result.attach), ("from connecting", result.connect), ("from due", result.due)):
+    for name, found in (
+        ("from AttachDevice", result.attach),
+        ("from connecting", result.connect),
+        ("from due", result.due),
+    ):
         if found is not None:
             cells = f"{found.p50_ms:>9.1f} {found.p99_ms:>9.1f} {found.p999_ms:>9.1f} {found.count:>8}"
             lines.append(f"{name:<24} {cells}")

@@ -29,6 +29,7 @@ from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
+from .flows.waking import Waking
 from .grants import RememberedGrants
 from .health import Readiness
 from .hub import Hub
@@ -121,6 +122,7 @@ class Assembly:
         self.limits = read_clinic_limits(config.clinic_limits)
         self.device_log = killable(self.storage.log, config)
         self.people = self.storage.people
+        self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = RememberedGrants(
@@ -175,6 +177,7 @@ class Assembly:
             phones=phones,
             history=history,
             packages=packages,
+            waking=self.waking,
             views=views,
             verifier=self.verifier,
             grants=self.grants,
@@ -267,6 +270,7 @@ class Assembly:
             clock=self.clock,
             monotonic=self.monotonic,
             remembered=self.remembered,
+            waking=self.waking,
             lifetime=care.server.lifetime,
             reached=self.metrics.reached,
         )

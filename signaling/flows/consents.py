@@ -10,7 +10,7 @@ from typing import Final
 from fitting.consents import SCOPES, consent_refusal
 from protocol.contract.base import Refusal
 from protocol.contract.sessions import ConsentScope
-from signaling.stores.assignments import MAX_DEVICES_OF_PATIENT
+from signaling.stores.assignments import devices_of
 from signaling.stores.decisions import Decision, DecisionStore
 from signaling.stores.devices import DeviceStore
 
@@ -50,12 +50,28 @@ class ConsentFlow:
         made = await self._consents.history(clinic, patient)
         return {scope: tuple(one for one in made if one.subject == scope) for scope in SCOPES}
 
-    async def decide(self, decision: Decision, *, end_live: Callable[[str], object]) -> None:
-        """Record it; ``end_live`` is told each device of the patient when live work must end.
+    async def decide(
+        self,
+        decision: Decision,
+        *,
+        end_live: Callable[[str], object],
+        goes_on: Callable[[str], bool],
+        seen: int | None = None,
+    ) -> bool:
+        """Record it; False when something newer than ``seen`` (``DecisionStore.decide``) was decided about it.
 
-        A withdrawal is recorded even when it is the first word about its scope.
+        ``end_live`` is told each device of the patient when live work must end, and again when ``goes_on`` says that
+        some has begun before the decision stood. A withdrawal is recorded even when it is the first word about its
+        scope.
         """
+        devices: list[str] = []
         if decision.subject == _LIVE and not decision.holds:
-            for device in await self._devices.of_patient(decision.clinic, decision.owner, MAX_DEVICES_OF_PATIENT):
-                end_live(device)
-        await self._consents.decide(decision)
+            devices = [device async for device in devices_of(self._devices, decision.clinic, decision.owner)]
+        were_quiet = [device for device in devices if not goes_on(device)]
+        for device in devices:
+            end_live(device)
+        if await self._consents.decide(decision, seen=seen) is None:
+            return False
+        for device in filter(goes_on, were_quiet):
+            end_live(device)
+        return True

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from fitting.budgets import was_active
+from fitting.budgets import was_active, was_worn
 from fitting.capability import sheet
 from fitting.delivery import digest_of
 from fitting.digest import content_digests, request_hash
@@ -91,8 +91,10 @@ class SubmitFlow:
             return candidate
         return CheckAnswer(digests=candidate.digests, safety=candidate.safety)
 
-    async def submit(self, author: str, request: Submit) -> SubmitAnswer | Failure:
+    async def submit(self, author: str, request: Submit, *, worn: Content | None = None) -> SubmitAnswer | Failure:
         """Put the change into the log, once per idempotency key.
+
+        ``worn``: what the aids are known to have kept once, longer ago than the head tells.
 
         Raises:
             BadArgument: the request does not fit together.
@@ -106,7 +108,7 @@ class SubmitFlow:
             return self._answer(request.device, head.answered)
         done, newest = await steps_done(self._log, request)
         onward = request if newest is None else msgspec.structs.replace(request, base=Base(revision=newest))
-        candidate = await self._candidate(author, onward, head)
+        candidate = await self._candidate(author, onward, head, worn)
         if isinstance(candidate, Failure):
             return candidate
         proposal = proposal_of(author, request, asked, candidate)
@@ -198,7 +200,9 @@ class SubmitFlow:
             return head
         return await self._log.head(request.device, key=key, request_hash=asked)
 
-    async def _candidate(self, author: str, request: Submit, head: DeviceHead) -> Candidate | Failure:
+    async def _candidate(
+        self, author: str, request: Submit, head: DeviceHead, worn: Content | None = None
+    ) -> Candidate | Failure:
         base = head.revision
         if base is None:
             return self._refuse(_NOT_READ_BACK)
@@ -219,6 +223,8 @@ class SubmitFlow:
         if self._state_of(request.device) == "frozen" and not only_lowers(base.content, content):
             return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
         change = await self._change(head, under.content, content, origin, request.reason)
+        if origin == "rollback" and worn == content:
+            change = replace(change, context=replace(change.context, restores_active=True, restores_pair=True))
         change = replace(change, mode=request.mode, kind=request.kind)
         # A package is one thing, which its wearer may take or leave.
         is_eased = change.context.restores_active and not is_package
@@ -263,6 +269,7 @@ class SubmitFlow:
         self, head: DeviceHead, base: Content | None, candidate: Content, origin: ChangeOrigin, reason: str
     ) -> Change:
         record = await self._devices.get(head.device)
+        worn = was_in_nvm(head) if origin == "rollback" else ()
         return Change(
             base=base,
             candidate=candidate,
@@ -274,7 +281,8 @@ class SubmitFlow:
                 SafetyContext() if record is None else self._on_file(record, base),
                 reason=reason,
                 budgets=budgets_of(head),
-                restores_active=origin == "rollback" and was_active(was_in_nvm(head), candidate),
+                restores_active=was_active(worn, candidate),
+                restores_pair=was_worn(worn, candidate),
             ),
         )
 

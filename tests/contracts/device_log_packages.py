@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from fitting.log_values import Accepted, Delivery, Recorded
+from fitting.log_values import Accepted, Delivery, LeaseGranted, Recorded
 from fitting.outbox import DueItem
 from protocol.contract.base import EARS, Refusal
 from protocol.contract.fitting import Content
@@ -120,7 +120,9 @@ class PackageContract:
         await bench.report(first.seq, "writing", "right")
         refusal = refused(await try_package(bench, LOUDER))
         assert (refusal.code, refusal.retryable) == ("not_confirmed", True)
-        assert await bench.log.make_way(DEVICE) == ()
+        leased = await bench.log.acquire(DEVICE, session="s-1", holder="ann")
+        assert isinstance(leased, LeaseGranted)
+        assert await bench.log.make_way(DEVICE, fence=leased.fence, holder="ann") == ()
 
     async def test_somebody_elses_lease_keeps_it_out_and_ones_own_does_not(self, bench: Bench) -> None:
         await bench.attach()
@@ -143,12 +145,34 @@ class PackageContract:
         bench.fence = (await bench.log.acquire(DEVICE, session="s-1", holder="ann")).fence  # type: ignore[union-attr]  # a refusal has none, and fails the test
         opened = await bench.log.open_session(DEVICE, fence=bench.fence, holder="ann")
         assert refused(opened).code == "not_read_back"
-        given = await bench.log.make_way(DEVICE)
+        given = await bench.log.make_way(DEVICE, fence=bench.fence, holder="ann")
+        assert not isinstance(given, Refusal)
         assert [(one.delivery.seq, one.ended is not None) for one in given] == [(second.seq, True)]
         for ear in EARS:
             await bench.report(first.seq, "superseded", ear)
         assert not isinstance(await bench.log.open_session(DEVICE, fence=bench.fence, holder="ann"), Refusal)
         assert (await bench.newest()).content == FRESH
+
+    async def test_it_does_not_make_way_to_live_work_that_cannot_begin(self, bench: Bench) -> None:
+        """The patient may think for longer than the lease lives."""
+        await bench.attach()
+        accepted = await package(bench)
+        leased = await bench.log.acquire(DEVICE, session="s-1", holder="ann")
+        assert isinstance(leased, LeaseGranted)
+        bench.clock.pass_s(LIMITS.lease_ttl_s)
+        for fence, holder in ((leased.fence, "ann"), (leased.fence + 1, "ann"), (leased.fence, "bob")):
+            refusal = refused(await bench.log.make_way(DEVICE, fence=fence, holder=holder))
+            assert refusal.code == "lease_lost"
+        assert [one.seq for one in await bench.log.pending(DEVICE)] == [accepted.seq]
+
+    async def test_it_does_not_make_way_before_what_a_session_has_left_was_read(self, bench: Bench) -> None:
+        await bench.fitted()
+        await bench.apply(LOUDER)
+        await bench.log.end_session(DEVICE, cause="phone_lost", actor="server")
+        accepted = await package(bench)
+        refusal = refused(await bench.log.make_way(DEVICE, fence=bench.fence, holder="ann"))
+        assert (refusal.code, refusal.retryable) == ("not_read_back", True)
+        assert [one.seq for one in await bench.log.pending(DEVICE)] == [accepted.seq]
 
     async def test_what_was_judged_must_be_what_the_aids_keep(self, bench: Bench) -> None:
         await bench.attach()
@@ -234,10 +258,10 @@ class PackageContract:
     async def test_its_wearer_is_asked_once_it_was_worn_and_the_answer_is_recorded(self, bench: Bench) -> None:
         await bench.attach()
         accepted = await package(bench)
-        assert await bench.log.ask_question(DEVICE, accepted.seq) is None
+        assert refused(await bench.log.ask_question(DEVICE, accepted.seq)).code == "not_worn"
         await install(bench, await wait_for_install(bench, accepted.seq))
         asked = await bench.log.ask_question(DEVICE, accepted.seq)
-        assert asked is not None
+        assert isinstance(asked, Delivery)
         assert asked.base.content == FRESH
         assert (await bench.attach(BOTH_LOUDER)).question == accepted.seq
         answered = await bench.log.answer_question(DEVICE, accepted.seq, state="kept", actor="pat", text="5 good")
@@ -251,12 +275,23 @@ class PackageContract:
         await bench.attach()
         first = await package(bench)
         await install(bench, await wait_for_install(bench, first.seq))
-        assert await bench.log.ask_question(DEVICE, first.seq) is not None
+        assert isinstance(await bench.log.ask_question(DEVICE, first.seq), Delivery)
         second = await package(bench, LOUDER)
-        assert await bench.log.ask_question(DEVICE, first.seq) is None
+        refusal = refused(await bench.log.ask_question(DEVICE, first.seq))
+        assert (refusal.code, refusal.retryable) == ("not_confirmed", True)
         await install(bench, await wait_for_install(bench, second.seq))
         assert await bench.log.answer_question(DEVICE, first.seq, state="kept", actor="pat") is None
-        assert await bench.log.ask_question(DEVICE, first.seq) is None
+        refusal = refused(await bench.log.ask_question(DEVICE, first.seq))
+        assert (refusal.code, refusal.retryable) == ("not_worn", False)
+
+    async def test_live_work_puts_the_question_off(self, bench: Bench) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await install(bench, await wait_for_install(bench, accepted.seq))
+        await bench.acquire()
+        assert refused(await bench.log.ask_question(DEVICE, accepted.seq)).retryable
+        await bench.log.end_session(DEVICE, cause="left", actor="ann")
+        assert isinstance(await bench.log.ask_question(DEVICE, accepted.seq), Delivery)
 
 
 class OutboxContract:

@@ -104,3 +104,16 @@ async def test_what_was_never_a_package_cannot_be_taken_back(here: Desk) -> None
     assert refused(await here.answer(accepted, keep=False)).code == "not_worn"
     assert isinstance(await here.answer(accepted, keep=True), Failure)
     assert isinstance(await here.come(), AttachAnswer)
+
+
+async def test_a_question_that_comes_at_a_bad_time_is_asked_later(here: Desk) -> None:
+    accepted = await here.deliver(quieter(20))
+    newer = await here.send(content=quieter(40))
+    offer = await here.phone.first(Offer, 1)
+    assert offer.seq == newer.seq
+    await here.set_aside(offer)
+    await here.pass_s(3 * DAY_S)
+    assert here.phone.of(KeepAsked) == []
+    await here.report(offer, 3, "declined", ear="right", code="E_DECLINED")
+    await here.pass_s(DAY_S)
+    assert (await asked(here)).seq == accepted.seq
