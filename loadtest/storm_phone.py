@@ -91,7 +91,8 @@ class _Line:
         if self._is_over:
             return
         self._is_over = True
-        for future in (self._opened, self.offered, *self._answers.values()):
+        waiting: tuple[asyncio.Future[Any], ...] = (self._opened, self.offered, *self._answers.values())
+        for future in waiting:
             if not future.done():
                 future.set_exception(VisitFailed(reason))
             # What nobody waits for any more must not be reported as lost.

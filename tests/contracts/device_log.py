@@ -14,6 +14,7 @@ from tests.contracts.device_log_offers import OfferContract, PoisonContract, Rep
 from tests.contracts.device_log_pace import PaceContract
 from tests.contracts.device_log_packages import OutboxContract, PackageContract
 from tests.contracts.device_log_proof import ProofContract
+from tests.contracts.device_log_quiet import QuietContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_thefts import TheftContract
 from tests.contracts.device_log_truth import TruthContract
@@ -37,6 +38,7 @@ class DeviceLogContract(
     BudgetHistoryContract,
     ProofContract,
     PaceContract,
+    QuietContract,
     PackageContract,
     OutboxContract,
 ):
