@@ -21,6 +21,7 @@ _MOST_LOOKS: Final = 20
 # Sweeps look once a second, and a push takes a moment.
 _SETTLES_S: Final = 4.0
 _MOST_THINGS_DUE: Final = 60
+_DAY_S: Final = 24 * 3_600.0
 
 
 async def nights(world: World, steps: list[Step]) -> None:
@@ -47,11 +48,12 @@ async def pass_time(world: World, seconds: float) -> None:
 
 async def let_all_fall_due(world: World, settle: Callable[[World], Awaitable[None]]) -> None:
     """Time passes until nothing is due any more: every package has an end, and the outbox is empty."""
-    for _ in range(_MOST_THINGS_DUE):
+    for number in range(_MOST_THINGS_DUE):
         due_at_s = await _next_due(world)
         if due_at_s is None:
             return
-        await pass_time(world, max(0.0, due_at_s - world.unix_s()) + 1.0)
+        # What is put off again and again waits for something that comes by itself: longer and longer.
+        await pass_time(world, max(due_at_s - world.unix_s() + 1.0, min(_DAY_S, 2.0**number)))
         await settle(world)
     world.checks.fail("outbox", f"there is no end to what falls due: {[_short(one) for one in world.disk.due()]}")
 

@@ -98,8 +98,8 @@ class WatchedLog(StoredDeviceLog):
 
     async def ask_question(self, device: str, seq: int) -> Any:
         outcome = await super().ask_question(device, seq)
-        self._note("question", seq=seq, asked=outcome is not None)
-        if outcome is not None:
+        self._note("question", seq=seq, outcome=_short(outcome))
+        if not isinstance(outcome, Refusal):
             self._packages.asked(seq)
         return outcome
 
