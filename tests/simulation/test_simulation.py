@@ -11,6 +11,7 @@ import pytest
 
 from tests.simulation.__main__ import PACKAGE_ENDS, PUSHES, Tally, main
 from tests.simulation.bugs import BUGS
+from tests.simulation.checks import Violation
 from tests.simulation.disk import SlowMemoryStore
 from tests.simulation.handset import PhoneParts
 from tests.simulation.package_bugs import PACKAGE_BUGS
@@ -26,7 +27,8 @@ MEMORY, SQLITE, AT_MOST = 120, 20, 60
 
 
 def check(verdicts: Iterator[Verdict]) -> Tally:
-    failed, tally = {}, Tally()
+    failed: dict[int, tuple[Violation, ...]] = {}
+    tally = Tally()
     for verdict in verdicts:
         tally.take(verdict)
         failed |= {verdict.plan.seed: verdict.violations} if verdict.violations else {}
