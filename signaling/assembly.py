@@ -67,6 +67,7 @@ class Care:
     server: HubServer
     delivery: DeliveryFlow
     session: SessionFlow
+    phones: Phones
     news: DeviceNews
     packages: PackageFlow
     submit: SubmitFlow
@@ -182,7 +183,7 @@ class Assembly:
             verifier=self.verifier,
             grants=self.grants,
         )
-        return Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history)
+        return Care(self.hub_server(hub, lifetime), delivery, session, phones, news, packages, submit, views, history)
 
     def news(self, phones: Phones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(
@@ -202,7 +203,6 @@ class Assembly:
             notifier=self.notifier,
             phones=phones,
             submit=submit,
-            book=self.log,
             troubles=self.troubles,
             secret=self.push_secret,
             limits=PackageLimits(max_due=self.config.max_due_pushes),
@@ -265,6 +265,7 @@ class Assembly:
             log=self.device_log,
             consents=self.consents,
             session=care.session,
+            phones=care.phones,
             signer=self.signer,
             bind_key=self.bind_key,
             clock=self.clock,

@@ -21,7 +21,8 @@ _MOST_LOOKS: Final = 20
 # Sweeps look once a second, and a push takes a moment.
 _SETTLES_S: Final = 4.0
 _MOST_THINGS_DUE: Final = 60
-_DAY_S: Final = 24 * 3_600.0
+_FEW_THINGS_DUE: Final = 8
+_LONG_S: Final = 21_600.0
 
 
 async def nights(world: World, steps: list[Step]) -> None:
@@ -52,8 +53,9 @@ async def let_all_fall_due(world: World, settle: Callable[[World], Awaitable[Non
         due_at_s = await _next_due(world)
         if due_at_s is None:
             return
-        # What is put off again and again waits for something that comes by itself: longer and longer.
-        await pass_time(world, max(due_at_s - world.unix_s() + 1.0, min(_DAY_S, 2.0**number)))
+        # A question that comes at a bad time is put off by an hour, for as long as a package waits behind it.
+        at_least_s = 0.0 if number < _FEW_THINGS_DUE else _LONG_S
+        await pass_time(world, max(at_least_s, due_at_s - world.unix_s()) + 1.0)
         await settle(world)
     world.checks.fail("outbox", f"there is no end to what falls due: {[_short(one) for one in world.disk.due()]}")
 

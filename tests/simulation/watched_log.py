@@ -98,8 +98,9 @@ class WatchedLog(StoredDeviceLog):
 
     async def ask_question(self, device: str, seq: int) -> Any:
         outcome = await super().ask_question(device, seq)
-        self._note("question", seq=seq, outcome=_short(outcome))
-        if not isinstance(outcome, Refusal):
+        is_asked = not isinstance(outcome, Refusal)
+        self._note("question", seq=seq, asked=is_asked)
+        if is_asked:
             self._packages.asked(seq)
         return outcome
 
