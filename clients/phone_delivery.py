@@ -205,7 +205,7 @@ class DeliveryWork:
         if not entry.is_committing and await self._is_low(entry):
             return
         for plan in entry.open_plans():
-            if self._is_refused():
+            if self._is_taken_back():
                 return
             had_begun = entry.has_told(plan.ear, "committing")
             if not had_begun:
@@ -217,10 +217,13 @@ class DeliveryWork:
             kept[plan.ear] = done.held
             if plan is not entry.open_plans()[-1]:
                 self._book.change(replace(self._book.entry, phase=_KEPT[plan.ear]))
-        if self._is_refused():
+        if self._is_taken_back():
             return
         self._on_kept()
         await self._book.tell_all(self._book.entry, "active", kept)
+
+    def _is_taken_back(self) -> bool:
+        return self._book.entry.back is not None or self._is_refused()
 
     async def _is_low(self, entry: JournalEntry) -> bool:
         """Whether an aid has too little charge to begin; said once, and looked at again when it has changed."""

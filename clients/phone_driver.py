@@ -217,7 +217,7 @@ class OfferRunner:
         True when every aid was read to hold it; False when one is away: it is seen to as soon as it is back. Needs
         neither the server nor a journal that can be written.
         """
-        self._desk.guard.want(cause)
+        self._desk.want(cause)
         async with self._turns(report, at_once=True):
             return await self._desk.restore(cause)
 

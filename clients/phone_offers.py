@@ -34,7 +34,7 @@ from clients.phone_core import (
 from clients.phone_delivery import DeliveryWork
 from clients.phone_guard import SessionGuard
 from clients.phone_limits import PhoneLimits
-from clients.phone_session import CODES
+from clients.phone_session import BY_THE_WEARER, CODES
 from clients.wearer import Wearer, answer_within
 from protocol.contract.base import Ear
 from protocol.contract.devices import Offer, ReportedState
@@ -182,6 +182,13 @@ class OfferDesk:
             await self._advance(only_begun=True)
         elif entry.offer.epoch != self._book.record.epoch:
             self._book.finish(entry)
+
+    def want(self, cause: RestoreCause) -> None:
+        """The base is wanted back. What has begun with no session has its own, and no more of that is kept either."""
+        self.guard.want(cause)
+        entry = self._book.record.in_flight
+        if cause in BY_THE_WEARER and entry is not None and entry.has_begun and not self.guard.is_restoring:
+            self._book.change(entry.going_back(Back(CODES[cause])))
 
     async def restore(self, cause: RestoreCause = "revert") -> bool:
         """Give every aid its base back, and end what is under way; whether every aid was read to have it.

@@ -34,6 +34,7 @@ __all__ = [
     "lowest",
     "lowest_since",
     "was_active",
+    "was_worn",
 ]
 
 Place = tuple[int, Ear]
@@ -152,6 +153,11 @@ def was_active(history: Iterable[Held], candidate: Content) -> bool:
         any(ear in ears_of(content) and ear_image(content, ear) == ear_image(candidate, ear) for content in known)
         for ear in ears_of(candidate)
     )
+
+
+def was_worn(history: Iterable[Held], candidate: Content) -> bool:
+    """Whether both ears of ``candidate`` are to hold what they held together in one of the contents of ``history``."""
+    return any(was_active((held,), candidate) for held in history)
 
 
 def _from_last_beginning(history: Sequence[Held]) -> Sequence[Held]:

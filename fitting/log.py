@@ -152,6 +152,14 @@ class DeviceLog(Protocol):
         """The number of the newest recorded event of each device, whoever has recorded it; one question for all."""
         ...
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        """Whether nothing can be to offer to this generation, or to ask of it, before somebody writes to the device.
+
+        Said at once, by what this process knows, which may be as old as the last look for what has expired. False also
+        when it does not know.
+        """
+        ...
+
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         """The delivery to offer now: the oldest without an end, marked offered, attempt + 1.
 
@@ -175,12 +183,26 @@ class DeviceLog(Protocol):
         """
         ...
 
-    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
-        """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked."""
+    async def make_way(self, device: str, *, fence: int, holder: str) -> tuple[Withdrawn, ...] | Refusal:
+        """Packages that have not begun give way to live work: they end ``superseded``, or the phone is asked.
+
+        Refused, and then none of them does: what ``open_session`` would be refused for without them.
+        """
         ...
 
-    async def ask_question(self, device: str, seq: int) -> Delivery | None:
-        """The wearer is to be asked whether to keep that package; None when it is not what is worn any more."""
+    async def take_back_package(self, device: str, seq: int, *, code: str) -> tuple[Withdrawn, ...]:
+        """A package that would be refused now ends ``cancelled`` with that code, or the phone is asked.
+
+        Nothing when it has begun, is over, or was taken back already.
+        """
+        ...
+
+    async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
+        """The wearer is to be asked whether to keep that package.
+
+        Refused: ``not_worn``, ``not_confirmed`` while what the aids keep may just change, live or
+        by a package that waits (retryable).
+        """
         ...
 
     async def answer_question(

@@ -72,6 +72,10 @@ class LogStore(Protocol):
         """See ``DeviceLog.newest``."""
         ...
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        """See ``DeviceLog.is_quiet``; what it means is ``log_commands.is_quiet``."""
+        ...
+
     async def due(self, look: Look) -> tuple[str, ...]:
         """Devices on which time alone may bring something about now, a bounded number of them.
 
@@ -220,6 +224,9 @@ class StoredDeviceLog:
     async def newest(self, devices: Collection[str]) -> Mapping[str, int]:
         return await self._store.newest(devices)
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        return self._store.is_quiet(device, generation)
+
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))
         return None if isinstance(offered, Refusal) else offered
@@ -265,19 +272,25 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
-    async def make_way(self, device: str) -> tuple[Withdrawn, ...]:
+    async def make_way(self, device: str, *, fence: int, holder: str) -> tuple[Withdrawn, ...] | Refusal:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...] | Refusal:
+            return log_packages.make_way(rows, now_s, self._new_id, fence=fence, holder=holder)
+
+        return await self._store.run(device, step)
+
+    async def take_back_package(self, device: str, seq: int, *, code: str) -> tuple[Withdrawn, ...]:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
-            return log_packages.make_way(rows, now_s, self._new_id)
+            return log_packages.take_back_package(rows, now_s, self._new_id, seq=seq, code=code)
 
-        given = await self._store.run(device, step)
-        return () if isinstance(given, Refusal) else given
+        taken = await self._store.run(device, step)
+        return () if isinstance(taken, Refusal) else taken
 
-    async def ask_question(self, device: str, seq: int) -> Delivery | None:
-        asked = await self._store.delivery(device, seq)
+    async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
+        asked = await self._ended(device, seq)
         if asked is None:
-            return None
-        found = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
-        return asked if found is True else None
+            return log_packages.NOT_WORN
+        refusal = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
+        return asked if refusal is None else refusal
 
     async def answer_question(
         self, device: str, seq: int, *, state: str, actor: str, text: str | None = None
@@ -285,8 +298,16 @@ class StoredDeviceLog:
         def step(rows: DeviceRows, now_s: float) -> bool:
             return log_packages.answer_question(rows, now_s, seq, state=state, actor=actor, text=text)
 
+        asked = await self._ended(device, seq)
+        if asked is None or asked.mode != "standard" or asked.state != "active":
+            return None
         found = await self._store.run(device, step)
-        return await self._store.delivery(device, seq) if found is True else None
+        return asked if found is True else None
+
+    async def _ended(self, device: str, seq: int) -> Delivery | None:
+        """A delivery that has an end; of others the store may know or not."""
+        found = await self._store.delivery(device, seq)
+        return found if found is not None and is_end(found.kind, found.state) else None
 
     async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from protocol.contract.base import Refusal
 from protocol.errors import BadArgument
 
@@ -16,14 +18,24 @@ from .lease import live
 from .log_commands import ask_back, is_not_begun, withdraw
 from .log_parts import OutboxItem
 from .log_rows import DeviceRows
+from .log_sessions import unready
 from .log_settling import ground, is_kept, packages
 from .log_values import Accepted, Delivery, Proposal, Withdrawn
 
-__all__ = ["TAKEN_BACK", "answer_question", "append_package", "ask_question", "make_way"]
+__all__ = [
+    "NOT_WORN",
+    "TAKEN_BACK",
+    "answer_question",
+    "append_package",
+    "ask_question",
+    "make_way",
+    "take_back_package",
+]
 
 
 # What its wearer may say of a package at any time, once.
 TAKEN_BACK: Final = "undone"
+NOT_WORN: Final = Refusal(code="not_worn", message="that package is not what the aids keep")
 
 
 def append_package(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: Callable[[], str]) -> Accepted | Refusal:
@@ -57,8 +69,13 @@ def append_package(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: C
     return accepted
 
 
-def make_way(rows: DeviceRows, now_s: float, new_id: Callable[[], str]) -> tuple[Withdrawn, ...]:
+def make_way(
+    rows: DeviceRows, now_s: float, new_id: Callable[[], str], *, fence: int, holder: str
+) -> tuple[Withdrawn, ...] | Refusal:
     """See ``DeviceLog.make_way``."""
+    refusal = unready(rows, live(rows.lease, now_s), fence=fence, holder=holder)
+    if refusal is not None:
+        return refusal
     found: list[Withdrawn] = []
     for entry in packages(rows):
         if entry.delivery.seq in rows.entries and entry.delivery.withdrawn is None:
@@ -66,15 +83,32 @@ def make_way(rows: DeviceRows, now_s: float, new_id: Callable[[], str]) -> tuple
     return tuple(found)
 
 
-def ask_question(rows: DeviceRows, now_s: float, asked: Delivery) -> bool:
+def take_back_package(
+    rows: DeviceRows, now_s: float, new_id: Callable[[], str], *, seq: int, code: str
+) -> tuple[Withdrawn, ...]:
+    """See ``DeviceLog.take_back_package``."""
+    entry = rows.entries.get(seq)
+    if entry is None or entry.delivery.mode != "standard" or entry.delivery.withdrawn is not None:
+        return ()
+    found = withdraw(rows, now_s, entry, "cancelled", new_id, code=code)
+    if found and found[0].ended is None:
+        entry.delivery = replace(entry.delivery, code=code)
+        return (Withdrawn(entry.delivery),)
+    return found or ()
+
+
+def ask_question(rows: DeviceRows, now_s: float, asked: Delivery) -> Refusal | None:
     """See ``DeviceLog.ask_question``: only of what is still worn."""
-    is_worn = not rows.pending and rows.live is None and bool(rows.active) and is_kept(rows, asked.revision)
-    if not is_worn or rows.active[-1].revision.revision_id != asked.revision.revision_id:
-        return False
+    if not rows.active or rows.active[-1].revision.digests.pair != asked.revision.digests.pair:
+        return NOT_WORN
+    if rows.live is not None or rows.pending:
+        return Refusal(code="not_confirmed", message="what the aids keep may just change", retryable=True)
+    if not is_kept(rows, asked.revision):
+        return NOT_WORN
     if rows.question != asked.seq:
         rows.question = asked.seq
         rows.note("device", "question", now_s, actor="server", seq=asked.seq)
-    return True
+    return None
 
 
 def answer_question(rows: DeviceRows, now_s: float, seq: int, *, state: str, actor: str, text: str | None) -> bool:

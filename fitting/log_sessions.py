@@ -41,6 +41,7 @@ __all__ = [
     "renew",
     "steal",
     "take_back_rises",
+    "unready",
 ]
 
 
@@ -124,26 +125,34 @@ def _steal(rows: DeviceRows, now_s: float, *, session: str, holder: str, reason:
 def open_session(rows: DeviceRows, now_s: float, *, fence: int, holder: str) -> LiveSession | Refusal:
     """See ``DeviceLog.open_session``."""
     lease = live(rows.lease, now_s)
-    if lease is None or (lease.fence, lease.holder) != (fence, holder):
-        return Refusal(code="lease_lost", message="the lease has ended or is another's, acquire it anew")
-    if rows.live is not None and rows.live.fence == fence:
-        return rows.live
+    refusal = unready(rows, lease, fence=fence, holder=holder)
+    if refusal is not None or lease is None:
+        return refusal or _lease_lost()
     if rows.live is not None:
-        # Its end has not been told yet: the aids may still hold what it tried.
-        return Refusal(code="not_read_back", message="an earlier session is just ending", retryable=True)
-    if rows.head is None:
-        return Refusal(code="not_read_back", message="the aids were never read back", retryable=True)
-    if not rows.aids.keys() <= rows.truth.ears.keys():
-        # What one aid holds bounds neither ear of a change, and is no base to go back to.
-        return Refusal(code="not_read_back", message="one of the aids was never read back", retryable=True)
-    if rows.read_due or rows.pending or not rows.truth.holds(rows.head):
-        return Refusal(code="not_read_back", message="what the aids hold is not known yet", retryable=True)
+        return rows.live
+    if rows.head is None or rows.pending or not rows.truth.holds(rows.head):
+        return _not_read_back("what the aids hold is not known yet")
     rows.fresh.lease = "live"
     moment = Moment(now_s, rows.head)
     rows.live = LiveSession(fence, lease.session, holder, rows.head, now_s, (moment,), (moment,))
     rows.last_end = None
     rows.note("session", "live", now_s, actor=holder)
     return rows.live
+
+
+def unready(rows: DeviceRows, lease: LeaseState | None, *, fence: int, holder: str) -> Refusal | None:
+    """Why a session cannot begin, nor go on, whatever gives way to it. ``lease``: the one that is live."""
+    if lease is None or (lease.fence, lease.holder) != (fence, holder):
+        return _lease_lost()
+    if rows.live is not None:
+        # The end of an earlier one has not been told yet: the aids may still hold what it tried.
+        return None if rows.live.fence == fence else _not_read_back("an earlier session is just ending")
+    if rows.head is None:
+        return _not_read_back("the aids were never read back")
+    if not rows.aids.keys() <= rows.truth.ears.keys():
+        # What one aid holds bounds neither ear of a change, and is no base to go back to.
+        return _not_read_back("one of the aids was never read back")
+    return _not_read_back("what the aids hold is not known yet") if rows.read_due else None
 
 
 def end_session(rows: DeviceRows, now_s: float, *, cause: EndReason, actor: str) -> SessionEnded | None:
@@ -229,6 +238,14 @@ def _grant(rows: DeviceRows, now_s: float, outcome: Granted) -> LeaseGranted:
     else:
         rows.note("lease", "granted", now_s, actor=outcome.lease.holder)
     return LeaseGranted(rows.fence, rows.limits.lease_ttl_s, outcome.renewed)
+
+
+def _lease_lost() -> Refusal:
+    return Refusal(code="lease_lost", message="the lease has ended or is another's, acquire it anew")
+
+
+def _not_read_back(why: str) -> Refusal:
+    return Refusal(code="not_read_back", message=why, retryable=True)
 
 
 def _unsaved() -> Refusal:

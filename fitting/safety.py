@@ -102,8 +102,8 @@ class SafetyKernel(Protocol):
 class Kernel:
     """The rules K1 to K12. K7 and K8 hold in Advanced mode, K9 in Standard mode.
 
-    A first fit and the restoring of what was active before are exempt from K7 to K9, and from nothing else; what
-    RAM holds already is saved without K7.
+    A first fit and the restoring of what was active before are exempt from K7 to K9, and from nothing else, but that
+    K11 lets a pair come back that was active as one; what RAM holds already is saved without K7.
     """
 
     def check(self, change: Change) -> SafetyReport:

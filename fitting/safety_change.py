@@ -43,6 +43,7 @@ class SafetyContext:
     that was not measured. Without it what the aid's program holds counts, and without that Standard mode
     raises no gain (K6).
     ``restores_active``: the candidate was active before, exactly (``budgets.was_active``): exempt from K7 to K9.
+    ``restores_pair``: both ears of it were active together (``budgets.was_worn``): K11 warns of it at most.
     ``in_ram``: the candidate is what RAM holds, by read-back, and is only to be kept: nobody hears a change, so K7
     and the 10 seconds of K8 do not hold.
     ``red_flags``: signs on file that need a physician and that no professional has dismissed: Standard mode
@@ -56,6 +57,7 @@ class SafetyContext:
     loudness_ddb: Mapping[Ear, PerBand] = field(default_factory=lambda: MappingProxyType({}))
     max_stable_gain_ddb: Mapping[Place, PerBand] = field(default_factory=lambda: MappingProxyType({}))
     restores_active: bool = False
+    restores_pair: bool = False
     in_ram: bool = False
     red_flags: bool = False
     limits: ClinicLimits = KERNEL_LIMITS

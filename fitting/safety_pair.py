@@ -39,7 +39,8 @@ def _taken_away(change: Change, part: Part) -> Iterator[Finding]:
 def k11(change: Change) -> tuple[Finding, ...]:
     """The mean gain of one ear against the other changes by at most 6 dB, unless the audiogram explains it.
 
-    Measured from what is active in Standard mode, else from the base. Only an ear that is raised is refused.
+    Measured from what is active in Standard mode, else from the base. Only an ear that is raised is refused, and not
+    when both held that together before: what was lowered in one ear can be taken back.
     """
     by_slot: dict[int, dict[Ear, Part]] = {}
     for part in change.parts:
@@ -64,7 +65,7 @@ def _apart(change: Change, ears: Mapping[Ear, Part]) -> Iterator[Finding]:
     # Rounded up, so that a difference just over the limit does not read as the limit.
     value = -(-abs(moved) // bands)
     text = f"gain for speech moves by {decibel(value)} dB on average against the other ear, at most {decibel(limit)} dB"
-    refused = any(louder.rises("g65Ddb", band) for band in range(bands))
+    refused = not change.context.restores_pair and any(louder.rises("g65Ddb", band) for band in range(bands))
     source = limits.source("ear_difference_ddb", ENGINEERING)
     yield louder.finding("K11", text, source, value=value, limit=limit, refused=refused)
 

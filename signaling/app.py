@@ -6,7 +6,7 @@ Its parts are made in ``assembly``. Read ``create_app`` first.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -115,29 +115,37 @@ def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]
     return stored
 
 
-class _Looks:
-    """Does what time brings about in the database, in loops of their own; that it is away is told once for all."""
+@dataclass(slots=True)
+class _Told:
+    """Whether those who run the server know that the database is away: it is told once, whoever notices."""
 
-    def __init__(self, log: LogBook) -> None:
-        self._log = log
-        self._away: set[Callable[[], Awaitable[None]]] = set()
+    log: LogBook
+    missed_by: set[str] = field(default_factory=set)
 
-    async def go_on(self, look: Callable[[], Awaitable[None]], every_s: float) -> None:
-        """Look, again and again."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                await look()
-            except Unavailable:
-                if not self._away:
-                    self._log.database_away()
-                self._away.add(look)
-            except Exception as error:  # noqa: BLE001  # one bad turn must not end them all
-                self._log.task_failed(owner="sweep", error=error)
-            else:
-                if self._away == {look}:
-                    self._log.database_back()
-                self._away.discard(look)
+    def away(self, who: str) -> None:
+        if not self.missed_by:
+            self.log.database_away()
+        self.missed_by.add(who)
+
+    def back(self, who: str) -> None:
+        if who in self.missed_by:
+            self.missed_by.discard(who)
+            if not self.missed_by:
+                self.log.database_back()
+
+
+async def _look_after(who: str, look: Callable[[], Awaitable[None]], told: _Told, every_s: float) -> None:
+    """Do what time brings about in the database."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await look()
+        except Unavailable:
+            told.away(who)
+        except Exception as error:  # noqa: BLE001  # one bad turn must not end them all
+            told.log.task_failed(owner="sweep", error=error)
+        else:
+            told.back(who)
 
 
 def _running(
@@ -158,14 +166,14 @@ def _running(
         await parts.backplane.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
-        looks = _Looks(parts.log)
         # On its own: a slow database must not hold up the time-outs of connections.
-        sweeps.spawn(looks.go_on(care.sweep, parts.config.sweep_s))
+        told = _Told(parts.log)
+        sweeps.spawn(_look_after("care", care.sweep, told, parts.config.sweep_s))
         # Nor must a push service that takes its time.
-        sweeps.spawn(looks.go_on(care.packages.sweep, parts.config.sweep_s))
+        sweeps.spawn(_look_after("packages", care.packages.sweep, told, parts.config.sweep_s))
         if parts.config.redis_url:
             # Alone nobody can miss anything.
-            sweeps.spawn(looks.go_on(care.lookout.look, parts.config.look_live_s))
+            sweeps.spawn(_look_after("lookout", care.lookout.look, told, parts.config.look_live_s))
         yield
         await sweeps.close()
         for server in servers:

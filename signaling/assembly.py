@@ -19,6 +19,7 @@ from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
+from .flows.changes import Changes
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
@@ -28,8 +29,10 @@ from .flows.lookout import Lookout, LookTimes
 from .flows.news import DeviceNews
 from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
+from .flows.second_look import SecondLook
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
+from .flows.waking import Waking
 from .grants import RememberedGrants
 from .health import Readiness
 from .hub import Hub
@@ -67,6 +70,7 @@ class Care:
     server: HubServer
     delivery: DeliveryFlow
     session: SessionFlow
+    phones: Phones
     news: DeviceNews
     packages: PackageFlow
     submit: SubmitFlow
@@ -123,7 +127,9 @@ class Assembly:
         self.limits = read_clinic_limits(config.clinic_limits)
         self.device_log = killable(self.storage.log, config)
         self.people = self.storage.people
+        self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
+        self.changes = Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = RememberedGrants(
             DeviceGrants(self.devices, self.people.assignments),
@@ -173,6 +179,7 @@ class Assembly:
             metrics=self.metrics,
             offer_timeout_s=config.offer_timeout_s,
             troubles=self.troubles,
+            objection=SecondLook(self.device_log, Kernel(), self.changes, self.consents.package_refusal).objection,
         )
         session = SessionFlow(
             log=self.device_log,
@@ -199,12 +206,14 @@ class Assembly:
             phones=phones,
             history=history,
             packages=packages,
+            waking=self.waking,
             views=views,
             verifier=self.verifier,
             grants=self.grants,
         )
         lookout = self.lookout(phones, delivery, session)
-        return Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history, lookout)
+        server = self.hub_server(hub, lifetime)
+        return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout)
 
     def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
         return Lookout(
@@ -237,7 +246,6 @@ class Assembly:
             notifier=self.notifier,
             phones=phones,
             submit=submit,
-            book=self.log,
             troubles=self.troubles,
             secret=self.push_secret,
             limits=PackageLimits(max_due=self.config.max_due_pushes),
@@ -249,8 +257,7 @@ class Assembly:
             self.device_log,
             Kernel(),
             self.metrics,
-            devices=NewestOnFile(self.devices, self.audiograms),
-            limits=self.limits,
+            changes=self.changes,
             delivery=delivery,
             state_of=session.state_of,
             package_refusal=self.consents.package_refusal,
@@ -300,11 +307,14 @@ class Assembly:
             log=self.device_log,
             consents=self.consents,
             session=care.session,
+            phones=care.phones,
+            look_again=care.delivery.look_again,
             signer=self.signer,
             bind_key=self.bind_key,
             clock=self.clock,
             monotonic=self.monotonic,
             remembered=self.remembered,
+            waking=self.waking,
             lifetime=care.server.lifetime,
             reached=self.metrics.reached,
         )
@@ -320,7 +330,11 @@ class Assembly:
             DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
             DeviceReads(self.devices, assignments, care.views, care.history),
             Sheets(),
-            Audiograms(self.devices, self.audiograms, self.device_log, first_fit, self.clock),
+            Audiograms(
+                *(self.devices, self.audiograms, self.device_log, first_fit),
+                look_again=care.delivery.look_again,
+                clock=self.clock,
+            ),
             *people_resources(people),
         )
 

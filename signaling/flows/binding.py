@@ -6,7 +6,7 @@ device's pushes. This module must not know a request. Read ``BindingFlow.bind`` 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.people import BindCodeMade, Bound
 from protocol.contract.times import iso_ms
-from protocol.errors import NotFound, Unavailable
+from protocol.errors import NotFound, Overloaded, Unavailable
 from signaling.attempts import Attempts
 from signaling.auth import Principal
 from signaling.bind_codes import hash_of, matching, new_code, typed
@@ -45,7 +45,7 @@ class BindingFlow:
     """Makes codes and takes them. ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise.
 
     ``key`` hashes codes, ``randomness`` gives that many unpredictable bytes. ``callers`` and ``clinics`` bound how
-    often one caller, and all callers of one clinic, may try.
+    often one caller, and all callers of one clinic, may try. ``on_bound`` is told the device of a phone that was bound.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class BindingFlow:
         store: BindStore,
         devices: DeviceStore,
         log: DeviceLog,
+        on_bound: Callable[[str], Awaitable[None]],
         signer: OfferSigner,
         key: bytes,
         callers: Attempts,
@@ -66,6 +67,7 @@ class BindingFlow:
         self._store = store
         self._devices = devices
         self._log = log
+        self._on_bound = on_bound
         self._signer = signer
         self._key = key
         self._callers = callers
@@ -106,7 +108,10 @@ class BindingFlow:
         now_s = self._clock()
         found = matching(code_hash, await self._store.live(principal.clinic, principal.user, now_s))
         if found is None or not await self._store.redeem(code_hash, by=principal.user, at_s=now_s, phone=phone):
+            found = await self._bound_with(code_hash, principal, phone, now_s)
+        if found is None:
             return _refused(_BAD_CODE)
+        await self._on_bound(found.device)
         await self._note(found.device, "bound", principal.user)
         return Bound(
             device=found.device,
@@ -115,16 +120,28 @@ class BindingFlow:
             public_key=self._signer.public_key,
         )
 
+    async def _bound_with(
+        self, code_hash: bytes, principal: Principal, phone: str | None, now_s: float
+    ) -> BindCode | None:
+        """What this very phone was bound with just now, which has not heard of it; only one with a name is known."""
+        used = await self._store.used(code_hash)
+        if used is None or phone is None or used.expires_at_s <= now_s:
+            return None
+        is_own = (used.clinic, used.bound_by, used.phone) == (principal.clinic, principal.user, phone)
+        return used if is_own and await self._store.bound(used.clinic, used.device) == used else None
+
     def _wait_s(self, principal: Principal) -> float:
         """How long the caller must wait; an attempt that need not wait counts for him and for his clinic."""
-        now_s = self._monotonic()
-        return self._callers.wait_s((principal.clinic, principal.user), now_s) or self._clinics.wait_s(
-            principal.clinic, now_s
+        now_s, caller = self._monotonic(), (principal.clinic, principal.user)
+        return (
+            self._callers.wait_s(caller, now_s, counts=False)
+            or self._clinics.wait_s(principal.clinic, now_s)
+            or self._callers.wait_s(caller, now_s)
         )
 
     async def _note(self, device: str, what: str, user: str) -> None:
         # The store has who and when already, and a code that is used up must not be lost with its answer.
-        with suppress(Unavailable):
+        with suppress(Unavailable, Overloaded):
             await self._log.note(device, "device", what, actor=user)
 
 

@@ -4,7 +4,8 @@ The log decides what is offered and what a report means; this carries it out. A 
 at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change: the sweep asks the log again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
@@ -47,10 +48,14 @@ __all__ = ["DeliveryFlow"]
 # A phone that was offered something which this server did not sign, or whose own copy of the hard limits disagrees with
 # the kernel: somebody is to look at it, whatever becomes of the change.
 _ALERTS: Final = frozenset({"E_SIG", "E_RANGE"})
+_PHONES_AT_ONCE: Final = 256
 
 
 class DeliveryFlow:
-    """Carries deliveries between the log, the phones of this pod, and the fitters anywhere."""
+    """Carries deliveries between the log, the phones of this pod, and the fitters anywhere.
+
+    ``objection``: why a package must not be begun any more, None while it may; as the code that it ends with.
+    """
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class DeliveryFlow:
         metrics: Metrics,
         offer_timeout_s: float,
         troubles: Troubles,
+        objection: Callable[[Delivery], Awaitable[str | None]],
     ) -> None:
         self._log = log
         self._devices = devices
@@ -74,6 +80,7 @@ class DeliveryFlow:
         self._metrics = metrics
         self._offer_timeout_s = offer_timeout_s
         self._troubles = troubles
+        self._objection = objection
 
     async def attach(self, caller: Caller, claim: AttachDevice) -> Attached | Refusal:
         """A phone says hello for its aids; what waits for them is offered after the answer."""
@@ -186,7 +193,12 @@ class DeliveryFlow:
         for late in await self._log.expire():
             with self._troubles.of(late.delivery.device):
                 self.withdrawn(late.delivery.device, (late,))
-        for device, phone in self._phones.all():
+        for number, (device, phone) in enumerate(self._phones.all(), 1):
+            if number % _PHONES_AT_ONCE == 0:
+                # Nothing may have been waited for, and others want their turn.
+                await asyncio.sleep(0)
+            if self._log.is_quiet(device, phone.generation):
+                continue
             with self._troubles.of(device):
                 again = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
                 if again is not None:
@@ -224,7 +236,7 @@ class DeliveryFlow:
             push(phone.caller, withdraw)
             return
         record = await self._devices.get(delivery.device)
-        if record is None:
+        if record is None or (delivery.mode == "standard" and await self._is_taken_back(delivery)):
             return
         targets = Targets(
             **{
@@ -242,6 +254,18 @@ class DeliveryFlow:
             delivery = None if seq is None else await self._log.delivery(device, seq)
             if delivery is not None:
                 self._phones.tell_fitters_here(device, _delivery_changed(delivery, event))
+
+    async def look_again(self, device: str) -> None:
+        """What packages are judged by has changed: those that wait may have to be taken back. Raises Unavailable."""
+        for delivery in await self._log.pending(device):
+            await self._is_taken_back(delivery)
+
+    async def _is_taken_back(self, delivery: Delivery) -> bool:
+        code = await self._objection(delivery)
+        if code is not None:
+            taken = await self._log.take_back_package(delivery.device, delivery.seq, code=code)
+            self.withdrawn(delivery.device, taken)
+        return code is not None
 
     def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
         for event in events:

@@ -31,7 +31,9 @@ async def open_session(
     """``DeviceLog.open_session``, after at most ``patience_s`` for packages that the phone is asked back."""
     looks = int(patience_s / _LOOK_EVERY_S)
     while True:
-        given = await log.make_way(device)
+        given = await log.make_way(device, fence=fence, holder=holder)
+        if isinstance(given, Refusal):
+            return given
         if given:
             delivery.withdrawn(device, given)
         opened = await log.open_session(device, fence=fence, holder=holder)

@@ -9,28 +9,28 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from fitting.delivery import is_end
 from fitting.log import DeviceLog
 from fitting.log_packages import TAKEN_BACK
-from fitting.log_values import Attached, Delivery
+from fitting.log_values import Attached, Delivery, DeviceHead
 from fitting.outbox import DueItem, Outbox
 from fitting.packages import DEFAULT_PUSH_TIMES, AfterPush, PushTimes, after_push, judge_push
-from fitting.push import Gone, PushKind, PushNote, PushNotifier, PushTarget, Refused
+from fitting.push import Gone, PushKind, PushNote, PushNotifier
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.fitting import Base, Submit, SubmitAnswer
-from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered, RegisterPush
-from protocol.contract.sessions import Done
+from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered
 from protocol.contract.times import iso_ms
-from protocol.errors import BadArgument
+from protocol.errors import Unavailable
 from signaling.flows.phones import Phones
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller
-from signaling.log import LogBook
 from signaling.pushes import push
 from signaling.stores.push_tokens import PushTokens
 from signaling.troubles import Troubles
@@ -43,10 +43,14 @@ _QUESTION_EXPIRES_S: Final = 259_200
 
 @dataclass(frozen=True, slots=True)
 class PackageLimits:
-    """``max_due``: what is carried out in one look. ``hold_s``: how long that may take before another process may."""
+    """``max_due``: what is carried out in one look. ``hold_s``: how long that may take before another process may.
+
+    ``ask_again_s``: when a wearer could not be asked, because something else was going on.
+    """
 
     max_due: int = 64
     hold_s: float = 60.0
+    ask_again_s: float = 3_600.0
     times: PushTimes = DEFAULT_PUSH_TIMES
 
 
@@ -62,7 +66,6 @@ class PackageFlow:
         notifier: PushNotifier,
         phones: Phones,
         submit: SubmitFlow,
-        book: LogBook,
         troubles: Troubles,
         secret: bytes,
         limits: PackageLimits,
@@ -74,24 +77,17 @@ class PackageFlow:
         self._notifier = notifier
         self._phones = phones
         self._submit = submit
-        self._book = book
         self._troubles = troubles
         self._secret = secret
         self._limits = limits
         self._reached = reached
 
-    async def register(self, request: RegisterPush) -> Done:
-        """The phone says how it can be woken. Raises BadArgument for what is no token of its platform."""
-        try:
-            target = PushTarget(request.platform, request.token)
-        except ValueError as error:
-            raise BadArgument(str(error)) from None
-        await self._tokens.put(request.device, target, self._outbox.now_s())
-        return Done()
-
     async def attached(self, caller: Caller, device: str, attached: Attached) -> None:
         """A phone is there: its wearer is asked what has not been answered yet."""
-        if attached.question is not None:
+        if attached.question is None:
+            return
+        # It keeps no phone from its aids when it cannot be read: it is asked at the next attachment.
+        with suppress(Unavailable):
             asked = await self._log.delivery(device, attached.question)
             if asked is not None:
                 push(caller, _question(asked))
@@ -124,15 +120,27 @@ class PackageFlow:
             idempotency_key=f"undo-{asked.epoch}-{asked.seq}",
             revision=asked.base.revision_id,
         )
-        taken = await self._submit.submit(author, request)
-        if not isinstance(taken, Failure) or taken.error.code != "base_mismatch":
+        # It was written over that, however long ago.
+        worn = asked.base.content if asked.state == "active" else None
+        taken = await self._submit.submit(author, request, worn=worn)
+        if not await self._came_to_nothing(asked.device, taken):
             return taken
         head = await self._log.head(asked.device)
-        if isinstance(head, Refusal) or head.revision is None or head.ground != asked.revision:
+        if isinstance(head, Refusal) or head.revision is None or not _is_kept(head, asked):
             return _refused(_NOT_WORN)
+        waiting = next(iter((await self._log.pending(asked.device))[-1:]), None)
+        if waiting is not None and waiting.withdrawn is None and _brings_back(waiting, asked):
+            return _submitted(waiting)
         key = f"{request.idempotency_key}-{head.last_seq}"
         onward = replace(request, base=Base(revision=head.revision.revision_id), idempotency_key=key)
-        return await self._submit.submit(author, onward)
+        return await self._submit.submit(author, onward, worn=worn)
+
+    async def _came_to_nothing(self, device: str, taken: SubmitAnswer | Failure) -> bool:
+        """Whether the way back was never taken: others have come since, or an earlier one has ended without it."""
+        if isinstance(taken, Failure):
+            return taken.error.code == "base_mismatch"
+        earlier = await self._log.delivery(device, taken.seq)
+        return earlier is not None and is_end(earlier.kind, earlier.state) and earlier.state != "active"
 
     async def sweep(self) -> None:
         """Carry out what is due. Raises Unavailable when the database is away."""
@@ -163,11 +171,9 @@ class PackageFlow:
 
     async def _ask_wearer(self, item: DueItem) -> None:
         asked = await self._log.ask_question(item.device, item.seq)
-        phone = self._phones.get(item.device)
-        if asked is None:
-            await self._outbox.done(item)
-        elif phone is not None:
-            push(phone.caller, _question(asked))
+        if isinstance(asked, Refusal) and asked.retryable:
+            await self._outbox.later(item, self._now_s() + self._limits.ask_again_s, tried=False)
+        elif isinstance(asked, Refusal) or self._phones.relay(item.device, _question(asked)):
             await self._outbox.done(item)
         else:
             # Once: whenever the phone comes, it is asked.
@@ -180,8 +186,6 @@ class PackageFlow:
             return AfterPush(None)
         note = PushNote(kind, self._opaque("pointer", item), self._opaque(kind, item), expires_in_s)
         outcome = await self._notifier.send(target, note)
-        if isinstance(outcome, Refused):
-            self._book.push_refused(code=outcome.code)
         if isinstance(outcome, Gone):
             await self._tokens.park(item.device, target, self._now_s())
         return after_push(outcome, accepted_at_s=at_s, tries=item.tries, now_s=self._now_s(), times=self._limits.times)
@@ -214,6 +218,26 @@ class PackageFlow:
 
 def _question(asked: Delivery) -> KeepAsked:
     return KeepAsked(device=asked.device, epoch=asked.epoch, seq=asked.seq, revision_id=asked.revision.revision_id)
+
+
+def _is_kept(head: DeviceHead, asked: Delivery) -> bool:
+    """Whether a package is what the aids keep, under whatever name: it may have been read back since."""
+    return head.ground is not None and head.ground.digests.pair == asked.revision.digests.pair
+
+
+def _brings_back(waiting: Delivery, asked: Delivery) -> bool:
+    return waiting.mode == "standard" and waiting.revision.digests.pair == asked.base.digests.pair
+
+
+def _submitted(delivery: Delivery) -> SubmitAnswer:
+    revision = delivery.revision
+    return SubmitAnswer(
+        epoch=delivery.epoch,
+        seq=delivery.seq,
+        revision_id=revision.revision_id,
+        digests=revision.digests,
+        safety=revision.safety,
+    )
 
 
 def _text(answer: AnswerKeep) -> str | None:

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from fitting.mode import Signs
 from protocol.contract.base import Ear
 from protocol.contract.devices import InAid, InAidChanged
+from protocol.contract.packages import KeepAsked
 from protocol.contract.pushes import PUSHES, Push
 from protocol.contract.sessions import Heartbeat, ModeChanged, ReadBackNow, RevertNow
 from signaling.backplane import Backplane
@@ -98,6 +99,7 @@ class Phones:
         self._monotonic = monotonic
         self._phones: dict[str, Phone] = {}
         self.doubted: set[str] = set()
+        self._carried: dict[str, set[str]] = {}
 
     def listen(self, device: str, on_wake: Callable[[], None]) -> None:
         """Hear what other pods have for the device; comes before its log is read.
@@ -112,10 +114,12 @@ class Phones:
 
     def carry(self, device: str, phone: Phone) -> None:
         """From now on this phone carries the device; an older connection of it is ended."""
-        older = self._phones.get(device)
-        if older is not None and older.caller.connection_id != phone.caller.connection_id:
+        older, connection_id = self._phones.get(device), phone.caller.connection_id
+        if older is not None and older.caller.connection_id != connection_id:
+            self._let_go(device, older)
             older.caller.abort()
         self._phones[device] = phone
+        self._carried.setdefault(connection_id, set()).add(device)
 
     def get(self, device: str) -> Phone | None:
         """The phone that carries the device, if it is attached here."""
@@ -126,13 +130,23 @@ class Phones:
         phone = self._phones.get(device)
         return phone if phone is not None and phone.caller.connection_id == caller.connection_id else None
 
+    def worn_by(self, clinic: str, user: str) -> tuple[str, ...]:
+        """The devices that are carried here by phones of this user."""
+        carried = ((device, phone.caller.principal) for device, phone in self._phones.items())
+        return tuple(device for device, who in carried if (who.clinic, who.user) == (clinic, user))
+
     def drop(self, connection_id: str) -> Iterator[tuple[str, Phone]]:
         """A connection is gone: the devices that it carried are carried by nobody here."""
-        for device, phone in tuple(self._phones.items()):
-            if phone.caller.connection_id == connection_id:
-                del self._phones[device]
-                self._backplane.unsubscribe(_channel(device))
-                yield device, phone
+        for device in self._carried.pop(connection_id, ()):
+            self._backplane.unsubscribe(_channel(device))
+            yield device, self._phones.pop(device)
+
+    def _let_go(self, device: str, phone: Phone) -> None:
+        """Another one carries the device now."""
+        carried = self._carried[phone.caller.connection_id]
+        carried.discard(device)
+        if not carried:
+            del self._carried[phone.caller.connection_id]
 
     def forget(self, device: str) -> None:
         """Nobody attached after all."""
@@ -143,7 +157,7 @@ class Phones:
         """Every device with its phone, as they are now."""
         return tuple(self._phones.items())
 
-    def relay(self, device: str, payload: ModeChanged | ReadBackNow | RevertNow) -> bool:
+    def relay(self, device: str, payload: KeepAsked | ModeChanged | ReadBackNow | RevertNow) -> bool:
         """Tell the phone of a device, wherever it is; whether it is attached here."""
         phone = self._phones.get(device)
         if phone is not None:

@@ -1,7 +1,7 @@
 """The resources about people, made of the stores and flows that they need."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,8 +11,9 @@ from signaling.attempts import Attempts
 from signaling.config import Config
 from signaling.flows.binding import BindingFlow, BindTimes
 from signaling.flows.consents import ConsentFlow
-from signaling.flows.phones import device_group
+from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
+from signaling.flows.waking import Waking
 from signaling.grants import RememberedGrants
 from signaling.lifetime import LifetimeManager
 from signaling.stores.devices import DeviceStore
@@ -38,7 +39,10 @@ PEOPLE: Final[tuple[type[Resource], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class PeopleParts:
-    """What the resources share. ``bind_key`` hashes bind codes; ``lifetime`` is that of the care hub."""
+    """What the resources share. ``bind_key`` hashes bind codes; ``lifetime`` is that of the care hub.
+
+    ``look_again`` judges the packages of a device anew.
+    """
 
     config: Config
     people: People
@@ -46,11 +50,14 @@ class PeopleParts:
     log: DeviceLog
     consents: ConsentFlow
     session: SessionFlow
+    phones: Phones
+    look_again: Callable[[str], Awaitable[None]]
     signer: OfferSigner
     bind_key: bytes
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     remembered: RememberedGrants
+    waking: Waking
     lifetime: LifetimeManager
     reached: Callable[[str], None]
 
@@ -58,10 +65,10 @@ class PeopleParts:
 def people_resources(parts: PeopleParts) -> tuple[Resource, ...]:
     """All of ``PEOPLE``."""
     return (
-        OnFileOfDevices(parts.devices, parts.log, parts.clock),
+        OnFileOfDevices(parts.devices, parts.log, parts.look_again, parts.clock),
         AssignmentsOfDevices(parts.devices, parts.people.assignments, parts.log, parts.clock, _forget(parts)),
         Patients(parts.people.patients, parts.clock),
-        ConsentsOfPatients(parts.consents, parts.session, parts.clock),
+        ConsentsOfPatients(parts.consents, parts.session, parts.phones, parts.look_again, parts.clock),
         Bindings(_binding(parts)),
     )
 
@@ -92,6 +99,7 @@ def _binding(parts: PeopleParts) -> BindingFlow:
         store=parts.people.bindings,
         devices=parts.devices,
         log=parts.log,
+        on_bound=parts.waking.forget,
         signer=parts.signer,
         key=parts.bind_key,
         callers=attempts("max_bind_attempts"),

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from clients.phone_session import SessionState
+from clients.phone_session import CODES, SessionState
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
@@ -174,6 +174,47 @@ async def test_a_package_of_no_session_is_taken_back_by_a_stop() -> None:
         assert await runner.revert("stop", server.report)
     assert holds_base(pair)
     assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
+
+
+@pytest.mark.parametrize("word", ["undo", "stop", "consent_withdrawn"])
+@pytest.mark.parametrize("at", ["right committing", "left committing"])
+async def test_a_package_is_taken_back_in_the_middle_of_being_kept(word: RestoreCause, at: str) -> None:
+    """No session keeps its base: what the wearer refuses is not kept all the same."""
+    pair, server = make_pair(), Server(kind="persist")
+    runner = make_runner(pair)
+    undone: list[asyncio.Task[bool]] = []
+
+    async def report(sent: Report) -> None:
+        await server.report(sent)
+        if told([sent]) == [at]:
+            undone.append(asyncio.ensure_future(runner.revert(word, server.report)))
+            await asyncio.wait(undone, timeout=0)
+
+    package = make_offer(pair, kind="persist", mode="standard")
+    await runner.run_offer(package, report)
+    await runner.answer_install(package, accepted=True, report=report)
+    assert await undone[0]
+    assert told(server.facts())[-2:] == [f"{ear} rolled_back {CODES[word]}" for ear in EARS]
+    assert holds_base(pair)
+    assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
+
+
+async def test_a_package_that_somebody_else_wants_undone_is_kept_once_that_has_begun() -> None:
+    pair, server = make_pair(), Server(kind="persist")
+    runner = make_runner(pair)
+    ended: list[asyncio.Task[bool]] = []
+
+    async def report(sent: Report) -> None:
+        await server.report(sent)
+        if told([sent]) == ["right committing"]:
+            ended.append(asyncio.ensure_future(runner.revert("session_ended", server.report)))
+            await asyncio.wait(ended, timeout=0)
+
+    package = make_offer(pair, kind="persist", mode="standard")
+    await runner.run_offer(package, report)
+    await runner.answer_install(package, accepted=True, report=report)
+    await ended[0]
+    assert told(server.facts())[-2:] == [f"{ear} active" for ear in EARS]
 
 
 @pytest.mark.parametrize("cause", ["lease_lost", "session_ended"])

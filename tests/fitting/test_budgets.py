@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from fitting.budgets import Budgets, Held, budgets, level_at, levels_of, lowest, lowest_since, was_active
+from fitting.budgets import Budgets, Held, budgets, level_at, levels_of, lowest, lowest_since, was_active, was_worn
 from fitting.limits import WEEK_S
 from protocol.contract.fitting import Content, EarProgram, Program
 from tests.fitting.contents import OTC6, content, flat, with_band
@@ -94,6 +94,15 @@ def test_a_slot_that_came_later_counts_from_when_it_came() -> None:
     grown = msgspec.structs.replace(at(200), programs=(*at(200).programs, second))
     least = lowest([at(100), grown])
     assert (least[1, "right"].g50_ddb[0], least[2, "right"].g50_ddb[0]) == (100, 150)
+
+
+def test_a_pair_was_worn_when_both_ears_held_it_at_once() -> None:
+    loud, soft = flat(g50_ddb=250), flat()
+    history = [Held(0, content(right=loud, left=soft)), Held(1, content(right=soft, left=loud))]
+    assert was_worn(history, content(right=loud, left=soft))
+    assert was_worn(history, content(left=loud))
+    assert not was_worn(history, content(right=loud, left=loud))
+    assert not was_worn([], content(right=loud))
 
 
 def test_an_image_was_active_when_each_ear_held_exactly_it() -> None:

@@ -109,6 +109,17 @@ def test_lowering_one_ear_is_a_warning_however_far() -> None:
     assert only(k11(change_of(one_band_up, ears(200, 200)))).severity == "refuse"
 
 
+def test_a_pair_that_was_active_before_comes_back_however_far_one_ear_was_lowered() -> None:
+    before, lowered = ears(200, 200), ears(50, 200)
+    for known in ({}, {"mode": "standard"}):
+        assert "K11" not in refused_by(Kernel().check(change_of(lowered, before, audiogram=None, **known)))  # type: ignore[arg-type]  # its mode
+        back = change_of(before, lowered, audiogram=None, restores_active=True, **known)  # type: ignore[arg-type]  # ditto
+        assert refused_by(Kernel().check(back)) == {"K11"}
+        together = replace(back, context=replace(back.context, restores_pair=True))
+        assert refused_by(Kernel().check(together)) == set()
+        assert [finding.severity for finding in k11(together)] == ["warn"]
+
+
 def test_a_worse_ear_explains_its_gain_as_far_as_it_is_worse() -> None:
     # N4 is 26.5 to 35 dB worse than N2, 31.3 dB on average over the bands of ref10.
     known: dict[str, Any] = {"audiogram": RIGHT_WORSE, "origin": "first_fit"}
