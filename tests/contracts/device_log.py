@@ -11,8 +11,9 @@ from tests.contracts.device_log_budgets import BudgetHistoryContract
 from tests.contracts.device_log_deliveries import DeliveryPagesContract
 from tests.contracts.device_log_ends import EndContract
 from tests.contracts.device_log_offers import OfferContract, PoisonContract, ReportContract
+from tests.contracts.device_log_outbox import OutboxContract
 from tests.contracts.device_log_pace import PaceContract
-from tests.contracts.device_log_packages import OutboxContract, PackageContract
+from tests.contracts.device_log_packages import PackageContract
 from tests.contracts.device_log_proof import ProofContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_thefts import TheftContract

@@ -7,7 +7,7 @@ import pytest
 from fitting.log_sql.compiled import Statement
 from fitting.log_sql.postgres_log import PostgresLog
 from tests.contracts.device_log import Bench, DeviceLogContract
-from tests.contracts.device_log_packages import SharedOutboxContract
+from tests.contracts.device_log_outbox import SharedOutboxContract
 from tests.contracts.device_log_restart import RestartContract
 from tests.contracts.device_log_shared import BoundsContract, SharedContract
 from tests.contracts.device_log_sweep import SweepContract
