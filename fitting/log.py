@@ -186,6 +186,13 @@ class DeviceLog(Protocol):
         """
         ...
 
+    async def take_back_package(self, device: str, seq: int, *, code: str) -> tuple[Withdrawn, ...]:
+        """A package that would be refused now ends ``cancelled`` with that code, or the phone is asked.
+
+        Nothing when it has begun, is over, or was taken back already.
+        """
+        ...
+
     async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
         """The wearer is to be asked whether to keep that package.
 

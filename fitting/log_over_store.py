@@ -271,6 +271,13 @@ class StoredDeviceLog:
 
         return await self._store.run(device, step)
 
+    async def take_back_package(self, device: str, seq: int, *, code: str) -> tuple[Withdrawn, ...]:
+        def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:
+            return log_packages.take_back_package(rows, now_s, self._new_id, seq=seq, code=code)
+
+        taken = await self._store.run(device, step)
+        return () if isinstance(taken, Refusal) else taken
+
     async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
         asked = await self._ended(device, seq)
         if asked is None:

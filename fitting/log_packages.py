@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from protocol.contract.base import Refusal
 from protocol.errors import BadArgument
 
@@ -20,7 +22,15 @@ from .log_sessions import unready
 from .log_settling import ground, is_kept, packages
 from .log_values import Accepted, Delivery, Proposal, Withdrawn
 
-__all__ = ["NOT_WORN", "TAKEN_BACK", "answer_question", "append_package", "ask_question", "make_way"]
+__all__ = [
+    "NOT_WORN",
+    "TAKEN_BACK",
+    "answer_question",
+    "append_package",
+    "ask_question",
+    "make_way",
+    "take_back_package",
+]
 
 
 # What its wearer may say of a package at any time, once.
@@ -71,6 +81,20 @@ def make_way(
         if entry.delivery.seq in rows.entries and entry.delivery.withdrawn is None:
             found += withdraw(rows, now_s, entry, "superseded", new_id) or ()
     return tuple(found)
+
+
+def take_back_package(
+    rows: DeviceRows, now_s: float, new_id: Callable[[], str], *, seq: int, code: str
+) -> tuple[Withdrawn, ...]:
+    """See ``DeviceLog.take_back_package``."""
+    entry = rows.entries.get(seq)
+    if entry is None or entry.delivery.mode != "standard" or entry.delivery.withdrawn is not None:
+        return ()
+    found = withdraw(rows, now_s, entry, "cancelled", new_id, code=code)
+    if found and found[0].ended is None:
+        entry.delivery = replace(entry.delivery, code=code)
+        return (Withdrawn(entry.delivery),)
+    return found or ()
 
 
 def ask_question(rows: DeviceRows, now_s: float, asked: Delivery) -> Refusal | None:

@@ -319,6 +319,7 @@ class DeviceRows:
     def became_active(self, revision: Revision, now_s: float, new_id: Callable[[], str]) -> None:
         """NVM of every aid holds that revision now: what a session goes back to, and what packages are counted from."""
         self.counts_from(revision, now_s, new_id)
+        self.question = None
         if self.live is not None:
             self.live = replace(self.live, base=revision)
         self.touch()

@@ -79,7 +79,6 @@ def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) ->
         rows.alarm("history_lost", now_s, on=False)
         was_worn = any(moment.revision.digests.pair == delivery.revision.digests.pair for moment in rows.active)
         rows.became_active(delivery.revision, now_s, new_id)
-        rows.question = None
         # Of what they have worn before, as after they have taken one back, nobody has to ask them.
         if delivery.mode == "standard" and not was_worn:
             rows.fresh.outbox.append(OutboxItem("question", delivery.seq, now_s + rows.limits.question_after_s))

@@ -19,6 +19,7 @@ from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
+from .flows.changes import Changes
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
@@ -27,6 +28,7 @@ from .flows.history import DeviceHistory
 from .flows.news import DeviceNews
 from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
+from .flows.second_look import SecondLook
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
 from .flows.waking import Waking
@@ -125,6 +127,7 @@ class Assembly:
         self.people = self.storage.people
         self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
+        self.changes = Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = RememberedGrants(
             DeviceGrants(self.devices, self.people.assignments),
@@ -152,6 +155,7 @@ class Assembly:
             metrics=self.metrics,
             offer_timeout_s=config.offer_timeout_s,
             troubles=self.troubles,
+            objection=SecondLook(self.device_log, Kernel(), self.changes, self.consents.package_refusal).objection,
         )
         session = SessionFlow(
             log=self.device_log,
@@ -214,8 +218,7 @@ class Assembly:
             self.device_log,
             Kernel(),
             self.metrics,
-            devices=NewestOnFile(self.devices, self.audiograms),
-            limits=self.limits,
+            changes=self.changes,
             delivery=delivery,
             state_of=session.state_of,
             package_refusal=self.consents.package_refusal,
@@ -266,6 +269,7 @@ class Assembly:
             consents=self.consents,
             session=care.session,
             phones=care.phones,
+            look_again=care.delivery.look_again,
             signer=self.signer,
             bind_key=self.bind_key,
             clock=self.clock,
@@ -287,7 +291,11 @@ class Assembly:
             DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
             DeviceReads(self.devices, assignments, care.views, care.history),
             Sheets(),
-            Audiograms(self.devices, self.audiograms, self.device_log, first_fit, self.clock),
+            Audiograms(
+                *(self.devices, self.audiograms, self.device_log, first_fit),
+                look_again=care.delivery.look_again,
+                clock=self.clock,
+            ),
             *people_resources(people),
         )
 

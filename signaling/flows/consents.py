@@ -35,6 +35,10 @@ class LiveWork(Protocol):
         """Have what is worn given back, and end it."""
         ...
 
+    async def look_again(self, device: str) -> None:
+        """Take back packages that wait and must not be begun any more. Raises Unavailable."""
+        ...
+
 
 class ConsentFlow:
     """Consents of patients, by clinic, patient and scope."""
@@ -72,9 +76,13 @@ class ConsentFlow:
         Where live work must end it ends before anything is asked of a store, and again when some has begun before the
         decision stood. A withdrawal is recorded even when it is the first word about its scope. Raises Unavailable.
         """
-        if decision.subject != _LIVE or decision.holds:
-            return await self._consents.decide(decision, seen=seen) is not None
         clinic, patient = decision.clinic, decision.owner
+        if decision.subject != _LIVE or decision.holds:
+            stands = await self._consents.decide(decision, seen=seen) is not None
+            if stands and decision.subject == _PACKAGES and not decision.holds:
+                async for device in devices_of(self._devices, clinic, patient):
+                    await live.look_again(device)
+            return stands
         worn = live.worn_by(clinic, patient)
         quiet = {device for device in worn if not live.goes_on(device)}
         for device in worn:

@@ -5,7 +5,7 @@ at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change:
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
@@ -52,7 +52,10 @@ _PHONES_AT_ONCE: Final = 256
 
 
 class DeliveryFlow:
-    """Carries deliveries between the log, the phones of this pod, and the fitters anywhere."""
+    """Carries deliveries between the log, the phones of this pod, and the fitters anywhere.
+
+    ``objection``: why a package must not be begun any more, None while it may; as the code that it ends with.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class DeliveryFlow:
         metrics: Metrics,
         offer_timeout_s: float,
         troubles: Troubles,
+        objection: Callable[[Delivery], Awaitable[str | None]],
     ) -> None:
         self._log = log
         self._devices = devices
@@ -76,6 +80,7 @@ class DeliveryFlow:
         self._metrics = metrics
         self._offer_timeout_s = offer_timeout_s
         self._troubles = troubles
+        self._objection = objection
 
     async def attach(self, caller: Caller, claim: AttachDevice) -> Attached | Refusal:
         """A phone says hello for its aids; what waits for them is offered after the answer."""
@@ -231,7 +236,7 @@ class DeliveryFlow:
             push(phone.caller, withdraw)
             return
         record = await self._devices.get(delivery.device)
-        if record is None:
+        if record is None or (delivery.mode == "standard" and await self._is_taken_back(delivery)):
             return
         targets = Targets(
             **{
@@ -242,6 +247,18 @@ class DeliveryFlow:
         )
         push(phone.caller, self._signer.sign(_offer(delivery, targets)))
         self._metrics.deliveries.of(delivery.mode, "offered").value += 1
+
+    async def look_again(self, device: str) -> None:
+        """What packages are judged by has changed: those that wait may have to be taken back. Raises Unavailable."""
+        for delivery in await self._log.pending(device):
+            await self._is_taken_back(delivery)
+
+    async def _is_taken_back(self, delivery: Delivery) -> bool:
+        code = await self._objection(delivery)
+        if code is not None:
+            taken = await self._log.take_back_package(delivery.device, delivery.seq, code=code)
+            self.withdrawn(delivery.device, taken)
+        return code is not None
 
     def _tell_events(self, delivery: Delivery, events: tuple[LogEvent, ...]) -> None:
         for event in events:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,7 @@ from protocol.contract.base import Failure, Refusal
 from protocol.contract.fitting import Base, Submit, SubmitAnswer
 from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered
 from protocol.contract.times import iso_ms
+from protocol.errors import Unavailable
 from signaling.flows.phones import Phones
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller
@@ -82,7 +84,10 @@ class PackageFlow:
 
     async def attached(self, caller: Caller, device: str, attached: Attached) -> None:
         """A phone is there: its wearer is asked what has not been answered yet."""
-        if attached.question is not None:
+        if attached.question is None:
+            return
+        # It keeps no phone from its aids when it cannot be read: it is asked at the next attachment.
+        with suppress(Unavailable):
             asked = await self._log.delivery(device, attached.question)
             if asked is not None:
                 push(caller, _question(asked))
@@ -166,13 +171,9 @@ class PackageFlow:
 
     async def _ask_wearer(self, item: DueItem) -> None:
         asked = await self._log.ask_question(item.device, item.seq)
-        phone = self._phones.get(item.device)
         if isinstance(asked, Refusal) and asked.retryable:
             await self._outbox.later(item, self._now_s() + self._limits.ask_again_s, tried=False)
-        elif isinstance(asked, Refusal):
-            await self._outbox.done(item)
-        elif phone is not None:
-            push(phone.caller, _question(asked))
+        elif isinstance(asked, Refusal) or self._phones.relay(item.device, _question(asked)):
             await self._outbox.done(item)
         else:
             # Once: whenever the phone comes, it is asked.

@@ -165,6 +165,8 @@ class SessionFlow:
             refusal = await self._ask(phone, head, lease.session, caller)
             if refusal is None and watch.stopped is not None:
                 refusal = _STOPPED
+            # Another process, which knows of no question, may have recorded that it is withdrawn.
+            refusal = refusal or await self._consent(request.device)
             return await self._begin(caller, request, watch) if refusal is None else self._refuse(refusal)
         finally:
             # Whatever came of it, the question is over. A session that may have begun is taken up by the sweep.

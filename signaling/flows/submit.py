@@ -4,26 +4,23 @@ The safety kernel sees the whole candidate, never the delta alone, and the log a
 the kernel saw. Sends nothing itself: ``delivery`` does.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 from msgspec import UNSET
 
-from fitting.budgets import was_active, was_worn
-from fitting.capability import sheet
+from fitting.budgets import was_active
 from fitting.delivery import digest_of
 from fitting.digest import content_digests, request_hash
-from fitting.ledger import budgets_of, budgets_of_saving, kept, was_in_nvm
-from fitting.limits import KERNEL_LIMITS, ClinicLimits
+from fitting.ledger import budgets_of_saving, kept, was_in_nvm
 from fitting.log import DeviceLog
 from fitting.log_values import Accepted, Delivery, DeviceHead, Proposal, Revision
-from fitting.measured import lowest_stable_gain
 from fitting.mode import only_lowers
 from fitting.model import apply_patch, changed_ears, ears_of, validate_shape
 from fitting.ramp import checked_ramp
-from fitting.safety import Change, ChangeOrigin, SafetyContext, SafetyKernel, SafetyReport
+from fitting.safety import Change, ChangeOrigin, SafetyKernel, SafetyReport
 from protocol.contract.base import EARS, Failure, Refusal
 from protocol.contract.fitting import (
     Base,
@@ -36,11 +33,11 @@ from protocol.contract.fitting import (
 from protocol.contract.sessions import Save, SessionState
 from protocol.errors import BadArgument
 from signaling.flows.candidates import DEFAULT_EXPIRY_S, Candidate, foremost, proposal_of, refusal_of, vendor_of
+from signaling.flows.changes import Changes
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.standing import NOT_FIRST_FIT, place, standing, stands, unsupported
 from signaling.flows.tried import is_fitted, steps_done
 from signaling.metrics import Metrics
-from signaling.stores.devices import DeviceRecord, OnFile
 
 __all__ = ["SubmitFlow"]
 
@@ -52,8 +49,8 @@ _MAX_EARLIER: Final = 100
 class SubmitFlow:
     """Carries out ``Submit``, ``Check`` and ``Save``.
 
-    ``limits``: of the clinics that have tightened any, by clinic. ``state_of`` tells how it stands with a device's
-    live session, ``package_refusal`` why its patient takes no package of an author.
+    ``state_of`` tells how it stands with a device's live session, ``package_refusal`` why its patient takes no package
+    of an author.
     """
 
     def __init__(
@@ -62,8 +59,7 @@ class SubmitFlow:
         kernel: SafetyKernel,
         metrics: Metrics,
         *,
-        devices: OnFile,
-        limits: Mapping[str, ClinicLimits],
+        changes: Changes,
         delivery: DeliveryFlow,
         state_of: Callable[[str], SessionState],
         package_refusal: Callable[[str, str], Awaitable[Refusal | None]],
@@ -71,8 +67,7 @@ class SubmitFlow:
         self._log = log
         self._kernel = kernel
         self._metrics = metrics
-        self._devices = devices
-        self._limits = limits
+        self._changes = changes
         self._delivery = delivery
         self._state_of = state_of
         self._package_refusal = package_refusal
@@ -131,7 +126,7 @@ class SubmitFlow:
     async def judged(self, head: DeviceHead, content: Content, origin: ChangeOrigin, reason: str) -> SafetyReport:
         """What the kernel says of a content in place of what the device holds; changes nothing."""
         base = None if head.revision is None else head.revision.content
-        return self._kernel.check(await self._change(head, base, content, origin, reason))
+        return self._kernel.check(await self._changes.of(head, base, content, origin, reason))
 
     async def save(self, author: str, request: Save) -> SubmitAnswer | Failure:
         """Have what the aids hold in RAM kept, on both ears: a delivery to NVM like any other."""
@@ -179,7 +174,7 @@ class SubmitFlow:
         if "split" not in head.alarms:
             # Of two ears that were never chosen together the last whole pair tells more.
             before = in_nvm or before
-        change = await self._change(head, base.content, base.content, "fitting", reason)
+        change = await self._changes.of(head, base.content, base.content, "fitting", reason)
         context = replace(
             change.context,
             in_ram=True,
@@ -222,7 +217,7 @@ class SubmitFlow:
         origin: ChangeOrigin = "rollback" if isinstance(request.revision, str) else request.origin
         if self._state_of(request.device) == "frozen" and not only_lowers(base.content, content):
             return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
-        change = await self._change(head, under.content, content, origin, request.reason)
+        change = await self._changes.of(head, under.content, content, origin, request.reason)
         if origin == "rollback" and worn == content:
             change = replace(change, context=replace(change.context, restores_active=True, restores_pair=True))
         change = replace(change, mode=request.mode, kind=request.kind)
@@ -264,38 +259,6 @@ class SubmitFlow:
         if earlier is None:
             return Refusal(code="unknown_revision", message="the device has no such revision")
         return earlier.content
-
-    async def _change(
-        self, head: DeviceHead, base: Content | None, candidate: Content, origin: ChangeOrigin, reason: str
-    ) -> Change:
-        record = await self._devices.get(head.device)
-        worn = was_in_nvm(head) if origin == "rollback" else ()
-        return Change(
-            base=base,
-            candidate=candidate,
-            sheets={ear: sheet(aid.model) for ear, aid in head.aids.items()},
-            origin=origin,
-            mode="advanced",
-            kind="volatile",
-            context=replace(
-                SafetyContext() if record is None else self._on_file(record, base),
-                reason=reason,
-                budgets=budgets_of(head),
-                restores_active=was_active(worn, candidate),
-                restores_pair=was_worn(worn, candidate),
-            ),
-        )
-
-    def _on_file(self, record: DeviceRecord, base: Content | None) -> SafetyContext:
-        """What the kernel is told of the patient and the clinic, whatever the change."""
-        stable = record.max_stable_gain_ddb
-        return SafetyContext(
-            audiogram=record.audiogram,
-            loudness_ddb=record.loudness_ddb,
-            max_stable_gain_ddb=stable if base is None else lowest_stable_gain(stable, base),
-            red_flags=record.red_flags,
-            limits=self._limits.get(record.clinic, KERNEL_LIMITS),
-        )
 
     def _answer(self, device: str, outcome: Accepted | Refusal) -> SubmitAnswer | Failure:
         if isinstance(outcome, Refusal):

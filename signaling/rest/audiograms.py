@@ -1,6 +1,6 @@
 """Audiograms over REST, as our JSON and as FHIR, and what a first fit of the newest one would be."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -64,7 +64,10 @@ _FHIR_EXAMPLE: Final = write_fhir(
 
 
 class Audiograms(Resource):
-    """Puts audiograms on file, gives them back, and computes from the newest. ``clock`` gives Unix seconds."""
+    """Puts audiograms on file, gives them back, and computes from the newest. ``clock`` gives Unix seconds.
+
+    ``look_again`` judges the packages of a device anew.
+    """
 
     tag: ClassVar[str] = "audiograms"
     policy: ClassVar[Mapping[str, Rule]] = {
@@ -80,12 +83,15 @@ class Audiograms(Resource):
         audiograms: AudiogramStore,
         log: DeviceLog,
         first_fit: FirstFitFlow,
+        *,
+        look_again: Callable[[str], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._devices = devices
         self._audiograms = audiograms
         self._log = log
         self._first_fit = first_fit
+        self._look_again = look_again
         self._clock = clock
 
     @route(f"GET {_ALL}")
@@ -172,6 +178,7 @@ class Audiograms(Resource):
             return _refused(error.code, error.public_message)
         # A request that died here is sent again, and noted again rather than never.
         await self._log.note(device, "device", "audiogram", actor=call.principal.user, text=stored.audiogram_id)
+        await self._look_again(device)
         answer = _told(stored, counts=stored.number == await self._counts(device), read=read)
         return Reply(answer, location=f"/api/v1/devices/{device}/audiograms/{stored.audiogram_id}")
 

@@ -1,6 +1,6 @@
 """What a patient consents to: decided by himself, or written down by a professional who says why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -32,6 +32,7 @@ class _LiveWork:
 
     session: SessionFlow
     phones: Phones
+    look_again_at: Callable[[str], Awaitable[None]]
     actor: str
 
     def worn_by(self, clinic: str, patient: str) -> tuple[str, ...]:
@@ -43,6 +44,9 @@ class _LiveWork:
     def end(self, device: str) -> None:
         self.session.restore(Revert(device=device), "consent_withdrawn", actor=self.actor)
 
+    async def look_again(self, device: str) -> None:
+        await self.look_again_at(device)
+
 
 class ConsentsOfPatients(Resource):
     """Consents, each with its history."""
@@ -50,10 +54,18 @@ class ConsentsOfPatients(Resource):
     tag: ClassVar[str] = "consents"
     policy: ClassVar[Mapping[str, Rule]] = {f"GET {_ALL}": _WHO, f"PUT {_ALL}/{{scope}}": _WHO}
 
-    def __init__(self, consents: ConsentFlow, session: SessionFlow, phones: Phones, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        consents: ConsentFlow,
+        session: SessionFlow,
+        phones: Phones,
+        look_again: Callable[[str], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
         self._consents = consents
         self._session = session
         self._phones = phones
+        self._look_again = look_again
         self._clock = clock
 
     @route(f"GET {_ALL}")
@@ -81,7 +93,7 @@ class ConsentsOfPatients(Resource):
             reason="" if body.reason is UNSET else body.reason,
             at_s=self._clock(),
         )
-        live = _LiveWork(self._session, self._phones, principal.user)
+        live = _LiveWork(self._session, self._phones, self._look_again, principal.user)
         if not await self._consents.decide(decision, live, seen=seen):
             raise PreconditionFailed("somebody else has decided: read it again")
         return await self._shown(call, patient)

@@ -3,7 +3,7 @@
 The safety kernel judges by it, so a change is held to the version that it was thought of on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import ClassVar, Final
 
 from fitting.log import DeviceLog
@@ -34,9 +34,16 @@ class OnFileOfDevices(Resource):
         "PATCH /api/v1/devices/{device}/on-file": Rule({"clinician": Relation.ASSIGNED}, "device"),
     }
 
-    def __init__(self, devices: DeviceStore, log: DeviceLog, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        devices: DeviceStore,
+        log: DeviceLog,
+        look_again: Callable[[str], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
         self._devices = devices
         self._log = log
+        self._look_again = look_again
         self._clock = clock
 
     @route("GET /api/v1/devices/{device}/on-file")
@@ -57,6 +64,7 @@ class OnFileOfDevices(Resource):
                 raise PreconditionFailed("somebody else has changed it: read it again")
         # The record itself says who and why; it is in the device's history too, also when the answer was lost before.
         await self._log.note(device, "device", "on_file_changed", actor=user, text=body.reason)
+        await self._look_again(device)
         return _reply(wanted)
 
     def _is_repeated(self, call: Call, record: DeviceRecord, wanted: DeviceRecord) -> bool:

@@ -1,7 +1,7 @@
 """The resources about people, made of the stores and flows that they need."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,7 +39,10 @@ PEOPLE: Final[tuple[type[Resource], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class PeopleParts:
-    """What the resources share. ``bind_key`` hashes bind codes; ``lifetime`` is that of the care hub."""
+    """What the resources share. ``bind_key`` hashes bind codes; ``lifetime`` is that of the care hub.
+
+    ``look_again`` judges the packages of a device anew.
+    """
 
     config: Config
     people: People
@@ -48,6 +51,7 @@ class PeopleParts:
     consents: ConsentFlow
     session: SessionFlow
     phones: Phones
+    look_again: Callable[[str], Awaitable[None]]
     signer: OfferSigner
     bind_key: bytes
     clock: Callable[[], float]
@@ -61,10 +65,10 @@ class PeopleParts:
 def people_resources(parts: PeopleParts) -> tuple[Resource, ...]:
     """All of ``PEOPLE``."""
     return (
-        OnFileOfDevices(parts.devices, parts.log, parts.clock),
+        OnFileOfDevices(parts.devices, parts.log, parts.look_again, parts.clock),
         AssignmentsOfDevices(parts.devices, parts.people.assignments, parts.log, parts.clock, _forget(parts)),
         Patients(parts.people.patients, parts.clock),
-        ConsentsOfPatients(parts.consents, parts.session, parts.phones, parts.clock),
+        ConsentsOfPatients(parts.consents, parts.session, parts.phones, parts.look_again, parts.clock),
         Bindings(_binding(parts)),
     )
 

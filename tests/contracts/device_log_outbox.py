@@ -1,4 +1,4 @@
-"""What every device log puts into the outbox for packages: a push at once and a question later, once in a cluster."""
+"""What every outbox does with what is due for packages, and how processes share it."""
 
 import asyncio
 

@@ -171,6 +171,26 @@ class PackageContract:
         assert (refusal.code, refusal.retryable) == ("not_read_back", True)
         assert [one.seq for one in await bench.log.pending(DEVICE)] == [accepted.seq]
 
+    async def test_one_that_would_be_refused_now_is_taken_back_with_its_reason(self, bench: Bench) -> None:
+        await bench.attach()
+        first = await package(bench)
+        [taken] = await bench.log.take_back_package(DEVICE, first.seq, code="unsafe")
+        assert taken.ended is not None
+        assert await state(bench, first.seq) == ("cancelled", "unsafe")
+        assert await bench.log.take_back_package(DEVICE, first.seq, code="unsafe") == ()
+        second = await package(bench)
+        await wait_for_install(bench, second.seq)
+        [asked] = await bench.log.take_back_package(DEVICE, second.seq, code="E_CONSENT")
+        assert (asked.ended, asked.delivery.withdrawn) == (None, "cancelled")
+        assert await bench.log.take_back_package(DEVICE, second.seq, code="unsafe") == ()
+        for ear in EARS:
+            await bench.report(second.seq, "cancelled", ear)
+        assert await state(bench, second.seq) == ("cancelled", "E_CONSENT")
+        third = await package(bench)
+        await wait_for_install(bench, third.seq)
+        await bench.report(third.seq, "writing", "right")
+        assert await bench.log.take_back_package(DEVICE, third.seq, code="unsafe") == ()
+
     async def test_what_was_judged_must_be_what_the_aids_keep(self, bench: Bench) -> None:
         await bench.attach()
         assert refused(await try_package(bench, ground="id-none")).code == "base_mismatch"
@@ -280,6 +300,13 @@ class PackageContract:
         assert await bench.log.answer_question(DEVICE, first.seq, state="kept", actor="pat") is None
         refusal = refused(await bench.log.ask_question(DEVICE, first.seq))
         assert (refusal.code, refusal.retryable) == ("not_worn", False)
+
+    async def test_what_was_changed_elsewhere_is_asked_about_no_more(self, bench: Bench) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await install(bench, await wait_for_install(bench, accepted.seq))
+        assert isinstance(await bench.log.ask_question(DEVICE, accepted.seq), Delivery)
+        assert (await bench.attach(QUIETER)).question is None
 
     async def test_live_work_puts_the_question_off(self, bench: Bench) -> None:
         await bench.attach()

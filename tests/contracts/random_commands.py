@@ -16,7 +16,7 @@ from fitting.model import changed_ears
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import DELIVERY_STATES, AttachDevice, Report
 from protocol.contract.fitting import Content, SafetySummary
-from protocol.contract.sessions import ReportDevice
+from protocol.contract.sessions import DeviceCause, ReportDevice
 from protocol.errors import AuricleError
 from tests.contracts.device_log_bench import DEVICE, FALSE, FRESH, Clock, digest, images, louder
 
@@ -141,9 +141,13 @@ class Script:
 
     def _package(self) -> Callable[[DeviceLog], Awaitable[object]]:
         pick = self._random
-        if pick.random() < 0.15:
+        what = pick.random()
+        if what < 0.15:
             fence, holder = self._some(self._fence), pick.choice(["ann", "bob"])
             return lambda log: log.make_way(DEVICE, fence=fence, holder=holder)
+        if what < 0.2:
+            seq = self._some(self._last_seq)
+            return lambda log: log.take_back_package(DEVICE, seq, code="unsafe")
         base: Content = FRESH if self._ground is None else self._ground.content
         after = louder(base, pick.choice(EARS), pick.choice([-10, 10]))
         self._keys += 1
@@ -202,9 +206,8 @@ class Script:
 
     def _report_device(self) -> Callable[[DeviceLog], Awaitable[object]]:
         held = self._random.choice(CONTENTS)
-        told = ReportDevice(
-            device=DEVICE, cause=self._random.choice([*["read_back"] * 3, "stop"]), left=images(held, "left")
-        )
+        causes: list[DeviceCause] = ["read_back", "read_back", "read_back", "stop"]
+        told = ReportDevice(device=DEVICE, cause=self._random.choice(causes), left=images(held, "left"))
         generation = None if told.cause == "stop" else self._generation
         return lambda log: log.report_device(told, generation=generation)
 

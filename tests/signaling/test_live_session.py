@@ -35,6 +35,7 @@ from protocol.contract.sessions import (
     SessionAlive,
     Withdraw,
 )
+from signaling.stores.decisions import Decision
 from tests.eventually import eventually
 from tests.signaling.care import CLAIM, CONTENT, Connect, change, louder, submit
 from tests.signaling.conftest import House
@@ -105,6 +106,24 @@ async def test_a_fitter_may_renew_while_the_patient_thinks(connect: Connect) -> 
     [answer] = renewed
     assert isinstance(answer, LeaseRenewed)
     assert answer.state == "asking"
+
+
+async def test_a_consent_that_is_withdrawn_elsewhere_while_the_patient_is_asked_counts(
+    connect: Connect, house: House
+) -> None:
+    """Over another process: nobody there knows of the question."""
+    here = await visit(connect, live=False)
+    care: Any = house.parts.hubs[0].hub
+    consents = care._session._consent.__self__._consents
+
+    async def think(_: ConsentAsked) -> ConsentAnswer:
+        no = Decision("c1", "pat", "live_tuning", False, "pat", "patient", "", house.wall.now_s)
+        await consents.decide(no)
+        return ConsentAnswer(accepted=True)
+
+    here.phone.consent = think
+    assert refused(await here.set_mode()).code == "consent_withdrawn"
+    assert here.phone.of(SessionAlive) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the wearers of installed packages are asked, and what they take back."""
 
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -11,9 +12,13 @@ from protocol.contract.fitting import EarProgram
 from protocol.contract.history import GetHistory, HistoryAnswer
 from protocol.contract.packages import KeepAnswered, KeepAsked, PackageAnswered
 from protocol.contract.sessions import Withdraw
+from signaling.flows.phones import Phone
+from signaling.hub import Caller
+from tests.signaling.away import Away
 from tests.signaling.care import CONTENT, FLAT, Connect
 from tests.signaling.conftest import House
 from tests.signaling.package_desk import DAY_S, Desk, desk, quieter
+from tests.signaling.test_phones_of_two_pods import Carried, pod
 from tests.signaling.visit import refused
 
 
@@ -117,3 +122,24 @@ async def test_a_question_that_comes_at_a_bad_time_is_asked_later(here: Desk) ->
     await here.report(offer, 3, "declined", ear="right", code="E_DECLINED")
     await here.pass_s(DAY_S)
     assert (await asked(here)).seq == accepted.seq
+
+
+async def test_a_phone_that_hangs_on_another_process_is_asked_there(here: Desk) -> None:
+    accepted = await here.deliver(quieter(20))
+    await here.go()
+    care: Any = here.house.parts.hubs[0].hub
+    there, carried = pod(care._phones._backplane._bus), Carried()
+    there.listen("d1", lambda: None)
+    there.carry("d1", Phone(cast(Caller, carried), generation=1, settled=0, heard_s=0.0))
+    await here.pass_s(3 * DAY_S)
+    assert [one.seq for one in carried.heard if isinstance(one, KeepAsked)] == [accepted.seq]
+
+
+async def test_a_question_that_cannot_be_read_keeps_no_phone_from_its_aids(here: Desk) -> None:
+    await here.deliver(quieter(20))
+    await here.pass_s(3 * DAY_S)
+    await asked(here)
+    care: Any = here.house.parts.hubs[0].hub
+    care._packages._log = Away(care._log, fails={"delivery"})
+    assert isinstance(await here.come(), AttachAnswer)
+    assert here.phone.of(KeepAsked) == []
