@@ -117,7 +117,7 @@ class Phone:
             on_failed=self._closed,
             uniform=uniform,
             sleep=sleep,
-            is_agreed=self._is_agreed,
+            install=self._install,
         )
         self.questions = Questions(
             hub, runner.device, lambda: runner.wearer, errand=self.duties.errand, push=self._options.push
@@ -242,8 +242,8 @@ class Phone:
         self.attached.set()
         self.duties.look_again()
 
-    def _is_agreed(self, offer: Offer) -> bool:
-        return self.questions.is_agreed(offer)
+    async def _install(self, offer: Offer) -> bool | None:
+        return await self.questions.install(offer)
 
     def _refused(self, code: str, message: str) -> None:
         if code not in _PASSING_CODES:

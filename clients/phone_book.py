@@ -6,6 +6,7 @@ by itself. Must not know aids.
 Read ``PhoneBook.tell`` first.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -199,6 +200,10 @@ class PhoneBook:
             self._watch("result_out", report=report)
             try:
                 await self._send(report)
+            except asyncio.CancelledError:
+                # Whoever goes on must not tell what comes after it before this.
+                self._fall_behind(key)
+                raise
             except (ConnectionError, TimeoutError, AuricleError):
                 self._fall_behind(key)
 

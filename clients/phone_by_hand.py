@@ -31,7 +31,7 @@ from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from clients.virtual_aid.store import AidStore
-from clients.wearer import AgreeableWearer, NobodyThere
+from clients.wearer import AgreeableWearer, KeepAnswer, NobodyThere
 from fitting.capability import SHEETS
 from protocol.contract.base import EARS, Ear
 
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     wearer.add_argument("--auto-consent", choices=("yes", "no"), default="yes", help="(default %(default)s)")
     wearer.add_argument("--loudness", type=int, default=4, choices=range(8), help="1 to 7, 0 for silence (default 4)")
     wearer.add_argument("--install", choices=("yes", "no", "never"), default="yes", help="(default %(default)s)")
+    wearer.add_argument("--keep", choices=("yes", "no"), default="yes", help="(default %(default)s)")
     wearer.add_argument("--dead-man-s", type=float, default=30.0, help="(default %(default)g)")
     faults = parser.add_argument_group("faults")
     faults.add_argument(
@@ -151,7 +152,12 @@ def _aid(given: argparse.Namespace, log: EventLog, ear: Ear, serial: str) -> Vir
 
 
 def _wearer(given: argparse.Namespace) -> AgreeableWearer:
-    wearer = _ByHand(consents=given.auto_consent == "yes", loudness=given.loudness, installs=given.install == "yes")
+    wearer = _ByHand(
+        consents=given.auto_consent == "yes",
+        loudness=given.loudness,
+        installs=given.install == "yes",
+        keeps=KeepAnswer(keep=given.keep == "yes"),
+    )
     wearer.installs_ever = given.install != "never"
     return wearer
 

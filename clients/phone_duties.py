@@ -52,7 +52,7 @@ class DutyTimes:
 class Duties:
     """``failed`` is why the phone cannot go on, None while it can. The duties go on even then.
 
-    ``is_agreed``: whether the wearer has agreed to a package before it came.
+    ``install``: whether to install a package, None for no answer; by itself the wearer is asked.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Duties:
         on_failed: Callable[[], None],
         uniform: Callable[[float, float], float],
         sleep: Callable[[float], Awaitable[None]],
-        is_agreed: Callable[[Offer], bool] = lambda _: False,
+        install: Callable[[Offer], Awaitable[bool | None]] | None = None,
     ) -> None:
         self._hub, self._runner, self._news, self._times = hub, runner, news, times
         self._report, self._on_failed, self._uniform, self._sleep = report, on_failed, uniform, sleep
-        self._is_agreed = is_agreed
+        self._install = install or (lambda offer: heard(partial(runner.wearer.install, offer)))
         self._errands: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._poke, self._calm = asyncio.Event(), asyncio.Event()
@@ -251,7 +251,7 @@ class Duties:
                 self._prompts[key] = tasks.create_task(self._run_errand(partial(self._ask_install, offer)))
 
     async def _ask_install(self, offer: Offer) -> None:
-        accepted = self._is_agreed(offer) or await heard(partial(self._runner.wearer.install, offer))
+        accepted = await self._install(offer)
         if accepted is not None:
             self._answered.add((offer.epoch, offer.seq))
             await self._runner.answer_install(offer, accepted=accepted, report=self._report)

@@ -1,9 +1,10 @@
 """What a phone's wearer is asked of packages, what they may take back, and how the phone lets itself be woken.
 
 A package that the wearer asks for, by taking another back, needs no second word of theirs. Must not know how an aid is
-written. Read ``Questions.asked`` first.
+written. Read ``Questions.install`` and ``Questions.asked`` first.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from protocol.contract.base import Failure
 from protocol.contract.devices import Offer
 from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, RegisterPush
 from protocol.contract.sessions import Done
+from protocol.errors import AuricleError
 
 __all__ = ["Questions"]
 
@@ -42,23 +44,40 @@ class Questions:
         self._hub, self._device, self._wearer, self._errand = hub, device, wearer, errand
         self._push = push
         self._agreed: list[tuple[str, int]] = []
+        self._answering = 0
+        self._answered = asyncio.Event()
         self._asking: set[tuple[str, int]] = set()
 
     def listen(self) -> None:
         """Hear the server's questions."""
         self._hub.on("KeepAsked", self.asked, KeepAsked)
 
-    def is_agreed(self, offer: Offer) -> bool:
-        """Whether the wearer has agreed to a package already."""
-        return (offer.epoch, offer.seq) in self._agreed
+    async def install(self, offer: Offer) -> bool | None:
+        """Whether to install a package, as its wearer says; None when the screen fails.
+
+        One that they have asked for needs no word of theirs. It may come before the server's answer that names it, so
+        nobody is asked while such an answer is on its way.
+        """
+        while self._answering and not self._is_agreed(offer):
+            await self._answered.wait()
+        if self._is_agreed(offer):
+            return True
+        asked = asyncio.ensure_future(heard(partial(self._wearer().install, offer)))
+        agreed = asyncio.ensure_future(self._until_agreed(offer))
+        try:
+            await asyncio.wait({asked, agreed}, return_when=asyncio.FIRST_COMPLETED)
+            return True if agreed.done() else asked.result()
+        finally:
+            asked.cancel()
+            agreed.cancel()
 
     def asked(self, asked: KeepAsked) -> None:
-        """The server asks; the wearer may take days to answer, and is asked once meanwhile."""
+        """The server asks; the wearer may take days to answer, and is asked once meanwhile. Raises HubOverloaded."""
         key = (asked.epoch, asked.seq)
         if asked.device != self._device or key in self._asking:
             return
-        self._asking.add(key)
         self._errand(partial(self._ask, asked))
+        self._asking.add(key)
 
     async def take_back(self, epoch: str, seq: int, *, words: str = "") -> KeepAnswered | Failure:
         """The wearer does not want an installed package any longer: another brings back what was there before.
@@ -75,15 +94,17 @@ class Questions:
                 self._errand(self._register)
 
     async def _register(self) -> None:
-        with suppress(HubCallError):
+        try:
             await self._hub.ask("RegisterPush", self._push, answer=Done)
+        except (HubCallError, AuricleError) as error:
+            _LOG.warning("the server did not take how this phone is woken: %s", error.code)
 
     async def _ask(self, asked: KeepAsked) -> None:
         try:
             answer = await heard(partial(self._wearer().keep, asked))
             if answer is not None:
                 await self._answer(asked.epoch, asked.seq, answer)
-        except HubCallError as error:
+        except (HubCallError, AuricleError) as error:
             _LOG.warning("the server did not take an answer: %s", error.code)
         finally:
             # Unanswered, it is asked again when the phone attaches the next time.
@@ -98,9 +119,25 @@ class Questions:
             rating=UNSET if answer.rating is None else answer.rating,
             words=answer.words or UNSET,
         )
-        outcome = await self._hub.ask("AnswerKeep", said, answer=KeepAnswered)
+        self._answering += 1
+        try:
+            return self._heed(await self._hub.ask("AnswerKeep", said, answer=KeepAnswered))
+        finally:
+            self._answering -= 1
+            self._answered.set()
+            self._answered.clear()
+
+    def _heed(self, outcome: KeepAnswered | Failure) -> KeepAnswered | Failure:
         if isinstance(outcome, Failure):
             _LOG.warning("the server did not take an answer: %s", outcome.error.code)
         elif isinstance(outcome.epoch, str) and isinstance(outcome.seq, int):
             self._agreed = [*self._agreed[1 - _MAX_AGREED :], (outcome.epoch, outcome.seq)]
         return outcome
+
+    def _is_agreed(self, offer: Offer) -> bool:
+        return (offer.epoch, offer.seq) in self._agreed
+
+    async def _until_agreed(self, offer: Offer) -> None:
+        """An answer that was lost is given again, and names a package that is asked about by then."""
+        while not self._is_agreed(offer):
+            await self._answered.wait()

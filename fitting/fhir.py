@@ -34,6 +34,7 @@ __all__ = ["MAX_ENTRIES", "FhirAudiogram", "read_fhir", "write_fhir"]
 MAX_ENTRIES: Final = 100
 _STATUSES: Final = ("final", "amended", "corrected", "appended")
 _BUNDLES: Final = ("collection", "document", "searchset")
+_HAVE_SUBJECTS: Final = ("Observation", "DiagnosticReport", "Composition")
 # Any constant: so the same audiogram has the same name in every copy.
 _NAMES: Final = uuid.UUID("5f0a3c4e-7e8e-4c37-9d53-0f6b8f1f2a11")
 
@@ -61,10 +62,9 @@ def read_fhir(data: bytes, *, patient: str) -> FhirAudiogram:
     """
     document = strict_json(data, "FHIR document")
     left_out: list[LeftOut] = []
-    observations = list(_observations(document, left_out))
     points: dict[Ear, dict[int, Reading]] = {}
     days: set[str] = set()
-    for where, observation in observations:
+    for where, observation in _observations(document, left_out):
         found = _checked_readings(where, observation, left_out)
         if found:
             days.add(day_of(where, observation))
@@ -73,7 +73,7 @@ def read_fhir(data: bytes, *, patient: str) -> FhirAudiogram:
             if reading.frequency_hz in at_ear:
                 raise DuplicateThreshold(f"{reading.where}: {reading.ear} {reading.frequency_hz} Hz is there twice")
             at_ear[reading.frequency_hz] = reading
-    _require_one_person([observation for _, observation in observations], patient)
+    _require_one_person(document, patient)
     if len(days) > 1:
         raise DifferentTests("the thresholds are of different days, or some do not say of which: send one at a time")
     return FhirAudiogram(_audiogram(points), days.pop() if days else "", tuple(left_out))
@@ -140,19 +140,30 @@ def _require_final(where: str, resource: Mapping[str, Any]) -> None:
         raise NotAFinding(f"{where}.status: must be {', '.join(_STATUSES)}, for others may still change or be wrong")
 
 
-def _require_one_person(observations: list[Mapping[str, Any]], patient: str) -> None:
-    """All of one person, and not of another one of ours; names of other systems say nothing to us."""
+def _require_one_person(document: Mapping[str, Any], patient: str) -> None:
+    """All of one person, and nothing of another one of ours; names of other systems say nothing to us."""
     people = set()
-    for observation in observations:
-        subject = element("subject", observation, "subject")
-        identifier = element("subject", subject, "identifier")
-        named = text("subject.identifier", identifier, "system"), text("subject.identifier", identifier, "value")
-        if subject:
-            people.add((text("subject", subject, "reference"), named))
-        if named[0] == OWN_PATIENT and named[1] != patient:
+    for resource in _resources(document):
+        kind = text("resource", resource, "resourceType")
+        subject = element("subject", resource, "subject") if kind in _HAVE_SUBJECTS else {}
+        names = [element("subject", subject, "identifier")]
+        if kind == "Patient":
+            names = elements("Patient", resource, "identifier", MAX_ENTRIES)
+        told = [(text("identifier", name, "system"), text("identifier", name, "value")) for name in names]
+        if any(system == OWN_PATIENT and value != patient for system, value in told):
             raise WrongPatient("subject: this is the audiogram of another patient")
+        if subject and kind != "Composition":
+            people.add((text("subject", subject, "reference"), *told))
     if len(people) > 1:
-        raise WrongPatient("subject: the observations are of different people")
+        raise WrongPatient("subject: the findings are of different people")
+
+
+def _resources(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every resource of a document and what each contains, whatever is taken of it."""
+    entries = elements("Bundle", document, "entry", MAX_ENTRIES) if document["resourceType"] == "Bundle" else []
+    for resource in [document, *(element("Bundle.entry", entry, "resource") for entry in entries)]:
+        yield resource
+        yield from elements("contained", resource, "contained", MAX_ENTRIES)
 
 
 def write_fhir(audiogram: Audiogram, *, audiogram_id: str, patient: str, measured_on: str) -> dict[str, Any]:

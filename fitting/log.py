@@ -148,6 +148,14 @@ class DeviceLog(Protocol):
         """Somebody says that another process has written to the device: the next call must see what."""
         ...
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        """Whether nothing can be to offer to this generation, or to ask of it, before somebody writes to the device.
+
+        Said at once, by what this process knows, which may be as old as the last look for what has expired. False also
+        when it does not know.
+        """
+        ...
+
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         """The delivery to offer now: the oldest without an end, marked offered, attempt + 1.
 

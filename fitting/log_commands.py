@@ -41,6 +41,7 @@ __all__ = [
     "fall_away",
     "head",
     "is_not_begun",
+    "is_quiet",
     "may_fall_away",
     "next_offer",
     "reoffer",
@@ -221,6 +222,14 @@ def reoffer(rows: DeviceRows, now_s: float, generation: int, older_than_s: float
     if offered_at_s is None or now_s - offered_at_s < older_than_s:
         return None
     return rows.ask(entry, now_s) if is_asked else rows.offer(entry, now_s)
+
+
+def is_quiet(rows: DeviceRows, generation: int) -> bool:
+    """See ``DeviceLog.is_quiet``: neither ``next_offer`` nor ``reoffer`` has anything, whatever time it is."""
+    entry = rows.oldest()
+    if entry is None or not _carries(rows, generation):
+        return True
+    return entry.offered_to == generation and entry.answered and entry.delivery.withdrawn is None
 
 
 def report(

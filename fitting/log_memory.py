@@ -13,6 +13,7 @@ from typing import TypeVar
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import RegisteredAid
 
+from .log_commands import is_quiet
 from .log_over_store import Look, Step, StoredDeviceLog
 from .log_parts import OutboxItem
 from .log_rows import DeviceRows
@@ -66,6 +67,10 @@ class MemoryLogStore:
 
     def overheard(self, device: str) -> None:
         """There is no other process."""
+
+    def is_quiet(self, device: str, generation: int) -> bool:
+        rows = self._devices.get(device)
+        return rows is not None and is_quiet(rows, generation)
 
     async def due(self, look: Look) -> tuple[str, ...]:
         return tuple(device for device, rows in self._devices.items() if rows.pending or rows.live is not None)

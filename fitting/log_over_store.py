@@ -68,6 +68,10 @@ class LogStore(Protocol):
         """See ``DeviceLog.overheard``."""
         ...
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        """See ``DeviceLog.is_quiet``; what it means is ``log_commands.is_quiet``."""
+        ...
+
     async def due(self, look: Look) -> tuple[str, ...]:
         """Devices on which time alone may bring something about now, a bounded number of them.
 
@@ -213,6 +217,9 @@ class StoredDeviceLog:
     def overheard(self, device: str) -> None:
         self._store.overheard(device)
 
+    def is_quiet(self, device: str, generation: int) -> bool:
+        return self._store.is_quiet(device, generation)
+
     async def next_offer(self, device: str, generation: int) -> Delivery | None:
         offered = await self._store.run(device, lambda rows, now_s: log_commands.next_offer(rows, now_s, generation))
         return None if isinstance(offered, Refusal) else offered
@@ -272,8 +279,8 @@ class StoredDeviceLog:
         return () if isinstance(taken, Refusal) else taken
 
     async def ask_question(self, device: str, seq: int) -> Delivery | Refusal:
-        asked = await self._store.delivery(device, seq)
-        if asked is None or not is_end(asked.kind, asked.state):
+        asked = await self._ended(device, seq)
+        if asked is None:
             return log_packages.NOT_WORN
         refusal = await self._store.run(device, lambda rows, now_s: log_packages.ask_question(rows, now_s, asked))
         return asked if refusal is None else refusal
@@ -284,11 +291,16 @@ class StoredDeviceLog:
         def step(rows: DeviceRows, now_s: float) -> bool:
             return log_packages.answer_question(rows, now_s, seq, state=state, actor=actor, text=text)
 
-        answered = await self.delivery(device, seq)
-        if answered is None:
+        asked = await self._ended(device, seq)
+        if asked is None or asked.mode != "standard" or asked.state != "active":
             return None
         found = await self._store.run(device, step)
-        return answered if found is True else None
+        return asked if found is True else None
+
+    async def _ended(self, device: str, seq: int) -> Delivery | None:
+        """A delivery that has an end; of others the store may know or not."""
+        found = await self._store.delivery(device, seq)
+        return found if found is not None and is_end(found.kind, found.state) else None
 
     async def take_back_rises(self, device: str) -> tuple[Withdrawn, ...]:
         def step(rows: DeviceRows, now_s: float) -> tuple[Withdrawn, ...]:

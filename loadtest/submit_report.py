@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["Commits", "Quantiles", "Result", "commits_between", "table"]
+__all__ = ["Commits", "Quantiles", "Result", "commits_between", "grown", "samples", "table"]
 
 _COMMITS = "auricle_database_commit_seconds"
 _WRITES = "auricle_database_commit_writes_sum"
@@ -69,8 +69,8 @@ class Result(msgspec.Struct, frozen=True, rename="camel"):
 
 def commits_between(before: str, after: str) -> Commits | None:
     """The commits between two looks at ``/metrics``, None when there were none."""
-    old, new = _samples(before), _samples(after)
-    count = int(_grown(old, new, f"{_COMMITS}_count"))
+    old, new = samples(before), samples(after)
+    count = int(grown(old, new, f"{_COMMITS}_count"))
     if not count:
         return None
     prefix = f'{_COMMITS}_bucket{{le="'
@@ -84,8 +84,8 @@ def commits_between(before: str, after: str) -> Commits | None:
     def at(share: float) -> float:
         return next(bound for bound, below in buckets if below >= share * count) * _MS
 
-    total_ms = _grown(old, new, f"{_COMMITS}_sum") * _MS
-    return Commits(count, int(_grown(old, new, _WRITES)), total_ms / count, at(0.5), at(0.99))
+    total_ms = grown(old, new, f"{_COMMITS}_sum") * _MS
+    return Commits(count, int(grown(old, new, _WRITES)), total_ms / count, at(0.5), at(0.99))
 
 
 def table(results: Sequence[Result]) -> str:
@@ -125,10 +125,12 @@ def _facts(result: Result) -> list[str]:
     return facts
 
 
-def _samples(text: str) -> dict[str, float]:
+def samples(text: str) -> dict[str, float]:
+    """The values of a page of ``/metrics``, by name and labels."""
     lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}
 
 
-def _grown(old: dict[str, float], new: dict[str, float], name: str) -> float:
+def grown(old: dict[str, float], new: dict[str, float], name: str) -> float:
+    """By how much a value has grown between two pages."""
     return new.get(name, 0.0) - old.get(name, 0.0)

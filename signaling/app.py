@@ -6,7 +6,7 @@ Its parts are made in ``assembly``. Read ``create_app`` first.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -115,23 +115,37 @@ def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]
     return stored
 
 
-async def _look_after(look: Callable[[], Awaitable[None]], log: LogBook, every_s: float) -> None:
-    """Do what time brings about in the database; that it is away is told of once."""
-    is_away = False
+@dataclass(slots=True)
+class _Told:
+    """Whether those who run the server know that the database is away: it is told once, whoever notices."""
+
+    log: LogBook
+    missed_by: set[str] = field(default_factory=set)
+
+    def away(self, who: str) -> None:
+        if not self.missed_by:
+            self.log.database_away()
+        self.missed_by.add(who)
+
+    def back(self, who: str) -> None:
+        if who in self.missed_by:
+            self.missed_by.discard(who)
+            if not self.missed_by:
+                self.log.database_back()
+
+
+async def _look_after(who: str, look: Callable[[], Awaitable[None]], told: _Told, every_s: float) -> None:
+    """Do what time brings about in the database."""
     while True:
         await asyncio.sleep(every_s)
         try:
             await look()
         except Unavailable:
-            if not is_away:
-                log.database_away()
-            is_away = True
+            told.away(who)
         except Exception as error:  # noqa: BLE001  # one bad turn must not end them all
-            log.task_failed(owner="sweep", error=error)
+            told.log.task_failed(owner="sweep", error=error)
         else:
-            if is_away:
-                log.database_back()
-            is_away = False
+            told.back(who)
 
 
 def _running(
@@ -152,9 +166,10 @@ def _running(
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
         # On its own: a slow database must not hold up the time-outs of connections.
-        sweeps.spawn(_look_after(care.sweep, parts.log, parts.config.sweep_s))
+        told = _Told(parts.log)
+        sweeps.spawn(_look_after("care", care.sweep, told, parts.config.sweep_s))
         # Nor must a push service that takes its time.
-        sweeps.spawn(_look_after(care.packages.sweep, parts.log, parts.config.sweep_s))
+        sweeps.spawn(_look_after("packages", care.packages.sweep, told, parts.config.sweep_s))
         yield
         await sweeps.close()
         for server in servers:

@@ -31,6 +31,7 @@ from .flows.phones import Phones
 from .flows.second_look import SecondLook
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
+from .flows.waking import Waking
 from .grants import RememberedGrants
 from .health import Readiness
 from .hub import Hub
@@ -123,6 +124,7 @@ class Assembly:
         self.limits = read_clinic_limits(config.clinic_limits)
         self.device_log = killable(self.storage.log, config)
         self.people = self.storage.people
+        self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
         self.changes = Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
@@ -179,6 +181,7 @@ class Assembly:
             phones=phones,
             history=history,
             packages=packages,
+            waking=self.waking,
             views=views,
             verifier=self.verifier,
             grants=self.grants,
@@ -271,6 +274,7 @@ class Assembly:
             clock=self.clock,
             monotonic=self.monotonic,
             remembered=self.remembered,
+            waking=self.waking,
             lifetime=care.server.lifetime,
             reached=self.metrics.reached,
         )

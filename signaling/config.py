@@ -16,33 +16,24 @@ import msgspec
 from fitting.log_sql.limits import PostgresLimits, SqliteLimits, StoreLimits
 from fitting.log_values import LogLimits
 from fitting.mode import ModeLimits, SessionTimes
-from fitting.notification_hubs import HubAddress, hub_address
-from fitting.push_messages import MAX_TEXT_CHARS
-from protocol.errors import AuricleError
 from protocol.signalr.connection import HubLimits
 from protocol.signalr.prescan import ScanLimits
+
+from .config_error import ConfigError
+from .config_push import PushConfig
 
 __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 
 MIN_SIGNING_KEY_BYTES = 32
 # What a browser could name, in lower case: scheme, host, port and no path; neither ``null`` nor ``*``.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s/?#\\@:*\[\],]+)(?::[0-9]{1,5})?")
-PUSH_URL = re.compile(
-    r"(?:https://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)|http://(?:127\.0\.0\.1|\[::1\]|localhost))(?::[0-9]{1,5})?"
-)
 TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
 MEMORY = "memory:"
 
 
-class ConfigError(AuricleError):
-    """The configuration cannot be used; the message is one clear line for the operator."""
-
-    code = "bad_configuration"
-
-
 @dataclass(frozen=True, slots=True)
-class Config:
-    """Everything that an operator may set. Sizes in bytes, times in seconds.
+class Config(PushConfig):
+    """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
     ``stateful_reconnect``: connections may survive the loss of their socket, when the client asks for it.
@@ -118,11 +109,6 @@ class Config:
     ``ballast_bytes``: room set aside beside the SQLite file for what must be written when the disk is full; 0: none.
     ``log_flush_s``: how long what was told of a device may stay unwritten.
     ``log_stale_s``: how old an answer may be when another process writes to the same device.
-    ``push_connection_string``, ``push_hub``: the Azure notification hub that wakes phones; both empty: none is sent,
-    and the log says that one was due. ``push_url``: where it is reached, ``https://name``, or ``http://`` of this
-    machine; empty: at its own endpoint.
-    ``push_text``: what every push shows; the same for everybody, never about health.
-    ``push_timeout_s``: how long one send may take. ``max_push_sends``: sends at a time; one more is told to come later.
     ``sweep_s``: how often timers are looked at. ``drain_s``: how long a shutdown may take to tell everybody.
     ``test_kill``: where a fault test has this process killed (``kill_points``); only with ``dev``.
     """
@@ -214,12 +200,6 @@ class Config:
     ballast_bytes: int = 1_048_576
     log_flush_s: float = 0.5
     log_stale_s: float = 0.25
-    push_connection_string: str = field(default="", repr=False)
-    push_hub: str = ""
-    push_url: str = ""
-    push_text: str = "You have a message."
-    push_timeout_s: float = 10.0
-    max_push_sends: int = 16
     sweep_s: float = 0.5
     drain_s: float = 10.0
     test_kill: str = ""
@@ -266,24 +246,6 @@ class Config:
         if not is_postgres and self.database_url not in ("", MEMORY):
             # The value itself may hold a password.
             raise ConfigError(f"database_url: must be empty, {MEMORY} or postgresql://...")
-
-    def _check_push(self) -> None:
-        if not (0 < len(self.push_text) <= MAX_TEXT_CHARS and self.push_text.isprintable()):
-            raise ConfigError(f"push_text: must be 1 to {MAX_TEXT_CHARS} characters in one line")
-        try:
-            _ = self.push_address
-        except ValueError as error:
-            raise ConfigError(f"push_connection_string, push_hub: {error}") from None
-        if self.push_url and not PUSH_URL.fullmatch(self.push_url):
-            # Tokens and signatures travel there.
-            raise ConfigError("push_url: must be like https://name:port, without a path; http:// of this machine only")
-
-    @property
-    def push_address(self) -> HubAddress | None:
-        """The notification hub; None when none is configured."""
-        if not self.push_connection_string and not self.push_hub:
-            return None
-        return hub_address(self.push_connection_string, self.push_hub)
 
     @property
     def hub_limits(self) -> HubLimits:

@@ -39,26 +39,33 @@ class RememberedGrants:
         self._monotonic = monotonic
         self._reached = reached
         self._known: OrderedDict[_Key, float] = OrderedDict()
+        self._forgotten = 0
 
     async def holds(self, principal: Principal, relation: Relation, object_id: str) -> bool:
         """See ``Grants``. Raises Unavailable when the store is away and nothing is remembered."""
         key = (principal.clinic, principal.user, relation, object_id)
-        now_s, found_s = self._monotonic(), self._known.get(key)
+        now_s, found_s, forgotten = self._monotonic(), self._known.get(key), self._forgotten
         if found_s is not None and now_s - found_s < FRESH_S:
             return True
         try:
             async with asyncio.timeout(self._patience_s):
                 holds = await self._inner.holds(principal, relation, object_id)
         except (Unavailable, TimeoutError):
+            # Again: who was forgotten meanwhile may not.
+            found_s = self._known.get(key)
             if found_s is not None and now_s - found_s < STALE_S:
                 self._reached("grant_patience_s")
                 return True
             raise Unavailable("the store of devices is away") from None
+        if forgotten != self._forgotten:
+            # Somebody was forgotten meanwhile: what was found may be what was before.
+            return await self.holds(principal, relation, object_id)
         self._remember(key, holds, now_s)
         return holds
 
     def forget(self, clinic: str, user: str, object_id: str) -> None:
         """Somebody is not what he was to an object: here that holds from now on, elsewhere ``FRESH_S`` later."""
+        self._forgotten += 1
         for relation in Relation:
             self._known.pop((clinic, user, relation, object_id), None)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from clients.demo.arguments import BadInput, DemoOptions, parse
+from clients.demo.asleep_scene import asleep
+from clients.demo.bad_link_scene import bad_link
 from clients.demo.cable_scene import pulled_cable
 from clients.demo.closing import closing_table
 from clients.demo.delivering import DemoFailed
@@ -22,14 +24,19 @@ from clients.demo.history_scene import history
 from clients.demo.keeping import not_kept, reverted, saved
 from clients.demo.kill_scenes import killed_phone, killed_server
 from clients.demo.printer import JsonPrinter, Printer, TextPrinter
+from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerFailed, ServerProcess
-from clients.demo.stage import Stage, staged
+from clients.demo.stage import SHORTENED, Stage, staged
 from clients.hub_errors import HubCallError
 from protocol.errors import AuricleError
 
 __all__ = ["main"]
 
 _WHOLE_DEMO_S: Final = 120.0
+_SHORTENED: Final = (
+    "two waits of this server are shortened: live work ends after 1 s of a slow link, not 10, and the wearer of a "
+    "package is asked after 1 s, not 3 days"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,8 +59,9 @@ async def _demo(options: DemoOptions, printer: Printer) -> int:
     assert task is not None  # noqa: S101  # asyncio.run made it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="auricle-demo-") as folder:
-        server = ServerProcess(Path(folder))
-        failed = await _play_guarded(options, printer, server)
+        async with PushService() as pushes:
+            server = ServerProcess(Path(folder), settings={**pushes.settings, **SHORTENED})
+            failed = await _play_guarded(options, printer, server, pushes)
         if failed:
             print(server.log_tail(), file=sys.stderr)
         printer.tell(
@@ -65,13 +73,16 @@ async def _demo(options: DemoOptions, printer: Printer) -> int:
     return 1 if failed else 0
 
 
-async def _play_guarded(options: DemoOptions, printer: Printer, server: ServerProcess) -> list[str]:
+async def _play_guarded(
+    options: DemoOptions, printer: Printer, server: ServerProcess, pushes: PushService
+) -> list[str]:
     """The names of what failed; an error of a part is a failure with a name, not a traceback."""
     failed: list[str] = []
     try:
         async with asyncio.timeout(_WHOLE_DEMO_S), server:
             printer.tell("server_ready", f"server ready at {server.url}", url=server.url)
-            async with staged(options, printer, server) as stage:
+            printer.tell("shortened", _SHORTENED, settings=SHORTENED)
+            async with staged(options, printer, server, pushes) as stage:
                 failed = await play(stage)
     except* (DemoFailed, ServerFailed, HubCallError, AuricleError, ConnectionError, TimeoutError) as group:
         failed = [f"{type(error).__name__}: {error}" for error in _leaves(group)]
@@ -82,13 +93,15 @@ async def play(stage: Stage) -> list[str]:
     """The scenes in order; what failed."""
     await attach(stage)
     fit = await first_fit(stage)
-    await live_change(stage, 20)
     await live_change(stage, -30, -20)
     await refused_change(stage)
-    await pulled_cable(stage)
-    base = await saved(stage)
+    await saved(stage)
+    base = await bad_link(stage)
+    await asleep(stage)
     await reverted(stage, base)
     await not_kept(stage, base)
+    await live_change(stage, 20)
+    await pulled_cable(stage)
     await killed_server(stage)
     wanted = await killed_phone(stage)
     await history(stage)

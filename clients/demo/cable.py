@@ -1,8 +1,8 @@
-"""A cable between the phone and the server that can be pulled.
+"""A cable between the phone and the server that can be pulled, or be a bad one.
 
-A TCP relay of its own: pulling it resets both sides, as a lost radio link or a dying proxy does, so the
-phone's reconnect is exercised from outside and no client offers a way to break itself. It must not know
-what the bytes mean. Read ``Cable.pull`` first.
+A TCP relay of its own: pulling it resets both sides, as a lost radio link or a dying proxy does, and a delay makes it
+the link of a train in the hills, so phone and server are tried from outside and no client offers a way to break itself.
+It must not know what the bytes mean. Read ``Cable.pull`` first.
 """
 
 import asyncio
@@ -15,10 +15,15 @@ __all__ = ["Cable"]
 
 _CHUNK: Final = 65_536
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
+# Chunks that are on their way in one direction; what comes then waits at its sender.
+_MOST_IN_FLIGHT: Final = 64
 
 
 class Cable:
-    """Listens on a free port of 127.0.0.1 and relays every connection to ``port``."""
+    """Listens on a free port of 127.0.0.1 and relays every connection to ``port``.
+
+    ``delay_s`` is how long whatever is sent from now on takes each way; nothing overtakes what was sent before it.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -27,6 +32,7 @@ class Cable:
         self._carriers: set[asyncio.Task[object]] = set()
         self._plugged = True
         self.pulls = 0
+        self.delay_s = 0.0
 
     @property
     def port(self) -> int:
@@ -83,11 +89,24 @@ class Cable:
         self._ends |= ends
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_relay(reader, far_writer))
-                tasks.create_task(_relay(far_reader, writer))
+                tasks.create_task(self._relay(reader, far_writer))
+                tasks.create_task(self._relay(far_reader, writer))
         finally:
             self._ends -= ends
             far_writer.transport.abort()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        flying: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_IN_FLIGHT)
+        loop, due_s, data = asyncio.get_running_loop(), 0.0, b"-"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_arrive(flying, writer))
+                while data:
+                    data = await reader.read(_CHUNK)
+                    due_s = max(due_s, loop.time() + self.delay_s)
+                    await flying.put((due_s, data))
+        except* ConnectionError:
+            writer.transport.abort()
 
 
 def _reset(end: asyncio.StreamWriter) -> None:
@@ -97,11 +116,15 @@ def _reset(end: asyncio.StreamWriter) -> None:
     end.transport.abort()
 
 
-async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(_CHUNK):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-    except ConnectionError:
-        writer.transport.abort()
+async def _arrive(flying: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter) -> None:
+    """Write each chunk when its time has come; an empty one is the end."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due_s, data = await flying.get()
+        if (wait_s := due_s - loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        if not data:
+            writer.close()
+            return
+        writer.write(data)
+        await writer.drain()

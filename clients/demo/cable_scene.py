@@ -16,7 +16,7 @@ from protocol.contract.fitting import Content
 __all__ = ["pulled_cable"]
 
 # The write that is cut off takes 0.6 s, so that there is a middle of it on a busy machine too.
-_SLOW: Final = 3.0
+_SLOW: Final = 6.0
 _AWAY_S: Final = 0.8
 _WAIT_S: Final = 10.0
 

@@ -1,9 +1,11 @@
 """How the demo gets one change into the aids, and what it checks each time.
 
-Read ``apply`` first.
+Read ``apply`` first, or ``send`` for what goes as a package.
 """
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from msgspec import UNSET
@@ -15,8 +17,8 @@ from clients.device_driver import Memory
 from clients.fitter import Change
 from fitting.digest import content_digests
 from fitting.model import apply_patch
-from protocol.contract.base import Ear, Failure
-from protocol.contract.devices import LeaseAnswer
+from protocol.contract.base import EARS, Ear, Failure
+from protocol.contract.devices import DeviceAnswer, LeaseAnswer
 from protocol.contract.fitting import Base, Content, Digests, SubmitAnswer
 
 __all__ = [
@@ -27,11 +29,15 @@ __all__ = [
     "base_of",
     "check_aids",
     "choose",
+    "choose_package",
     "confirmed",
     "digest_of",
     "digests_in",
+    "head_of",
     "lease",
+    "release",
     "submit",
+    "until_head_is",
 ]
 
 SESSION: Final = "demo-session"
@@ -54,12 +60,24 @@ async def lease(stage: Stage) -> LeaseAnswer:
     return answer
 
 
-def base_of(granted: LeaseAnswer) -> tuple[Base, Content]:
+async def release(stage: Stage) -> None:
+    """Give the device back, which nobody works on live. Raises DemoFailed."""
+    fence = stage.fitter.fence_of(DEVICE)
+    if fence is not None and isinstance(await stage.fitter.release(DEVICE, SESSION, fence), Failure):
+        raise DemoFailed("the lease cannot be given back")
+
+
+def base_of(granted: LeaseAnswer | DeviceAnswer) -> tuple[Base, Content]:
     """The newest revision as a base for the next change, and its content. Raises DemoFailed."""
     if granted.head is UNSET:
         raise DemoFailed("the phone has attached, but the device has no first revision")
     head = granted.head
     return Base(revision=head.revision, left=head.digests.left, right=head.digests.right), head.content
+
+
+async def head_of(stage: Stage) -> tuple[Base, Content]:
+    """As ``base_of``, without a lease."""
+    return base_of(await stage.fitter.get_device(DEVICE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +98,20 @@ async def choose(stage: Stage, *by_ddb: int, where: str = "") -> Chosen:
     """
     granted = await lease(stage)
     base, content = base_of(granted)
+    return await _first_safe(stage, Change(DEVICE, granted.fence, base, ""), content, by_ddb, where)
+
+
+async def choose_package(stage: Stage, *by_ddb: int, where: str = "") -> Chosen:
+    """As ``choose``, for a package: it needs no lease, and the limits of Standard mode are narrower."""
+    base, content = await head_of(stage)
+    return await _first_safe(stage, Change(DEVICE, 0, base, "", package=True), content, by_ddb, where)
+
+
+async def _first_safe(stage: Stage, like: Change, content: Content, by_ddb: Sequence[int], where: str) -> Chosen:
     for amount in by_ddb:
         name = f"{amount / 10:+g} dB{where}"
         for bands, patch in some_change(content, stage.ears, amount):
-            change = Change(DEVICE, granted.fence, base, name, patch=patch)
+            change = replace(like, reason=name, patch=patch)
             if not isinstance(await stage.fitter.check(change), Failure):
                 return Chosen(name, change, bands, content, apply_patch(content, patch))
     raise DemoFailed("no band of this fit can be changed safely")
@@ -144,3 +172,20 @@ def digest_of(digests: Digests, ear: Ear) -> str:
     if digest is UNSET:
         raise DemoFailed(f"there is no digest of the {ear} ear")
     return digest
+
+
+async def until_head_is(stage: Stage, wanted: Content) -> None:
+    """Wait until the server knows that the aids hold it."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            heard = stage.news.heard
+            device = await stage.fitter.get_device(DEVICE)
+            if device.head is not UNSET and device.head.content == wanted and _is_in_aids(device):
+                return
+            await stage.news.more_than(heard)
+
+
+def _is_in_aids(device: DeviceAnswer) -> bool:
+    truths = [(ear, getattr(device.in_aid, ear)) for ear in EARS if getattr(device, ear) is not UNSET]
+    digests = UNSET if device.head is UNSET else device.head.digests
+    return all(truth is not UNSET and truth.ram == getattr(digests, ear) for ear, truth in truths)

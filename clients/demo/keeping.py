@@ -3,18 +3,26 @@
 A save is for both ears or for neither, and an end that is not the good one is told as what it is. Read ``saved`` first.
 """
 
-import asyncio
 from dataclasses import replace
 from typing import Final
 
 from msgspec import UNSET
 
 from clients.demo.changes import program_of
-from clients.demo.delivering import WAIT_S, DemoFailed, apply, base_of, choose, digests_in, lease
+from clients.demo.delivering import (
+    WAIT_S,
+    DemoFailed,
+    apply,
+    base_of,
+    choose,
+    digests_in,
+    lease,
+    until_head_is,
+)
 from clients.demo.sound import TOLERANCE_DB, expected_db, measure, worst_error_db
 from clients.demo.stage import DEVICE, Asked, Stage
-from protocol.contract.base import EARS, Ear, Failure
-from protocol.contract.devices import DeliveryState, DeviceAnswer
+from protocol.contract.base import Ear, Failure
+from protocol.contract.devices import DeliveryState
 from protocol.contract.fitting import Content, SubmitAnswer
 from protocol.contract.sessions import Relayed
 
@@ -45,7 +53,7 @@ async def reverted(stage: Stage, base: Content) -> None:
     stage.checks.expect("what is to be taken back is in the aids", digests_in(stage, "ram") != before)
     answer = await stage.fitter.revert(DEVICE, chosen.change.fence)
     stage.checks.expect("a phone was there to hear the revert", answer == Relayed(relayed=True), str(answer))
-    await _until_head_is(stage, base)
+    await until_head_is(stage, base)
     held = digests_in(stage, "ram")
     stage.checks.expect("after a revert every aid holds what was saved", held == before, str(held))
     heard = await measure(stage.pair)
@@ -74,7 +82,7 @@ async def not_kept(stage: Stage, base: Content) -> None:
     stage.checks.expect("ears that differ raise an alarm", not differ or "split" in stage.news.alarms)
     answered = await stage.fitter.revert(DEVICE, chosen.change.fence)
     stage.checks.expect("a phone was there to hear the second revert", answered == Relayed(relayed=True), str(answered))
-    await _until_head_is(stage, base)
+    await until_head_is(stage, base)
     ram = digests_in(stage, "ram")
     stage.checks.expect("then every aid holds what was saved before", ram == digests_in(stage, "nvm") == kept, str(ram))
 
@@ -105,20 +113,3 @@ async def _save(stage: Stage, name: str) -> tuple[Content, DeliveryState, Submit
     stage.asked.append(Asked(name, answer.revision_id))
     stage.printer.tell("accepted", f"{name}: accepted as change {answer.seq}", name=name, seq=answer.seq)
     return content, await stage.fitter.wait_until(DEVICE, answer, timeout_s=2 * WAIT_S), answer
-
-
-async def _until_head_is(stage: Stage, wanted: Content) -> None:
-    """Wait until the server knows that the aids hold it."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            heard = stage.news.heard
-            device = await stage.fitter.get_device(DEVICE)
-            if device.head is not UNSET and device.head.content == wanted and _is_in_aids(device):
-                return
-            await stage.news.more_than(heard)
-
-
-def _is_in_aids(device: DeviceAnswer) -> bool:
-    truths = [(ear, getattr(device.in_aid, ear)) for ear in EARS if getattr(device, ear) is not UNSET]
-    digests = UNSET if device.head is UNSET else device.head.digests
-    return all(truth is not UNSET and truth.ram == getattr(digests, ear) for ear, truth in truths)

@@ -25,7 +25,7 @@ from protocol.contract.history import HistoryEvent
 __all__ = ["killed_phone", "killed_server"]
 
 # The write that a kill falls into takes so many times longer, so that there is a middle of it on a busy machine too.
-_SLOW: Final = 4.0
+_SLOW: Final = 8.0
 _START_S: Final = 30.0
 
 

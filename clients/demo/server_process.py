@@ -7,10 +7,10 @@ line. It must not know what a fitting is. Read ``ServerProcess`` first.
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -40,10 +40,21 @@ class _Ready(msgspec.Struct, frozen=True):
 
 
 class ServerProcess:
-    """``async with ServerProcess(folder) as server``: ready at ``server.url``, gone afterwards."""
+    """``async with ServerProcess(folder) as server``: ready at ``server.url``, gone afterwards.
 
-    def __init__(self, folder: Path, *, module: str = "signaling", waits: ServerWaits | None = None) -> None:
+    ``settings`` are added to its environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        module: str = "signaling",
+        waits: ServerWaits | None = None,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._folder = folder
+        self._settings = settings
         self._module = module
         self._waits = waits or ServerWaits()
         self._process: asyncio.subprocess.Process | None = None
@@ -120,7 +131,7 @@ class ServerProcess:
                 *("-m", self._module, "serve", "--dev", "--port", str(self._port), "--data", str(self._folder)),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **self._settings, "PYTHONUNBUFFERED": "1"},
             )
         assert self._process.stdout is not None  # noqa: S101  # it was asked for two lines above
         try:

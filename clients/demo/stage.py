@@ -1,16 +1,16 @@
 """Everything that the demo's script plays with, connected and registered, and taken down again.
 
 The fitter talks to the server directly, the phone through a cable that can be pulled; both over real WebSockets. The
-phone's journal and the memories of its aids are files, so that another phone process can take them over. It must not
-know the script. Read ``staged`` first.
+phone's journal and the memories of its aids are files, so that another phone, or another life of this one, can take
+them over. It must not know the script. Read ``staged`` first.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,19 +20,17 @@ from msgspec import UNSET, UnsetType
 from clients.demo.arguments import DemoOptions
 from clients.demo.cable import Cable
 from clients.demo.checks import Checks
+from clients.demo.handset import RECONNECT, Handset, Line
 from clients.demo.printer import Printer
+from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerFailed, ServerProcess
-from clients.file_journal import FileJournal
 from clients.fitter import Fitter, FitterNews
 from clients.hub_client import HubClient
 from clients.phone import Phone
-from clients.phone_driver import OfferRunner
-from clients.reconnect import ReconnectPolicy
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from clients.virtual_aid.store import AidStore
-from clients.wearer import AgreeableWearer
 from fitting.audiogram import Audiogram
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import DeliveryChanged, DeliveryState, RegisteredAid
@@ -40,10 +38,13 @@ from protocol.contract.registration import RegisterDevice, Thresholds
 from protocol.contract.sessions import Alarm, DeviceChanged
 
 __all__ = [
+    "CLINIC",
     "CLINICIAN",
     "DEVICE",
     "JOURNAL",
     "LINK_TIME",
+    "PATIENT",
+    "SHORTENED",
     "Asked",
     "News",
     "Stage",
@@ -58,11 +59,12 @@ CLINICIAN: Final = "demo-clinician"
 PATIENT: Final = "demo-patient"
 MODEL: Final = "ref10"
 FIRMWARE: Final = "2.3.1"
-# The link to an aid takes half the time of the capability sheet: 200 ms for a write.
-LINK_TIME: Final = 0.5
+# The link to an aid takes a quarter of the time of the capability sheet: 100 ms for a write.
+LINK_TIME: Final = 0.25
 JOURNAL: Final = "journal"
-# A demo should not wait long; a real phone keeps the default.
-_RECONNECT: Final = ReconnectPolicy(base_s=0.3, cap_s=1.0)
+# What a server does after minutes and days is not waited for; everything else is as it would be anywhere.
+SHORTENED: Final = {"AURICLE_RTT_ENDS_AFTER_S": "1", "AURICLE_QUESTION_AFTER_S": "1"}
+N = TypeVar("N")
 
 
 class News:
@@ -96,6 +98,14 @@ class News:
         while self.heard <= heard:
             await self._heard.wait()
 
+    async def first(self, kind: type[N], after: int, matches: Callable[[N], bool]) -> N:
+        """The first of a kind among what was told besides, from number ``after`` on, that ``matches``."""
+        while True:
+            for news in self.news[after:]:
+                if isinstance(news, kind) and matches(news):
+                    return news
+            await self._heard.wait()
+
     def code_of(self, seq: int, ear: Ear) -> str | None:
         """The code that an ear's end was told with."""
         codes = [new.code for new in self.events if (new.seq, new.ear) == (seq, ear) and new.code is not UNSET]
@@ -113,31 +123,40 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A change that was accepted, for the look back at the end."""
+    """A change that was accepted, for the look back at the end, and who had asked for it."""
 
     name: str
     revision: str
+    author: str = CLINICIAN
 
 
 @dataclass(slots=True)
 class Stage:
-    """The parts. ``phone`` is the one of this process, until it is handed over; ``pair`` are the aids as they are."""
+    """The parts. ``handset`` is the phone until it is handed over to another process, ``pair`` the aids as they are."""
 
     options: DemoOptions
     printer: Printer
     checks: Checks
     server: ServerProcess
+    pushes: PushService
     cable: Cable
     pair: VirtualPair
-    phone_hub: HubClient
-    phone: Phone
+    handset: Handset
     fitter: Fitter
     news: News
     fitter_token: str
     phone_token: str
-    phone_life: "asyncio.Task[None]"
-    journal: ExitStack
     asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def phone(self) -> Phone:
+        """The phone of this process."""
+        return self.handset.phone
+
+    @property
+    def phone_hub(self) -> HubClient:
+        """Its connection."""
+        return self.handset.hub
 
     @property
     def phone_folder(self) -> Path:
@@ -146,10 +165,7 @@ class Stage:
 
     async def hand_over(self) -> None:
         """The phone of this process stops; journal and aids are there for another one."""
-        self.phone_life.cancel()
-        await asyncio.wait({self.phone_life})
-        await self.phone_hub.stop()
-        self.journal.close()
+        await self.handset.sleep()
 
     def look_at_aids(self) -> None:
         """The aids as the files of another phone process show them."""
@@ -163,8 +179,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(options: DemoOptions, printer: Printer, server: ServerProcess) -> AsyncIterator[Stage]:
-    """Tokens, registration, aids, a fitter and a phone that runs until the block ends."""
+async def staged(
+    options: DemoOptions, printer: Printer, server: ServerProcess, pushes: PushService
+) -> AsyncIterator[Stage]:
+    """Tokens, registration, aids, a fitter and a phone that is awake; all are gone when the block ends."""
     clinician, phone_token = await asyncio.gather(
         server.token(CLINICIAN, CLINIC, ["clinician"]),
         server.token(PATIENT, CLINIC, ["patient", "device"]),
@@ -175,40 +193,31 @@ async def staged(options: DemoOptions, printer: Printer, server: ServerProcess) 
     port = urlsplit(server.url).port
     if port is None:
         raise ServerFailed("the ready line names no port")
-    async with Cable(port) as cable:
-        fitter_hub = HubClient(f"{server.url}/hub", token=clinician, protocol=options.protocol, reconnect=_RECONNECT)
-        phone_hub = HubClient(
-            f"http://127.0.0.1:{cable.port}/hub",
-            token=phone_token,
-            protocol=options.protocol,
-            reconnect=_RECONNECT,
-        )
-        pair = VirtualPair(*(make_aid(folder, ear) for ear in EARS if ear in options.audiogram.ears))
-        with ExitStack() as journal:
-            # The wearer of the demo is content with everything.
-            kept = journal.enter_context(FileJournal(folder / JOURNAL))
-            phone = Phone(phone_hub, OfferRunner(pair, kept, device=DEVICE, wearer=AgreeableWearer()))
-            news = News()
-            fitter = Fitter(fitter_hub, on_delivery=news.hear, on_news=news.hear_news)
-            async with fitter_hub, phone_hub, asyncio.TaskGroup() as tasks:
-                life = tasks.create_task(phone.run())
-                yield Stage(
-                    options=options,
-                    printer=printer,
-                    checks=Checks(printer),
-                    server=server,
-                    cable=cable,
-                    pair=pair,
-                    phone_hub=phone_hub,
-                    phone=phone,
-                    fitter=fitter,
-                    news=news,
-                    fitter_token=clinician,
-                    phone_token=phone_token,
-                    phone_life=life,
-                    journal=journal,
-                )
-                life.cancel()
+    news = News()
+    fitter_hub = HubClient(f"{server.url}/hub", token=clinician, protocol=options.protocol, reconnect=RECONNECT)
+    fitter = Fitter(fitter_hub, on_delivery=news.hear, on_news=news.hear_news)
+    pair = VirtualPair(*(make_aid(folder, ear) for ear in EARS if ear in options.audiogram.ears))
+    async with Cable(port) as cable, fitter_hub, asyncio.TaskGroup() as tasks:
+        line = Line(f"http://127.0.0.1:{cable.port}/hub", phone_token, options.protocol, DEVICE)
+        handset = Handset(line, pair, folder / JOURNAL, tasks)
+        try:
+            await handset.wake()
+            yield Stage(
+                options=options,
+                printer=printer,
+                checks=Checks(printer),
+                server=server,
+                pushes=pushes,
+                cable=cable,
+                pair=pair,
+                handset=handset,
+                fitter=fitter,
+                news=news,
+                fitter_token=clinician,
+                phone_token=phone_token,
+            )
+        finally:
+            await handset.sleep()
 
 
 def make_aid(folder: Path, ear: Ear) -> VirtualAid:

@@ -20,7 +20,7 @@ from protocol.errors import AuricleError
 from .packed import named
 from .record import HeadRow
 
-__all__ = ["Slot", "Told"]
+__all__ = ["Quiet", "Slot", "Told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,15 @@ class Told:
         with suppress(AuricleError):
             self.step(rows, self.now_s)
         rows.fresh.moved_on = frozenset()
+
+
+@dataclass(slots=True)
+class Quiet:
+    """What is left of a slot whose phone is attached and has nothing to expect until somebody writes to the device."""
+
+    version: int
+    generation: int
+    checked_s: float
 
 
 @dataclass(slots=True)

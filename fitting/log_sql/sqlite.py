@@ -13,7 +13,6 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from protocol.errors import Overloaded, StorageFull, Unavailable, UnknownOutcome
 
 from .limits import SqliteLimits
 from .port import Unwatched, Watch
+from .sqlite_reader import Reader
 
 __all__ = ["SqliteDatabase", "Work", "connect"]
 
@@ -69,8 +69,7 @@ class SqliteDatabase:
         self._limits = limits or SqliteLimits()
         self._watch = watch or Unwatched()
         self._writer: _Writer | None = None
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="auricle-sqlite-read")
-        self._reading: sqlite3.Connection | None = None
+        self._reader: Reader | None = None
 
     @property
     def is_away(self) -> bool:
@@ -81,10 +80,11 @@ class SqliteDatabase:
         """Open the file. Raises Unavailable when it cannot be."""
         loop = asyncio.get_running_loop()
         try:
-            self._reading = await loop.run_in_executor(self._reader, connect, self._path, self._limits.timeout_s)
-            writing = await loop.run_in_executor(self._reader, connect, self._path, self._limits.timeout_s)
+            reading = await loop.run_in_executor(None, connect, self._path, self._limits.timeout_s)
+            writing = await loop.run_in_executor(None, connect, self._path, self._limits.timeout_s)
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self._watch) from None
+        self._reader = Reader(reading, loop)
         self._writer = _Writer(
             writing, path=self._path, limits=self._limits, monotonic=self._monotonic, watch=self._watch, loop=loop
         )
@@ -109,12 +109,10 @@ class SqliteDatabase:
 
     async def read(self, work: Work[T]) -> T:
         """Run ``work``, which only reads. Raises Unavailable."""
-        loop = asyncio.get_running_loop()
-        reading = self._reading
-        if reading is None:
+        if self._reader is None:
             raise Unavailable("the database is closed")
         try:
-            return await loop.run_in_executor(self._reader, work, reading)
+            return await self._reader.read(work)
         except sqlite3.Error as error:
             raise _explained(error, self._watch) from None
 
@@ -123,11 +121,10 @@ class SqliteDatabase:
         loop = asyncio.get_running_loop()
         writer, self._writer = self._writer, None
         if writer is not None:
-            await loop.run_in_executor(self._reader, writer.close)
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            await loop.run_in_executor(self._reader, reading.close)
-        self._reader.shutdown()
+            await loop.run_in_executor(None, writer.close)
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await loop.run_in_executor(None, reader.close)
 
 
 class _Writer:

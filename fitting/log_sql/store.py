@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from fitting.log_commands import is_quiet
 from fitting.log_over_store import Look, Step
 from fitting.log_parts import Fresh
 from fitting.log_rows import DeviceRows
@@ -22,7 +23,7 @@ from protocol.errors import AuricleError, Overloaded, Unavailable, UnknownOutcom
 from .limits import StoreLimits
 from .port import Due, LogDatabase, Unwatched, Watch
 from .record import Place, Write, legible, rows_of, write_of
-from .slot import Slot, Told
+from .slot import Quiet, Slot, Told
 
 __all__ = ["SqlLogStore"]
 
@@ -30,6 +31,8 @@ T = TypeVar("T")
 # Whoever loses a race loses it to somebody who got on; this many in a row mean that something is wrong.
 _TRIES = 64
 _FLUSHED_AT_ONCE = 256
+# One question must not keep all others from the database for long.
+_ASKED_AT_ONCE = 1_000
 
 
 class SqlLogStore:
@@ -57,6 +60,8 @@ class SqlLogStore:
         self._watch = watch or Unwatched()
         self._slots: OrderedDict[str, Slot] = OrderedDict()
         self._noticed_s = float("-inf")
+        # What was forgotten of devices whose phones this process carries, and on which nothing is to be done.
+        self._quiet: OrderedDict[str, Quiet] = OrderedDict()
         self._looked: dict[Look, Due] = {}
 
     async def create(self, device: str, aids: Mapping[Ear, RegisteredAid]) -> bool:
@@ -83,9 +88,21 @@ class SqlLogStore:
 
     def overheard(self, device: str) -> None:
         """Somebody else has written to the device: what is kept of it counts only after asking."""
+        self._quiet.pop(device, None)
         slot = self._slots.get(device)
         if slot is not None:
             slot.checked_s = float("-inf")
+
+    def is_quiet(self, device: str, generation: int) -> bool:
+        """What was held to the database at the last look at what others have written counts, and nothing older."""
+        slot = self._slots.get(device)
+        if slot is None:
+            quiet = self._quiet.get(device)
+            return quiet is not None and quiet.generation == generation and quiet.checked_s >= self._noticed_s
+        rows = slot.rows
+        if rows is None or slot.carrier != self._name or slot.checked_s < self._noticed_s:
+            return False
+        return is_quiet(rows, generation)
 
     async def due(self, look: Look) -> tuple[str, ...]:
         """Also the time at which what was told is written down, and what others have written is noticed."""
@@ -128,6 +145,7 @@ class SqlLogStore:
     async def close(self) -> None:
         await self._flush(older_than_s=0.0)
         self._slots.clear()
+        self._quiet.clear()
 
     async def _run(self, slot: Slot, step: Step[T], key: str | None) -> T | Refusal:
         # Whether the key is known to be new: the rows hold only those that were used lately.
@@ -283,24 +301,38 @@ class SqlLogStore:
         if before_s - self._noticed_s < self._bounds.flush_s:
             return
         self._noticed_s = before_s
-        live = [s.device for s in self._slots.values() if s.rows and s.rows.attached and s.carrier == self._name]
-        if not live:
-            return
-        versions = await self._database.versions(live)
-        for device in live:
-            slot = self._slots.get(device)
-            # A slot in use checks for itself, and may have written since we asked.
-            if slot is None or slot.rows is None or slot.lock.locked() or slot.checked_s > before_s:
-                continue
-            if versions.get(device) == slot.version:
-                slot.checked_s = before_s
+        live = [slot.device for slot in self._slots.values() if self._is_live(slot)]
+        live += self._quiet
+        for start in range(0, len(live), _ASKED_AT_ONCE):
+            some = live[start : start + _ASKED_AT_ONCE]
+            versions = await self._database.versions(some)
+            for device in some:
+                self._notice(device, versions.get(device), before_s)
+
+    def _notice(self, device: str, version: int | None, at_s: float) -> None:
+        slot = self._slots.get(device)
+        if slot is None:
+            quiet = self._quiet.get(device)
+            if quiet is not None and quiet.version == version:
+                quiet.checked_s = at_s
+            elif quiet is not None:
+                del self._quiet[device]
+        # A slot in use checks for itself, and may have written since we asked.
+        elif slot.rows is not None and not slot.lock.locked() and slot.checked_s <= at_s:
+            if version == slot.version:
+                slot.checked_s = at_s
             else:
                 slot.rows = None
+
+    def _is_live(self, slot: Slot) -> bool:
+        """Whether this process carries its phone."""
+        return slot.rows is not None and slot.rows.attached and slot.carrier == self._name
 
     def _slot(self, device: str) -> Slot:
         slot = self._slots.get(device)
         if slot is None:
             slot = self._slots[device] = Slot(device)
+            self._quiet.pop(device, None)
         else:
             self._slots.move_to_end(device)
         return slot
@@ -316,7 +348,17 @@ class SqlLogStore:
             forgotten = next(unused, None)
             if forgotten is None:
                 return
-            del self._slots[forgotten.device]
+            self._forget(forgotten)
+
+    def _forget(self, slot: Slot) -> None:
+        """That nothing is to be done for its phone is remembered: a sweep over more phones than this keeps asks that."""
+        del self._slots[slot.device]
+        rows = slot.rows
+        if rows is None or not self._is_live(slot) or not is_quiet(rows, rows.generation):
+            return
+        self._quiet[slot.device] = Quiet(slot.version, rows.generation, slot.checked_s)
+        if len(self._quiet) > self._bounds.max_cached_devices:
+            self._quiet.popitem(last=False)
 
     def _next_name(self) -> str:
         self._writes += 1

@@ -16,11 +16,16 @@ Words = Annotated[str, Meta(max_length=280, pattern=NO_NUL)]
 
 
 class RegisterPush(StrictWire, frozen=True, kw_only=True):
-    """How the phone that carries a device can be woken: what its platform calls this app on this phone."""
+    """How the phone that carries a device can be woken: what its platform calls this app on this phone.
+
+    ``phone``: the name of this installation, as it was bound. When the one that was bound last has said its name, only
+    that one is taken.
+    """
 
     device: Id
     platform: Literal["fcm", "apns"]
     token: Annotated[str, Meta(min_length=1, max_length=1_024, pattern=NO_NUL)]
+    phone: Id | UnsetType = UNSET
 
 
 class KeepAsked(Wire, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ device's pushes. This module must not know a request. Read ``BindingFlow.bind`` 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.people import BindCodeMade, Bound
 from protocol.contract.times import iso_ms
-from protocol.errors import NotFound, Unavailable
+from protocol.errors import NotFound, Overloaded, Unavailable
 from signaling.attempts import Attempts
 from signaling.auth import Principal
 from signaling.bind_codes import hash_of, matching, new_code, typed
@@ -45,7 +45,7 @@ class BindingFlow:
     """Makes codes and takes them. ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise.
 
     ``key`` hashes codes, ``randomness`` gives that many unpredictable bytes. ``callers`` and ``clinics`` bound how
-    often one caller, and all callers of one clinic, may try.
+    often one caller, and all callers of one clinic, may try. ``on_bound`` is told the device of a phone that was bound.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class BindingFlow:
         store: BindStore,
         devices: DeviceStore,
         log: DeviceLog,
+        on_bound: Callable[[str], Awaitable[None]],
         signer: OfferSigner,
         key: bytes,
         callers: Attempts,
@@ -66,6 +67,7 @@ class BindingFlow:
         self._store = store
         self._devices = devices
         self._log = log
+        self._on_bound = on_bound
         self._signer = signer
         self._key = key
         self._callers = callers
@@ -107,6 +109,7 @@ class BindingFlow:
         found = matching(code_hash, await self._store.live(principal.clinic, principal.user, now_s))
         if found is None or not await self._store.redeem(code_hash, by=principal.user, at_s=now_s, phone=phone):
             return _refused(_BAD_CODE)
+        await self._on_bound(found.device)
         await self._note(found.device, "bound", principal.user)
         return Bound(
             device=found.device,
@@ -124,7 +127,7 @@ class BindingFlow:
 
     async def _note(self, device: str, what: str, user: str) -> None:
         # The store has who and when already, and a code that is used up must not be lost with its answer.
-        with suppress(Unavailable):
+        with suppress(Unavailable, Overloaded):
             await self._log.note(device, "device", what, actor=user)
 
 

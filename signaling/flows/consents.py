@@ -4,13 +4,13 @@ Live work that goes on is ended from memory first, as when he says so on his pho
 must not know how one asks: over the hub or over REST. Read ``ConsentFlow.decide`` first.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fitting.consents import SCOPES, consent_refusal
 from protocol.contract.base import Refusal
 from protocol.contract.sessions import ConsentScope
-from signaling.stores.assignments import MAX_DEVICES_OF_PATIENT
+from signaling.stores.assignments import devices_of
 from signaling.stores.decisions import Decision, DecisionStore
 from signaling.stores.devices import DeviceStore
 
@@ -55,20 +55,27 @@ class ConsentFlow:
         decision: Decision,
         *,
         end_live: Callable[[str], object],
+        goes_on: Callable[[str], bool],
         look_again: Callable[[str], Awaitable[None]],
-    ) -> None:
-        """Record it; ``end_live`` is told each device of the patient when live work must end.
+        seen: int | None = None,
+    ) -> bool:
+        """Record it; False when something newer than ``seen`` (``DecisionStore.decide``) was decided about it.
 
-        ``look_again`` is told each when packages that wait must not be begun any more. A withdrawal is recorded even
-        when it is the first word about its scope.
+        ``end_live`` is told each device of the patient when live work must end, and again when ``goes_on`` says that
+        some has begun before the decision stood. ``look_again`` is told each when packages that wait must not be begun
+        any more. A withdrawal is recorded even when it is the first word about its scope.
         """
+        devices: list[str] = []
         if decision.subject == _LIVE and not decision.holds:
-            for device in await self._devices_of(decision):
-                end_live(device)
-        await self._consents.decide(decision)
+            devices = [device async for device in devices_of(self._devices, decision.clinic, decision.owner)]
+        were_quiet = [device for device in devices if not goes_on(device)]
+        for device in devices:
+            end_live(device)
+        if await self._consents.decide(decision, seen=seen) is None:
+            return False
+        for device in filter(goes_on, were_quiet):
+            end_live(device)
         if decision.subject == _PACKAGES and not decision.holds:
-            for device in await self._devices_of(decision):
+            async for device in devices_of(self._devices, decision.clinic, decision.owner):
                 await look_again(device)
-
-    async def _devices_of(self, decision: Decision) -> Sequence[str]:
-        return await self._devices.of_patient(decision.clinic, decision.owner, MAX_DEVICES_OF_PATIENT)
+        return True

@@ -4,6 +4,7 @@ The log decides what is offered and what a report means; this carries it out. A 
 at a time, and the newest wins. Lost wake-ups cost milliseconds, never a change: the sweep asks the log again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final, cast
@@ -47,6 +48,7 @@ __all__ = ["DeliveryFlow"]
 # A phone that was offered something which this server did not sign, or whose own copy of the hard limits disagrees with
 # the kernel: somebody is to look at it, whatever becomes of the change.
 _ALERTS: Final = frozenset({"E_SIG", "E_RANGE"})
+_PHONES_AT_ONCE: Final = 256
 
 
 class DeliveryFlow:
@@ -191,7 +193,12 @@ class DeliveryFlow:
         for late in await self._log.expire():
             with self._troubles.of(late.delivery.device):
                 self.withdrawn(late.delivery.device, (late,))
-        for device, phone in self._phones.all():
+        for number, (device, phone) in enumerate(self._phones.all(), 1):
+            if number % _PHONES_AT_ONCE == 0:
+                # Nothing may have been waited for, and others want their turn.
+                await asyncio.sleep(0)
+            if self._log.is_quiet(device, phone.generation):
+                continue
             with self._troubles.of(device):
                 again = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
                 if again is not None:

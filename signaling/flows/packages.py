@@ -22,13 +22,12 @@ from fitting.log_packages import TAKEN_BACK
 from fitting.log_values import Attached, Delivery, DeviceHead
 from fitting.outbox import DueItem, Outbox
 from fitting.packages import DEFAULT_PUSH_TIMES, AfterPush, PushTimes, after_push, judge_push
-from fitting.push import Gone, PushKind, PushNote, PushNotifier, PushTarget, Refused
+from fitting.push import Gone, PushKind, PushNote, PushNotifier, Refused
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.fitting import Base, Submit, SubmitAnswer
-from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered, RegisterPush
-from protocol.contract.sessions import Done
+from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered
 from protocol.contract.times import iso_ms
-from protocol.errors import BadArgument, Unavailable
+from protocol.errors import Unavailable
 from signaling.flows.phones import Phones
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller
@@ -85,15 +84,6 @@ class PackageFlow:
         self._secret = secret
         self._limits = limits
         self._reached = reached
-
-    async def register(self, request: RegisterPush) -> Done:
-        """The phone says how it can be woken. Raises BadArgument for what is no token of its platform."""
-        try:
-            target = PushTarget(request.platform, request.token)
-        except ValueError as error:
-            raise BadArgument(str(error)) from None
-        await self._tokens.put(request.device, target, self._outbox.now_s())
-        return Done()
 
     async def attached(self, caller: Caller, device: str, attached: Attached) -> None:
         """A phone is there: its wearer is asked what has not been answered yet."""

@@ -96,6 +96,7 @@ class Phones:
         self._backplane = backplane
         self._monotonic = monotonic
         self._phones: dict[str, Phone] = {}
+        self._carried: dict[str, set[str]] = {}
 
     def listen(self, device: str, on_wake: Callable[[], None]) -> None:
         """Hear what other pods have for the device; comes before its log is read."""
@@ -103,10 +104,12 @@ class Phones:
 
     def carry(self, device: str, phone: Phone) -> None:
         """From now on this phone carries the device; an older connection of it is ended."""
-        older = self._phones.get(device)
-        if older is not None and older.caller.connection_id != phone.caller.connection_id:
+        older, connection_id = self._phones.get(device), phone.caller.connection_id
+        if older is not None and older.caller.connection_id != connection_id:
+            self._let_go(device, older)
             older.caller.abort()
         self._phones[device] = phone
+        self._carried.setdefault(connection_id, set()).add(device)
 
     def get(self, device: str) -> Phone | None:
         """The phone that carries the device, if it is attached here."""
@@ -119,11 +122,16 @@ class Phones:
 
     def drop(self, connection_id: str) -> Iterator[tuple[str, Phone]]:
         """A connection is gone: the devices that it carried are carried by nobody here."""
-        for device, phone in tuple(self._phones.items()):
-            if phone.caller.connection_id == connection_id:
-                del self._phones[device]
-                self._backplane.unsubscribe(_channel(device))
-                yield device, phone
+        for device in self._carried.pop(connection_id, ()):
+            self._backplane.unsubscribe(_channel(device))
+            yield device, self._phones.pop(device)
+
+    def _let_go(self, device: str, phone: Phone) -> None:
+        """Another one carries the device now."""
+        carried = self._carried[phone.caller.connection_id]
+        carried.discard(device)
+        if not carried:
+            del self._carried[phone.caller.connection_id]
 
     def forget(self, device: str) -> None:
         """Nobody attached after all."""

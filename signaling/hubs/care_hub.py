@@ -74,6 +74,7 @@ from signaling.flows.packages import PackageFlow
 from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
+from signaling.flows.waking import Waking
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
 from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule, authorize
@@ -145,6 +146,7 @@ class CareHub(Hub):
         phones: Phones,
         history: DeviceHistory,
         packages: PackageFlow,
+        waking: Waking,
         views: DeviceViews,
         verifier: TokenVerifier,
         grants: Grants,
@@ -159,6 +161,7 @@ class CareHub(Hub):
         self._phones = phones
         self._history = history
         self._packages = packages
+        self._waking = waking
         self._views = views
         self._server = f"auricle/{version('auricle')}"
 
@@ -247,9 +250,8 @@ class CareHub(Hub):
     async def submit(self, caller: Caller, request: Submit) -> SubmitAnswer | Failure:
         """Put a change into the device's log; never waits for the phone."""
         if request.mode == "standard":
-            # Whoever sends a package hears of it, as long as there is room; it needs no lease.
-            with suppress(Overloaded):
-                caller.groups.add(device_group(request.device))
+            # Whoever sends a package hears of it; it needs no lease.
+            _watch(caller, request.device)
         return await self._submit.submit(caller.principal.user, request)
 
     @hub_method("Save")
@@ -298,8 +300,11 @@ class CareHub(Hub):
         return await self._views.device(request.device)
 
     @hub_method("GetDelivery")
-    async def get_delivery(self, _: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
+    async def get_delivery(self, caller: Caller, request: DeliveryQuery) -> DeliveryAnswer | Failure:
         """Where a delivery is now, for those who may have missed the news of it."""
+        if "clinician" in caller.principal.roles:
+            # Days later and over another connection, whoever sent a package hears what else becomes of it.
+            _watch(caller, request.device)
         return await self._views.delivery(request)
 
     @hub_method("GetHistory")
@@ -354,9 +359,9 @@ class CareHub(Hub):
         return await self._session.answer_consent(caller, answer)
 
     @hub_method("RegisterPush")
-    async def register_push(self, _: Caller, request: RegisterPush) -> Done:
+    async def register_push(self, caller: Caller, request: RegisterPush) -> Done | Failure:
         """A phone says how it can be woken."""
-        return await self._packages.register(request)
+        return await self._waking.register(caller.principal.clinic, request)
 
     @hub_method("AnswerKeep")
     async def answer_keep(self, caller: Caller, answer: AnswerKeep) -> KeepAnswered | Failure:
@@ -381,3 +386,9 @@ class CareHub(Hub):
             head=head_view(head.revision),
             alarms=tuple(sorted(head.alarms)),
         )
+
+
+def _watch(caller: Caller, device: str) -> None:
+    """Hear what happens to the device, as long as there is room."""
+    with suppress(Overloaded):
+        caller.groups.add(device_group(device))

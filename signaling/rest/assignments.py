@@ -12,9 +12,10 @@ from protocol.contract.times import iso_ms
 from protocol.errors import NotFound
 from signaling.policy import Relation, Rule, role_in
 from signaling.stores.assignments import Assignments as AssignmentStore
-from signaling.stores.decisions import Decision
+from signaling.stores.decisions import Decision, standing
 from signaling.stores.devices import DeviceRecord, DeviceStore
 
+from .problems import PreconditionFailed
 from .resource import Call, Reply, Resource, route
 
 __all__ = ["AssignmentsOfDevices", "decision_view"]
@@ -58,38 +59,43 @@ class AssignmentsOfDevices(Resource):
     async def assign(self, call: Call, device: Id, person: Id, body: Because) -> Reply[Assignments]:
         """Let somebody fit the device; who may already goes on as before."""
         record = await self._record(device)
-        await self._expect(call, record)
-        if not await self._assignments.holds(record, person):
-            await self._decide(call, record, person, True, body.reason)
+        await self._decide(call, record, person, True, body.reason)
         return await self._shown(record)
 
     @route(f"DELETE {_ONE}", body_example=_EXAMPLE)
     async def unassign(self, call: Call, device: Id, person: Id, body: Because) -> Reply[Assignments]:
         """Let somebody not fit the device any more. His live session ends with its lease, which he cannot renew."""
         record = await self._record(device)
-        await self._expect(call, record)
-        if not await self._assignments.holds(record, person):
+        if not await self._decide(call, record, person, False, body.reason):
             raise NotFound("no such assignment")
-        await self._decide(call, record, person, False, body.reason)
-        self._forget(record.clinic, person, device)
         return await self._shown(record)
 
-    async def _decide(self, call: Call, record: DeviceRecord, person: str, holds: bool, reason: str) -> None:
-        user, role = call.principal.user, role_in(call.principal, _WHO)
-        await self._assignments.decisions.decide(
-            Decision(record.clinic, record.device, person, holds, user, role, reason, self._clock())
+    async def _decide(self, call: Call, record: DeviceRecord, person: str, holds: bool, reason: str) -> bool:
+        """False when it is so already. Who has lost the answer sends the same again, and it is noted again."""
+        made = _decision(call, record, person, holds, reason, self._clock())
+        history = await self._assignments.decisions.history(record.clinic, record.device)
+        newest = standing(history).get(person)
+        if not _is_repeated(newest, made):
+            if call.if_match is not None:
+                call.expects(str(len(history)))
+            if await self._assignments.holds(record, person) == holds:
+                return False
+            seen = None if call.if_match is None else 0 if newest is None else newest.n
+            if await self._assignments.decisions.decide(made, seen=seen) is None:
+                raise PreconditionFailed("somebody else has decided: read it again")
+        if not holds:
+            # Before anything that may fail: it holds from now on.
+            self._forget(record.clinic, person, record.device)
+        await self._log.note(
+            record.device, "device", "assigned" if holds else "unassigned", actor=made.by, text=made.reason
         )
-        await self._log.note(record.device, "device", "assigned" if holds else "unassigned", actor=user, text=reason)
+        return True
 
     async def _record(self, device: str) -> DeviceRecord:
         record = await self._devices.get(device)
         if record is None:
             raise NotFound("no such device")
         return record
-
-    async def _expect(self, call: Call, record: DeviceRecord) -> None:
-        if call.if_match is not None:
-            call.expects(str(len(await self._assignments.decisions.history(record.clinic, record.device))))
 
     async def _shown(self, record: DeviceRecord) -> Reply[Assignments]:
         now = await self._assignments.of(record)
@@ -103,6 +109,17 @@ class AssignmentsOfDevices(Resource):
             history=tuple(Assigned(person=one.subject, decision=decision_view(one)) for one in history),
         )
         return Reply(answer, version=str(len(history)))
+
+
+def _decision(call: Call, record: DeviceRecord, person: str, holds: bool, reason: str, at_s: float) -> Decision:
+    user, role = call.principal.user, role_in(call.principal, _WHO)
+    return Decision(record.clinic, record.device, person, holds, user, role, reason, at_s)
+
+
+def _is_repeated(newest: Decision | None, made: Decision) -> bool:
+    """Whether this very decision stands already, and only its answer may have been lost (RFC 9110, 13.1.1)."""
+    wanted = (made.holds, made.by, made.reason)
+    return newest is not None and (newest.holds, newest.by, newest.reason) == wanted
 
 
 def decision_view(decision: Decision) -> DecisionView:

@@ -15,6 +15,7 @@ from signaling.policy import Relation, Rule, role_in
 from signaling.stores.decisions import Decision
 
 from .assignments import decision_view
+from .problems import PreconditionFailed
 from .resource import Call, Reply, Resource, route
 
 __all__ = ["ConsentsOfPatients"]
@@ -52,8 +53,7 @@ class ConsentsOfPatients(Resource):
     ) -> Reply[Consents]:
         """Give a consent, or take it back; without ``live_tuning`` live work ends at once and does not begin."""
         principal = call.principal
-        if call.if_match is not None:
-            call.expects(_version(await self._consents.history(principal.clinic, patient)))
+        seen = await self._seen(call, patient, scope)
         is_patient = principal.user == patient and "patient" in principal.roles
         if not is_patient and body.reason is UNSET:
             raise BadArgument("reason: a professional says why")
@@ -71,8 +71,23 @@ class ConsentsOfPatients(Resource):
         def end_live(device: str) -> None:
             self._session.restore(Revert(device=device), "consent_withdrawn", actor=principal.user)
 
-        await self._consents.decide(decision, end_live=end_live, look_again=self._look_again)
+        def goes_on(device: str) -> bool:
+            return self._session.state_of(device) != "none"
+
+        told = await self._consents.decide(
+            decision, end_live=end_live, goes_on=goes_on, look_again=self._look_again, seen=seen
+        )
+        if not told:
+            raise PreconditionFailed("somebody else has decided: read it again")
         return await self._shown(call, patient)
+
+    async def _seen(self, call: Call, patient: str, scope: ConsentScope) -> int | None:
+        """How many decisions about the scope the caller has seen, None when he does not say."""
+        if call.if_match is None:
+            return None
+        by_scope = await self._consents.history(call.principal.clinic, patient)
+        call.expects(_version(by_scope))
+        return len(by_scope[scope])
 
     async def _shown(self, call: Call, patient: str) -> Reply[Consents]:
         by_scope = await self._consents.history(call.principal.clinic, patient)

@@ -24,6 +24,7 @@ from signaling.bearer import authenticate
 from signaling.bodies import Bodies
 from signaling.metrics import Metrics
 from signaling.policy import Grants, IncompletePolicy, authorize
+from signaling.stores.rest_answers import AnswerKey
 
 from .entity import tag_of_bytes, tag_of_version, tags
 from .media import check_acceptable, check_sent, most_acceptable, sent_as
@@ -115,18 +116,18 @@ class _Served:
         query = _query(route.query or _NoQuery, request)
         if route.query is not None:
             arguments["query"] = query
-        key = key_of(principal, request.headers.get("Idempotency-Key")) if route.told.creates else None
+        key = self._key(principal, request)
         body = await self._read(request)
         if route.body is not None:
             arguments["body"] = body
-        call = Call(principal, house.new_id() if key is None else new_id_of(route, key), if_match)
+        hashed = "" if key is None else request_hash(route, request.match_info, _ENCODER.encode(body))
+        call = Call(principal, house.new_id() if key is None else new_id_of(key, hashed), if_match)
 
         async def carry_out() -> Answered:
             return self._answered(request, await self._function(call, **arguments))
 
         if key is None:
             return _conditional(route, request, await carry_out())
-        hashed = request_hash(route, request.match_info, b"" if route.body is None else _ENCODER.encode(body))
         return await house.replays.once(key, hashed, carry_out)
 
     async def _authorize(self, principal: Principal, arguments: Mapping[str, Any]) -> None:
@@ -142,6 +143,15 @@ class _Served:
         except Unauthenticated:
             self._house.metrics.unauthenticated.inc()
             raise
+
+    def _key(self, principal: Principal, request: web.Request) -> AnswerKey | None:
+        header = request.headers.get("Idempotency-Key")
+        if self.route.told.creates:
+            return key_of(principal, header)
+        if header is not None and self.route.method == "POST":
+            raise BadArgument("Idempotency-Key: this answer is not kept, so it could not be given again")
+        # Whatever else is done twice is done once.
+        return None
 
     async def _read(self, request: web.Request) -> Any:
         """The body as the route's type, None when it takes none."""

@@ -13,6 +13,7 @@ from signaling.flows.binding import BindingFlow, BindTimes
 from signaling.flows.consents import ConsentFlow
 from signaling.flows.phones import device_group
 from signaling.flows.session import SessionFlow
+from signaling.flows.waking import Waking
 from signaling.grants import RememberedGrants
 from signaling.lifetime import LifetimeManager
 from signaling.stores.devices import DeviceStore
@@ -55,6 +56,7 @@ class PeopleParts:
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     remembered: RememberedGrants
+    waking: Waking
     lifetime: LifetimeManager
     reached: Callable[[str], None]
 
@@ -96,6 +98,7 @@ def _binding(parts: PeopleParts) -> BindingFlow:
         store=parts.people.bindings,
         devices=parts.devices,
         log=parts.log,
+        on_bound=parts.waking.forget,
         signer=parts.signer,
         key=parts.bind_key,
         callers=attempts("max_bind_attempts"),

@@ -48,9 +48,12 @@ def key_of(principal: Principal, header: str | None) -> AnswerKey | None:
     return AnswerKey(principal.clinic, principal.user, header)
 
 
-def new_id_of(route: Route, key: AnswerKey) -> str:
-    """The name of what a request with that key makes: nobody else's, and the same each time."""
-    named = msgspec.json.encode((route.key, key.clinic, key.author, key.key))
+def new_id_of(key: AnswerKey, hashed: str) -> str:
+    """The name of what a request with that key makes: nobody else's, the same each time, and no other request's.
+
+    ``hashed`` is the ``request_hash``: a key that was forgotten may stand for something new.
+    """
+    named = msgspec.json.encode((hashed, key.clinic, key.author, key.key))
     return hashlib.sha256(named).hexdigest()[:24]
 
 

@@ -5,6 +5,7 @@ named in a registration of before there were decisions is assigned until one say
 what anybody is allowed to do: that is in the tables of rules. Read ``Assignments.holds`` first.
 """
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 from signaling.auth import Principal
@@ -13,10 +14,10 @@ from signaling.policy import Relation
 from .decisions import Decision, DecisionStore, standing
 from .devices import DeviceRecord, DeviceStore
 
-__all__ = ["MAX_DEVICES_OF_PATIENT", "Assignments", "DeviceGrants", "PatientGrants"]
+__all__ = ["DEVICES_PAGE", "Assignments", "DeviceGrants", "PatientGrants", "devices_of"]
 
-# Nobody wears so many at a time; it bounds what one question about a patient asks of the store.
-MAX_DEVICES_OF_PATIENT: Final = 20
+# Hardly anybody has had more; those of who has are asked for in several steps.
+DEVICES_PAGE: Final = 20
 
 
 class Assignments:
@@ -80,8 +81,17 @@ class PatientGrants:
             return principal.user == object_id
         if relation is not Relation.ASSIGNED:
             return relation is Relation.CLINIC
-        for device in await self._devices.of_patient(principal.clinic, object_id, MAX_DEVICES_OF_PATIENT):
+        async for device in devices_of(self._devices, principal.clinic, object_id):
             record = await self._devices.get(device)
             if record is not None and await self._assignments.holds(record, principal.user):
                 return True
         return False
+
+
+async def devices_of(devices: DeviceStore, clinic: str, patient: str) -> AsyncIterator[str]:
+    """Every device that was ever registered for a patient of a clinic. Raises Unavailable."""
+    found: tuple[str, ...] = ("",)
+    while found:
+        found = await devices.of_patient(clinic, patient, DEVICES_PAGE, after=found[-1])
+        for device in found:
+            yield device

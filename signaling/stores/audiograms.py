@@ -63,7 +63,7 @@ class AudiogramStore(Protocol):
         An id that the device has already is answered with what stands under it, and nothing changes.
 
         Raises:
-            OlderAudiogram: the newest was measured on a later day.
+            OlderAudiogram: one that is on file was measured on a later day.
             Overloaded: the device has as many as it may have.
         """
         ...
@@ -81,9 +81,9 @@ class AudiogramStore(Protocol):
         ...
 
 
-def require_newer(record: AudiogramRecord, newest: AudiogramRecord | None) -> None:
-    """Raises OlderAudiogram when the newest was measured later, as far as both days are known."""
-    if newest is not None and "" < record.measured_on < newest.measured_on:
+def require_newer(record: AudiogramRecord, newest_day: str) -> None:
+    """Raises OlderAudiogram when something was measured later; ``newest_day`` is empty when that is not known."""
+    if "" < record.measured_on < newest_day:
         raise OlderAudiogram("an audiogram that was measured later is on file: put older ones on file first")
 
 
@@ -108,7 +108,7 @@ class MemoryAudiogramStore:
         if known is not None:
             return known
         records = self._records.get(record.device, [])
-        require_newer(record, records[-1] if records else None)
+        require_newer(record, max((one.measured_on for one in records), default=""))
         if len(records) >= self._max_audiograms:
             self._reached("max_audiograms")
             raise Overloaded("no more audiograms can be put on file for this device")

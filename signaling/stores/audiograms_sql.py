@@ -37,6 +37,7 @@ _BEFORE: Final[BindParameter[int]] = bindparam("before")
 _ROWS: Final[BindParameter[int]] = bindparam("rows")
 # So many others that put one on file for one device at once are waited for.
 _MAX_TRIES: Final = 8
+_LOOK_BACK: Final = 50
 
 ONE: Final[Select[tuple[bytes]]] = select(audiogram.c.record).where(
     audiogram.c.device == _DEVICE, audiogram.c.id == _ID
@@ -118,10 +119,12 @@ class SqlAudiogramStore:
         for _ in range(_MAX_TRIES):
             known = await self.get(record.device, record.audiogram_id)
             if known is not None:
-                self._keep(record.device, known, self._monotonic())
+                # It may have come about unnoticed, and others may stand before it by now.
+                asked_s = self._monotonic()
+                self._keep(record.device, await self._newest(record.device), asked_s)
                 return known
             newest = await self._newest(record.device)
-            require_newer(record, newest)
+            require_newer(record, await self._newest_day(record, newest))
             number = 1 if newest is None else newest.number + 1
             if number > self._max_audiograms:
                 self._reached("max_audiograms")
@@ -163,6 +166,18 @@ class SqlAudiogramStore:
         """See ``AudiogramStore``. Raises Unavailable."""
         packed = await self._table.page(device, MAX_SAFE_INTEGER if before is None else before, limit)
         return tuple(map(_RECORD.decode, packed))
+
+    async def _newest_day(self, record: AudiogramRecord, newest: AudiogramRecord | None) -> str:
+        """The day of the newest of which it is known, as none was put on file before one of a later day."""
+        if newest is None or not record.measured_on:
+            return ""
+        found: tuple[AudiogramRecord, ...] = (newest,)
+        while found:
+            known = next((one.measured_on for one in found if one.measured_on), None)
+            if known is not None:
+                return known
+            found = await self.page(record.device, before=found[-1].number, limit=_LOOK_BACK)
+        return ""
 
     async def _newest(self, device: str) -> AudiogramRecord | None:
         return next(iter(await self.page(device, before=None, limit=1)), None)

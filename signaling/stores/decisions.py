@@ -11,7 +11,7 @@ from typing import Protocol
 
 from protocol.errors import Overloaded
 
-__all__ = ["Decision", "DecisionStore", "MemoryDecisionStore", "standing"]
+__all__ = ["Decision", "DecisionStore", "MemoryDecisionStore", "is_overtaken", "standing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,20 @@ def standing(history: Iterable[Decision]) -> dict[str, Decision]:
     return {decision.subject: decision for decision in history}
 
 
+def is_overtaken(newest: Decision | None, seen: int | None) -> bool:
+    """Whether something was decided since; ``seen`` as ``DecisionStore.decide`` takes it."""
+    return seen is not None and seen != (0 if newest is None else newest.n)
+
+
 class DecisionStore(Protocol):
     """Decisions by clinic and owner. Every call is atomic, and raises Unavailable when the store is away."""
 
-    async def decide(self, decision: Decision) -> Decision:
+    async def decide(self, decision: Decision, *, seen: int | None = None) -> Decision | None:
         """Record a decision and return it with its number; one that changes nothing is not recorded, and what stands is
         returned.
+
+        ``seen``: the number of the newest decision about the subject that this one was thought of on, 0 for none. When
+        there is a newer one nothing is recorded, and None is returned.
 
         Raises:
             Overloaded: the owner has as many decisions as it may have. A no is never refused.
@@ -78,9 +86,11 @@ class MemoryDecisionStore:
         self._reached = reached
         self._of: dict[tuple[str, str], list[Decision]] = {}
 
-    async def decide(self, decision: Decision) -> Decision:
-        """See ``DecisionStore``. Raises Overloaded also when there are too many owners."""
+    async def decide(self, decision: Decision, *, seen: int | None = None) -> Decision | None:
+        """See ``DecisionStore``. A yes raises Overloaded also when there are too many owners."""
         before = await self.newest(decision.clinic, decision.owner, decision.subject)
+        if is_overtaken(before, seen):
+            return None
         if before is not None and before.holds == decision.holds:
             return before
         made = self._of_owner(decision)
@@ -111,6 +121,7 @@ class MemoryDecisionStore:
         if key not in self._of:
             if len(self._of) >= self._max_owners:
                 self._reached(self._owners_bound)
-                raise Overloaded("no more can be kept here")
+                if decision.holds:
+                    raise Overloaded("no more can be kept here")
             self._of[key] = []
         return self._of[key]

@@ -12,7 +12,7 @@ from sqlalchemy import Table, Text, bindparam, func, select
 
 from protocol.errors import Overloaded, Unavailable
 
-from .decisions import Decision
+from .decisions import Decision, is_overtaken
 from .sql import TRIES, Rows
 
 __all__ = ["SqlDecisionStore"]
@@ -40,10 +40,12 @@ class SqlDecisionStore:
         )
         self._count = select(func.count()).select_from(table).where(*of_owner)
 
-    async def decide(self, decision: Decision) -> Decision:
+    async def decide(self, decision: Decision, *, seen: int | None = None) -> Decision | None:
         """See ``DecisionStore``."""
         for _ in range(TRIES):
             before = await self.newest(decision.clinic, decision.owner, decision.subject)
+            if is_overtaken(before, seen):
+                return None
             if before is not None and before.holds == decision.holds:
                 return before
             if decision.holds:

@@ -71,8 +71,8 @@ class DeviceStore(Protocol):
         """Store the next version of a record; False when the one that is there is not the version before it."""
         ...
 
-    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
-        """The devices that a patient of a clinic wears, by their ids, at most ``limit``."""
+    async def of_patient(self, clinic: str, patient: str, limit: int, *, after: str = "") -> tuple[str, ...]:
+        """The devices of a patient of a clinic by their ids, those behind ``after``, at most ``limit``."""
         ...
 
 
@@ -106,7 +106,7 @@ class MemoryDeviceStore:
         self._records[record.device] = record
         return True
 
-    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
+    async def of_patient(self, clinic: str, patient: str, limit: int, *, after: str = "") -> tuple[str, ...]:
         """See ``DeviceStore``."""
         mine = (one.device for one in self._records.values() if (one.clinic, one.patient) == (clinic, patient))
-        return tuple(sorted(mine)[:limit])
+        return tuple(sorted(device for device in mine if device > after)[:limit])

@@ -38,6 +38,6 @@ class PostgresDeviceTable:
         values = {"of_device": device, "new_record": record, "new_version": version}
         return bool(await self._database.fetch(_CHANGE, values, is_write=True))
 
-    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
-        values = {"of_clinic": clinic, "of_patient": patient, "bound": limit}
+    async def of_patient(self, clinic: str, patient: str, limit: int, after: str) -> tuple[str, ...]:
+        values = {"of_clinic": clinic, "of_patient": patient, "bound": limit, "after": after}
         return tuple(row[0] for row in await self._database.fetch(_OF_PATIENT, values))

@@ -38,7 +38,9 @@ CHANGE: Final = (
 OF_PATIENT: Final = (
     select(_COLUMNS.device)
     .where(
-        _COLUMNS.clinic == bindparam("of_clinic", type_=Text), _COLUMNS.patient == bindparam("of_patient", type_=Text)
+        _COLUMNS.clinic == bindparam("of_clinic", type_=Text),
+        _COLUMNS.patient == bindparam("of_patient", type_=Text),
+        _COLUMNS.device > bindparam("after", type_=Text),
     )
     .order_by(_COLUMNS.device)
     .limit(bindparam("bound"))
@@ -60,8 +62,8 @@ class DeviceTable(Protocol):
         """Move a row from the version before to this one; False when it is not there."""
         ...
 
-    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
-        """The devices of a patient, by their ids."""
+    async def of_patient(self, clinic: str, patient: str, limit: int, after: str) -> tuple[str, ...]:
+        """The devices of a patient by their ids, those behind ``after``."""
         ...
 
     async def get(self, device: str) -> bytes | None:
@@ -130,9 +132,9 @@ class SqlDeviceStore:
             self._changes += 1
             self._read.pop(record.device, None)
 
-    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
+    async def of_patient(self, clinic: str, patient: str, limit: int, *, after: str = "") -> tuple[str, ...]:
         """See ``DeviceStore``. Raises Unavailable."""
-        return await self._table.of_patient(clinic, patient, limit)
+        return await self._table.of_patient(clinic, patient, limit, after)
 
     def _remember(self, record: DeviceRecord, now_s: float) -> None:
         self._read[record.device] = _Read(record, now_s)
@@ -171,7 +173,7 @@ class SqliteDeviceTable:
 
         return await self._database.write(work)
 
-    async def of_patient(self, clinic: str, patient: str, limit: int) -> tuple[str, ...]:
-        values = _OF_PATIENT.named({"of_clinic": clinic, "of_patient": patient, "bound": limit})
+    async def of_patient(self, clinic: str, patient: str, limit: int, after: str) -> tuple[str, ...]:
+        values = _OF_PATIENT.named({"of_clinic": clinic, "of_patient": patient, "bound": limit, "after": after})
         rows = await self._database.read(lambda connection: connection.execute(_OF_PATIENT.text, values).fetchall())
         return tuple(device for (device,) in rows)

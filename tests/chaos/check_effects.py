@@ -100,6 +100,8 @@ def no_phantom(story: Story) -> Iterator[Violation]:
             continue
         seen.add(key)
         origins = story.origins(key)
+        if story.takes_back(key[1]):
+            continue
         if not origins:
             yield Violation("I4", story.device, f"seq {key[1]} was offered, and nobody asked for it", (offer,))
         elif all(op.outcome == "fail" for op in origins):
@@ -117,6 +119,8 @@ def no_phantom(story: Story) -> Iterator[Violation]:
 def _once(story: Story) -> Iterator[Violation]:
     by_reason: dict[str, tuple[int, Event]] = {}
     for seq, revision in story.revision_at.items():
+        if story.takes_back(seq):
+            continue
         first_seq, first = by_reason.setdefault(revision.v["reason"], (seq, revision))
         if first_seq != seq:
             text = f"one request became two deliveries, seq {first_seq} and {seq}"

@@ -12,6 +12,7 @@ from tests.chaos.check_effects import no_duplicate, no_loss, no_phantom
 from tests.chaos.check_fences import fences_rise, old_fences_are_dead, one_answer_per_key
 from tests.chaos.check_images import no_half_write, truth_is_known
 from tests.chaos.check_order import in_order, numbers_have_no_gaps, one_stream, real_time_order
+from tests.chaos.check_packages import not_after_its_time, the_wearer_decides, undo_brings_back
 from tests.chaos.check_record import chain_holds, every_end_is_recorded_once, nothing_strays
 from tests.chaos.history import Event
 from tests.chaos.story import Story, stories
@@ -25,6 +26,9 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     no_duplicate,
     in_order,
     no_phantom,
+    the_wearer_decides,
+    not_after_its_time,
+    undo_brings_back,
     no_half_write,
     truth_is_known,
     fences_rise,

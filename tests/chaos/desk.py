@@ -84,7 +84,7 @@ class Desk:
 
     async def steal(self, device: str) -> None:
         """Take it from whoever holds it."""
-        key = self._new_key()
+        key = self.new_key()
         request = StealLease(device=device, session=self._session, reason=f"chaos {key}", idempotency_key=key)
         await self._lease("steal", "StealLease", request)
 
@@ -130,7 +130,7 @@ class Desk:
         if known.content is None or known.digests is None:
             self.forget(device)  # the aids had not been read back when the lease was granted
             return False
-        key, patch = self._new_key(), make(known.content)
+        key, patch = self.new_key(), make(known.content)
         request = Submit(
             device=device,
             kind="volatile",
@@ -143,7 +143,6 @@ class Desk:
             expires_in_s=UNSET if twist.expires_in_s is None else twist.expires_in_s,
         )
         answer = await self.submit(request)
-        self.requests.append(request)
         if not isinstance(answer, SubmitAnswer):
             self.forget(device)
             return False
@@ -154,13 +153,15 @@ class Desk:
 
     async def submit(self, request: Submit, tries: int = MAX_TRIES) -> SubmitAnswer | Refused | None:
         """Ask until there is an answer or a refusal, with the same key."""
+        if request not in self.requests:
+            self.requests.append(request)
         return await self._ask("submit", "Submit", request, request.kind, tries)
 
     async def save(self, device: str, known: Known) -> None:
         """Keep what is in the aids, once everything that was asked for has come to its end there."""
         if known.digests is None or not await self.has_settled(device):
             return
-        key, digests = self._new_key(), known.digests
+        key, digests = self.new_key(), known.digests
         request = Save(
             device=device,
             fence=known.fence,
@@ -178,12 +179,15 @@ class Desk:
     async def _ask(
         self, f: str, target: str, request: Submit | Save, kind: str, tries: int
     ) -> SubmitAnswer | Refused | None:
+        expires_in_s = UNSET if isinstance(request, Save) else request.expires_in_s
         values = {
             "idem": request.idempotency_key,
             "reason": request.reason,
             "request": request_hash(request),
-            "fence": request.fence,
+            "fence": request.fence if isinstance(request.fence, int) else None,
             "kind": kind,
+            "mode": "advanced" if isinstance(request, Save) else request.mode,
+            "expires_in_s": None if expires_in_s is UNSET else expires_in_s,
         }
         call = Call(f, target, request.device, request, values)
         for _ in range(tries):
@@ -200,17 +204,23 @@ class Desk:
 
     async def has_settled(self, device: str, tries: int = 30) -> bool:
         """Wait until the last change of this professional has ended; whether it is in the aids."""
+        last = await self._last_state(device, {None, "accepted", "offered", "received", "writing"}, tries)
+        return last in {"confirmed", "active"}
+
+    async def has_ended(self, device: str, tries: int = 15) -> bool:
+        """Wait until the last package of this professional has ended, or waits for its wearer."""
+        under_way = {None, "accepted", "offered", "received", "writing", "confirmed", "committing"}
+        return await self._last_state(device, under_way, tries) not in under_way
+
+    async def _last_state(self, device: str, under_way: set[str | None], tries: int) -> str | None:
         last = next((each for each in reversed(self._answers) if each[0] == device), None)
-        if last is None:
-            return False
-        for _ in range(tries):
-            state = await self.caller.state_of(*last)
-            if state in {"confirmed", "active"}:
-                return True
-            if state not in {None, "accepted", "offered", "received", "writing"}:
-                return False
+        state = None
+        for _ in range(tries if last is not None else 0):
+            state = await self.caller.state_of(*last) if last is not None else None
+            if state not in under_way:
+                break
             await asyncio.sleep(0.1)
-        return False
+        return state
 
     async def cancel(self) -> None:
         """Take back what was asked for last."""
@@ -223,7 +233,7 @@ class Desk:
 
     async def revert(self, device: str, known: Known) -> None:
         """Back to what the session began with."""
-        request = Revert(device=device, fence=known.fence, idempotency_key=self._new_key())
+        request = Revert(device=device, fence=known.fence, idempotency_key=self.new_key())
         call = Call("revert", "Revert", device, request, {"fence": known.fence})
         await self.caller.ask(call, Relayed, lambda answer: {"relayed": answer.relayed})
         self.caller.tally.done["revert"] += 1
@@ -235,7 +245,8 @@ class Desk:
         if known is not None:
             self.lost[device] = known.fence
 
-    def _new_key(self) -> str:
+    def new_key(self) -> str:
+        """One that was never used."""
         self._nonce += 1
         return f"{self.caller.name}-{self._nonce}"
 

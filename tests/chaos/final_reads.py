@@ -138,9 +138,9 @@ def read_aids(stage: Stage) -> None:
 async def read_audit(stage: Stage) -> None:
     """Every recorded event, with the hash that it should have; the server must have ended."""
     kinds: dict[tuple[str, int], str] = {}
-    for device, seq, revision, kind in await stage.database.rows(_DELIVERIES):
+    for device, seq, revision, kind, mode in await stage.database.rows(_DELIVERIES):
         kinds[device, seq] = kind
-        stage.history.write("ok", "read_row", device, seq=seq, rev=revision, kind=kind)
+        stage.history.write("ok", "read_row", device, seq=seq, rev=revision, kind=kind, mode=mode)
     async for event in audit_events(stage.database):
         device = event.pop("device")
         ends = ENDS[kinds.get((device, event["seq"]), "volatile")]
@@ -150,4 +150,4 @@ async def read_audit(stage: Stage) -> None:
         stage.history.write("ok", "read_audit", device, **event, is_end=is_whole and event["state"] in ends)
 
 
-_DELIVERIES: Final = "SELECT device, seq, revision_id, kind FROM delivery ORDER BY device, seq"
+_DELIVERIES: Final = "SELECT device, seq, revision_id, kind, mode FROM delivery ORDER BY device, seq"

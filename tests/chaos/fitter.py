@@ -1,4 +1,4 @@
-"""A professional at work: takes leases, steals them, changes, saves, reverts, repeats, tries what is not allowed.
+"""A professional at work: takes leases, steals them, changes, saves, sends packages, tries what is not allowed.
 
 What is done is drawn from a seed; what comes back decides only how it goes on. Read ``FitterWorker.run`` first.
 """
@@ -14,6 +14,7 @@ from protocol.contract.base import EARS
 from protocol.contract.fitting import BandPath, Content, Patch, PatchOp
 from tests.chaos.desk import Desk, Known, Twist
 from tests.chaos.orders import POISON_NR_DDB
+from tests.chaos.packages import PackageDesk
 from tests.chaos.wire import Caller
 
 __all__ = ["WORK", "FitterWorker"]
@@ -32,6 +33,7 @@ class FitterWorker:
         self._devices, self._pace_s = devices, pace_s
         self._rng = random.Random(seed)
         self._desk = Desk(caller, self._rng)
+        self._packages = PackageDesk(self._desk, self._rng)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop."""
@@ -103,6 +105,34 @@ class FitterWorker:
     async def _poison(self, device: str, known: Known) -> None:
         await self._desk.change(device, known, self._poisoned, Twist("poison"))
 
+    async def _package(self, device: str, known: Known) -> None:
+        """One or two; then the fitter sees what becomes of it, or is gone."""
+        for _ in range(self._rng.choice((1, 1, 2))):
+            if await self._sends(device, known, "package") and self._rng.random() < 0.5:
+                await self._desk.has_ended(device)
+        self._desk.forget(device)
+
+    async def _brief_package(self, device: str, known: Known) -> None:
+        await self._sends(device, known, "brief package", expires_in_s=1)
+        self._desk.forget(device)
+
+    async def _package_taken_back(self, device: str, known: Known) -> None:
+        if await self._sends(device, known, "package taken back"):
+            await self._desk.cancel()
+        self._desk.forget(device)
+
+    async def _live_over_a_package(self, device: str, known: Known) -> None:
+        if await self._sends(device, known, "live over a package"):
+            await self._desk.go_live(device, known)
+        self._desk.forget(device)
+
+    async def _sends(self, device: str, known: Known, name: str, **more: int) -> bool:
+        if known.is_live and not await self._packages.leave(device, known):
+            return False
+        is_sent = await self._packages.send(device, **more)
+        self._desk.caller.tally.done[name] += is_sent
+        return is_sent
+
     def _patch(self, content: Content) -> Patch:
         """A small step up or down of one band of each chosen ear, within what the safety rules let pass mostly."""
         program, ops = content.programs[0], list[PatchOp]()
@@ -133,6 +163,10 @@ _STEPS: Final[tuple[tuple[str, Step, int], ...]] = (
     ("old fence tried", FitterWorker._old_fence, 4),
     ("expiring", FitterWorker._expiring, 4),
     ("poison", FitterWorker._poison, 3),
+    ("package", FitterWorker._package, 5),
+    ("brief package", FitterWorker._brief_package, 2),
+    ("package taken back", FitterWorker._package_taken_back, 2),
+    ("live over a package", FitterWorker._live_over_a_package, 2),
 )
 WORK: Final = frozenset(name for name, _, _ in _STEPS)
 """What professionals do; a run in which one of these was never done proves too little."""

@@ -31,7 +31,8 @@ def replay(story: Story) -> Iterator[tuple[Event, Held]]:
         if event.f not in _TOLD or event.type != "ok":
             continue
         if event.f == "journal":
-            held.key = None if event.v["phase"] == "ended" else key_of(event)
+            # Of a package that waits for its wearer nothing has been written.
+            held.key = None if event.v["phase"] in {"ended", "awaiting_install"} else key_of(event)
         elif event.f == "read_aids":
             for ear, memories in event.v["aids"].items():
                 held.digests |= {(ear, memory): digest for memory, digest in memories.items()}

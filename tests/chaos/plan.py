@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["DATABASES", "KILL_POINTS", "PHASES", "PROFILES", "Fault", "Plan", "Profile", "plan_of"]
+from tests.chaos.check_packages import ENDS
+
+__all__ = ["DATABASES", "KILL_POINTS", "PHASES", "PROFILES", "WAITING", "Fault", "Plan", "Profile", "plan_of"]
 
 DATABASES: Final = ("sqlite", "postgres")
 KILL_POINTS: Final = (
@@ -23,6 +25,8 @@ PHASES: Final = (
     *("received", "writing:right", "verified:right", "writing:left", "verified:left"),
     *("committing:right", "committing:left", "active:right", "active:left", "ended"),
 )
+# A package that is just being put aside.
+WAITING: Final = "awaiting_install"
 MAX_FRAME: Final = 12
 
 
@@ -32,7 +36,8 @@ class Profile:
 
     ``points`` and ``phases``: how many of each a run takes, in turn by seed. ``frames``: cuts after a frame, per side.
     ``warm_up`` and ``after``: accepted changes before the first fault and after the last. ``drain_s``: for the end.
-    ``min_open_kills``: kills of a phone that must have landed while its journal was open.
+    ``min_open_kills``: kills of a phone that must have landed while its journal was open. ``ends``: what packages must
+    have come to, see ``check_packages``.
     """
 
     name: str
@@ -47,14 +52,15 @@ class Profile:
     after: int
     drain_s: float
     min_open_kills: int
+    ends: frozenset[str] = frozenset()
 
 
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile
     for profile in (
         Profile("smoke", 3, 2, 1, 3, 5, 3, 0.2, 3, 3, 20.0, 2),
-        Profile("standard", 8, 4, 3, 12, 30, 24, 1.0, 20, 20, 60.0, 15),
-        Profile("soak", 12, 6, 40, 240, 480, 240, 2.0, 50, 50, 60.0, 200),
+        Profile("standard", 8, 4, 3, 12, 30, 24, 1.0, 20, 20, 60.0, 15, ENDS),
+        Profile("soak", 12, 6, 40, 240, 480, 240, 2.0, 50, 50, 60.0, 200, ENDS),
     )
 }
 
@@ -136,6 +142,8 @@ def _phone_faults(rng: random.Random, profile: Profile, seed: int, database: str
         return Fault(kind, lane, _pause(rng, profile), value, length_s)
 
     phases = [PHASES[(seed * profile.phases + place) % len(PHASES)] for place in range(profile.phases)]
+    if profile.each > 1:
+        phases += [WAITING] * profile.each
     faults = [fault("phone_kill_at", f"{phase}:{rng.choice(('before', 'after'))}") for phase in phases]
     faults += _network(rng, profile, fault, "phone")
     for _ in range(profile.each):

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from tests.chaos.check_packages import package_counts
 from tests.chaos.check_record import nothing_leaks
 from tests.chaos.checker import check, report
 from tests.chaos.final_reads import Reader, read_aids, read_audit
@@ -24,6 +25,7 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.phone_events import phone_events
 from tests.chaos.plan import Plan
 from tests.chaos.stage import Stage, staged
+from tests.chaos.story import stories
 from tests.chaos.violation import Violation
 from tests.chaos.waiting import holds_within
 
@@ -91,6 +93,8 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
     history = history_of(folder)
     # Without the final reads most promises cannot be judged.
     violations = [] if unread else [*check(history), *nothing_leaks(channels, canaries)]
+    packages = sum((package_counts(story) for story in stories(history).values()), Counter())
+    missing |= {f"packages: {name}": 1 for name in plan.profile.ends - packages.keys() if plan.is_whole}
     violations += [Violation("CRASH", "", f"the server ended by itself with {code}") for code in stage.server.crashes]
     return Result(
         plan=plan,
@@ -99,7 +103,7 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
         broken=dict(sorted(Counter(each.invariant for each in violations).items())),
         witness=report(history, violations),
         missing=missing,
-        counts=_counts(stage, nemesis, history),
+        counts=_counts(stage, nemesis, history) | {"packages": dict(sorted(packages.items()))},
     )
 
 

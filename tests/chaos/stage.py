@@ -50,7 +50,10 @@ SERVER: Final = {
     "AURICLE_DISCONNECT_TIMEOUT_S": "3",
     "AURICLE_CLOSE_TIMEOUT_S": "0.5",
     "AURICLE_DRAIN_S": "3",
+    "AURICLE_QUESTION_AFTER_S": "1",
 }
+# What the wearers say to a package, and whether they keep it, in turn.
+WEARERS: Final = (("yes", "no"), ("never", "yes"), ("no", "yes"), ("yes", "yes"))
 
 
 @dataclass(slots=True)
@@ -155,6 +158,9 @@ async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) ->
     token = stage.tokens.mint(f"canary-patient-{lane}", "patient", "device")
     arguments = ["--url", stage.proxies[lane].url, "--token", token, "--device", device]
     arguments += ["--protocol", PROTOCOLS[number % 2], "--write-ms", WRITE_MS, "--dead-man-s", DEAD_MAN_S]
+    installs, keeps = WEARERS[number % len(WEARERS)]
+    arguments += ["--install", installs, "--keep", keeps]
+    stage.history.write("ok", "wearer", device, installs=installs, keeps=keeps)
     for ear in EARS:
         arguments += [f"--{ear}", serial_of(device, ear)]
     stage.phones[lane] = PhoneProcess(device, folder, arguments, stage.history)

@@ -13,6 +13,7 @@ from tests.chaos.history import Event
 
 __all__ = ["APPLIED", "ENDS", "UNTOUCHED", "Key", "Op", "Outcome", "Story", "key_of", "stories"]
 
+TAKEN_BACK: Final = "taken back by its wearer"
 Key = tuple[str, int]
 """A delivery: epoch and seq."""
 Outcome = Literal["ok", "fail", "info"]
@@ -83,6 +84,11 @@ class Story:
         """``volatile`` or ``persist``, by what was asked for, else by the row that there is in the end."""
         origins = self.origins(key)
         return origins[0].kind if origins else self.row_kinds.get(key[1], "volatile")
+
+    def takes_back(self, seq: int) -> bool:
+        """Whether it is what a wearer has asked for, by not keeping a package."""
+        revision = self.revision_at.get(seq)
+        return revision is not None and revision.v["reason"] == TAKEN_BACK
 
     def expected(self, key: Key) -> dict[str, str]:
         """The digests by ear that a delivery is to lead to, as the server said; empty when it never said."""

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.chaos.check_packages import ENDS
 from tests.chaos.nemesis import FAULTS
-from tests.chaos.plan import DATABASES, KILL_POINTS, MAX_FRAME, PHASES, PROFILES, plan_of
+from tests.chaos.plan import DATABASES, KILL_POINTS, MAX_FRAME, PHASES, PROFILES, WAITING, plan_of
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -34,6 +35,12 @@ def test_a_standard_run_cuts_after_every_frame_on_both_sides_and_has_every_fault
         assert cuts == {str(frame) for frame in range(1, MAX_FRAME + 1)}
     kinds = [fault.kind for fault in plan.faults]
     assert min(kinds.count(kind) for kind in kinds) >= PROFILES["standard"].each
+
+
+def test_a_standard_run_kills_phones_that_put_a_package_aside_and_asks_for_every_end_of_one() -> None:
+    plan = plan_of(1, PROFILES["standard"], "sqlite")
+    assert [fault.value.partition(":")[0] for fault in plan.faults].count(WAITING) == PROFILES["standard"].each
+    assert plan.profile.ends == ENDS
 
 
 def test_a_part_of_a_plan_asks_for_a_part_of_its_faults() -> None:

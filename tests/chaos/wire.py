@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from clients.hub_client import HubClient
 from clients.hub_errors import HubCallError, HubOverloaded, NotConnected
 from protocol.contract.base import Failure
-from protocol.contract.devices import DeliveryAnswer, DeliveryQuery
+from protocol.contract.devices import DeliveryAnswer, DeliveryQuery, DeviceQuery
 from protocol.contract.session import Hello, HelloAnswer
 from protocol.errors import BadArgument
 from tests.chaos.history import HistoryFile
@@ -80,8 +80,13 @@ class Caller:
     async def state_of(self, device: str, epoch: str, seq: int) -> str | None:
         """Where a delivery is, None when nobody says. A question of its own, of which the history has nothing."""
         query = DeliveryQuery(device=device, epoch=epoch, seq=seq)
-        answer = await self._ask(Call("", "GetDelivery", device, query), DeliveryAnswer)
-        return answer.state if isinstance(answer, DeliveryAnswer) else None
+        answer = await self.read("GetDelivery", query, DeliveryAnswer)
+        return None if answer is None else answer.state
+
+    async def read(self, target: str, query: DeviceQuery | DeliveryQuery, answer: type[T]) -> T | None:
+        """What is there, None when nobody says. The history has nothing of it."""
+        found = await self._ask(Call("", target, query.device, query), answer)
+        return None if isinstance(found, Refused) else found
 
     async def _ask(self, call: Call, answer: type[T]) -> T | Refused | None:
         try:

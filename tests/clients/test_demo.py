@@ -19,6 +19,7 @@ from clients.demo.arguments import parse
 from clients.demo.delivering import DemoFailed
 from clients.demo.fitting_scene import attach, first_fit
 from clients.demo.printer import JsonPrinter
+from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerProcess
 from clients.demo.stage import staged
 
@@ -27,6 +28,7 @@ MOST_S = 110.0
 pytestmark = pytest.mark.timeout(130)
 SCRIPT = [
     "server_ready",
+    "shortened",
     "connected",
     "lease",
     "prescribed",
@@ -34,12 +36,21 @@ SCRIPT = [
     "confirmed",
     "heard",
     "refused",
+    "saved",
+    "link_slow",
+    "session_ended",
+    "fell_back",
+    "installed",
+    "kept",
+    "phone_asleep",
+    "pushed",
+    "not_wanted",
+    "taken_back",
+    "reverted",
+    "not_kept",
     "cable_pulled",
     "reconnected",
     "written",
-    "saved",
-    "reverted",
-    "not_kept",
     "server_killed",
     "server_back",
     "phone_killed",
@@ -86,7 +97,15 @@ async def test_the_demo_shows_everything_that_it_promises_and_ends_its_server() 
     (not_kept,) = named(events, "not_kept")
     assert not_kept["state"] == "rolled_back"
     assert not_kept["codes"] == {"right": "E_PARTIAL", "left": "E_NVM"}
+    (ended,) = named(events, "session_ended")
+    assert (ended["reason"], ended["mode"]) == ("link_slow", "standard")
+    (pushed,) = named(events, "pushed")
+    data = json.loads(pushed["body"])["message"]["android"]["data"]
+    assert set(data) == {"a", "d", "k"}
+    assert len(named(events, "installed")) == 2
     (history,) = named(events, "history")
+    undone = [revision for revision in history["revisions"] if revision["author"] == "demo-patient"]
+    assert [(one["origin"], one["reason"]) for one in undone] == [("rollback", "taken back by its wearer")]
     accepted = {event["name"] for event in named(events, "accepted")}
     assert {revision["reason"] for revision in history["revisions"]} >= accepted
     (table,) = named(events, "table")
@@ -113,7 +132,11 @@ async def test_an_aid_that_does_not_keep_what_is_written_fails_the_demo(tmp_path
     options = parse(["--patient", "N2"])
     with (tmp_path / "out").open("w") as out:
         printer = JsonPrinter(time.monotonic, out)
-        async with ServerProcess(tmp_path) as server, staged(options, printer, server) as stage:
+        async with (
+            PushService() as pushes,
+            ServerProcess(tmp_path) as server,
+            staged(options, printer, server, pushes) as stage,
+        ):
             aid = stage.pair.aid("right")
             aid.faults = replace(aid.faults, corrupt_digest=1_000)
             with pytest.raises(DemoFailed, match="first fit ended as failed"):
@@ -127,7 +150,11 @@ async def test_a_save_that_is_kept_where_it_should_not_be_fails_the_demo(
     options = parse(["--patient", "N2"])
     with (tmp_path / "out").open("w") as out:
         printer = JsonPrinter(time.monotonic, out)
-        async with ServerProcess(tmp_path) as server, staged(options, printer, server) as stage:
+        async with (
+            PushService() as pushes,
+            ServerProcess(tmp_path) as server,
+            staged(options, printer, server, pushes) as stage,
+        ):
             await attach(stage)
             await first_fit(stage)
             base = await keeping.saved(stage)

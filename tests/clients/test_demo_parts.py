@@ -153,6 +153,33 @@ async def test_a_phone_process_is_gone_after_its_block(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+async def test_on_a_bad_cable_everything_takes_its_time_and_keeps_its_order() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    async with server, Cable(server.sockets[0].getsockname()[1]) as cable:
+        reader, writer = await asyncio.open_connection("127.0.0.1", cable.port)
+        cable.delay_s = 0.1
+        began_s = loop.time()
+        writer.write(b"slow")
+        assert await reader.readexactly(4) == b"slow"
+        assert loop.time() - began_s >= 0.2
+        writer.write(b"first ")
+        await writer.drain()
+        await asyncio.sleep(0.02)  # sleep: it is on its way
+        cable.delay_s = 0.0
+        writer.write(b"second")
+        assert await reader.readexactly(12) == b"first second"
+        cable.delay_s = 0.05
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_a_cable_carries_both_ways_until_it_is_pulled_and_again_when_it_is_plugged_in() -> None:
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionResetError):

@@ -58,6 +58,25 @@ async def test_a_server_that_does_not_answer_does_not_hold_up_the_other_ear() ->
     assert told(server.facts()) == HAPPY
 
 
+async def test_what_was_being_told_when_the_work_was_given_up_is_told_before_what_follows() -> None:
+    pair, server = make_pair(), Server(kind="persist")
+    runner = make_runner(pair)
+
+    async def report(told: Report) -> None:
+        if told.state == "confirmed":
+            await asyncio.Event().wait()
+        await server.report(told)
+
+    working = asyncio.create_task(runner.run_offer(make_offer(pair, kind="persist"), report))
+    await eventually(lambda: runner.record.in_flight is not None and runner.record.in_flight.phase == "verified:left")
+    working.cancel()
+    await asyncio.wait({working})
+    await runner.work(server.report)
+    await runner.catch_up(server.report)
+    assert told(server.facts())[: len(HAPPY)] == HAPPY
+    assert told(server.facts())[-1] == "left active"
+
+
 async def test_a_stop_does_not_wait_for_a_server_that_does_not_answer() -> None:
     pair = make_pair()
     runner = await tried(pair)

@@ -88,6 +88,14 @@ class AudiogramStoreContract:
             await store.add(record(2, measured_on=measured_on))
         assert await store.newest("d1") == replace(RECORD, number=1)
 
+    async def test_nor_does_it_behind_some_of_which_nobody_said_when(self, store: AudiogramStore) -> None:
+        await store.add(RECORD)
+        for number in (2, 3):
+            await store.add(record(number, measured_on=""))
+        with pytest.raises(OlderAudiogram):
+            await store.add(record(4, measured_on="2026-11-19"))
+        assert (await store.add(record(5, measured_on="2026-11-20"))).number == 4
+
     @pytest.mark.parametrize("measured_on", ["", "2026-11-20", "2026-11-21"])
     async def test_one_of_that_day_a_later_one_or_an_unknown_one_does(
         self, store: AudiogramStore, measured_on: str

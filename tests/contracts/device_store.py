@@ -88,5 +88,7 @@ class DeviceStoreContract:
         await store.register(RECORD)
         assert await store.of_patient("c1", "pat", 10) == ("d1", "d2")
         assert await store.of_patient("c1", "pat", 1) == ("d1",)
+        assert await store.of_patient("c1", "pat", 1, after="d1") == ("d2",)
+        assert await store.of_patient("c1", "pat", 1, after="d2") == ()
         assert await store.of_patient("c2", "pat", 10) == ()
         assert await store.of_patient("c1", "pia", 10) == ()

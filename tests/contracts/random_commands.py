@@ -16,7 +16,7 @@ from fitting.model import changed_ears
 from protocol.contract.base import EARS, Ear
 from protocol.contract.devices import DELIVERY_STATES, AttachDevice, Report
 from protocol.contract.fitting import Content, SafetySummary
-from protocol.contract.sessions import ReportDevice
+from protocol.contract.sessions import DeviceCause, ReportDevice
 from protocol.errors import AuricleError
 from tests.contracts.device_log_bench import DEVICE, FALSE, FRESH, Clock, digest, images, louder
 
@@ -52,7 +52,7 @@ class Script:
             *[self._session] * 2,
             *[self._append] * 6,
             *[self._package] * 3,
-            *[self._wearer] * 2,
+            self._question,
             *[self._offer] * 5,
             *[self._report] * 8,
             *[self._look] * 4,
@@ -73,7 +73,7 @@ class Script:
         """What the next commands are drawn from."""
         head: Any = await log.head(DEVICE)
         self._epoch, self._fence, self._generation = head.epoch, head.fence, head.generation
-        self._head, self._ground, self._last_seq = head.revision, head.ground, head.last_seq
+        self._head, self._last_seq, self._ground = head.revision, head.last_seq, head.ground
         self._oldest = next(iter(await log.pending(DEVICE)), None)
 
     def _attach(self) -> Callable[[DeviceLog], Awaitable[object]]:
@@ -113,43 +113,6 @@ class Script:
             return lambda log: log.open_session(DEVICE, fence=fence, holder=holder)
         return lambda log: log.end_session(DEVICE, cause="left", actor=holder, fence=fence, discard=discard)
 
-    def _package(self) -> Callable[[DeviceLog], Awaitable[object]]:
-        """One that is sent, gives way, or is taken back."""
-        pick = self._random
-        what, seq, fence = pick.randrange(10), self._some(self._last_seq), self._some(self._fence)
-        if what == 0:
-            return lambda log: log.make_way(DEVICE, fence=fence, holder="ann")
-        if what == 1:
-            return lambda log: log.take_back_package(DEVICE, seq, code="unsafe")
-        self._keys += 1
-        after = pick.choice(BOTH)
-        proposal = Proposal(
-            device=DEVICE,
-            key=f"k-{self._keys}",
-            request_hash="h",
-            expected_head="" if self._head is None else self._head.revision_id,
-            kind="persist",
-            mode="standard",
-            fence=0,
-            author="ann",
-            reason="for the week",
-            origin=pick.choice(["fitting", "rollback"]),
-            content=after,
-            digests=content_digests(after),
-            ears=EARS,
-            safety=SafetySummary(rules=("K1",)),
-            expires_in_s=pick.choice([20.0, 60.0]),
-            ground=pick.choice(["id-1", *["" if self._ground is None else self._ground.revision_id] * 6]),
-        )
-        return lambda log: log.append(proposal)
-
-    def _wearer(self) -> Callable[[DeviceLog], Awaitable[object]]:
-        """What is asked of a package, and what the wearer says of it."""
-        seq, state = self._some(self._last_seq), self._random.choice(["kept", "undone"])
-        if self._random.random() < 0.5:
-            return lambda log: log.ask_question(DEVICE, seq)
-        return lambda log: log.answer_question(DEVICE, seq, state=state, actor="pat")
-
     def _append(self) -> Callable[[DeviceLog], Awaitable[object]]:
         pick = self._random
         base: Content = FRESH if self._head is None else self._head.content
@@ -162,7 +125,7 @@ class Script:
             request_hash=pick.choice([*["h"] * 8, "i"]),
             expected_head=pick.choice(["id-1", *["" if self._head is None else self._head.revision_id] * 6]),
             kind=pick.choice(["volatile", "volatile", "volatile", "persist"]),
-            mode=pick.choice(["advanced", "standard"]),
+            mode="advanced",
             fence=self._some(self._fence),
             author=pick.choice([*["ann"] * 6, "bob"]),
             reason="a little louder",
@@ -175,6 +138,44 @@ class Script:
             supersedes=pick.choice([None, self._last_seq]),
         )
         return lambda log: log.append(proposal)
+
+    def _package(self) -> Callable[[DeviceLog], Awaitable[object]]:
+        pick = self._random
+        what = pick.random()
+        if what < 0.15:
+            fence, holder = self._some(self._fence), pick.choice(["ann", "bob"])
+            return lambda log: log.make_way(DEVICE, fence=fence, holder=holder)
+        if what < 0.2:
+            seq = self._some(self._last_seq)
+            return lambda log: log.take_back_package(DEVICE, seq, code="unsafe")
+        base: Content = FRESH if self._ground is None else self._ground.content
+        after = louder(base, pick.choice(EARS), pick.choice([-10, 10]))
+        self._keys += 1
+        proposal = Proposal(
+            device=DEVICE,
+            key=f"k-{self._keys}",
+            request_hash="h",
+            expected_head="" if self._head is None else self._head.revision_id,
+            kind="persist",
+            mode="standard",
+            fence=0,
+            author=pick.choice(["ann", "bob"]),
+            reason="for the week",
+            origin=pick.choice(["fitting", "rollback"]),
+            content=after,
+            digests=content_digests(after),
+            ears=changed_ears(base, after),
+            safety=SafetySummary(rules=("K1",)),
+            expires_in_s=pick.choice([5.0, 600.0]),
+            ground=pick.choice(["id-1", *["" if self._ground is None else self._ground.revision_id] * 6]),
+        )
+        return lambda log: log.append(proposal)
+
+    def _question(self) -> Callable[[DeviceLog], Awaitable[object]]:
+        seq, state = self._some(self._last_seq), self._random.choice(["kept", "undone"])
+        if self._random.random() < 0.5:
+            return lambda log: log.ask_question(DEVICE, seq)
+        return lambda log: log.answer_question(DEVICE, seq, state=state, actor="pat")
 
     def _offer(self) -> Callable[[DeviceLog], Awaitable[object]]:
         generation = self._some(self._generation)
@@ -205,7 +206,8 @@ class Script:
 
     def _report_device(self) -> Callable[[DeviceLog], Awaitable[object]]:
         held = self._random.choice(CONTENTS)
-        told = ReportDevice(device=DEVICE, cause=self._random.choice(["read_back", "stop"]), left=images(held, "left"))
+        causes: list[DeviceCause] = ["read_back", "read_back", "read_back", "stop"]
+        told = ReportDevice(device=DEVICE, cause=self._random.choice(causes), left=images(held, "left"))
         generation = None if told.cause == "stop" else self._generation
         return lambda log: log.report_device(told, generation=generation)
 

@@ -140,6 +140,17 @@ class TestSqliteAudiogramStore(AudiogramStoreContract):
         assert await store.add(RECORD) == stored
         assert await store.newest("d1") == stored
 
+    async def test_one_that_is_found_again_behind_newer_ones_does_not_count(
+        self, sqlite: AudiogramTable, bounds: list[str]
+    ) -> None:
+        there = over(sqlite, bounds)
+        stored = await there.add(RECORD)
+        newest = await there.add(replace(RECORD, audiogram_id="a-2", audiogram=STANDARD_AUDIOGRAMS["N7"]))
+        # This process knows nothing of the device yet, and gets an old request again.
+        store = over(sqlite, bounds)
+        assert await store.add(RECORD) == stored
+        assert await store.newest("d1") == newest
+
     async def test_a_number_that_another_process_took_meanwhile_is_not_taken_twice(
         self, sqlite: AudiogramTable, bounds: list[str]
     ) -> None:

@@ -209,6 +209,38 @@ def test_an_audiogram_of_ours_is_read_for_its_patient_only() -> None:
         read(mine, patient="pia")
 
 
+PIA = {
+    "identifier": [{"system": "http://other.example", "value": "7"}, {"system": "urn:auricle:patient", "value": "pia"}]
+}
+OF_PIA = {"resourceType": "Patient", **PIA}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {**REPORT, "subject": {"identifier": PIA["identifier"][1]}},
+        {**REPORT, "subject": {"reference": "Patient/2"}, "contained": [panel(subject=SUBJECT)]},
+        {**REPORT, "contained": [panel(subject=SUBJECT), OF_PIA]},
+        bundle(panel(subject=SUBJECT), OF_PIA),
+        bundle(OF_PIA, REPORT),
+        panel(subject={"reference": "#p"}, contained=[{**OF_PIA, "id": "p"}]),
+        bundle({"resourceType": "Composition", "subject": {"identifier": PIA["identifier"][1]}}, panel()),
+    ],
+    ids=["report", "two people", "beside it", "in the bundle", "before a report", "inside", "composition"],
+)
+def test_whoever_else_is_meant_anywhere_in_a_document_is_noticed(document: Json) -> None:
+    with pytest.raises(FhirError) as caught:
+        read(document, patient="pat")
+    assert caught.value.code == "wrong_patient"
+
+
+def test_a_patient_beside_the_findings_may_be_ours_or_known_elsewhere_only() -> None:
+    ours = {"resourceType": "Patient", "identifier": [{"system": "urn:auricle:patient", "value": "pat"}]}
+    theirs = {"resourceType": "Patient", "identifier": [{"system": "http://other.example", "value": "7"}]}
+    for known in (ours, theirs, {"resourceType": "Patient"}):
+        assert read(bundle(panel(subject=SUBJECT), known), patient="pat").audiogram.ears
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"\xff", b"[" * 60_000, b" " * 65_537, b'{"resourceType": "Bundle", "resourceType": "x"}']
 )

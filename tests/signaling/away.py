@@ -1,6 +1,7 @@
 """A device log that is away, or that does not answer, while a test says so."""
 
 import asyncio
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,9 @@ class Away:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.log, name)
+        if not inspect.iscoroutinefunction(method):
+            # It asks nobody.
+            return method
 
         async def call(*args: Any, **more: Any) -> Any:
             if self.is_away or name in self.fails:

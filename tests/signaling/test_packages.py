@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from protocol.contract.base import Failure
-from protocol.contract.devices import DeliveryAnswer, Offer
+from protocol.contract.devices import DeliveryAnswer, DeliveryChanged, DeliveryQuery, Offer
 from protocol.contract.fitting import Base, Patch, PatchOp
 from protocol.contract.packages import KeepAnswered, RegisterPush
 from protocol.contract.sessions import Cancel, Done, ModeAnswer, ModeChanged, SetMode, Withdraw
@@ -18,7 +18,7 @@ from tests.fakes.notification_hubs import Scripted
 from tests.signaling.care import CONTENT, Connect, lease, louder
 from tests.signaling.conftest import House
 from tests.signaling.package_desk import DAY_S, HOUR_S, Desk, desk, quieter, state
-from tests.signaling.visit import refused
+from tests.signaling.visit import Told, refused
 
 
 @pytest.fixture
@@ -47,6 +47,30 @@ async def test_a_package_needs_no_lease_and_is_collected_when_the_phone_wakes(he
     assert in_aid.nvm == accepted.digests.right
     # Whoever sent it hears of it, without a lease.
     await eventually(lambda: [one.state for one in here.fitter.heard["DeliveryChanged"]][-1:] == ["active"])
+
+
+async def test_who_sent_it_hears_of_it_over_another_connection_once_it_has_asked(here: Desk, connect: Connect) -> None:
+    await here.go()
+    accepted = await here.send(content=quieter(20))
+    heard = Told()
+    again = await connect("ann", "clinician", heard=heard)
+    query = DeliveryQuery(device="d1", epoch=accepted.epoch, seq=accepted.seq)
+    assert isinstance(await again.ask("GetDelivery", query, answer=DeliveryAnswer), DeliveryAnswer)
+    await here.come()
+    offer = await here.phone.first(Offer)
+    await here.set_aside(offer)
+    await here.install(offer, quieter(20))
+    await eventually(lambda: [one.state for one in heard.of(DeliveryChanged)][-1:] == ["active"])
+
+
+async def test_a_phone_that_asks_is_told_nothing_beside_its_own(here: Desk) -> None:
+    accepted = await here.send(content=quieter(20))
+    assert here.pat is not None
+    query = DeliveryQuery(device="d1", epoch=accepted.epoch, seq=accepted.seq)
+    assert isinstance(await here.pat.ask("GetDelivery", query, answer=DeliveryAnswer), DeliveryAnswer)
+    await here.set_aside(await here.phone.first(Offer))
+    await here.fitter.first(DeliveryChanged)
+    assert here.phone.of(DeliveryChanged) == []
 
 
 async def test_its_wearer_may_decline(here: Desk) -> None:

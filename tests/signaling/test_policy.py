@@ -83,6 +83,8 @@ ALLOWED: Mapping[str, Mapping[str, Relation]] = {
     "Stop": QUIETER,
     "ReportDevice": {"device": Relation.OWN},
     "AnswerConsent": {"patient": Relation.OWN},
+    "RegisterPush": {"device": Relation.OWN},
+    "AnswerKeep": {"patient": Relation.OWN, "device": Relation.OWN},
     **dict.fromkeys(("GetHistory", "GetRevision", "CompareRevisions", "WatchDevice"), READER),
     "Heartbeat": dict.fromkeys(ROLES, Relation.ANY),
     "AcquireLease": {"clinician": Relation.ASSIGNED},

@@ -164,6 +164,27 @@ async def test_only_so_many_grants_are_remembered() -> None:
     assert (store.asked, store.counted(bound="max_grants")) == (4, 2)
 
 
+@pytest.mark.parametrize("then", ["told", "away"])
+async def test_who_is_forgotten_while_the_store_is_asked_is_not_remembered(then: str) -> None:
+    store, clock = Store(), Clock(0.0)
+    grants = remembered(store, clock)
+    assert await grants.holds(ANN, Relation.ASSIGNED, "d1")
+    clock.now_s += 2
+    store.stalls = asyncio.Event()
+    asking = asyncio.create_task(grants.holds(ANN, Relation.ASSIGNED, "d1"))
+    await eventually(lambda: store.asked == 2)
+    grants.forget("c1", "ann", "d1")
+    store.fails = then == "away"
+    store.stalls.set()
+    # What was found was found before, so it is asked again.
+    if then == "away":
+        with pytest.raises(Unavailable):
+            await asking
+    else:
+        assert await asking
+        assert store.asked == 3
+
+
 async def test_a_heartbeat_of_a_device_that_somebody_else_carries_moves_nothing(connect: Connect) -> None:
     here = await visit(connect, live=False)
     await here.ann.invoke("Heartbeat", Heartbeat(device="d1", battery=1), result=object)

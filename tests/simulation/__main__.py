@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from typing import Final, get_args
+
+from protocol.contract.sessions import EndReason
 
 from .bugs import BUGS
 from .plan import FAULTS, WEARING, Plan, drawn
@@ -19,13 +22,18 @@ from .run import Verdict, simulate
 from .shrink import shrunk
 from .world import Options
 
-__all__ = ["main"]
+__all__ = ["PACKAGE_ENDS", "SESSION_ENDS", "main"]
 
+PACKAGE_ENDS: Final = frozenset(
+    {"active", "declined", "superseded", "expired", "cancelled", "rejected", "rolled_back", "failed"}
+)
+# All but an hour's, which no run has, and the phone's own dead-man, before which the server mostly finds out.
+SESSION_ENDS: Final = frozenset(get_args(EndReason)) - {"time_up", "dead_man"}
 _BATCH = 20
 _TELL_EVERY_S = 5.0
 # From so many seeds on a run that tried less than everything proves less than it says.
 _COMPLETE_FROM = 1_000
-EPILOG = """exit codes: 0 nothing was found; 1 a check failed; 2 wrong arguments; 3 a fault was never tried"""
+EPILOG = """exit codes: 0 nothing was found; 1 a check failed; 2 wrong arguments; 3 something was never tried"""
 
 
 @dataclass
@@ -35,6 +43,8 @@ class Tally:
     runs: int = 0
     failed: list[tuple[int, str]] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
+    packages: Counter[str] = field(default_factory=Counter)
+    sessions: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Tally") -> None:
@@ -42,20 +52,27 @@ class Tally:
         self.runs += other.runs
         self.failed += other.failed
         self.ended += other.ended
+        self.packages += other.packages
+        self.sessions += other.sessions
         self.struck += other.struck
 
     def take(self, verdict: Verdict) -> None:
         """One more run."""
         self.runs += 1
         self.ended.update(verdict.ended)
+        self.packages.update(verdict.packages)
+        self.sessions.update(verdict.sessions)
         self.struck.update(one.facts["fault"] for one in verdict.trace if one.what == "STRIKE")
         if verdict.violations:
             self.failed.append((verdict.plan.seed, str(verdict.violations[0])))
 
     @property
     def untried(self) -> list[str]:
-        """Faults that no run had."""
-        return sorted((FAULTS.keys() | WEARING.keys()) - self.struck.keys())
+        """Faults that no run had, and ends that no package and no session came to."""
+        missing = (FAULTS.keys() | WEARING.keys()) - self.struck.keys()
+        missing |= {f"a package that ends as {state}" for state in PACKAGE_ENDS - self.packages.keys()}
+        missing |= {f"a session that ends by {reason}" for reason in SESSION_ENDS - self.sessions.keys()}
+        return sorted(missing)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,6 +137,8 @@ def _many(given: argparse.Namespace) -> int:
     took_s = time.monotonic() - began_s
     print(f"{tally.runs} runs in {took_s:.0f} s ({given.log}), {len(tally.failed)} failed")
     print(f"deliveries by their end: {dict(sorted(tally.ended.items()))}")
+    print(f"packages by their end: {dict(sorted(tally.packages.items()))}")
+    print(f"sessions by why they ended: {dict(sorted(tally.sessions.items()))}")
     print(f"struck: {dict(sorted(tally.struck.items()))}")
     if tally.failed:
         print(f"again: python -m tests.simulation --log {given.log} --seed {tally.failed[0][0]} --shrink --trace")

@@ -23,6 +23,7 @@ from protocol.contract.devices import EarImage, Report, SlotImage
 
 from .disk import SlowMemoryStore
 from .handset import Driver, Hand, PhoneParts
+from .package_bugs import PACKAGE_BUGS
 from .watched_log import WatchedLog
 from .world import Options
 
@@ -237,4 +238,5 @@ BUGS: Final[Mapping[str, Options]] = {
     "breaks the chain": Options(store=_BreaksTheChain),
     "never catches up": Options(phone=PhoneParts(runner=_NeverCatchesUp)),
     "waits for answers": Options(phone=PhoneParts(runner=_WaitsForAnswers)),
+    **PACKAGE_BUGS,
 }

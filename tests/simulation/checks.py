@@ -4,6 +4,7 @@ Each violation names its rule and the moment. What must be true at the end is ``
 fault is. Read ``Checks`` from the top.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -60,7 +61,10 @@ class Held:
 
 
 class Checks:
-    """``now`` gives the time. ``spared``: rules that the faults of this run make meaningless."""
+    """``now`` gives the time. ``spared``: rules that the faults of this run make meaningless.
+
+    ``is_spoiled``: something has gone wrong, or hours have gone by, so that a phone may have lost its link.
+    """
 
     def __init__(self, aids: VirtualPair, now: Callable[[], float]) -> None:
         self._aids, self._now = aids, now
@@ -78,10 +82,11 @@ class Checks:
         self._limits = {ear: self._mpo_limits(ear) for ear in EARS}
         self.accepted: dict[tuple[str, int], float] = {}
         self.ended: dict[tuple[str, int], str] = {}
+        self.session_ends: Counter[str] = Counter()
         self.persist: set[int] = set()
         self._begun: dict[Ear, str] = {}
         self.pairs: set[tuple[str, ...]] = set()
-        self.is_live = False
+        self.is_live = self.is_spoiled = False
         self.hindered_until_s = 0.0
         self._mixed_since_s: float | None = None
         self.foreign: set[tuple[str, ...]] = set()
@@ -101,6 +106,11 @@ class Checks:
         elif now_s - self._mixed_since_s > _MIXED_S:
             self.fail("mixed", f"the two aids play two revisions since {self._mixed_since_s:.1f} s")
             self._mixed_since_s = None
+
+    def slept(self) -> None:
+        """Time has passed in which nobody could do anything."""
+        self._mixed_since_s = None
+        self.is_spoiled = True
 
     def _playing(self) -> tuple[str, ...]:
         return tuple(self.ram[ear].since[-1][1] for ear in EARS)
@@ -150,7 +160,7 @@ class Checks:
             return
         key, offer = entry.key, entry.offer
         self.written.add(key)
-        if offer.fence < self.fence_written:
+        if offer.mode == "advanced" and offer.fence < self.fence_written:
             self.fail("fence", f"seq {offer.seq} of fence {offer.fence} is written after fence {self.fence_written}")
         self.fence_written = max(self.fence_written, offer.fence)
         if self.ended.get(key) in _NEVER_BEGUN:
@@ -206,7 +216,7 @@ class Checks:
         known = self._answers.get(payload.idempotency_key)
         if isinstance(answer, SubmitAnswer):
             granted = self._fence_when_asked[payload.idempotency_key]
-            if payload.fence < granted:
+            if getattr(payload, "mode", "advanced") == "advanced" and payload.fence < granted:
                 self.fail("fence", f"seq {answer.seq} is accepted under fence {payload.fence} after {granted}")
             self.accepted.setdefault((answer.epoch, answer.seq), self._now())
             if known is not None and known != (body, answer):

@@ -10,42 +10,59 @@ import random
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from fitting.log_commands import revive
-from fitting.log_memory import MemoryLogStore
+from fitting.log_memory import MemoryLogStore, MemoryOutbox
 from fitting.log_over_store import LogStore, Step
 from fitting.log_parts import Entry
 from fitting.log_rows import DeviceRows
+from fitting.log_sql.outbox_sqlite import SqliteOutbox
 from fitting.log_sql.sqlite import SqliteDatabase, Work, connect
 from fitting.log_sql.sqlite_log import SqliteLog
 from fitting.log_sql.store import SqlLogStore
 from fitting.log_truth import AidTruth
 from fitting.log_values import LogLimits
+from fitting.outbox import DueItem, Outbox
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import RegisteredAid
 from protocol.errors import Unavailable, UnknownOutcome
 from signaling.schema import prepare_sqlite
+from signaling.stores.push_tokens import MemoryPushTokens, PushTokens
+from signaling.stores.push_tokens_sql import SqlitePushTokens
 
 from .links import Point
 from .loop import Process
 
-__all__ = ["Disk", "DiskKind", "MemoryDisk", "SlowMemoryStore", "SqliteDisk"]
+__all__ = ["Disk", "DiskKind", "MemoryDisk", "SlowMemoryStore", "SqliteDisk", "Stores"]
 
 T = TypeVar("T")
 DiskKind = Literal["memory", "sqlite"]
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """One database as one process has it."""
+
+    log: LogStore
+    outbox: Outbox
+    tokens: PushTokens
+
+
 class Disk(Protocol):
-    """One database. ``store`` is it as a new process finds it; ``away_until_s``: it answers nothing before that."""
+    """One database. ``stores`` is it as a new process finds it; ``away_until_s``: it answers nothing before that."""
 
     away_until_s: float
 
-    async def store(self, process: Process, limits: LogLimits) -> LogStore: ...
+    async def stores(self, process: Process, limits: LogLimits) -> Stores: ...
+
+    def due(self) -> tuple[DueItem, ...]:
+        """All that is in the outbox, whoever looks."""
+        ...
 
 
 class _Slow:
@@ -85,9 +102,50 @@ class MemoryDisk(_Slow):
         self._make = make or SlowMemoryStore
         self.rows: dict[str, DeviceRows] = {}
         self.histories: dict[str, Any] = {}
+        self.outbox = MemoryOutbox(clock)
+        self.tokens = MemoryPushTokens(max_devices=1, reached=lambda _: None)
 
-    async def store(self, process: Process, limits: LogLimits) -> LogStore:
-        return self._make(self, process, limits)
+    async def stores(self, process: Process, limits: LogLimits) -> Stores:
+        store = self._make(self, process, limits)
+        return Stores(store, _SlowOutbox(self, process, store.outbox), self.tokens)
+
+    def due(self) -> tuple[DueItem, ...]:
+        return tuple(self.outbox._items.values())
+
+
+class _SlowOutbox:
+    """``MemoryOutbox`` as one process reaches it."""
+
+    def __init__(self, disk: MemoryDisk, process: Process, kept: MemoryOutbox) -> None:
+        self._disk, self._process, self._kept = disk, process, kept
+        self.now_s = kept.now_s
+
+    async def take(self, limit: int, *, hold_s: float) -> tuple[DueItem, ...]:
+        await self._reach()
+        taken = await self._kept.take(limit, hold_s=hold_s)
+        if taken:
+            await self._written()
+        return taken
+
+    async def later(self, item: DueItem, due_at_s: float, *, tried: bool) -> None:
+        await self._reach()
+        await self._kept.later(item, due_at_s, tried=tried)
+        await self._written()
+
+    async def done(self, item: DueItem) -> None:
+        await self._reach()
+        await self._kept.done(item)
+        await self._written()
+
+    async def _reach(self) -> None:
+        await self._process.reach()
+        if self._disk.is_away:
+            raise Unavailable("the database is away")
+
+    async def _written(self) -> None:
+        self._disk.point("after_commit")
+        await self._process.reach()
+        await self._disk.commit()
 
 
 class SlowMemoryStore(MemoryLogStore):
@@ -98,6 +156,7 @@ class SlowMemoryStore(MemoryLogStore):
         self._disk, self._process = disk, process
         self._devices = {device: _copied(rows) for device, rows in disk.rows.items()}
         self._histories = disk.histories
+        self.outbox = disk.outbox
         self._locks: dict[str, asyncio.Lock] = {}
         self._generations = {device: rows.generation for device, rows in self._devices.items()}
 
@@ -168,13 +227,21 @@ class SqliteDisk(_Slow):
         self.connection.execute("UPDATE log_meta SET value = ? WHERE name = 'database_id'", (epoch,))
         self._names = 0
 
-    async def store(self, process: Process, limits: LogLimits) -> LogStore:
+    async def stores(self, process: Process, limits: LogLimits) -> Stores:
         self._names += 1
         database = cast("SqliteDatabase", _Inline(self, process))
         tables = SqliteLog(database, clock=self.clock, monotonic=self.clock)
         await tables.open()
-        loop = asyncio.get_running_loop()
-        return SqlLogStore(tables, name=f"process-{self._names}", monotonic=loop.time, limits=limits)
+        loop, name = asyncio.get_running_loop(), f"process-{self._names}"
+        return Stores(
+            SqlLogStore(tables, name=name, monotonic=loop.time, limits=limits),
+            SqliteOutbox(database, name=name, now_s=tables.now_s),
+            SqlitePushTokens(database),
+        )
+
+    def due(self) -> tuple[DueItem, ...]:
+        found = self.connection.execute("SELECT id, device, kind, seq, due_at, tries FROM outbox")
+        return tuple(DueItem(*row) for row in found.fetchall())
 
 
 class _Inline:

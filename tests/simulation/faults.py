@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from msgspec.structs import replace as struct_replace
 
+from clients.hub_errors import HubCallError
 from clients.virtual_aid.aid import VirtualAid
 from clients.virtual_aid.memory import with_slots
 from protocol.contract.base import EARS
 from protocol.errors import Unavailable
 
 from .plan import Step
+from .push import Trouble
 from .world import World
 
 __all__ = ["Strikes"]
@@ -40,6 +42,7 @@ class Strikes:
         self._world.note(
             "STRIKE", who=step.who, fault=step.what, point=step.point, ear=step.ear, length_s=step.length_s
         )
+        self._world.checks.is_spoiled = True
         until_s = self._world.now_s() + step.length_s
         self._world.checks.hindered_until_s = max(until_s, self._world.checks.hindered_until_s)
         getattr(self, f"_{step.what}")(step)
@@ -49,6 +52,10 @@ class Strikes:
         world = self._world
         world.strikes.clear()
         world.network.away.clear()
+        world.network.slow_s.clear()
+        world.push.trouble.clear()
+        world.push.is_calm = True
+        world.wake_phone()
         world.network.calm = True
         world.disk.away_until_s = 0.0
         for link in world.network.links.values():
@@ -66,6 +73,7 @@ class Strikes:
     # The network and the processes
 
     def _kill_server(self, step: Step) -> None:
+        self._world.packages.setbacks += 1
         self._world.kill_server()
         self._later(step.length_s, self._server_up)
 
@@ -84,9 +92,10 @@ class Strikes:
         self._later(step.length_s, self._phone_up)
 
     async def _phone_up(self) -> None:
-        if not self._world.handset.is_alive:
-            self._world.handset.start()
-            self._world.note("phone up")
+        world = self._world
+        if not world.handset.is_alive and world.asleep_until_s is None:
+            world.handset.start()
+            world.note("phone up")
 
     def _cut_phone(self, step: Step) -> None:
         self._cut("phone", 0.01, step.length_s)
@@ -118,7 +127,22 @@ class Strikes:
         if link is not None and link.is_open:
             link.cut(client_sees_s=client_sees_s, server_sees_s=server_sees_s)
 
+    def _slow_phone(self, step: Step) -> None:
+        # Each way: slower than live work bears.
+        self._world.network.slow_s["phone"] = 0.9
+        self._later(step.length_s, self._fast_again)
+
+    async def _fast_again(self) -> None:
+        self._world.network.slow_s.clear()
+
+    def _token_phone(self, step: Step) -> None:
+        self._world.network.expire("phone", self._world.unix_s() + step.length_s / 10)
+
+    def _token_ann(self, step: Step) -> None:
+        self._world.network.expire("ann", self._world.unix_s() + step.length_s / 10)
+
     def _database_away(self, step: Step) -> None:
+        self._world.packages.setbacks += 1
         self._world.disk.away_until_s = self._world.loop.time() + step.length_s
 
     # The aids
@@ -145,6 +169,14 @@ class Strikes:
         aid.connected = False
         aid._news.set()
 
+    def _aid_away(self, step: Step) -> None:
+        """For longer than live work waits for it."""
+        lasts_s = 3 * step.length_s
+        self._world.checks.hindered_until_s = max(self._world.now_s() + lasts_s, self._world.checks.hindered_until_s)
+        self._set(step, refuse_connects=1_000_000)
+        self._aid(step).connected = False
+        self._later(lasts_s, lambda: self._unset(step, refuse_connects=0))
+
     def _corrupt(self, step: Step) -> None:
         self._world.checks.spared.add("content")
         self._set(step, corrupt_digest=1 + step.amount % 3)
@@ -164,7 +196,46 @@ class Strikes:
         self._set(step, slow_link=8.0)
         self._later(step.length_s, lambda: self._unset(step, slow_link=1.0))
 
+    # Pushes
+
+    def _push_lost(self, step: Step) -> None:
+        self._push("lose", step)
+
+    def _push_twice(self, step: Step) -> None:
+        self._push("repeat", step)
+
+    def _push_throttled(self, step: Step) -> None:
+        self._push("throttle", step)
+
+    def _push_refused(self, step: Step) -> None:
+        self._push("refuse", step)
+
+    def _token_dead(self, step: Step) -> None:
+        self._push("kill_token", step)
+
+    def _push(self, trouble: Trouble, step: Step) -> None:
+        self._world.push.trouble += [trouble] * (1 + step.amount % 3)
+
     # The wearer
+
+    def _sleep(self, step: Step) -> None:
+        self._trouble()
+        self._world.sleep_phone(self._world.now_s() + step.length_s)
+
+    def _wake(self, _: Step) -> None:
+        self._world.wake_phone()
+
+    def _take_back(self, _: Step) -> None:
+        self._later(0.0, self._taken_back)
+
+    async def _taken_back(self) -> None:
+        phone, worn = self._world.handset.phone, self._world.packages.worn
+        if phone is not None and worn and self._world.handset.is_alive:
+            asked = phone.questions.take_back(worn[-1].epoch, worn[-1].seq)
+            work = self._world.handset.process.spawn(asked)
+            await asyncio.wait({work})
+            if not work.cancelled() and isinstance(work.exception(), HubCallError):
+                self._world.note("take_back", error=str(work.exception()))
 
     def _undo(self, step: Step) -> None:
         self._later(0.0, lambda: self._quiet("undo"))

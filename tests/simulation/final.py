@@ -5,9 +5,10 @@ Asks the server's log and looks at the aids themselves. Must not know what the r
 
 from msgspec import UNSET
 
+from clients.journal import JournalRecord
 from fitting.delivery import ENDS, digest_of
 from fitting.digest import ear_digest
-from fitting.log_values import Delivery, DeviceHead, LogEvent, first_hash
+from fitting.log_values import Delivery, DeviceHead, LogEvent, Revision, first_hash
 from protocol.contract.base import EARS, Refusal
 
 from .handset import DEVICE
@@ -24,9 +25,15 @@ async def quiet(world: World) -> bool:
     if server is None or not server.process.is_alive:
         return False
     head = await server.log.head(DEVICE)
-    pending = await server.log.pending(DEVICE)
+    waiting = [one for one in await server.log.pending(DEVICE) if not _waits_for_its_wearer(one, record)]
     is_done = record.in_flight is None and not record.session.is_open and not record.notices
-    return not isinstance(head, Refusal) and not pending and head.live is None and is_done
+    return not isinstance(head, Refusal) and not waiting and head.live is None and is_done
+
+
+def _waits_for_its_wearer(delivery: Delivery, record: JournalRecord) -> bool:
+    """Whether it has no end because its wearer has said nothing yet."""
+    is_put_aside = any(entry.key == (delivery.epoch, delivery.seq) for entry in record.awaiting)
+    return is_put_aside and delivery.state == "awaiting_install" and delivery.withdrawn is None
 
 
 async def told(world: World) -> None:
@@ -38,8 +45,8 @@ async def told(world: World) -> None:
     _truth(world, head, "told")
 
 
-async def judge(world: World) -> None:
-    """All of it."""
+async def judge(world: World, *, is_over: bool = False) -> None:
+    """All of it. ``is_over``: nothing can wait for anything any more."""
     for life in world.lives:
         for where, error in life.book.crashes:
             world.checks.fail("crash", f"{where}: {type(error).__name__}: {error}")
@@ -54,7 +61,9 @@ async def judge(world: World) -> None:
     assert not isinstance(head, Refusal)
     _truth(world, head, "truth")
     await _pair(world, head)
-    await _deliveries(world, head)
+    await _deliveries(world, head, is_over=is_over)
+    if is_over and world.disk.due():
+        world.checks.fail("outbox", f"{[(one.kind, one.seq) for one in world.disk.due()]} are to be done for ever")
     _chain(world, await _events(world))
 
 
@@ -87,12 +96,19 @@ async def _pair(world: World, head: DeviceHead) -> None:
         world.checks.fail("split", "the two aids keep two revisions, and there is no alarm")
     if head.alarms:
         world.note("alarms", alarms=sorted(head.alarms))
-    if head.revision is not None and tuple(digest_of(head.revision.digests, ear) for ear in EARS) != ram:
+    is_waiting = bool(await server.log.pending(DEVICE))
+    if head.revision is not None and not is_waiting and _pair_of(head.revision) != ram:
         world.checks.fail("head", "the head is not what the aids play, and nothing is on its way")
+    if head.ground is not None and _pair_of(head.ground) != nvm:
+        world.checks.fail("head", "packages are written over something else than the aids keep")
 
 
-async def _deliveries(world: World, head: DeviceHead) -> None:
-    """Each has one end, and that end is what was seen at the aids."""
+def _pair_of(revision: Revision) -> tuple[str | None, ...]:
+    return tuple(digest_of(revision.digests, ear) for ear in EARS)
+
+
+async def _deliveries(world: World, head: DeviceHead, *, is_over: bool) -> None:
+    """Each has one end, and that end is what was seen at the aids; or it waits for its wearer."""
     server, checks = world.server, world.checks
     assert server is not None
     for seq in range(1, head.last_seq + 1):
@@ -103,6 +119,8 @@ async def _deliveries(world: World, head: DeviceHead) -> None:
         if delivery.kind == "persist":
             checks.persist.add(seq)
         if delivery.state not in ENDS[delivery.kind]:
+            if not is_over and _waits_for_its_wearer(delivery, world.paper.record):
+                continue
             checks.fail("no end", f"seq {seq} is {delivery.state} {dict(delivery.ears)}")
         else:
             _effect(world, delivery)
@@ -115,6 +133,8 @@ def _effect(world: World, delivery: Delivery) -> None:
     checks, key = world.checks, (delivery.epoch, delivery.seq)
     if delivery.state in _NEVER_BEGUN and set(delivery.ears.values()) <= _NEVER_BEGUN and key in checks.written:
         checks.fail("effect", f"seq {delivery.seq} is {delivery.state}, and was written")
+    if delivery.code == "poison" and not checks.is_spoiled:
+        checks.fail("poison", f"the phone was lost over seq {delivery.seq} again and again, with nothing wrong")
     told = checks.ended.get(key)
     if told is not None and told != delivery.state:
         checks.fail("one end", f"seq {delivery.seq} was told as {told} and is {delivery.state}")

@@ -24,6 +24,7 @@ from clients.wearer import Wearer
 from fitting.capability import CapabilitySheet
 from protocol.contract.base import Ear
 from protocol.contract.devices import EarImage, SlotImage
+from protocol.contract.packages import RegisterPush
 
 from .links import ClientSession, Network, Point
 from .loop import Process
@@ -189,10 +190,12 @@ class Handset:
         wearer: Wearer,
         chance: random.Random,
         touched: Touched,
+        registration: Callable[[], RegisterPush],
         parts: PhoneParts | None = None,
     ) -> None:
         self._network, self._aids, self.paper, self._wearer = network, aids, paper, wearer
         self._chance, self._touched, self._parts = chance, touched, parts or PhoneParts()
+        self._registration = registration
         self.process = Process("phone")
         self.process.is_alive = False
         self.phone: Phone | None = None
@@ -230,7 +233,8 @@ class Handset:
         """The phone, whether there is a server or not."""
         hub = make_hub(self._network, "phone", self.process, self._chance, replace(RECONNECT, from_start=True))
         runner = self._runner()
-        phone = Phone(hub, runner, options=PhoneOptions(), uniform=self._chance.uniform, new_key=self._new_key)
+        options = PhoneOptions(push=self._registration())
+        phone = Phone(hub, runner, options=options, uniform=self._chance.uniform, new_key=self._new_key)
         await hub.start()
         self.hub, self.phone = hub, phone
         await phone.run()

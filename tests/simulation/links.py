@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -218,12 +218,16 @@ class _ClientSocket:
 
 
 class Network:
-    """Finds the server for clients. ``away`` are clients without a network, ``links`` those that were made last."""
+    """Finds the server for clients. ``away`` are clients without a network, ``links`` those that were made last.
+
+    ``slow_s``: what each way takes longer now, by client.
+    """
 
     def __init__(self, chance: random.Random, point: Point, new_id: Callable[[], str]) -> None:
         self._chance, self._point, self._new_id = chance, point, new_id
         self.server: Listening | None = None
         self.away: set[str] = set()
+        self.slow_s: dict[str, float] = {}
         self.links: dict[str, Link] = {}
         self.principals: dict[str, Principal] = {}
         self.calm = False
@@ -249,7 +253,7 @@ class Network:
     async def open(self, client: str, connection_id: str) -> Link:
         """One more link of a client; older ones that are still open stay so."""
         server = await self.round_trip(client)
-        link = Link(client, self._latency_s, self._point)
+        link = Link(client, lambda: self._latency_s() + self.slow_s.get(client, 0.0), self._point)
         link.server = server.process
         server.process.run(lambda: self._serve(link, server, connection_id))
         self.links[client] = link
@@ -257,6 +261,12 @@ class Network:
 
     def _serve(self, link: Link, server: Listening, connection_id: str) -> None:
         link.session = HubSession(server.hub_server, link, connection_id, self.principals[link.client])
+
+    def expire(self, client: str, at_unix_s: float) -> None:
+        """The token that a client has shown ends then; the next one is as good as ever."""
+        link = self.links.get(client)
+        if link is not None and link.session is not None and link.is_open:
+            link.session.renew(replace(self.principals[client], expires_at_s=at_unix_s))
 
     def drop_all(self, *, of: str | None = None, server_sees_s: float | None = 0.05) -> None:
         """The process at one end is gone; the machines are not, so the other end hears of it soon."""

@@ -78,6 +78,10 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> Any:
         return super().call_at(when + self._chance.random() * _TIE_S, callback, *args, context=context)
 
+    def skip(self, seconds: float) -> None:
+        """All clocks go on by so much with nothing done meanwhile; what was due then is due now, in its order."""
+        self.now_s += seconds
+
     def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]  # it takes nothing
         """Threads have a time of their own."""
         raise RuntimeError("nothing in a simulation may run in a thread")

@@ -1,4 +1,4 @@
-"""Two fitters with scripts, and a wearer who answers: what they do is drawn, what comes of it is not.
+"""Two fitters with scripts: what they do is drawn, what comes of it is not.
 
 A fitter does what fitting software does: takes the device, goes live, changes a gain, asks again when the link has died
 under a call. Refusals are part of the work. Must not know what the server or the phone holds inside. Read
@@ -9,15 +9,14 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from clients.hub_client import HubClient
 from clients.hub_errors import HubCallError
 from clients.reconnect import Link as State
-from clients.wearer import KeepAnswer
 from protocol.contract.base import EARS, Answer, Ear, Failure
 from protocol.contract.devices import (
     AcquireLease,
@@ -27,14 +26,10 @@ from protocol.contract.devices import (
     DeviceAnswer,
     DeviceQuery,
     LeaseAnswer,
-    Offer,
 )
 from protocol.contract.fitting import BAND_PATHS, BandPath, Base, Patch, PatchOp, Submit, SubmitAnswer
-from protocol.contract.packages import KeepAsked
 from protocol.contract.sessions import (
     Cancel,
-    ConsentAnswer,
-    ConsentAsked,
     DeviceHeld,
     Done,
     ExpectedDigests,
@@ -42,6 +37,7 @@ from protocol.contract.sessions import (
     Hold,
     LeaseRenewed,
     ModeAnswer,
+    ModeChanged,
     Relayed,
     ReleaseLease,
     Revert,
@@ -55,7 +51,7 @@ from .links import Network
 from .loop import Process
 from .plan import Step
 
-__all__ = ["ENDS", "Fitter", "Heard", "SimWearer"]
+__all__ = ["ENDS", "GAINS", "Fitter", "Heard"]
 
 A = TypeVar("A", bound=Answer)
 Heard = Callable[..., None]
@@ -64,32 +60,6 @@ ENDS: Final = frozenset(
     {"confirmed", "active", "rejected", "declined", "superseded", "expired", "cancelled", "rolled_back", "failed"}
 )
 _UNSETTLED: Final = frozenset({"unknown_outcome", "unavailable"})
-
-
-class SimWearer:
-    """Says yes or no after a while."""
-
-    def __init__(self, chance: random.Random, *, agrees: bool) -> None:
-        self._chance, self.agrees = chance, agrees
-        self.patience_s = 1.0
-
-    async def consent(self, asked: ConsentAsked) -> ConsentAnswer:
-        await asyncio.sleep(self._chance.random() ** 4 * 40.0 * self.patience_s)
-        return ConsentAnswer(accepted=self.agrees)
-
-    async def ready(self) -> bool:
-        await asyncio.sleep(self._chance.random() * 2.0)
-        return self._chance.random() < 0.9
-
-    async def loudness(self) -> int:
-        await asyncio.sleep(self._chance.random() * 3.0)
-        return self._chance.choice((3, 4, 5, 5, 6, 7))
-
-    async def install(self, offer: Offer) -> bool:
-        return True
-
-    async def keep(self, asked: KeepAsked) -> KeepAnswer:
-        return KeepAnswer(keep=True)
 
 
 class Fitter:
@@ -112,6 +82,8 @@ class Fitter:
         self._saves: set[int] = set()
         self._news = asyncio.Event()
         self._last: Submit | None = None
+        self.draft = ""
+        self.call: Literal["on", "ended"] | UnsetType = UNSET
 
     def start(self, steps: list[Step]) -> asyncio.Task[Any]:
         """Come to work."""
@@ -133,6 +105,7 @@ class Fitter:
         while self.hub is None or self.hub.state is State.CLOSED:
             hub = make_hub(self._network, self.name, self.process, self._chance)
             hub.on("DeliveryChanged", self._delivery_changed, DeliveryChanged)
+            hub.on("ModeChanged", self._mode_changed, ModeChanged)
             try:
                 await hub.start()
             except ConnectionError:
@@ -293,7 +266,7 @@ class Fitter:
                     hold = Hold(device=DEVICE, session=self.session, fence=self.fence)
                     if isinstance(await self.ask("RenewLease", hold, LeaseRenewed), Failure):
                         self.fence = 0
-                    await self.ask("Heartbeat", Heartbeat(), Done)
+                    await self.ask("Heartbeat", Heartbeat(device=DEVICE, call=self.call), Done)
 
     async def _hold(self, *, steal: bool = False) -> bool:
         self._lives += not self.session or (not self.fence and self._chance.random() < 0.3)
@@ -380,6 +353,10 @@ class Fitter:
             self._states[change.seq] = change.state
             self._news.set()
             self._news.clear()
+
+    def _mode_changed(self, told: ModeChanged) -> None:
+        if isinstance(told.draft, str):
+            self.draft = told.draft
 
     def _key(self) -> str:
         self._keys += 1

@@ -11,28 +11,35 @@ import msgspec
 
 from .chance import Chance
 
-__all__ = ["FAULTS", "FITTING", "POINTS", "WEARING", "Plan", "Step", "drawn"]
+__all__ = ["FAULTS", "FITTING", "PACKING", "POINTS", "WEARING", "Plan", "Step", "drawn"]
 
-Who = Literal["ann", "bob", "patient", "fault"]
+Who = Literal["ann", "bob", "patient", "fault", "time"]
 # How often each is drawn, beside the others.
 FITTING: Final = {
     "up": 14, "down": 9, "one_ear": 8, "burst": 7, "mpo_up": 2, "save": 6, "revert": 2, "undo": 1, "stop": 1,
     "cancel": 3, "repeat": 3, "conflict": 1, "earlier": 2, "silence": 2, "leave": 2, "release": 1, "steal": 1,
-    "read_back": 1, "stale": 2,
+    "read_back": 1, "stale": 2, "call": 3, "package": 2, "draft": 3,
+}  # fmt: skip
+# The same of a week in which packages are sent; "visit" stands for a whole one.
+PACKING: Final = {
+    "package": 10, "louder": 8, "brief": 3, "pair": 4, "back": 3, "draft": 2, "loud": 1, "cancel": 3, "repeat": 2,
+    "conflict": 1, "wait": 8, "visit": 6,
 }  # fmt: skip
 WEARING: Final = {
     "undo": 5, "stop": 3, "withdraw": 2, "background": 4, "button": 3, "battery_low": 2, "battery_flat": 2,
-    "other_app": 1, "busy": 2,
+    "other_app": 1, "busy": 2, "sleep": 5, "wake": 2, "take_back": 4,
 }  # fmt: skip
 FAULTS: Final = {
     "kill_server": 8, "kill_phone": 8, "cut_phone": 8, "cut_ann": 4, "half_open_phone": 4, "half_open_ann": 2,
     "stall_phone": 4, "away_phone": 3, "drop_aid": 6, "reboot_aid": 5, "refuse_connects": 3, "corrupt": 3,
-    "lie": 2, "nvm_fails": 3, "drop_in_commit": 3, "slow_aid": 2, "database_away": 4,
+    "lie": 2, "nvm_fails": 3, "drop_in_commit": 3, "slow_aid": 2, "database_away": 4, "slow_phone": 3,
+    "token_phone": 2, "token_ann": 2, "aid_away": 2, "push_lost": 2, "push_twice": 2, "push_throttled": 2,
+    "push_refused": 2, "token_dead": 2,
 }  # fmt: skip
 # Where something may strike: the n-th time that it is reached.
 POINTS: Final = (
     "before_commit", "after_commit", "before_save", "after_save", "chunk", "nvm",
-    "to_server:phone", "to_client:phone", "to_server:ann", "to_client:ann",
+    "to_server:phone", "to_client:phone", "to_server:ann", "to_client:ann", "taken", "pushed",
 )  # fmt: skip
 _COUNTS: Final = {
     "before_commit": 60,
@@ -41,7 +48,10 @@ _COUNTS: Final = {
     "after_save": 120,
     "chunk": 160,
     "nvm": 2,
+    "taken": 5,
+    "pushed": 3,
 }
+_HOURS: Final = (1, 1, 5, 12, 24, 24, 30, 72, 80, 168)
 _STRIKES_AT_A_POINT: Final = frozenset(
     {"kill_server", "kill_phone", "cut_phone", "cut_ann", "half_open_phone", "away_phone", "drop_aid", "reboot_aid"}
 )
@@ -63,7 +73,9 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One run. ``ends_at_s``: from then on everything heals."""
+    """One run. ``ends_at_s``: from then on everything heals. Nobody is awake in the hours of ``time``: they add
+    nothing to the seconds in which the others' steps are told.
+    """
 
     seed: int
     steps: tuple[Step, ...]
@@ -82,11 +94,19 @@ class Plan(msgspec.Struct, frozen=True):
 def drawn(seed: int) -> Plan:
     """The plan of a seed."""
     chance = Chance(seed).of("plan")
+    is_week = chance.random() < 0.5
     steps: list[Step] = []
     for who in ("ann", "bob"):
         if who == "ann" or chance.random() < 0.4:
-            steps += _fitting(who, chance)
+            steps += _packing(who, chance) if is_week else _fitting(who, chance)
     ends_at_s = chance.choice((40.0, 70.0, 100.0))
+    if not is_week and chance.random() < 0.06:
+        # Live work gives up an aid that is away for longer than most visits last.
+        steps.append(Step("fault", "aid_away", at_s=chance.uniform(5.0, 20.0), length_s=50.0))
+        ends_at_s = 190.0
+    if is_week:
+        steps += [_night(chance, ends_at_s) for _ in range(chance.randint(1, 5))]
+        steps += [_slept(chance, ends_at_s) for _ in range(chance.randint(0, 3))]
     steps += [_worn(chance, ends_at_s) for _ in range(chance.choice((0, 0, 1, 2, 3)))]
     steps += [_fault(chance, ends_at_s) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4, 6)))]
     return Plan(seed, tuple(steps), ends_at_s, agrees=chance.random() < 0.97)
@@ -97,10 +117,34 @@ def _fitting(who: Literal["ann", "bob"], chance: random.Random) -> list[Step]:
     return [first, *(_fitted(who, chance) for _ in range(chance.randint(2, 9)))]
 
 
-def _fitted(who: Literal["ann", "bob"], chance: random.Random) -> Step:
+def _packing(who: Literal["ann", "bob"], chance: random.Random) -> list[Step]:
+    """Packages, and a visit now and then, which is over when the next package is sent, or not."""
+    steps: list[Step] = [Step(who, "wait", length_s=chance.uniform(0.0, 6.0) if who == "ann" else 15.0)]
+    for _ in range(chance.randint(3, 9)):
+        what = _pick(PACKING, chance)
+        if what != "visit":
+            steps.append(_fitted(who, chance, what))
+            continue
+        steps.append(Step(who, "live"))
+        steps += [_fitted(who, chance) for _ in range(chance.randint(1, 4))]
+        if chance.random() < 0.7:
+            steps.append(_fitted(who, chance, chance.choice(("leave", "release", "save"))))
+    return steps
+
+
+def _night(chance: random.Random, ends_at_s: float) -> Step:
+    return Step("time", "hours", at_s=chance.uniform(4.0, ends_at_s), length_s=3_600.0 * chance.choice(_HOURS))
+
+
+def _slept(chance: random.Random, ends_at_s: float) -> Step:
+    what = chance.choice(("sleep", "sleep", "wake", "take_back"))
+    return Step("patient", what, at_s=chance.uniform(1.0, ends_at_s), length_s=3_600.0 * chance.choice(_HOURS))
+
+
+def _fitted(who: Literal["ann", "bob"], chance: random.Random, what: str = "") -> Step:
     return Step(
         who,
-        _pick(FITTING, chance),
+        what or _pick(FITTING, chance),
         at_s=chance.choice((0.0, 0.05, 0.3, 1.0, 3.0)) * chance.random(),
         length_s=chance.choice((3.0, 11.0, 17.0, 25.0)),
         amount=chance.randint(1, 9),

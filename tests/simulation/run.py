@@ -5,6 +5,7 @@ Read ``simulate`` first.
 
 import asyncio
 import random
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,8 +19,9 @@ from .faults import Strikes
 from .final import judge, quiet, told
 from .handset import DEVICE
 from .loop import SimLoop, Stuck
-from .people import Fitter
+from .nights import let_all_fall_due, nights
 from .plan import Plan, Step
+from .sender import Sender
 from .world import Options, Traced, World
 
 __all__ = ["Verdict", "simulate"]
@@ -32,13 +34,15 @@ _STEPS_S = 400.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one run."""
+    """What became of one run: of all deliveries by their ends, of packages alone, and of sessions by why they ended."""
 
     plan: Plan
     violations: tuple[Violation, ...]
     trace: tuple[Traced, ...]
     reached: dict[str, int] = field(default_factory=dict)
-    ended: dict[str, int] = field(default_factory=dict)
+    ended: Counter[str] = field(default_factory=Counter)
+    packages: Counter[str] = field(default_factory=Counter)
+    sessions: Counter[str] = field(default_factory=Counter)
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -56,10 +60,16 @@ def simulate(plan: Plan, options: Options | None = None) -> Verdict:
         world.checks.fail("stuck", f"{type(error).__name__}: {error}")
     finally:
         _clear_away(loop)
-    states: dict[str, int] = {}
-    for state in world.checks.ended.values():
-        states[state] = states.get(state, 0) + 1
-    return Verdict(plan, tuple(world.checks.violations), tuple(world.trace), dict(world.reached), states)
+    ended = world.checks.ended
+    return Verdict(
+        plan,
+        tuple(world.checks.violations),
+        tuple(world.trace),
+        dict(world.reached),
+        Counter(ended.values()),
+        Counter(state for (_, seq), state in ended.items() if seq in world.packages.sent),
+        world.checks.session_ends,
+    )
 
 
 def _clear_away(loop: SimLoop) -> None:
@@ -80,9 +90,10 @@ async def _play(world: World) -> None:
     await world.begin()
     working = [world.fitters[who].start(world.plan.of(who)) for who in ("ann", "bob") if world.plan.of(who)]
     radio = asyncio.get_running_loop().create_task(world.reach_for_aids())
+    passing = asyncio.get_running_loop().create_task(nights(world, world.plan.of("time")))
     striking = asyncio.get_running_loop().create_task(_strike(world, strikes))
-    await asyncio.sleep(world.plan.ends_at_s)
-    await striking
+    await world.until_awake(world.plan.ends_at_s)
+    await asyncio.wait({striking, passing})
     world.note("HEAL")
     strikes.heal()
     if working:
@@ -94,6 +105,8 @@ async def _play(world: World) -> None:
     strikes.heal()
     await _heal(world)
     await judge(world)
+    await let_all_fall_due(world, _become_quiet)
+    await judge(world, is_over=True)
     if not world.checks.violations:
         await _epilogue(world)
     radio.cancel()
@@ -106,7 +119,7 @@ async def _strike(world: World, strikes: Strikes) -> None:
         if step.point:
             world.strikes.setdefault(step.point, []).append(step)
     for step in sorted((step for step in steps if not step.point), key=_at):
-        await asyncio.sleep(max(0.0, step.at_s - world.now_s()))
+        await world.until_awake(step.at_s)
         strikes(step)
 
 
@@ -142,7 +155,7 @@ async def _become_quiet(world: World) -> None:
 async def _epilogue(world: World) -> None:
     """A visit with nothing going wrong: the device must be good for it, whatever was before."""
     world.note("EPILOGUE")
-    world.wearer.agrees, world.wearer.patience_s = True, 0.05
+    world.wearer.agrees, world.wearer.patience_s, world.wearer.willing = True, 0.05, True
     await _restart_unknown_aids(world)
     eve = world.fitters["eve"]
     working = eve.start([])
@@ -174,7 +187,7 @@ async def _restart_unknown_aids(world: World) -> None:
     await _become_quiet(world)
 
 
-async def _visit(world: World, eve: Fitter) -> str:
+async def _visit(world: World, eve: Sender) -> str:
     step = Step("ann", "live", amount=1)
     await eve.do_live(step)
     if await _is_split(world):

@@ -9,31 +9,47 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Final
+from typing import Final, Protocol
 
 import pytest
 
 from fitting.log_over_store import LogStore, StoredDeviceLog
-from signaling.app import _look_after
+from fitting.outbox import DueItem
+from signaling.app import _look_after, _Told
 from signaling.assembly import Assembly
 from signaling.config import MEMORY, Config
 from signaling.hub import Endpoint, Hub, endpoints_of
 from signaling.hub_server import HubServer
 from signaling.log import LogBook
 from signaling.metrics import Metrics
+from signaling.storage import MemoryStorage
 from signaling.stores.assignments import DeviceGrants
 from signaling.stores.devices import MemoryDeviceStore
 
 from .disk import Disk
+from .links import Point
 from .loop import Process
+from .push import PushService, SeenOutbox, SeenTokens
 
-__all__ = ["CONFIG", "EPOCH_S", "MakeLog", "Server", "SimBook"]
+__all__ = ["CONFIG", "EPOCH_S", "MakeLog", "Server", "SimBook", "Watcher"]
 
 CONFIG: Final = Config(dev=True, database_url=MEMORY, sweep_s=1.0)
 # Unix time at the loop's zero.
 EPOCH_S: Final = 1_700_000_000.0
 _KEY: Final = b"simulated signing key, 32 bytes."
 MakeLog = Callable[[LogStore, Callable[[], str]], StoredDeviceLog]
+
+
+class Watcher(Protocol):
+    """Hears of what falls due."""
+
+    def taken(self, item: DueItem, name: str) -> None:
+        """An item was taken from the outbox; a push for it would be called ``name``."""
+        ...
+
+    def unreachable(self) -> None:
+        """It is not known how the phone could be woken."""
+        ...
 
 
 class _Silence:
@@ -62,14 +78,25 @@ class SimBook(LogBook):
 
 
 class Server:
-    """One life of the server. ``devices`` are registered once and for all."""
+    """One life of the server. ``devices`` are registered once and for all; ``seen`` hears of what falls due."""
 
-    def __init__(self, disk: Disk, devices: MemoryDeviceStore, chance: random.Random, make_log: MakeLog) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        devices: MemoryDeviceStore,
+        chance: random.Random,
+        make_log: MakeLog,
+        *,
+        push: PushService,
+        point: Point,
+        seen: Watcher,
+    ) -> None:
         self.process = Process("server")
         self.book = SimBook()
         self.hub_server: HubServer
         self.log: StoredDeviceLog
         self._disk, self._devices, self._chance, self._make_log = disk, devices, chance, make_log
+        self._push, self._point, self._seen = push, point, seen
 
     async def start(self) -> None:
         """Be there for clients."""
@@ -77,21 +104,32 @@ class Server:
 
     async def _assemble(self) -> None:
         loop = asyncio.get_running_loop()
-        self.log = self._make_log(await self._disk.store(self.process, CONFIG.log_limits), self._new_id)
+        stores = await self._disk.stores(self.process, CONFIG.log_limits)
+        self.log = self._make_log(stores.log, self._new_id)
         with _what_is_the_same_remembered():
             parts = Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
             parts.device_log, parts.devices = self.log, self._devices
+            assert isinstance(parts.storage, MemoryStorage)
+            parts.storage.outbox = SeenOutbox(stores.outbox, self._saw, self.process, self._point)
+            parts.storage.push_tokens = SeenTokens(stores.tokens, self._seen.unreachable)
+            parts.notifier = self._push.for_server(self.process)
             self.log._troubled = parts.troubles.met
             parts.grants = DeviceGrants(self._devices, parts.people.assignments)
             care = parts.care()
-        self.hub_server = care.server
+        self.hub_server, self._packages = care.server, care.packages
         self.process.spawn(self._sweep())
-        self.process.spawn(_look_after(care.sweep, self.book, CONFIG.sweep_s))
+        told = _Told(self.book)
+        self.process.spawn(_look_after("care", care.sweep, told, CONFIG.sweep_s))
+        self.process.spawn(_look_after("packages", care.packages.sweep, told, CONFIG.sweep_s))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(CONFIG.sweep_s)
             self.hub_server.sweep()
+
+    def _saw(self, item: DueItem) -> None:
+        kind = "package" if item.kind == "push" else "question"
+        self._seen.taken(item, self._packages._opaque(kind, item))
 
     def _new_id(self) -> str:
         return f"{self._chance.getrandbits(64):016x}"
@@ -116,6 +154,6 @@ def _endpoints_of(hub: Hub) -> Mapping[str, Endpoint]:
 def _what_is_the_same_remembered() -> Iterator[None]:
     """Counters and the look at a hub's annotations: the same in every life, and slow to make."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("signaling.app.Metrics", _metrics)
+        patch.setattr("signaling.assembly.Metrics", _metrics)
         patch.setattr("signaling.dispatcher.endpoints_of", _endpoints_of)
         yield

@@ -31,6 +31,28 @@ def test_an_hour_takes_no_time() -> None:
     assert time.monotonic() - began_s < 5
 
 
+def test_hours_that_are_skipped_are_over_for_everybody_and_nothing_is_done_twice() -> None:
+    done: list[str] = []
+
+    async def each(name: str, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            done.append(name)
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        tasks = [loop.create_task(each("slow", 70.0)), loop.create_task(each("fast", 60.0))]
+        await asyncio.sleep(1)
+        loop.skip(3_600.0)
+        await asyncio.sleep(1)
+        for task in tasks:
+            task.cancel()
+
+    assert run(work()) == pytest.approx(4_602, abs=0.01)
+    assert done == ["fast", "slow"]
+
+
 def test_timers_fire_in_the_order_of_their_times() -> None:
     order: list[int] = []
 

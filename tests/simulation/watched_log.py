@@ -11,6 +11,7 @@ from protocol.contract.devices import AttachDevice, Report
 from protocol.contract.sessions import ReportDevice
 
 from .checks import Checks
+from .package_checks import PackageChecks
 
 __all__ = ["Note", "WatchedLog"]
 
@@ -20,9 +21,11 @@ Note = Callable[..., None]
 class WatchedLog(StoredDeviceLog):
     """See ``StoredDeviceLog``."""
 
-    def __init__(self, store: LogStore, new_id: Callable[[], str], checks: Checks, note: Note) -> None:
+    def __init__(
+        self, store: LogStore, new_id: Callable[[], str], checks: Checks, packages: PackageChecks, note: Note
+    ) -> None:
         super().__init__(store, new_id)
-        self._checks, self._note = checks, note
+        self._checks, self._packages, self._note = checks, packages, note
 
     async def acquire(self, device: str, *, session: str, holder: str) -> Any:
         outcome = await super().acquire(device, session=session, holder=holder)
@@ -33,13 +36,13 @@ class WatchedLog(StoredDeviceLog):
     async def steal(self, device: str, *, session: str, holder: str, reason: str, **more: Any) -> Any:
         outcome = await super().steal(device, session=session, holder=holder, reason=reason, **more)
         self._checks.granted(outcome)
-        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._over(getattr(outcome, "session", None))
         self._note("steal", holder=holder, session=session, outcome=_short(outcome))
         return outcome
 
     async def release(self, device: str, **more: Any) -> Any:
         outcome = await super().release(device, **more)
-        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._over(getattr(outcome, "session", None))
         self._note("release", outcome=_short(outcome))
         return outcome
 
@@ -51,7 +54,7 @@ class WatchedLog(StoredDeviceLog):
 
     async def end_session(self, device: str, **more: Any) -> Any:
         outcome = await super().end_session(device, **more)
-        self._checks.is_live &= not isinstance(outcome, SessionEnded)
+        self._over(outcome)
         self._note("end_session", **more, outcome=_short(outcome))
         for one in getattr(outcome, "ended", ()):
             self._delivery(one.delivery)
@@ -60,7 +63,7 @@ class WatchedLog(StoredDeviceLog):
     async def lapsed(self) -> Any:
         outcome = await super().lapsed()
         for _, ended in outcome:
-            self._checks.is_live = False
+            self._over(ended)
             self._note("lapsed", outcome=_short(ended))
             for one in ended.ended:
                 self._delivery(one.delivery)
@@ -70,10 +73,40 @@ class WatchedLog(StoredDeviceLog):
         # Before it is asked for: a server that is killed right after the commit never hears the answer.
         self._checks.pairs.add((str(proposal.digests.right), str(proposal.digests.left)))
         outcome = await super().append(proposal)
-        self._note("append", kind=proposal.kind, fence=proposal.fence, outcome=_short(outcome))
+        what = {"kind": proposal.kind, "mode": proposal.mode, "fence": proposal.fence, "author": proposal.author}
+        self._note("append", **what, outcome=_short(outcome))
         if isinstance(outcome, Accepted):
+            self._packages.accepted(proposal, outcome)
             for one in outcome.ended:
                 self._delivery(one.delivery)
+        return outcome
+
+    async def make_way(self, device: str, *, fence: int, holder: str) -> Any:
+        outcome = await super().make_way(device, fence=fence, holder=holder)
+        given = () if isinstance(outcome, Refusal) else outcome
+        if given:
+            self._note("make_way", seqs=[one.delivery.seq for one in given])
+        for one in given:
+            self._delivery(one.delivery)
+        return outcome
+
+    async def take_back_rises(self, device: str) -> Any:
+        outcome = await super().take_back_rises(device)
+        for one in outcome:
+            self._delivery(one.delivery)
+        return outcome
+
+    async def ask_question(self, device: str, seq: int) -> Any:
+        outcome = await super().ask_question(device, seq)
+        is_asked = not isinstance(outcome, Refusal)
+        self._note("question", seq=seq, asked=is_asked)
+        if is_asked:
+            self._packages.asked(seq)
+        return outcome
+
+    async def answer_question(self, device: str, seq: int, *, state: str, actor: str, text: str | None = None) -> Any:
+        outcome = await super().answer_question(device, seq, state=state, actor=actor, text=text)
+        self._note("answer", seq=seq, state=state, taken=outcome is not None)
         return outcome
 
     async def attach(self, claim: AttachDevice) -> Any:
@@ -113,7 +146,7 @@ class WatchedLog(StoredDeviceLog):
 
     async def report_device(self, told: ReportDevice, *, generation: int | None = None) -> Any:
         outcome = await super().report_device(told, generation=generation)
-        self._checks.is_live &= getattr(outcome, "session", None) is None
+        self._over(getattr(outcome, "session", None))
         self._note("report_device", cause=told.cause, outcome=_short(outcome))
         session = getattr(outcome, "session", None)
         for one in (*getattr(outcome, "ended", ()), *getattr(session, "ended", ())):
@@ -125,14 +158,22 @@ class WatchedLog(StoredDeviceLog):
         what = {"seq": report.seq, "n": report.n, "state": report.state, "ear": report.ear, "code": report.code}
         self._note("report", **what, outcome=_short(outcome))
         if not isinstance(outcome, Refusal):
+            self._packages.reported(report, outcome.delivery)
             self._delivery(outcome.delivery)
             for one in outcome.others:
                 self._delivery(one.delivery)
         return outcome
 
+    def _over(self, ended: object) -> None:
+        if isinstance(ended, SessionEnded):
+            self._checks.is_live = False
+            self._checks.session_ends[ended.cause] += 1
+
     def _delivery(self, delivery: Delivery) -> None:
         end = is_end(delivery.kind, delivery.state)
         self._checks.moved(delivery.epoch, delivery.seq, delivery.state, is_end=end)
+        if end:
+            self._packages.ended(delivery.seq)
 
 
 def _short(outcome: Any) -> Any:

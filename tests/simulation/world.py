@@ -28,10 +28,13 @@ from .disk import Disk, DiskKind, MemoryDisk, SlowMemoryStore, SqliteDisk
 from .handset import DEVICE, Handset, Paper, PhoneParts
 from .links import Network
 from .loop import SimLoop
-from .people import Fitter, SimWearer
+from .package_checks import PackageChecks
 from .plan import Plan, Step
+from .push import PushService
+from .sender import Sender
 from .server import EPOCH_S, Server
 from .watched_log import WatchedLog
+from .wearer import SimWearer
 
 __all__ = ["Options", "Traced", "World"]
 
@@ -75,10 +78,16 @@ class World:
         self.strike: Callable[[Step], None] = lambda _: None
         self.aids = VirtualPair(*(self._aid(ear) for ear in EARS))
         self.checks = Checks(self.aids, self.now_s)
+        self.packages = PackageChecks(self.checks, self.aids, self.now_s, self.unix_s)
+        self.push = PushService(self.chance.of("push"), self.point, self.now_s)
+        self.push.told, self.push.arrived = self.packages.pushed, self._arrived
+        # Until when the phone sleeps, None while it does not.
+        self.asleep_until_s: float | None = None
+        self._slept_s = 0.0
         self.network = Network(self.chance.of("network"), self.point, lambda: self.chance.new_id("connection"))
         self.disk = self._disk()
         self.devices = MemoryDeviceStore(max_devices=1, reached=lambda _: None)
-        self.wearer = SimWearer(self.chance.of("wearer"), agrees=plan.agrees)
+        self.wearer = SimWearer(self.chance.of("wearer"), agrees=plan.agrees, said=self._said)
         self.paper = Paper(self.point)
         self.handset = Handset(
             self.network,
@@ -87,6 +96,7 @@ class World:
             wearer=self.wearer,
             chance=self.chance.of("phone"),
             touched=self._touched,
+            registration=lambda: self.push.registration(DEVICE),
             parts=options.phone,
         )
         self.fitters = {name: self.fitter(name) for name in ("ann", "bob", "eve")}
@@ -98,11 +108,46 @@ class World:
         """Since the beginning."""
         return self.loop.time() - self.began_s
 
+    def unix_s(self) -> float:
+        """The log's clock."""
+        return EPOCH_S + self.loop.time()
+
+    async def until_awake(self, at_s: float) -> None:
+        """Wait for a second of those in which somebody is awake."""
+        while (left_s := at_s - (self.now_s() - self._slept_s)) > 0.0:  # noqa: ASYNC110  # hours may go by meanwhile
+            await asyncio.sleep(left_s)
+
+    def skip(self, seconds: float) -> None:
+        """So much time passes with nobody awake."""
+        self._slept_s += seconds
+        self.loop.skip(seconds)
+        self.checks.slept()
+        self.note("slept", hours=round(seconds / 3_600, 2))
+        if self.asleep_until_s is not None and self.now_s() >= self.asleep_until_s:
+            self.wake_phone()
+
+    def sleep_phone(self, until_s: float) -> None:
+        """The app is not running any more, and nothing tells the server so."""
+        if self.asleep_until_s is None and self.handset.is_alive:
+            self.handset.kill()
+        self.asleep_until_s = until_s
+
+    def wake_phone(self) -> None:
+        """Somebody opens the app."""
+        if self.asleep_until_s is not None:
+            self.asleep_until_s = None
+            self.note("phone wakes")
+            if not self.handset.is_alive:
+                self.handset.start()
+
     async def begin(self) -> None:
         """A registered device, a server, a phone."""
         aids = {ear: RegisteredAid(serial=f"S-{ear}", model=MODEL, firmware=FIRMWARE) for ear in EARS}
         fitters = frozenset(self.fitters)
-        await self.devices.register(DeviceRecord(DEVICE, "c1", "pat", fitters, aids, audiogram=AUDIOGRAM))
+        # Far more than any gain here: without a measurement no package may raise one.
+        stable = {(slot, ear): (600,) * len(SHEETS[MODEL].bands_hz) for slot in (1, 2) for ear in EARS}
+        record = DeviceRecord(DEVICE, "c1", "pat", fitters, aids, audiogram=AUDIOGRAM, max_stable_gain_ddb=stable)
+        await self.devices.register(record)
         await self.start_server()
         assert self.server is not None
         assert await self.server.log.create(DEVICE, aids) is None
@@ -124,7 +169,15 @@ class World:
 
     async def start_server(self) -> None:
         """One more life of the server."""
-        server = Server(self.disk, self.devices, self.chance.of("server"), self._log)
+        server = Server(
+            self.disk,
+            self.devices,
+            self.chance.of("server"),
+            self._log,
+            push=self.push,
+            point=self.point,
+            seen=self.packages,
+        )
         self.lives.append(server)
         await server.start()
         self.server = self.network.server = server
@@ -137,9 +190,9 @@ class World:
             self.network.drop_all()
             self.note("server killed")
 
-    def fitter(self, name: str) -> Fitter:
+    def fitter(self, name: str) -> Sender:
         self.network.admit(name, name, "clinician")
-        return Fitter(name, self.network, self.chance.of(name), self._heard)
+        return Sender(name, self.network, self.chance.of(name), self._heard)
 
     def point(self, name: str) -> None:
         """Something that may be struck has been reached."""
@@ -152,18 +205,26 @@ class World:
         self.trace.append(Traced(self.now_s(), what, facts))
 
     def _disk(self) -> Disk:
-        given = (self.chance.of("disk"), self.point, self._unix_s, self.chance.new_id("epoch"))
+        given = (self.chance.of("disk"), self.point, self.unix_s, self.chance.new_id("epoch"))
         return SqliteDisk(*given) if self.options.disk == "sqlite" else MemoryDisk(*given, self.options.store)
 
-    def _unix_s(self) -> float:
-        return EPOCH_S + self.loop.time()
-
     def _log(self, store: Any, new_id: Callable[[], str]) -> WatchedLog:
-        return self.options.log(store, new_id, self.checks, self.note)
+        return self.options.log(store, new_id, self.checks, self.packages, self.note)
+
+    def _said(self, key: tuple[str, int], accepted: bool) -> None:
+        self.note("wearer", seq=key[1], installs=accepted)
+        self.packages.said(key, accepted=accepted)
+
+    def _arrived(self) -> None:
+        """A push shows; the wearer looks, or does not."""
+        self.note("push arrives")
+        if self.asleep_until_s is not None and (self.push.is_calm or self.chance.of("push").random() < 0.5):
+            self.wake_phone()
 
     def _touched(self, ear: Ear, what: Any, entry: Any) -> None:
         self.note(f"aid {what}", ear=ear, seq=None if entry is None else entry.offer.seq)
         self.checks.touched(ear, what, entry)
+        self.packages.touched(ear, what, entry)
 
     def _heard(self, what: str, **facts: Any) -> None:
         if what == "asked":
@@ -183,6 +244,7 @@ class World:
 
     def _changed(self, change: AidChange) -> None:
         self.checks.changed(change)
+        self.packages.changed(change)
         if change.what == "chunk":
             self.point("chunk")
         else:

@@ -28,6 +28,8 @@ class Mutation(Enum):
     FORGET_A_KEY = auto()
     OFFER_TO_THE_REPLACED_ONE = auto()
     ALLOT_BACKWARDS = auto()
+    RESURRECT_A_SUPERSEDED_ONE = auto()
+    INSTALL_WITHOUT_A_YES = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +62,6 @@ BUGS: Final[Mapping[Mutation, Bug]] = {
     Mutation.FORGET_A_KEY: _bug(0.2, "I8"),
     Mutation.OFFER_TO_THE_REPLACED_ONE: _bug(0.3, "I7"),
     Mutation.ALLOT_BACKWARDS: _bug(0.05, "RT"),
+    Mutation.RESURRECT_A_SUPERSEDED_ONE: _bug(0.3, "I1", "I15"),
+    Mutation.INSTALL_WITHOUT_A_YES: _bug(0.3, "I4"),
 }

@@ -35,6 +35,10 @@ class Network(Protocol):
         """Whether a seeded bug strikes."""
         ...
 
+    def says_yes(self, device: str) -> bool:
+        """Whether the wearer installs packages."""
+        ...
+
     def lies(self) -> bool:
         """Whether an aid keeps something else than it was given."""
         ...
@@ -122,12 +126,22 @@ class FakePhone:
             self._fence_max = max(self._fence_max, offer["fence"])
             self._journal("received")
             yield
+            if offer["mode"] == "standard":
+                self._journal("awaiting_install")
+                yield
+        if offer["mode"] == "standard" and not self._installs():
+            self._end_with("E_DECLINED")
+            return
         yield from self._write_all(self._open, forgets)
+
+    def _installs(self) -> bool:
+        return self.network.says_yes(self.device) or self.network.strikes(Mutation.INSTALL_WITHOUT_A_YES)
 
     def _refusal(self, offer: dict[str, Any]) -> str | None:
         if offer["poison"]:
             return "E_CAPABILITY"
-        if offer["fence"] < self._fence_max and not self.network.strikes(Mutation.ACCEPT_AN_OLD_FENCE):
+        is_live = offer["mode"] == "advanced"
+        if is_live and offer["fence"] < self._fence_max and not self.network.strikes(Mutation.ACCEPT_AN_OLD_FENCE):
             return "E_FENCE"
         is_same = all(self.aids[ear]["ram"] in {offer["base"][ear], offer["expect"][ear]} for ear in offer["ears"])
         return None if is_same else "E_BASE"
@@ -187,7 +201,8 @@ class FakePhone:
         assert self._open is not None
         offer = self._open.offer
         good = "active" if offer["kind"] == "persist" else "confirmed"
-        state = good if code is None else "failed" if code == "E_READBACK" else "rejected"
+        unhappy = {"E_READBACK": "failed", "E_DECLINED": "declined"}
+        state = good if code is None else unhappy.get(code, "rejected")
         reports = [
             {"epoch": offer["epoch"], "seq": offer["seq"], "ear": ear, "state": state, "code": code,
              "held": {ear: dict(self.aids[ear])}}

@@ -120,15 +120,28 @@ class FakeServer:
             if known[0] != request["request"]:
                 raise Refused("idempotency_conflict")
             return known[1]
+        is_package = request["mode"] == "standard"
         is_old = request["fence"] != shelf.fence or self.now() >= shelf.lease_until
-        if is_old and not self.strikes(Mutation.ACCEPT_AN_OLD_FENCE):
+        if is_old and not is_package and not self.strikes(Mutation.ACCEPT_AN_OLD_FENCE):
             raise Refused("fence_stale")
+        if is_package:
+            self._make_room(shelf)
         row = self._append(shelf, request)
         answer = {"epoch": self.epoch, "seq": row.seq, "rev": row.rev, "digests": row.digests}
         shelf.keys[request["idem"]] = (request["request"], answer)
         if self.strikes(Mutation.LEAK_A_CANARY):
             self.log_text += f'{{"event": "accepted", "device": "{device}"}}\n'
         return answer
+
+    def _make_room(self, shelf: Shelf) -> None:
+        """A newer package takes the place of the one that nobody has seen yet."""
+        last = next(reversed(shelf.open_rows()), None)
+        if last is None or last.state != "accepted" or last.request["mode"] != "standard":
+            return
+        self._end(shelf, last, "superseded")
+        shelf.head = dict(last.base)
+        if self.strikes(Mutation.RESURRECT_A_SUPERSEDED_ONE):
+            last.state = "accepted"
 
     def _append(self, shelf: Shelf, request: dict[str, Any]) -> Row:
         if shelf.stashed_seq:
@@ -193,9 +206,9 @@ class FakeServer:
         """The frame."""
         return {
             "epoch": self.epoch, "seq": row.seq, "after": self._after(shelf), "attempt": row.attempt, "rev": row.rev,
-            "fence": row.request["fence"], "gen": gen, "device": shelf.device, "owners": [shelf.device],
-            "kind": row.request["kind"], "base": row.base, "expect": row.digests, "ears": list(row.ears),
-            "poison": row.request["poison"],
+            "fence": row.request["fence"] or 0, "gen": gen, "device": shelf.device, "owners": [shelf.device],
+            "kind": row.request["kind"], "mode": row.request["mode"], "base": row.base, "expect": row.digests,
+            "ears": list(row.ears), "poison": row.request["poison"],
         }  # fmt: skip
 
     def report(self, device: str, report: dict[str, Any]) -> bool:

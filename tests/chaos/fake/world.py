@@ -52,6 +52,7 @@ class _World:
             self.server.shelves[name] = Shelf(name, head=digests, first=digests)
             self.server.shelves[name].in_aid = {ear: dict(aid) for ear, aid in phone.aids.items()}
             self.tell("runner", "register", name, serials=[f"{name}-{ear}" for ear in EARS])
+            self.tell("runner", "wearer", name, installs="yes" if self.says_yes(name) else "no")
             self.read_aids(name)
         self.fitters = [self.fitter(f"f{number}") for number in range(size.fitters)]
         self.nonce = 0
@@ -67,6 +68,9 @@ class _World:
         hit = mutation is self.mutation and self.rng.random() < BUGS[mutation].chance
         self.struck += hit
         return hit
+
+    def says_yes(self, device: str) -> bool:
+        return device != self.names[-1]
 
     def lies(self) -> bool:
         return self.rng.random() < LIE
@@ -162,9 +166,11 @@ class _World:
     def request(self, fence: int) -> dict[str, Any]:
         self.nonce += 1
         ears = self.rng.choice([["right"], ["left"], ["right", "left"], ["right", "left"]])
+        is_package = self.rng.random() < 0.15
         return {
-            "idem": f"k{self.nonce}", "reason": f"r{self.nonce}", "request": f"q{self.nonce}", "fence": fence,
-            "kind": "persist" if self.rng.random() < 0.15 else "volatile", "ears": ears,
+            "idem": f"k{self.nonce}", "reason": f"r{self.nonce}", "request": f"q{self.nonce}",
+            "mode": "standard" if is_package else "advanced", "fence": None if is_package else fence,
+            "kind": "persist" if is_package or self.rng.random() < 0.15 else "volatile", "ears": ears,
             "poison": self.rng.random() < 0.03, "expires_in": 3 if self.rng.random() < 0.05 else 10_000,
         }  # fmt: skip
 
@@ -234,7 +240,7 @@ class _World:
                 )  # fmt: skip
                 words = {"reason": row.request["reason"], "digests": row.digests}
                 self.tell("runner", "read_revision", name, rev=row.rev, **words)
-                self.tell("runner", "read_row", name, seq=row.seq, rev=row.rev)
+                self.tell("runner", "read_row", name, seq=row.seq, rev=row.rev, mode=row.request["mode"])
             for event in shelf.audit:
                 self.tell("runner", "read_audit", name, **event)
 

@@ -35,6 +35,8 @@ PACKED = {
     "alarms",
     "read_due",
     "last_end",
+    "question",
+    "taken_back",
 }
 SPREAD = {"truth": {"ears", "images", "battery", "unidentified"}}
 # What a field holds that an older version knows by less.

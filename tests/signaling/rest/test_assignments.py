@@ -1,5 +1,6 @@
 """Assignments over REST: who may give and take them, that they hold at once, and that the history is kept."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +57,10 @@ async def test_doing_it_twice_does_it_once(house: House) -> None:
     again = await ask(house, "PUT /devices/d1/assignments/abe", WHY)
     assert len(again.body["history"]) == 2
     assert (await ask(house, "DELETE /devices/d1/assignments/abe", WHY)).status == 200
-    assert (await ask(house, "DELETE /devices/d1/assignments/abe", WHY)).code == "not_found"
+    again = await ask(house, "DELETE /devices/d1/assignments/abe", WHY)
+    assert (again.status, len(again.body["history"])) == (200, 3)
+    other = await ask(house, "DELETE /devices/d1/assignments/abe", {"reason": "has left"})
+    assert other.code == "not_found"
     assert await people(house) == ["ann"]
 
 
@@ -139,3 +143,14 @@ async def test_who_says_what_he_has_read_changes_nothing_else(house: House) -> N
         assert stale.code == "precondition_failed"
     said = await ask(house, "PUT /devices/d1/assignments/amy", WHY, If_Match=read.tag)
     assert (read.tag, said.status, said.tag) == ('"2"', 200, '"3"')
+
+
+@pytest.mark.parametrize("kept_in", ["", "memory:"])
+async def test_of_several_who_have_read_the_same_one_changes_it(
+    open_house: OpenHouse, tmp_path: Any, kept_in: str
+) -> None:
+    house = await open_house(database_url=kept_in, data=tmp_path)
+    await register(house)
+    path = "DELETE /devices/d1/assignments/abe"
+    said = await asyncio.gather(*(ask(house, path, {"reason": f"r{n}"}, If_Match='"2"') for n in range(4)))
+    assert sorted(one.status for one in said) == [200, 412, 412, 412]

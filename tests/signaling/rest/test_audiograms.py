@@ -321,3 +321,10 @@ async def test_changes_are_judged_by_the_newest_and_by_nothing_older(house: Hous
     assert await limit() is None
     await call(house, "POST", URL, {"right": normal, "measuredOn": "2026-11-22"})
     assert await limit() == 890 + 120
+
+
+async def test_a_key_that_was_used_long_ago_hides_no_new_audiogram(house: House) -> None:
+    await call(house, "POST", URL, {"right": N3}, Idempotency_Key="k1")
+    house.wall.now_s += 86_400
+    status, stored, _ = await call(house, "POST", URL, {"right": MILD}, Idempotency_Key="k1")
+    assert (status, stored["right"]["4000"], stored["counts"]) == (201, 30.0, True)

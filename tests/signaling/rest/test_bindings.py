@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from fitting.log_memory import MemoryDeviceLog
 from fitting.signing import key_id_of
+from protocol.errors import HubError, Overloaded, StorageFull, Unavailable
 from signaling.bind_codes import ALPHABET, CODE_CHARS
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rest.desk import Said, ask, register
@@ -98,6 +100,25 @@ async def test_an_answer_that_was_lost_is_given_again_to_the_same_request(house:
     again = await bind(house, code, Idempotency_Key="k1")
     assert (again.status, again.body) == (200, first.body)
     assert (await bind(house, code, Idempotency_Key="k2")).code == "bad_code"
+
+
+@pytest.mark.parametrize("error", [Overloaded, Unavailable, StorageFull])
+async def test_a_code_is_not_lost_because_it_cannot_be_noted(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: type[HubError]
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise error
+
+    await register(house)
+    monkeypatch.setattr(MemoryDeviceLog, "note", fails)
+    assert (await bind(house, await make(house))).status == 200
+
+
+async def test_a_code_cannot_be_asked_for_again_by_a_key_which_is_not_left_out_silently(house: House) -> None:
+    await register(house)
+    said = await ask(house, "POST /devices/d1/bind-codes", {}, Idempotency_Key="k1")
+    assert said.code == "bad_argument"
+    assert "Idempotency-Key" in said.body["detail"]
 
 
 async def test_of_a_device_only_so_many_codes_are_live(open_house: OpenHouse) -> None:

@@ -1,10 +1,13 @@
 """Consents over REST: who decides, what is kept, and that live work ends when its consent is taken back."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from protocol.contract.sessions import ConsentAnswer, ConsentAsked, ModeAnswer, ModeChanged, RevertNow
+from signaling.stores.assignments import DEVICES_PAGE
+from signaling.stores.decisions import Decision, MemoryDecisionStore
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rest.desk import Said, ask, register
@@ -102,6 +105,8 @@ async def test_only_so_many_patients_are_held_in_memory(open_house: OpenHouse) -
     said = await ask(house, "PUT /patients/pia/consents/video", {"granted": True}, by="pia patient")
     assert said.status == 429
     assert house.metric("auricle_bound_reached_total", bound="max_patients") == 1
+    taken_back = await ask(house, "PUT /patients/pia/consents/live_tuning", {"granted": False}, by="pia patient")
+    assert (taken_back.status, state(taken_back, "live_tuning")) == (200, "withdrawn")
 
 
 async def test_who_says_what_he_has_read_changes_nothing_else(house: House) -> None:
@@ -171,3 +176,36 @@ async def test_who_takes_it_back_while_he_is_asked_has_answered(house: House, co
     assert refused(await here.set_mode()).code == "consent_declined"
     await house.sweep_care()
     assert [changed.state for changed in here.fitter.of(ModeChanged)] == []
+
+
+async def test_live_work_that_begins_while_it_is_taken_back_ends(
+    house: House, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await visit(connect, live=False)
+    really = MemoryDecisionStore.decide
+
+    async def meanwhile(store: MemoryDecisionStore, decision: Decision, **more: Any) -> Decision | None:
+        assert isinstance(await here.set_mode(), ModeAnswer)
+        return await really(store, decision, **more)
+
+    monkeypatch.setattr(MemoryDecisionStore, "decide", meanwhile)
+    await decide(house, "live_tuning", False)
+    assert (await here.fitter.first(ModeChanged, 1)).reason == "consent_withdrawn"
+
+
+async def test_it_ends_on_every_device_that_the_patient_ever_had(house: House, connect: Connect) -> None:
+    here = await visit(connect)
+    for number in range(DEVICES_PAGE):
+        await register(house, f"a{number}", assignments=["amy"])
+    # Whoever is assigned to the last of them may write down what the patient has said.
+    await ends_live_work(house, here, "abe clinician", reason="said so")
+
+
+@pytest.mark.parametrize("kept_in", ["", "memory:"])
+async def test_of_several_who_have_read_the_same_one_decides(
+    open_house: OpenHouse, tmp_path: Any, kept_in: str
+) -> None:
+    house = await open_house(database_url=kept_in, data=tmp_path)
+    path = "PUT /patients/pat/consents/video"
+    said = await asyncio.gather(*(ask(house, path, {"granted": n == 0}, by=PAT, If_Match='"0"') for n in range(2)))
+    assert sorted(one.status for one in said) == [200, 412]

@@ -96,6 +96,14 @@ async def test_after_a_day_the_key_is_free(here: ShelfHouse) -> None:
     assert (await make(here, "y")).status == 201
 
 
+async def test_after_a_day_what_another_request_makes_has_another_name(here: ShelfHouse) -> None:
+    first = await make(here)
+    here.now_s[0] += KEEP_S
+    other = await make(here, "y")
+    assert json.loads(first.body)["book"] != json.loads(other.body)["book"]
+    assert sorted(here.shelf.titles.values()) == ["One", "Two", "x", "y"]
+
+
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "ä"])
 async def test_a_key_that_cannot_be_kept_is_400(here: ShelfHouse, key: str) -> None:
     assert code(await make(here, key=key)) == (400, "bad_argument")

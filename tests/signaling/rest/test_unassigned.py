@@ -6,11 +6,13 @@ import pytest
 from msgspec import structs
 
 from clients.hub_errors import HubCallError
+from fitting.log_memory import MemoryDeviceLog
 from protocol.contract.base import Answer
 from protocol.contract.devices import DeviceAnswer, InAidChanged
 from protocol.contract.fitting import Content
 from protocol.contract.history import HistoryEvent, WatchDevice
 from protocol.contract.sessions import Hold, LeaseRenewed, ModeChanged
+from protocol.errors import StorageFull
 from tests.eventually import eventually
 from tests.signaling.care import CONTENT, FLAT, Connect
 from tests.signaling.conftest import House, OpenHouse
@@ -78,3 +80,26 @@ async def test_his_calls_are_refused_and_live_work_ends_with_the_lease_that_he_c
     await house.sweep_care()
     await eventually(lambda: here.phone.of(ModeChanged)[-1].reason == "lease_lost")
     assert here.phone.of(ModeChanged)[-1].state == "none"
+
+
+async def test_a_removal_that_could_not_be_noted_holds_and_is_noted_when_it_is_sent_again(
+    house: House, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other = await visit(connect), Told()
+    abe = await connect("abe", "clinician", heard=other)
+    await abe.ask("AcquireLease", {"device": "d1", "session": "s9"}, answer=Answer)
+    with monkeypatch.context() as away:
+        away.setattr(MemoryDeviceLog, "note", _fails)
+        assert (await ask(house, GONE, {"reason": "has left"}, by="boss admin")).status == 507
+    assert (await ask(house, "GET /devices/d1")).status == 404
+    await here.tell("other_app", louder(10), CONTENT)
+    await other.first(InAidChanged)
+    assert here.fitter.of(InAidChanged) == []
+    again = await ask(house, GONE, {"reason": "has left"}, by="boss admin", If_Match='"2"')
+    assert (again.status, len(again.body["history"])) == (200, 3)
+    noted = await ask(house, "GET /devices/d1/history?limit=100", by="abe clinician")
+    assert [one["actor"] for one in noted.body["items"] if one["state"] == "unassigned"] == ["boss"]
+
+
+async def _fails(*_: object, **__: object) -> None:
+    raise StorageFull("there is no room")
