@@ -88,6 +88,7 @@ class HubClient:
         self._tasks: asyncio.TaskGroup | None = None
         self._asides: set[asyncio.Task[None]] = set()
         self._life: asyncio.Task[None] | None = None
+        self._is_ending = False
         self.end: LinkEnd | None = None
 
     @property
@@ -160,7 +161,9 @@ class HubClient:
             return
         if self._link is not None:
             await self._link.close()
-        self._life.cancel()
+        # Those who wait for the end are told of it, also when the link has just ended by itself.
+        if not self._is_ending:
+            self._life.cancel()
         if self._events.running_here:
             return
         await asyncio.wait({self._life})
@@ -252,6 +255,7 @@ class HubClient:
                 await self._events.drained()
                 events.cancel()
         finally:
+            self._is_ending = True
             self._link = None
             self._lose_all()
             self._move(Happening.ENDED)

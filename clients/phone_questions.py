@@ -95,9 +95,12 @@ class Questions:
 
     async def _register(self) -> None:
         try:
-            await self._hub.ask("RegisterPush", self._push, answer=Done)
+            told = await self._hub.ask("RegisterPush", self._push, answer=Done)
         except (HubCallError, AuricleError) as error:
             _LOG.warning("the server did not take how this phone is woken: %s", error.code)
+            return
+        if isinstance(told, Failure):
+            _LOG.warning("the server did not take how this phone is woken: %s", told.error.code)
 
     async def _ask(self, asked: KeepAsked) -> None:
         try:

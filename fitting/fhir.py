@@ -34,6 +34,7 @@ __all__ = ["MAX_ENTRIES", "FhirAudiogram", "read_fhir", "write_fhir"]
 MAX_ENTRIES: Final = 100
 _STATUSES: Final = ("final", "amended", "corrected", "appended")
 _BUNDLES: Final = ("collection", "document", "searchset")
+_EFFECTIVE: Final = ("effectiveDateTime", "effectiveInstant", "effectivePeriod")
 _HAVE_SUBJECTS: Final = ("Observation", "DiagnosticReport", "Composition")
 # Any constant: so the same audiogram has the same name in every copy.
 _NAMES: Final = uuid.UUID("5f0a3c4e-7e8e-4c37-9d53-0f6b8f1f2a11")
@@ -115,7 +116,7 @@ def _of_resource(
     if kind == "DiagnosticReport":
         _require_final(where, resource)
         contained = elements(where, resource, "contained", MAX_ENTRIES)
-        inner = [(f"{where}.contained[{index}]", one) for index, one in enumerate(contained)]
+        inner = [(f"{where}.contained[{index}]", _dated(one, resource)) for index, one in enumerate(contained)]
     else:
         inner = [(where, resource)]
     for at, one in inner:
@@ -124,6 +125,13 @@ def _of_resource(
             yield at, one
         else:
             left_out.append(LeftOut(at, "resource", kind[:64]))
+
+
+def _dated(observation: Mapping[str, Any], report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What does not say when it was made was made when its report says."""
+    if any(name in observation for name in _EFFECTIVE):
+        return observation
+    return {**observation, **{name: report[name] for name in _EFFECTIVE if name in report}}
 
 
 def _checked_readings(where: str, observation: Mapping[str, Any], left_out: list[LeftOut]) -> list[Reading]:

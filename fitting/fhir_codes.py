@@ -29,6 +29,7 @@ __all__ = [
     "contradiction",
     "display_of",
     "is_decibel_hl",
+    "other_quantity",
 ]
 
 LOINC: Final = "http://loinc.org"
@@ -84,6 +85,8 @@ EAR_SITES: Final[Mapping[str, Ear]] = MappingProxyType({"25577004": "right", "89
 
 # Every part has a longest: looking through a text takes a time that is in proportion to it, whatever it is.
 _HZ: Final = re.compile(r"(?<![\d.])(\d{1,6}(?:\.\d{1,3})?)\s{0,3}(k?)hz\b")
+# What is measured at the same ear and frequency, in the same unit, and is no threshold of air conduction.
+_OTHER_QUANTITY: Final = re.compile(r"\b(?:bone|aided|uncomfortable|discomfort|speech)\b")
 _UNIT_WORDS: Final = re.compile(r"[^a-z]")
 
 
@@ -103,10 +106,19 @@ def contradiction(text: str, ear: Ear, frequency_hz: int) -> str | None:
     other: Ear = "left" if ear == "right" else "right"
     if re.search(rf"\b{other}\b", words) and not re.search(rf"\b{ear}\b", words):
         return f"the {other} ear"
+    quantity = other_quantity(text)
+    if quantity is not None:
+        return quantity
     named = [float(number) * (1000 if kilo else 1) for number, kilo in _HZ.findall(words)]
     if named and frequency_hz not in named:
         return f"{named[0]:g} Hz"
     return None
+
+
+def other_quantity(text: str) -> str | None:
+    """The word that says of something measured that it is no threshold of air conduction, None when none does."""
+    found = _OTHER_QUANTITY.search(text.lower())
+    return None if found is None else found[0]
 
 
 def is_decibel_hl(system: str, code: str, unit: str) -> bool:

@@ -12,7 +12,17 @@ from typing import Any, Final
 from protocol.contract.base import Ear
 
 from .audiogram import FREQUENCIES_HZ, threshold_ddb
-from .fhir_codes import EAR_SITES, LOINC, MASKED, PANEL, SNOMED, THRESHOLD_CODES, contradiction, is_decibel_hl
+from .fhir_codes import (
+    EAR_SITES,
+    LOINC,
+    MASKED,
+    PANEL,
+    SNOMED,
+    THRESHOLD_CODES,
+    contradiction,
+    is_decibel_hl,
+    other_quantity,
+)
 from .fhir_errors import Contradiction, LeftOut, NotFhir, TooManyEntries, UnknownModifier, UnsupportedValue, WrongUnit
 
 __all__ = ["Reading", "day_of", "element", "elements", "readings", "require_understood", "text"]
@@ -50,6 +60,10 @@ def readings(
             _check_site(where, observation, reading.ear)
             yield reading
         return
+    for words in _words(where, code):
+        quantity = other_quantity(words)
+        if quantity is not None:
+            raise Contradiction(f"{where}.code: the code is of air conduction, the words say {quantity}")
     for index, component in enumerate(components):
         at = f"{where}.component[{index}]"
         require_understood(at, component)
@@ -112,6 +126,12 @@ def _codings(where: str, concept: Mapping[str, Any]) -> list[tuple[str, str, str
     ]
 
 
+def _words(where: str, concept: Mapping[str, Any]) -> list[str]:
+    """What stands beside the code of a concept, for people."""
+    displays = (display for _, _, display in _codings(f"{where}.code", concept))
+    return [text(f"{where}.code", concept, "text"), *displays]
+
+
 def _first_code(where: str, part: Mapping[str, Any], name: str) -> str:
     return next((code for _, code, _ in _codings(f"{where}.{name}", element(where, part, name))), "")[:64]
 
@@ -150,7 +170,7 @@ def _place(where: str, part: Mapping[str, Any]) -> tuple[Ear, int] | None:
     if not places:
         return None
     [place] = places
-    for words in (text(where, concept, "text"), *(display for _, _, display in codings)):
+    for words in _words(where, concept):
         other = contradiction(words, *place)
         if other is not None:
             raise Contradiction(f"{where}.code: the code is of {place[0]} {place[1]} Hz, the words say {other}")

@@ -36,6 +36,10 @@ QUOTA_RETRY_S: Final = 300.0
 
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _HUB: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,258}[A-Za-z0-9])?")
+# A token and a signature travel there.
+_URL: Final = re.compile(
+    r"(?:https://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)|http://(?:127\.0\.0\.1|\[::1\]|localhost))(?::[0-9]{1,5})?"
+)
 # What APNs, FCM and the service call a token that is dead. 404 alone also says that there is no such hub, and
 # would take the tokens of everybody for dead because one name in a configuration is wrong.
 _DEAD_TOKEN: Final = re.compile(
@@ -53,12 +57,16 @@ _FOR_NOW: Final = (403, 408, 425, 429)
 
 @dataclass(frozen=True, slots=True)
 class HubAddress:
-    """Where a hub is and who may send: ``endpoint`` is ``https://HOST``, ``key`` the key's text as it is."""
+    """Where a hub is and who may send: ``endpoint`` is ``https://HOST``, ``key`` the key's text as it is.
+
+    ``url``: where it is reached when that is not its endpoint, "" when it is.
+    """
 
     endpoint: str
     hub: str
     key_name: str
     key: str = field(repr=False)
+    url: str = ""
 
     @property
     def resource(self) -> str:
@@ -66,16 +74,17 @@ class HubAddress:
         return f"{self.endpoint}/{self.hub}"
 
     @property
-    def send_path(self) -> str:
-        """Path and query of a direct send."""
-        return f"/{self.hub}/messages/?direct&api-version={API_VERSION}"
+    def send_url(self) -> str:
+        """Where a direct send goes."""
+        return f"{self.url or self.endpoint}/{self.hub}/messages/?direct&api-version={API_VERSION}"
 
 
-def hub_address(connection_string: str, hub: str) -> HubAddress:
+def hub_address(connection_string: str, hub: str, *, url: str = "") -> HubAddress:
     """Read ``Endpoint=sb://HOST/;SharedAccessKeyName=NAME;SharedAccessKey=KEY`` in any order; the key may hold ``=``.
 
     Raises:
-        ValueError: a part is missing, doubled or malformed, named but not quoted; or ``hub`` is no name of a hub.
+        ValueError: a part is missing, doubled or malformed, named but not quoted; or ``hub`` is no name of a hub; or
+            ``url`` has a path, or is neither https nor of this machine.
     """
     parts: dict[str, str] = {}
     for part in filter(None, map(str.strip, connection_string.split(";"))):
@@ -95,7 +104,9 @@ def hub_address(connection_string: str, hub: str) -> HubAddress:
         raise ValueError(
             "the name of the hub is missing or has other characters than letters, digits, '.', '_' and '-'"
         )
-    return HubAddress(f"https://{host}", hub, parts["sharedaccesskeyname"], parts["sharedaccesskey"])
+    if url and not _URL.fullmatch(url):
+        raise ValueError("the url must be like https://name:port, without a path, or http:// of this machine")
+    return HubAddress(f"https://{host}", hub, parts["sharedaccesskeyname"], parts["sharedaccesskey"], url)
 
 
 def sas_token(address: HubAddress, *, expires_at_s: int) -> str:

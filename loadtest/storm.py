@@ -1,4 +1,4 @@
-"""``python -m loadtest.storm``: the phones of many sleeping devices wake up within two minutes, a package waits for each.
+"""``python -m loadtest.storm``: the phones of many sleeping devices wake up at once, and a package waits for each.
 
 A database of devices with one package each, a server process on it, and processes of phones that attach, take what is
 offered, set it aside, and leave. A package that is lost, or that another device gets, fails the run; slowness never

@@ -1,8 +1,8 @@
 """One process of phones: ``python -m loadtest.storm_generator`` reads a ``Plan`` and prints an ``Outcome``, both JSON.
 
 Phones are due at an even pace, whatever the server does. One that cannot begin when it is due, because too many are on
-the line or the process has no time, is late, begins as soon as it can, and is counted; one whose visit fails comes again
-after a while, as real ones do. It must not know where its server runs. Read ``run`` first.
+the line or the process has no time, is late, begins as soon as it can, and is counted; one whose visit fails comes
+again after a while, as real ones do. It must not know where its server runs. Read ``run`` first.
 """
 
 import asyncio

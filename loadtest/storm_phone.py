@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from protocol.contract import CONTRACT_VERSION
 from protocol.contract.base import EARS
@@ -91,7 +91,8 @@ class _Line:
         if self._is_over:
             return
         self._is_over = True
-        for future in (self._opened, self.offered, *self._answers.values()):
+        waiting: tuple[asyncio.Future[Any], ...] = (self._opened, self.offered, *self._answers.values())
+        for future in waiting:
             if not future.done():
                 future.set_exception(VisitFailed(reason))
             # What nobody waits for any more must not be reported as lost.
@@ -127,8 +128,8 @@ class _Line:
         if answer is None or answer.done():
             return
         result = completion.result
-        if completion.error is not None or result is UNSET or not isinstance(result, Raw):
-            answer.set_exception(VisitFailed("a call failed"))
+        if completion.error is not None or not isinstance(result, Raw):
+            answer.set_exception(VisitFailed(f"a call failed: {completion.error}"))
         elif not self._verdict_of(result).ok:
             answer.set_exception(VisitFailed("a call was refused"))
         else:

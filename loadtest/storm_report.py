@@ -31,7 +31,7 @@ class Counted(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StormResult(msgspec.Struct, frozen=True, rename="camel"):
-    """One storm. Quantiles are from ``AttachDevice``, from the connection's first byte, and from when the phone was due.
+    """One storm. Quantiles are from ``AttachDevice``, from connecting, and from when the phone was due.
 
     ``late`` phones could not begin when they were due, the latest by ``latest_s``; ``most`` were on the line at a time.
     ``wall_s`` is from the first phone's time to the last one's leaving. CPU is in milliseconds a device, ``busy`` in

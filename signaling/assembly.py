@@ -69,6 +69,7 @@ class Care:
     server: HubServer
     delivery: DeliveryFlow
     session: SessionFlow
+    phones: Phones
     news: DeviceNews
     packages: PackageFlow
     submit: SubmitFlow
@@ -126,7 +127,6 @@ class Assembly:
         self.people = self.storage.people
         self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
-        self.changes = Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = RememberedGrants(
             DeviceGrants(self.devices, self.people.assignments),
@@ -154,7 +154,7 @@ class Assembly:
             metrics=self.metrics,
             offer_timeout_s=config.offer_timeout_s,
             troubles=self.troubles,
-            objection=SecondLook(self.device_log, Kernel(), self.changes, self.consents.package_refusal).objection,
+            objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
         session = SessionFlow(
             log=self.device_log,
@@ -186,7 +186,10 @@ class Assembly:
             verifier=self.verifier,
             grants=self.grants,
         )
-        return Care(self.hub_server(hub, lifetime), delivery, session, news, packages, submit, views, history)
+        return Care(self.hub_server(hub, lifetime), delivery, session, phones, news, packages, submit, views, history)
+
+    def changes(self) -> Changes:
+        return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
 
     def news(self, phones: Phones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(
@@ -206,7 +209,6 @@ class Assembly:
             notifier=self.notifier,
             phones=phones,
             submit=submit,
-            book=self.log,
             troubles=self.troubles,
             secret=self.push_secret,
             limits=PackageLimits(max_due=self.config.max_due_pushes),
@@ -218,7 +220,7 @@ class Assembly:
             self.device_log,
             Kernel(),
             self.metrics,
-            changes=self.changes,
+            changes=self.changes(),
             delivery=delivery,
             state_of=session.state_of,
             package_refusal=self.consents.package_refusal,
@@ -268,6 +270,7 @@ class Assembly:
             log=self.device_log,
             consents=self.consents,
             session=care.session,
+            phones=care.phones,
             look_again=care.delivery.look_again,
             signer=self.signer,
             bind_key=self.bind_key,

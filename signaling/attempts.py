@@ -39,14 +39,19 @@ class Attempts:
         """How many keys are remembered."""
         return len(self._paid_at_s)
 
-    def wait_s(self, key: Hashable, now_s: float) -> float:
-        """Try once: 0 when it may be, otherwise how many seconds later it may. What must wait does not count."""
+    def wait_s(self, key: Hashable, now_s: float, *, counts: bool = True) -> float:
+        """Try once: 0 when it may be, otherwise how many seconds later it may. What must wait does not count.
+
+        ``counts`` False: only look whether it may, because something else may still be in its way.
+        """
         paid_at_s = max(self._paid_at_s.get(key, now_s), now_s)
         wait_s = paid_at_s - now_s - self._slack_s
         # A float that went through a sum is a little off: a wait of nothing is none.
         if wait_s > 1e-6:
             self._reached(self._limit_bound)
             return wait_s
+        if not counts:
+            return 0.0
         self._paid_at_s[key] = paid_at_s + self._every_s
         self._paid_at_s.move_to_end(key)
         if len(self._paid_at_s) > self._max_keys:

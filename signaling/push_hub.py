@@ -72,10 +72,9 @@ class HubPush:
         log: LogBook,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        base_url: str = "",
     ) -> None:
-        """``text``: what people see. ``base_url``: where the hub is reached if not at its own endpoint."""
-        self._url = (base_url or address.endpoint) + address.send_path
+        """``text``: what people see."""
+        self._url = address.send_url
         self._signatures = Signatures(address)
         self._text = text
         self._limits = limits

@@ -57,5 +57,4 @@ def push_notifier(
         log=log,
         clock=clock,
         monotonic=monotonic,
-        base_url=config.push_url,
     )

@@ -59,7 +59,7 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub]) -> None:
     runner = runner_of(app, config, handle_signals=False, shutdown_timeout=1.0, logger=HttpLog(log).as_logger())
     await runner.setup()
     try:
-        site = web.TCPSite(runner, config.host, config.port)
+        site = web.TCPSite(runner, config.host, config.port, backlog=config.listen_backlog)
         try:
             await site.start()
         except (OSError, UnicodeError) as error:

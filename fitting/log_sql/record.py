@@ -7,6 +7,7 @@ What no column holds is packed (``packed``). This module must not know which dat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -202,10 +203,16 @@ def revision_of(row: Row) -> Revision:
         reason=reason,
         content=_CONTENT.decode(content),
         digests=_DIGESTS.decode(digests),
-        safety=_SAFETY.decode(safety),
+        safety=_safety_of(safety),
         at_s=at_s,
         vendor=None if vendor is None else _VENDOR.decode(vendor),
     )
+
+
+@lru_cache(maxsize=256)
+def _safety_of(packed: bytes) -> SafetySummary:
+    """What the kernel says of most changes is the same, and a tenth of what is kept in memory of a device."""
+    return _SAFETY.decode(packed)
 
 
 def event_of(row: Row) -> LogEvent:

@@ -95,6 +95,8 @@ class SqlLogStore:
 
     def is_quiet(self, device: str, generation: int) -> bool:
         """What was held to the database at the last look at what others have written counts, and nothing older."""
+        if self._noticed_s == float("-inf"):
+            return False
         slot = self._slots.get(device)
         if slot is None:
             quiet = self._quiet.get(device)
@@ -351,7 +353,7 @@ class SqlLogStore:
             self._forget(forgotten)
 
     def _forget(self, slot: Slot) -> None:
-        """That nothing is to be done for its phone is remembered: a sweep over more phones than this keeps asks that."""
+        """That nothing is to be done for its phone is remembered: sweeps go over more phones than this keeps."""
         del self._slots[slot.device]
         rows = slot.rows
         if rows is None or not self._is_live(slot) or not is_quiet(rows, rows.generation):

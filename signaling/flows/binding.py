@@ -108,6 +108,8 @@ class BindingFlow:
         now_s = self._clock()
         found = matching(code_hash, await self._store.live(principal.clinic, principal.user, now_s))
         if found is None or not await self._store.redeem(code_hash, by=principal.user, at_s=now_s, phone=phone):
+            found = await self._bound_with(code_hash, principal, phone, now_s)
+        if found is None:
             return _refused(_BAD_CODE)
         await self._on_bound(found.device)
         await self._note(found.device, "bound", principal.user)
@@ -118,11 +120,23 @@ class BindingFlow:
             public_key=self._signer.public_key,
         )
 
+    async def _bound_with(
+        self, code_hash: bytes, principal: Principal, phone: str | None, now_s: float
+    ) -> BindCode | None:
+        """What this very phone was bound with just now, which has not heard of it; only one with a name is known."""
+        used = await self._store.used(code_hash)
+        if used is None or phone is None or used.expires_at_s <= now_s:
+            return None
+        is_own = (used.clinic, used.bound_by, used.phone) == (principal.clinic, principal.user, phone)
+        return used if is_own and await self._store.bound(used.clinic, used.device) == used else None
+
     def _wait_s(self, principal: Principal) -> float:
         """How long the caller must wait; an attempt that need not wait counts for him and for his clinic."""
-        now_s = self._monotonic()
-        return self._callers.wait_s((principal.clinic, principal.user), now_s) or self._clinics.wait_s(
-            principal.clinic, now_s
+        now_s, caller = self._monotonic(), (principal.clinic, principal.user)
+        return (
+            self._callers.wait_s(caller, now_s, counts=False)
+            or self._clinics.wait_s(principal.clinic, now_s)
+            or self._callers.wait_s(caller, now_s)
         )
 
     async def _note(self, device: str, what: str, user: str) -> None:

@@ -4,8 +4,8 @@ Live work that goes on is ended from memory first, as when he says so on his pho
 must not know how one asks: over the hub or over REST. Read ``ConsentFlow.decide`` first.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Collection
+from typing import Final, Protocol
 
 from fitting.consents import SCOPES, consent_refusal
 from protocol.contract.base import Refusal
@@ -14,10 +14,30 @@ from signaling.stores.assignments import devices_of
 from signaling.stores.decisions import Decision, DecisionStore
 from signaling.stores.devices import DeviceStore
 
-__all__ = ["ConsentFlow"]
+__all__ = ["ConsentFlow", "LiveWork"]
 
 _LIVE: Final[ConsentScope] = "live_tuning"
 _PACKAGES: Final[ConsentScope] = "standard_delivery"
+
+
+class LiveWork(Protocol):
+    """Live work as far as it is known here without a store."""
+
+    def worn_by(self, clinic: str, patient: str) -> Collection[str]:
+        """The devices that the phones of a patient carry now."""
+        ...
+
+    def goes_on(self, device: str) -> bool:
+        """Whether there is any."""
+        ...
+
+    def end(self, device: str) -> None:
+        """Have what is worn given back, and end it."""
+        ...
+
+    async def look_again(self, device: str) -> None:
+        """Take back packages that wait and must not be begun any more. Raises Unavailable."""
+        ...
 
 
 class ConsentFlow:
@@ -50,32 +70,29 @@ class ConsentFlow:
         made = await self._consents.history(clinic, patient)
         return {scope: tuple(one for one in made if one.subject == scope) for scope in SCOPES}
 
-    async def decide(
-        self,
-        decision: Decision,
-        *,
-        end_live: Callable[[str], object],
-        goes_on: Callable[[str], bool],
-        look_again: Callable[[str], Awaitable[None]],
-        seen: int | None = None,
-    ) -> bool:
+    async def decide(self, decision: Decision, live: LiveWork, *, seen: int | None = None) -> bool:
         """Record it; False when something newer than ``seen`` (``DecisionStore.decide``) was decided about it.
 
-        ``end_live`` is told each device of the patient when live work must end, and again when ``goes_on`` says that
-        some has begun before the decision stood. ``look_again`` is told each when packages that wait must not be begun
-        any more. A withdrawal is recorded even when it is the first word about its scope.
+        Where live work must end it ends before anything is asked of a store, and again when some has begun before the
+        decision stood. A withdrawal is recorded even when it is the first word about its scope. Raises Unavailable.
         """
-        devices: list[str] = []
-        if decision.subject == _LIVE and not decision.holds:
-            devices = [device async for device in devices_of(self._devices, decision.clinic, decision.owner)]
-        were_quiet = [device for device in devices if not goes_on(device)]
-        for device in devices:
-            end_live(device)
+        clinic, patient = decision.clinic, decision.owner
+        if decision.subject != _LIVE or decision.holds:
+            stands = await self._consents.decide(decision, seen=seen) is not None
+            if stands and decision.subject == _PACKAGES and not decision.holds:
+                async for device in devices_of(self._devices, clinic, patient):
+                    await live.look_again(device)
+            return stands
+        worn = live.worn_by(clinic, patient)
+        quiet = {device for device in worn if not live.goes_on(device)}
+        for device in worn:
+            live.end(device)
+        others = [device async for device in devices_of(self._devices, clinic, patient) if device not in worn]
+        quiet |= {device for device in others if not live.goes_on(device)}
+        for device in others:
+            live.end(device)
         if await self._consents.decide(decision, seen=seen) is None:
             return False
-        for device in filter(goes_on, were_quiet):
-            end_live(device)
-        if decision.subject == _PACKAGES and not decision.holds:
-            async for device in devices_of(self._devices, decision.clinic, decision.owner):
-                await look_again(device)
+        for device in filter(live.goes_on, quiet):
+            live.end(device)
         return True

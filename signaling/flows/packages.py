@@ -22,7 +22,7 @@ from fitting.log_packages import TAKEN_BACK
 from fitting.log_values import Attached, Delivery, DeviceHead
 from fitting.outbox import DueItem, Outbox
 from fitting.packages import DEFAULT_PUSH_TIMES, AfterPush, PushTimes, after_push, judge_push
-from fitting.push import Gone, PushKind, PushNote, PushNotifier, Refused
+from fitting.push import Gone, PushKind, PushNote, PushNotifier
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.fitting import Base, Submit, SubmitAnswer
 from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered
@@ -31,7 +31,6 @@ from protocol.errors import Unavailable
 from signaling.flows.phones import Phones
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller
-from signaling.log import LogBook
 from signaling.pushes import push
 from signaling.stores.push_tokens import PushTokens
 from signaling.troubles import Troubles
@@ -67,7 +66,6 @@ class PackageFlow:
         notifier: PushNotifier,
         phones: Phones,
         submit: SubmitFlow,
-        book: LogBook,
         troubles: Troubles,
         secret: bytes,
         limits: PackageLimits,
@@ -79,7 +77,6 @@ class PackageFlow:
         self._notifier = notifier
         self._phones = phones
         self._submit = submit
-        self._book = book
         self._troubles = troubles
         self._secret = secret
         self._limits = limits
@@ -189,8 +186,6 @@ class PackageFlow:
             return AfterPush(None)
         note = PushNote(kind, self._opaque("pointer", item), self._opaque(kind, item), expires_in_s)
         outcome = await self._notifier.send(target, note)
-        if isinstance(outcome, Refused):
-            self._book.push_refused(code=outcome.code)
         if isinstance(outcome, Gone):
             await self._tokens.park(item.device, target, self._now_s())
         return after_push(outcome, accepted_at_s=at_s, tries=item.tries, now_s=self._now_s(), times=self._limits.times)

@@ -120,6 +120,11 @@ class Phones:
         phone = self._phones.get(device)
         return phone if phone is not None and phone.caller.connection_id == caller.connection_id else None
 
+    def worn_by(self, clinic: str, user: str) -> tuple[str, ...]:
+        """The devices that are carried here by phones of this user."""
+        carried = ((device, phone.caller.principal) for device, phone in self._phones.items())
+        return tuple(device for device, who in carried if (who.clinic, who.user) == (clinic, user))
+
     def drop(self, connection_id: str) -> Iterator[tuple[str, Phone]]:
         """A connection is gone: the devices that it carried are carried by nobody here."""
         for device in self._carried.pop(connection_id, ()):

@@ -10,6 +10,7 @@ from protocol.contract.base import Id
 from protocol.contract.people import Assigned, Assignments, Because, DecisionView
 from protocol.contract.times import iso_ms
 from protocol.errors import NotFound
+from signaling.auth import Role
 from signaling.policy import Relation, Rule, role_in
 from signaling.stores.assignments import Assignments as AssignmentStore
 from signaling.stores.decisions import Decision, standing
@@ -72,7 +73,8 @@ class AssignmentsOfDevices(Resource):
 
     async def _decide(self, call: Call, record: DeviceRecord, person: str, holds: bool, reason: str) -> bool:
         """False when it is so already. Who has lost the answer sends the same again, and it is noted again."""
-        made = _decision(call, record, person, holds, reason, self._clock())
+        user, role = call.principal.user, await self._role(call, record)
+        made = Decision(record.clinic, record.device, person, holds, user, role, reason, self._clock())
         history = await self._assignments.decisions.history(record.clinic, record.device)
         newest = standing(history).get(person)
         if not _is_repeated(newest, made):
@@ -90,6 +92,12 @@ class AssignmentsOfDevices(Resource):
             record.device, "device", "assigned" if holds else "unassigned", actor=made.by, text=made.reason
         )
         return True
+
+    async def _role(self, call: Call, record: DeviceRecord) -> Role:
+        """As what the caller decides: who is not assigned may only as an admin, whatever else he is."""
+        if "admin" in call.principal.roles and not await self._assignments.holds(record, call.principal.user):
+            return "admin"
+        return role_in(call.principal, _WHO)
 
     async def _record(self, device: str) -> DeviceRecord:
         record = await self._devices.get(device)
@@ -109,11 +117,6 @@ class AssignmentsOfDevices(Resource):
             history=tuple(Assigned(person=one.subject, decision=decision_view(one)) for one in history),
         )
         return Reply(answer, version=str(len(history)))
-
-
-def _decision(call: Call, record: DeviceRecord, person: str, holds: bool, reason: str, at_s: float) -> Decision:
-    user, role = call.principal.user, role_in(call.principal, _WHO)
-    return Decision(record.clinic, record.device, person, holds, user, role, reason, at_s)
 
 
 def _is_repeated(newest: Decision | None, made: Decision) -> bool:

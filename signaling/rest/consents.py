@@ -1,6 +1,7 @@
 """What a patient consents to: decided by himself, or written down by a professional who says why."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from msgspec import UNSET
@@ -10,6 +11,7 @@ from protocol.contract.people import Consents, ConsentState, ConsentView, Decide
 from protocol.contract.sessions import ConsentScope, Revert
 from protocol.errors import BadArgument
 from signaling.flows.consents import ConsentFlow
+from signaling.flows.phones import Phones
 from signaling.flows.session import SessionFlow
 from signaling.policy import Relation, Rule, role_in
 from signaling.stores.decisions import Decision
@@ -24,6 +26,28 @@ _WHO: Final = Rule({"patient": Relation.OWN, "clinician": Relation.ASSIGNED, "as
 _ALL: Final = "/api/v1/patients/{patient}/consents"
 
 
+@dataclass(frozen=True, slots=True)
+class _LiveWork:
+    """See ``flows.consents.LiveWork``."""
+
+    session: SessionFlow
+    phones: Phones
+    look_again_at: Callable[[str], Awaitable[None]]
+    actor: str
+
+    def worn_by(self, clinic: str, patient: str) -> tuple[str, ...]:
+        return self.phones.worn_by(clinic, patient)
+
+    def goes_on(self, device: str) -> bool:
+        return self.session.state_of(device) != "none"
+
+    def end(self, device: str) -> None:
+        self.session.restore(Revert(device=device), "consent_withdrawn", actor=self.actor)
+
+    async def look_again(self, device: str) -> None:
+        await self.look_again_at(device)
+
+
 class ConsentsOfPatients(Resource):
     """Consents, each with its history."""
 
@@ -34,11 +58,13 @@ class ConsentsOfPatients(Resource):
         self,
         consents: ConsentFlow,
         session: SessionFlow,
+        phones: Phones,
         look_again: Callable[[str], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._consents = consents
         self._session = session
+        self._phones = phones
         self._look_again = look_again
         self._clock = clock
 
@@ -67,17 +93,8 @@ class ConsentsOfPatients(Resource):
             reason="" if body.reason is UNSET else body.reason,
             at_s=self._clock(),
         )
-
-        def end_live(device: str) -> None:
-            self._session.restore(Revert(device=device), "consent_withdrawn", actor=principal.user)
-
-        def goes_on(device: str) -> bool:
-            return self._session.state_of(device) != "none"
-
-        told = await self._consents.decide(
-            decision, end_live=end_live, goes_on=goes_on, look_again=self._look_again, seen=seen
-        )
-        if not told:
+        live = _LiveWork(self._session, self._phones, self._look_again, principal.user)
+        if not await self._consents.decide(decision, live, seen=seen):
             raise PreconditionFailed("somebody else has decided: read it again")
         return await self._shown(call, patient)
 

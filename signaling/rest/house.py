@@ -181,7 +181,8 @@ class _Served:
         if reply.answer is None:
             return Answered(HTTPStatus.NO_CONTENT, b"", headers)
         body = _ENCODER.encode(reply.answer)
-        headers["ETag"] = tag_of_bytes(body) if reply.version is None else tag_of_version(reply.version)
+        if self.route.has_tag:
+            headers["ETag"] = tag_of_bytes(body) if reply.version is None else tag_of_version(reply.version)
         return Answered(self.route.told.status, body, headers)
 
 

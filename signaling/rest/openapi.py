@@ -166,7 +166,8 @@ def _responses(forms: Sequence[Route], schemas: Mapping[int, Json]) -> Json:
             gives: {"schema": schemas[id(form.answer)], **_example(form.told.answer_example)}
             for gives, form in given.items()
         }
-        names = ["ETag", *(["Location"] if route.told.creates else []), *(["Link"] if _is_page(route) else [])]
+        may_have = {"ETag": route.has_tag, "Location": route.told.creates, "Link": _is_page(route)}
+        names = [name for name, has in may_have.items() if has]
         success |= {
             "content": content,
             "headers": {name: {"description": HEADERS[name], "schema": {"type": "string"}} for name in names},

@@ -52,7 +52,11 @@ class Patients(Resource):
         name = None if body.name is UNSET else body.name
         patient = Patient(call.principal.clinic, body.patient, self._clock(), name)
         if not await self._patients.create(patient):
-            raise Conflict("a patient with this id exists already")
+            # The same request again, whose answer was lost, finds what it has made.
+            found = await self._patients.get(patient.clinic, patient.patient)
+            if found is None or found != replace(patient, created_at_s=found.created_at_s):
+                raise Conflict("a patient with this id exists already")
+            patient = found
         return _reply(patient, location=f"/api/v1/patients/{patient.patient}")
 
     @route("GET /api/v1/patients")

@@ -11,7 +11,7 @@ from signaling.attempts import Attempts
 from signaling.config import Config
 from signaling.flows.binding import BindingFlow, BindTimes
 from signaling.flows.consents import ConsentFlow
-from signaling.flows.phones import device_group
+from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
 from signaling.flows.waking import Waking
 from signaling.grants import RememberedGrants
@@ -50,6 +50,7 @@ class PeopleParts:
     log: DeviceLog
     consents: ConsentFlow
     session: SessionFlow
+    phones: Phones
     look_again: Callable[[str], Awaitable[None]]
     signer: OfferSigner
     bind_key: bytes
@@ -67,7 +68,7 @@ def people_resources(parts: PeopleParts) -> tuple[Resource, ...]:
         OnFileOfDevices(parts.devices, parts.log, parts.look_again, parts.clock),
         AssignmentsOfDevices(parts.devices, parts.people.assignments, parts.log, parts.clock, _forget(parts)),
         Patients(parts.people.patients, parts.clock),
-        ConsentsOfPatients(parts.consents, parts.session, parts.look_again, parts.clock),
+        ConsentsOfPatients(parts.consents, parts.session, parts.phones, parts.look_again, parts.clock),
         Bindings(_binding(parts)),
     )
 

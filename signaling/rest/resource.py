@@ -113,6 +113,11 @@ class Route:
         return self.key, self.told.accepts, self.told.gives
 
     @property
+    def has_tag(self) -> bool:
+        """Whether its answers have an entity tag: not what is told once, of which the hash is nobody's either."""
+        return self.method != "POST" or self.told.creates
+
+    @property
     def may_change(self) -> bool:
         """Whether ``If-Match`` says what it is a change of."""
         return self.method in _CHANGING

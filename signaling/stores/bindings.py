@@ -50,6 +50,10 @@ class BindStore(Protocol):
         """Use a code up; False when it is not live any more."""
         ...
 
+    async def used(self, code_hash: bytes) -> BindCode | None:
+        """A code that was used up, None for every other; those behind the newest of a device may be forgotten."""
+        ...
+
     async def bound(self, clinic: str, device: str) -> BindCode | None:
         """The newest binding of a device, None when no phone was ever bound to it."""
         ...
@@ -104,6 +108,11 @@ class MemoryBindStore:
             del self._codes[older.code_hash]
         self._codes[code_hash] = replace(code, bound_by=by, bound_at_s=at_s, phone=phone)
         return True
+
+    async def used(self, code_hash: bytes) -> BindCode | None:
+        """See ``BindStore``."""
+        code = self._codes.get(code_hash)
+        return None if code is None or code.bound_at_s is None else code
 
     async def bound(self, clinic: str, device: str) -> BindCode | None:
         """See ``BindStore``."""

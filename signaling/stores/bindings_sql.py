@@ -46,6 +46,7 @@ _REDEEM = (
         bound_by=bindparam("user", type_=Text), bound_at=_NOW, phone=bindparam("by_phone", type_=Text), place=null()
     )
 )
+_USED = _ROW.where(_C.code_hash == bindparam("of_hash", type_=LargeBinary), _C.bound_at.is_not(None))
 _BOUND = _ROW.where(_CLINIC, _DEVICE, _C.bound_at.is_not(None)).order_by(_C.bound_at.desc()).limit(1)
 
 
@@ -81,6 +82,11 @@ class SqlBindStore:
         """See ``BindStore``."""
         values = {"of_hash": code_hash, "user": by, "now": at_s, "by_phone": phone}
         return await self._rows.change(_REDEEM, values) == 1
+
+    async def used(self, code_hash: bytes) -> BindCode | None:
+        """See ``BindStore``."""
+        rows = await self._rows.read(_USED, {"of_hash": code_hash})
+        return _code(*rows[0]) if rows else None
 
     async def bound(self, clinic: str, device: str) -> BindCode | None:
         """See ``BindStore``."""

@@ -23,18 +23,11 @@ def sent(seq: int = 1, **more: Any) -> list[Event]:
     """A package that is accepted and offered."""
     asked = {"reason": f"chaos {seq}", "kind": "persist", "mode": "standard", "idem": f"k{seq}", "fence": None}
     answer = {"epoch": "e", "seq": seq, "rev": f"rev-{seq}", "digests": NEW}
-    offer: dict[str, Any] = {
-        "epoch": "e",
-        "seq": seq,
-        "mode": "standard",
-        "fence": 0,
-        "ears": ["right", "left"],
-        "expect": NEW,
-    }
+    offer: dict[str, Any] = {"epoch": "e", "seq": seq, "mode": "standard", "fence": 0}
     return [
         Event(S_NS, "f", "invoke", "submit", DEVICE, asked | more),
         Event(S_NS, "f", "ok", "submit", DEVICE, answer),
-        fact("offer_in", **offer),
+        fact("offer_in", **offer, ears=["right", "left"], expect=NEW),
         fact("journal", epoch="e", seq=seq, phase="received"),
         fact("journal", epoch="e", seq=seq, phase="awaiting_install"),
     ]

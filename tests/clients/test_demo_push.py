@@ -66,7 +66,7 @@ async def test_the_service_keeps_what_a_server_with_its_settings_sends() -> None
         assert config.push_address is not None
         async with aiohttp.ClientSession() as http:
             for body in (b"one", b"two"):
-                async with http.post(config.push_url + config.push_address.send_path, data=body) as answer:
+                async with http.post(config.push_address.send_url, data=body) as answer:
                     assert answer.status == 201
         assert list(service.bodies) == [b"one", b"two"]
         assert await service.first_after(1) == b"two"

@@ -256,6 +256,28 @@ async def test_stop_says_goodbye_and_tells_the_listeners_once(double: HubDouble)
     assert closed == ["closed"]
 
 
+async def test_who_waits_for_the_end_is_told_also_when_it_is_stopped_as_it_ends_by_itself(double: HubDouble) -> None:
+    closed: list[str] = []
+    entered, released = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        entered.set()
+        await released.wait()
+        closed.append("first")
+
+    hub = client_of(double)
+    hub.on_closed(slow)
+    hub.on_closed(lambda: closed.append("second"))
+    await hub.start()
+    await hub.send("Goodbye", False)
+    async with asyncio.timeout(SOON_S), asyncio.TaskGroup() as tasks:
+        await entered.wait()
+        tasks.create_task(hub.stop())
+        await asyncio.sleep(0)
+        released.set()
+    assert closed == ["first", "second"]
+
+
 async def test_a_handler_may_stop_the_client(double: HubDouble) -> None:
     closed = asyncio.Event()
     async with client_of(double) as hub:

@@ -287,3 +287,12 @@ async def test_a_token_that_is_not_taken_is_said_without_it(
     with caplog.at_level(logging.WARNING):
         await bench.run()
     assert caplog.messages == [f"the server did not take how this phone is woken: {error.code}"]
+
+
+async def test_a_phone_that_is_not_the_bound_one_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(push=PUSH)
+    bench.hub.answers = [Failure(error=Refusal(code="not_bound", message="another phone was bound"))]
+    bench.questions.attached()
+    with caplog.at_level(logging.WARNING):
+        await bench.run()
+    assert caplog.messages == ["the server did not take how this phone is woken: not_bound"]

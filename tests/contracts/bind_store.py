@@ -53,6 +53,13 @@ class BindStoreContract:
         newest = {"bound_by": "pat", "bound_at_s": 1_200.0, "phone": "phone-2"}
         assert await store.bound("c1", "d1") == code(2, **newest)
 
+    async def test_a_code_that_was_used_is_found_by_itself(self, store: BindStore) -> None:
+        await store.add(CODE)
+        assert await store.used(CODE.code_hash) is None
+        await store.redeem(CODE.code_hash, by="pat", at_s=1_100.0, phone="mine")
+        assert await store.used(CODE.code_hash) == await store.bound("c1", "d1")
+        assert await store.used(b"2" * 32) is None
+
     async def test_of_a_device_only_so_many_are_live(self, store: BindStore, bounds: list[str]) -> None:
         outcomes = await asyncio.gather(*(store.add(code(number)) for number in range(4)))
         assert sorted(outcomes) == [False, False, True, True]

@@ -15,6 +15,7 @@ from tests.contracts.device_log_outbox import OutboxContract
 from tests.contracts.device_log_pace import PaceContract
 from tests.contracts.device_log_packages import PackageContract
 from tests.contracts.device_log_proof import ProofContract
+from tests.contracts.device_log_quiet import QuietContract
 from tests.contracts.device_log_sessions import SaveContract, SessionContract
 from tests.contracts.device_log_thefts import TheftContract
 from tests.contracts.device_log_truth import TruthContract
@@ -38,6 +39,7 @@ class DeviceLogContract(
     BudgetHistoryContract,
     ProofContract,
     PaceContract,
+    QuietContract,
     PackageContract,
     OutboxContract,
 ):

@@ -8,6 +8,7 @@ from fitting.log_sql.compiled import Statement
 from fitting.log_sql.postgres_log import PostgresLog
 from tests.contracts.device_log import Bench, DeviceLogContract
 from tests.contracts.device_log_outbox import SharedOutboxContract
+from tests.contracts.device_log_quiet import SharedQuietContract
 from tests.contracts.device_log_restart import RestartContract
 from tests.contracts.device_log_shared import BoundsContract, SharedContract
 from tests.contracts.device_log_sweep import SweepContract
@@ -39,6 +40,10 @@ class TestPostgresRestart(RestartContract):
 
 class TestPostgresShared(SharedContract):
     """Several processes."""
+
+
+class TestPostgresQuiet(SharedQuietContract):
+    """What a sweep need not ask."""
 
 
 class TestPostgresBounds(BoundsContract):

@@ -8,6 +8,7 @@ import pytest
 from fitting.log_sql.sqlite_log import SqliteLog
 from tests.contracts.device_log import Bench, DeviceLogContract
 from tests.contracts.device_log_outbox import SharedOutboxContract
+from tests.contracts.device_log_quiet import SharedQuietContract
 from tests.contracts.device_log_restart import RestartContract
 from tests.contracts.device_log_shared import BoundsContract, SharedContract
 from tests.contracts.device_log_sweep import SweepContract
@@ -38,6 +39,10 @@ class TestSqliteRestart(RestartContract):
 
 class TestSqliteShared(SharedContract):
     """Several processes."""
+
+
+class TestSqliteQuiet(SharedQuietContract):
+    """What a sweep need not ask."""
 
 
 class TestSqliteBounds(BoundsContract):

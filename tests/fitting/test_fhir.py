@@ -209,22 +209,48 @@ def test_an_audiogram_of_ours_is_read_for_its_patient_only() -> None:
         read(mine, patient="pia")
 
 
-PIA = {
-    "identifier": [{"system": "http://other.example", "value": "7"}, {"system": "urn:auricle:patient", "value": "pia"}]
-}
-OF_PIA = {"resourceType": "Patient", **PIA}
+@pytest.mark.parametrize(
+    "code",
+    [concept("89015-2", display="Bone conduction audiometry"), concept("89015-2") | {"text": "Bone conduction right"}],
+)
+def test_words_beside_the_code_of_a_panel_are_read_too(code: Json) -> None:
+    with pytest.raises(FhirError, match="bone") as caught:
+        read(panel(code=code))
+    assert caught.value.code == "contradiction"
+    assert read(panel(code=concept("89015-2", display="Pure tone air conduction threshold panel"))).audiogram.ears
+
+
+def undated(**more: Any) -> Json:
+    return {name: value for name, value in panel(**more).items() if name != "effectiveDateTime"}
+
+
+@pytest.mark.parametrize(
+    ("report", "inner", "day"),
+    [
+        ({"effectiveDateTime": "2020-01-30"}, undated(), "2020-01-30"),
+        ({"effectivePeriod": {"start": "2020-01-30T10:00:00Z"}}, undated(), "2020-01-30"),
+        ({"effectiveDateTime": "2020-01-30"}, panel(), "2026-11-20"),
+        ({}, undated(), ""),
+    ],
+)
+def test_what_a_report_contains_is_of_its_day_unless_it_says_another(report: Json, inner: Json, day: str) -> None:
+    assert read(REPORT | report | {"contained": [inner]}).measured_on == day
+
+
+PIA = {"system": "urn:auricle:patient", "value": "pia"}
+OF_PIA = {"resourceType": "Patient", "identifier": [{"system": "http://other.example", "value": "7"}, PIA]}
 
 
 @pytest.mark.parametrize(
     "document",
     [
-        {**REPORT, "subject": {"identifier": PIA["identifier"][1]}},
+        {**REPORT, "subject": {"identifier": PIA}},
         {**REPORT, "subject": {"reference": "Patient/2"}, "contained": [panel(subject=SUBJECT)]},
         {**REPORT, "contained": [panel(subject=SUBJECT), OF_PIA]},
         bundle(panel(subject=SUBJECT), OF_PIA),
         bundle(OF_PIA, REPORT),
         panel(subject={"reference": "#p"}, contained=[{**OF_PIA, "id": "p"}]),
-        bundle({"resourceType": "Composition", "subject": {"identifier": PIA["identifier"][1]}}, panel()),
+        bundle({"resourceType": "Composition", "subject": {"identifier": PIA}}, panel()),
     ],
     ids=["report", "two people", "beside it", "in the bundle", "before a report", "inside", "composition"],
 )

@@ -89,9 +89,13 @@ def test_every_frequency_of_an_audiogram_has_one_code_that_leads_back(ear: Ear, 
         ("LEFT", "the left ear"),
         ("Hearing threshold Ear - right --2000 Hz", "2000 Hz"),
         ("right 0.5 kHz", "500 Hz"),
+        ("Bone conduction threshold, right, 1000 Hz", "bone"),
+        ("Aided threshold 1000 Hz right ear", "aided"),
+        ("uncomfortable loudness level right 1000 Hz", "uncomfortable"),
+        ("Unaided air conduction threshold right 1000 Hz", None),
     ],
 )
-def test_words_that_say_another_ear_or_frequency_are_noticed(words: str, says: str | None) -> None:
+def test_words_that_say_another_ear_frequency_or_quantity_are_noticed(words: str, says: str | None) -> None:
     assert contradiction(words, "right", 1000) == says
 
 

@@ -62,8 +62,8 @@ def test_the_key_is_not_shown() -> None:
     assert KEY not in repr(ADDRESS)
 
 
-def test_the_path_of_a_direct_send() -> None:
-    assert ADDRESS.send_path == "/phones/messages/?direct&api-version=2015-04"
+def test_where_a_direct_send_goes() -> None:
+    assert ADDRESS.send_url == f"{ADDRESS.endpoint}/phones/messages/?direct&api-version=2015-04"
 
 
 def test_the_signature_is_the_one_that_openssl_makes() -> None:

@@ -72,5 +72,5 @@ async def hub_desk(**changes: Any) -> AsyncIterator[Desk]:
 @asynccontextmanager
 async def log_desk() -> AsyncIterator[Desk]:
     """The notifier of a configuration that names no hub."""
-    async with hub_desk(push_connection_string="", push_hub="") as desk:
+    async with hub_desk(push_connection_string="", push_hub="", push_url="") as desk:
         yield desk

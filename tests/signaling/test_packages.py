@@ -280,6 +280,16 @@ async def test_a_package_that_is_over_wakes_nobody(here: Desk) -> None:
     assert (await state(here, first.seq))[0] == "superseded"
 
 
+async def test_that_pushes_are_refused_is_told_once(here: Desk) -> None:
+    await here.go()
+    here.service.always = Scripted(401)
+    await here.send()
+    for wait_s in (0.0, HOUR_S, DAY_S):
+        await here.pass_s(wait_s)
+    assert here.pushes() == 3
+    assert here.house.log.getvalue().count("push_refused") == 1
+
+
 async def test_a_dead_token_is_parked_until_the_phone_brings_another(here: Desk) -> None:
     await here.go()
     here.service.always = Scripted(410)

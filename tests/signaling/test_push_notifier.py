@@ -9,7 +9,9 @@ from signaling.push_notifier import LogPush
 from tests.signaling.push_desk import ANDROID, APPLE, PACKAGE, QUESTION, hub_desk, log_desk
 
 KEY = "pAsSw0rd+/AAAA="
+FIELDS = "push_connection_string, push_hub, push_url: "
 WHOLE = f"Endpoint=sb://clinic.servicebus.windows.net/;SharedAccessKeyName=sender;SharedAccessKey={KEY}"
+HUB = {"push_connection_string": WHOLE, "push_hub": "phones"}
 
 
 async def test_a_hub_that_is_configured_is_used_and_otherwise_the_log() -> None:
@@ -42,14 +44,15 @@ def test_a_hub_is_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"push_connection_string": WHOLE}, "push_connection_string, push_hub: the name of the hub"),
-        ({"push_hub": "phones"}, "push_connection_string, push_hub: Endpoint is missing"),
-        ({"push_connection_string": KEY, "push_hub": "phones"}, "push_connection_string, push_hub: "),
-        ({"push_url": "http://push.example"}, "push_url: "),
-        ({"push_url": "http://127.0.0.1.example"}, "push_url: "),
-        ({"push_url": "https://push.example/"}, "push_url: "),
-        ({"push_url": "https://user:secret@push.example"}, "push_url: "),
-        ({"push_url": "push.example"}, "push_url: "),
+        ({"push_connection_string": WHOLE}, f"{FIELDS}the name of the hub"),
+        ({"push_hub": "phones"}, f"{FIELDS}Endpoint is missing"),
+        ({"push_connection_string": KEY, "push_hub": "phones"}, FIELDS),
+        ({"push_url": "https://push.example"}, f"{FIELDS}Endpoint is missing"),
+        ({**HUB, "push_url": "http://push.example"}, f"{FIELDS}the url must be "),
+        ({**HUB, "push_url": "http://127.0.0.1.example"}, f"{FIELDS}the url must be "),
+        ({**HUB, "push_url": "https://push.example/"}, f"{FIELDS}the url must be "),
+        ({**HUB, "push_url": "https://user:secret@push.example"}, f"{FIELDS}the url must be "),
+        ({**HUB, "push_url": "push.example"}, f"{FIELDS}the url must be "),
         ({"push_text": ""}, "push_text: "),
         ({"push_text": "a\nb"}, "push_text: "),
         ({"push_text": "a" * (MAX_TEXT_CHARS + 1)}, "push_text: "),
@@ -67,7 +70,10 @@ def test_what_cannot_work_is_refused_at_start_and_no_key_is_quoted(changes: dict
 )
 def test_a_hub_may_be_reached_elsewhere_than_at_its_own_endpoint(url: str) -> None:
     environ = {"AURICLE_PUSH_CONNECTION_STRING": WHOLE, "AURICLE_PUSH_HUB": "phones", "AURICLE_PUSH_URL": url}
-    assert config_from(environ).push_url == url
+    address = config_from(environ).push_address
+    assert address is not None
+    assert address.send_url.startswith(f"{url}/phones/messages/?direct")
+    assert address.resource == "https://clinic.servicebus.windows.net/phones"
 
 
 def test_the_connection_string_is_not_shown() -> None:

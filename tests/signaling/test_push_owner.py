@@ -30,7 +30,7 @@ class Pocket:
         assert (await ask(self.house, "POST /bind", body, by="pat patient device")).status == 200
 
     async def register(self, token: str, **more: str) -> Done | Failure:
-        request = RegisterPush(device="d1", platform="fcm", token=token, **more)  # type: ignore[arg-type]  # a field by its name
+        request = RegisterPush(device="d1", platform="fcm", token=token, **more)
         return await self.pat.ask("RegisterPush", request, answer=Done)
 
     async def known(self) -> PushTarget | None:

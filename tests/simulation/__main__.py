@@ -22,13 +22,14 @@ from .run import Verdict, simulate
 from .shrink import shrunk
 from .world import Options
 
-__all__ = ["PACKAGE_ENDS", "SESSION_ENDS", "main"]
+__all__ = ["PACKAGE_ENDS", "PUSHES", "SESSION_ENDS", "Tally", "main"]
 
 PACKAGE_ENDS: Final = frozenset(
     {"active", "declined", "superseded", "expired", "cancelled", "rejected", "rolled_back", "failed"}
 )
 # All but an hour's, which no run has, and the phone's own dead-man, before which the server mostly finds out.
 SESSION_ENDS: Final = frozenset(get_args(EndReason)) - {"time_up", "dead_man"}
+PUSHES: Final = frozenset({"sent", "gone", "later", "refused"})
 _BATCH = 20
 _TELL_EVERY_S = 5.0
 # From so many seeds on a run that tried less than everything proves less than it says.
@@ -45,6 +46,7 @@ class Tally:
     ended: Counter[str] = field(default_factory=Counter)
     packages: Counter[str] = field(default_factory=Counter)
     sessions: Counter[str] = field(default_factory=Counter)
+    pushes: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Tally") -> None:
@@ -54,6 +56,7 @@ class Tally:
         self.ended += other.ended
         self.packages += other.packages
         self.sessions += other.sessions
+        self.pushes += other.pushes
         self.struck += other.struck
 
     def take(self, verdict: Verdict) -> None:
@@ -62,6 +65,7 @@ class Tally:
         self.ended.update(verdict.ended)
         self.packages.update(verdict.packages)
         self.sessions.update(verdict.sessions)
+        self.pushes.update(verdict.pushes)
         self.struck.update(one.facts["fault"] for one in verdict.trace if one.what == "STRIKE")
         if verdict.violations:
             self.failed.append((verdict.plan.seed, str(verdict.violations[0])))
@@ -72,6 +76,7 @@ class Tally:
         missing = (FAULTS.keys() | WEARING.keys()) - self.struck.keys()
         missing |= {f"a package that ends as {state}" for state in PACKAGE_ENDS - self.packages.keys()}
         missing |= {f"a session that ends by {reason}" for reason in SESSION_ENDS - self.sessions.keys()}
+        missing |= {f"a push that is {outcome}" for outcome in PUSHES - self.pushes.keys()}
         return sorted(missing)
 
 
@@ -139,6 +144,7 @@ def _many(given: argparse.Namespace) -> int:
     print(f"deliveries by their end: {dict(sorted(tally.ended.items()))}")
     print(f"packages by their end: {dict(sorted(tally.packages.items()))}")
     print(f"sessions by why they ended: {dict(sorted(tally.sessions.items()))}")
+    print(f"pushes by their outcome: {dict(sorted(tally.pushes.items()))}")
     print(f"struck: {dict(sorted(tally.struck.items()))}")
     if tally.failed:
         print(f"again: python -m tests.simulation --log {given.log} --seed {tally.failed[0][0]} --shrink --trace")

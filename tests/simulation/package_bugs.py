@@ -93,8 +93,9 @@ class _AsksAboutAnything(WatchedLog):
 
     async def ask_question(self, device: str, seq: int) -> Any:
         asked = await self._store.delivery(device, seq)
-        if asked is not None and asked.state == "active":
-            self._packages.asked(seq)
+        if asked is None or asked.state != "active":
+            return await super().ask_question(device, seq)
+        self._packages.asked(seq)
         return asked
 
 

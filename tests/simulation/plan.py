@@ -106,7 +106,8 @@ def drawn(seed: int) -> Plan:
         ends_at_s = 190.0
     if is_week:
         steps += [_night(chance, ends_at_s) for _ in range(chance.randint(1, 5))]
-        steps += [_slept(chance, ends_at_s) for _ in range(chance.randint(0, 3))]
+        steps += [_slept(chance, ends_at_s) for _ in range(chance.randint(1, 5))]
+        steps += [_push_fault(chance) for _ in range(chance.choice((0, 0, 1, 2)))]
     steps += [_worn(chance, ends_at_s) for _ in range(chance.choice((0, 0, 1, 2, 3)))]
     steps += [_fault(chance, ends_at_s) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4, 6)))]
     return Plan(seed, tuple(steps), ends_at_s, agrees=chance.random() < 0.97)
@@ -136,8 +137,13 @@ def _night(chance: random.Random, ends_at_s: float) -> Step:
     return Step("time", "hours", at_s=chance.uniform(4.0, ends_at_s), length_s=3_600.0 * chance.choice(_HOURS))
 
 
+def _push_fault(chance: random.Random) -> Step:
+    what = chance.choice(("push_lost", "push_twice", "push_throttled", "push_refused", "token_dead"))
+    return Step("fault", what, at_s=chance.uniform(1.0, 20.0), amount=chance.randint(0, 8))
+
+
 def _slept(chance: random.Random, ends_at_s: float) -> Step:
-    what = chance.choice(("sleep", "sleep", "wake", "take_back"))
+    what = chance.choice(("sleep", "sleep", "sleep", "wake", "take_back"))
     return Step("patient", what, at_s=chance.uniform(1.0, ends_at_s), length_s=3_600.0 * chance.choice(_HOURS))
 
 

@@ -91,6 +91,20 @@ PLANS: Final[Mapping[str, list[Plan]]] = {
         )
         for seed in range(5)
     ],
+    # Two are installed, and the second is taken back.
+    "takes back too much": [
+        Plan(
+            seed,
+            (
+                Step("ann", "wait", length_s=5.0),
+                Step("ann", "package", amount=1),
+                Step("ann", "wait", length_s=35.0),
+                Step("ann", "package", amount=2),
+                Step("patient", "take_back", at_s=85.0),
+            ),
+        )
+        for seed in range(6)
+    ],
     "forgets the outbox": _woken_for_nothing(Step("fault", "kill_server", at_s=20.0, length_s=2.0)),
     "takes for good": _woken_for_nothing(Step("fault", "kill_server", point="taken#1", length_s=2.0)),
 }

@@ -34,7 +34,9 @@ _STEPS_S = 400.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one run: of all deliveries by their ends, of packages alone, and of sessions by why they ended."""
+    """What became of one run: of all deliveries by their ends, of packages alone, of sessions by why they ended, and of
+    pushes by what the service said.
+    """
 
     plan: Plan
     violations: tuple[Violation, ...]
@@ -43,6 +45,7 @@ class Verdict:
     ended: Counter[str] = field(default_factory=Counter)
     packages: Counter[str] = field(default_factory=Counter)
     sessions: Counter[str] = field(default_factory=Counter)
+    pushes: Counter[str] = field(default_factory=Counter)
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -69,6 +72,7 @@ def simulate(plan: Plan, options: Options | None = None) -> Verdict:
         Counter(ended.values()),
         Counter(state for (_, seq), state in ended.items() if seq in world.packages.sent),
         world.checks.session_ends,
+        Counter(type(one.outcome).__name__.lower() for one in world.push.pushed),
     )
 
 

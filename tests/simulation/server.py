@@ -18,6 +18,7 @@ from fitting.outbox import DueItem
 from signaling.app import _look_after, _Told
 from signaling.assembly import Assembly
 from signaling.config import MEMORY, Config
+from signaling.flows.waking import Waking
 from signaling.hub import Endpoint, Hub, endpoints_of
 from signaling.hub_server import HubServer
 from signaling.log import LogBook
@@ -112,6 +113,7 @@ class Server:
             assert isinstance(parts.storage, MemoryStorage)
             parts.storage.outbox = SeenOutbox(stores.outbox, self._saw, self.process, self._point)
             parts.storage.push_tokens = SeenTokens(stores.tokens, self._seen.unreachable)
+            parts.waking = Waking(parts.storage.push_tokens, parts.people.bindings, stores.outbox.now_s)
             parts.notifier = self._push.for_server(self.process)
             self.log._troubled = parts.troubles.met
             parts.grants = DeviceGrants(self._devices, parts.people.assignments)

@@ -51,6 +51,14 @@ async def test_somebody_is_assigned_and_removed_with_a_reason_that_is_kept(house
     assert await events(house) == [("assigned", "ann", "takes over"), ("unassigned", "boss", "has left")]
 
 
+async def test_whoever_is_not_assigned_has_acted_as_an_admin(house: House) -> None:
+    await register(house)
+    await ask(house, "PUT /devices/d1/assignments/amy", WHY, by="boss clinician admin")
+    said = await ask(house, "PUT /devices/d1/assignments/amos", WHY, by="ann admin clinician")
+    roles = {one["person"]: one["decision"]["role"] for one in said.body["assigned"]}
+    assert (roles["amy"], roles["amos"]) == ("admin", "clinician")
+
+
 async def test_doing_it_twice_does_it_once(house: House) -> None:
     await register(house)
     await ask(house, "PUT /devices/d1/assignments/ann", WHY)

@@ -9,6 +9,7 @@ from fitting.log_memory import MemoryDeviceLog
 from fitting.signing import key_id_of
 from protocol.errors import HubError, Overloaded, StorageFull, Unavailable
 from signaling.bind_codes import ALPHABET, CODE_CHARS
+from signaling.stores.rest_answers import CLAIM_S, MemoryRestAnswers
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rest.desk import Said, ask, register
 
@@ -23,7 +24,8 @@ async def make(house: House, device: str = "d1", way: str = "clinic") -> str:
 
 
 async def bind(house: House, code: str, by: str = PHONE, **more: Any) -> Said:
-    return await ask(house, "POST /bind", {"code": code}, by=by, **more)
+    body = {name: value for name, value in (("code", code), ("phone", more.pop("phone", None))) if value is not None}
+    return await ask(house, "POST /bind", body, by=by, **more)
 
 
 async def states(house: House) -> list[tuple[str, str]]:
@@ -43,6 +45,8 @@ async def test_a_code_binds_the_phone_of_its_patient(house: House) -> None:
     assert re.fullmatch(f"[{ALPHABET}]{{{CODE_CHARS}}}", made.body["code"])
     bound = await bind(house, made.body["code"])
     assert bound.status == 200
+    # A hash of it in a header would be written down on the way, and tell it to whoever tries them all.
+    assert made.tag == ""
     assert {name: bound.body[name] for name in ("ok", "device", "contract")} == {
         "ok": True,
         "device": "d1",
@@ -114,6 +118,40 @@ async def test_a_code_is_not_lost_because_it_cannot_be_noted(
     assert (await bind(house, await make(house))).status == 200
 
 
+async def test_a_phone_that_says_its_name_gets_a_lost_answer_again_and_nobody_else_does(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise Unavailable("the database is away")
+
+    await register(house)
+    code = await make(house)
+    mine = {"code": code, "phone": "mine"}
+    with monkeypatch.context() as away:
+        away.setattr(MemoryRestAnswers, "keep", fails)
+        first = await ask(house, "POST /bind", mine, by=PHONE, Idempotency_Key="k1")
+    house.wall.now_s += CLAIM_S
+    again = await ask(house, "POST /bind", mine, by=PHONE, Idempotency_Key="k1")
+    assert (again.status, again.body) == (200, first.body)
+    for body in (mine | {"phone": "another"}, {"code": code}):
+        assert (await ask(house, "POST /bind", body, by=PHONE)).code == "bad_code"
+    assert (await ask(house, "POST /bind", mine, by="pia patient device")).code == "bad_code"
+
+
+async def test_a_lost_answer_is_not_given_again_when_the_code_is_over_or_another_phone_was_bound(
+    open_house: OpenHouse,
+) -> None:
+    house = await open_house(max_bind_attempts=100)
+    await register(house)
+    first, second = await make(house), await make(house)
+    assert (await bind(house, first, phone="one")).status == 200
+    assert (await bind(house, first, phone="one")).status == 200
+    assert (await bind(house, second, phone="two")).status == 200
+    assert (await bind(house, first, phone="one")).code == "bad_code"
+    house.wall.now_s += 900
+    assert (await bind(house, second, phone="two")).code == "bad_code"
+
+
 async def test_a_code_cannot_be_asked_for_again_by_a_key_which_is_not_left_out_silently(house: House) -> None:
     await register(house)
     said = await ask(house, "POST /devices/d1/bind-codes", {}, Idempotency_Key="k1")
@@ -152,6 +190,15 @@ async def test_a_whole_clinic_tries_only_so_often_and_others_go_on(open_house: O
     assert (refused.status, refused.retry_after) == (429, "15")
     assert house.metric("auricle_bound_reached_total", bound="max_clinic_bind_attempts") == 1
     assert (await bind(house, WRONG, "p3 patient", clinic="c2")).code == "bad_code"
+
+
+async def test_what_the_clinic_must_wait_for_does_not_count_for_the_caller(open_house: OpenHouse) -> None:
+    house = await open_house(max_clinic_bind_attempts=2, max_bind_attempts=1, bind_window_s=30)
+    for user in ("p1", "p2"):
+        await bind(house, WRONG, f"{user} patient")
+    assert (await bind(house, WRONG, "p3 patient")).code == "overloaded"
+    house.monotonic.now_s += 15
+    assert (await bind(house, WRONG, "p3 patient")).code == "bad_code"
 
 
 async def test_only_so_many_callers_are_remembered(open_house: OpenHouse) -> None:

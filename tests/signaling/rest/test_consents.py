@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from protocol.contract.sessions import ConsentAnswer, ConsentAsked, ModeAnswer, ModeChanged, RevertNow
+from protocol.errors import Unavailable
 from signaling.stores.assignments import DEVICES_PAGE
 from signaling.stores.decisions import Decision, MemoryDecisionStore
+from signaling.stores.devices import MemoryDeviceStore
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rest.desk import Said, ask, register
@@ -190,6 +192,20 @@ async def test_live_work_that_begins_while_it_is_taken_back_ends(
 
     monkeypatch.setattr(MemoryDecisionStore, "decide", meanwhile)
     await decide(house, "live_tuning", False)
+    assert (await here.fitter.first(ModeChanged, 1)).reason == "consent_withdrawn"
+
+
+async def test_with_the_store_away_it_ends_where_his_phone_is_and_he_is_told_that_it_was_not_kept(
+    house: House, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise Unavailable("the store is away")
+
+    here = await visit(connect)
+    monkeypatch.setattr(MemoryDeviceStore, "of_patient", fails)
+    said = await ask(house, "PUT /patients/pat/consents/live_tuning", {"granted": False}, by=PAT)
+    assert said.code == "unavailable"
+    assert (await here.phone.first(RevertNow)).cause == "consent_withdrawn"
     assert (await here.fitter.first(ModeChanged, 1)).reason == "consent_withdrawn"
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from protocol.errors import Unavailable
+from signaling.stores.rest_answers import CLAIM_S, MemoryRestAnswers
 from tests.signaling.conftest import House
 from tests.signaling.rest.desk import ask
 
@@ -18,6 +20,22 @@ async def test_a_patient_is_made_once_and_read(house: House) -> None:
     read = await ask(house, "GET /patients/pat")
     assert (read.status, read.body, read.tag) == (200, made.body, '"1"')
     assert (await ask(house, "GET /patients/pat", If_None_Match='"1"')).status == 304
+
+
+async def test_a_request_whose_answer_could_not_be_kept_gets_it_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise Unavailable("the database is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(MemoryRestAnswers, "keep", fails)
+        made = await ask(house, "POST /patients", PAT, Idempotency_Key="k1")
+    house.wall.now_s += CLAIM_S
+    again = await ask(house, "POST /patients", PAT, Idempotency_Key="k1")
+    assert (again.status, again.body) == (201, made.body)
+    await ask(house, "PUT /patients/pat", {"name": "P. Other"}, If_Match=made.tag)
+    assert (await ask(house, "POST /patients", PAT)).code == "already_exists"
 
 
 async def test_a_name_is_optional(house: House) -> None:
