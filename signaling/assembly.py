@@ -129,7 +129,6 @@ class Assembly:
         self.people = self.storage.people
         self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
-        self.changes = Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = RememberedGrants(
             DeviceGrants(self.devices, self.people.assignments),
@@ -179,7 +178,7 @@ class Assembly:
             metrics=self.metrics,
             offer_timeout_s=config.offer_timeout_s,
             troubles=self.troubles,
-            objection=SecondLook(self.device_log, Kernel(), self.changes, self.consents.package_refusal).objection,
+            objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
         session = SessionFlow(
             log=self.device_log,
@@ -228,6 +227,9 @@ class Assembly:
             reached=self.metrics.reached,
         )
 
+    def changes(self) -> Changes:
+        return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
+
     def news(self, phones: Phones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(
             log=self.device_log,
@@ -257,7 +259,7 @@ class Assembly:
             self.device_log,
             Kernel(),
             self.metrics,
-            changes=self.changes,
+            changes=self.changes(),
             delivery=delivery,
             state_of=session.state_of,
             package_refusal=self.consents.package_refusal,

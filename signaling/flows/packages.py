@@ -8,7 +8,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +37,8 @@ from signaling.troubles import Troubles
 
 __all__ = ["PackageFlow", "PackageLimits"]
 
+# Whoever attaches meanwhile needs the database too.
+_AT_ONCE: Final = 8
 _NOT_WORN: Final = Refusal(code="not_worn", message="that package is not what the aids keep, or nobody asked about it")
 _QUESTION_EXPIRES_S: Final = 259_200
 
@@ -148,8 +150,13 @@ class PackageFlow:
         if len(items) >= self._limits.max_due:
             self._reached("max_due_pushes")
         async with asyncio.TaskGroup() as group:
-            for item in items:
-                group.create_task(self._carry_out(item))
+            left = iter(items)
+            for _ in range(_AT_ONCE):
+                group.create_task(self._carry_out_some(left))
+
+    async def _carry_out_some(self, left: Iterator[DueItem]) -> None:
+        for item in left:
+            await self._carry_out(item)
 
     async def _carry_out(self, item: DueItem) -> None:
         with self._troubles.of(item.device):

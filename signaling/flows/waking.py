@@ -41,7 +41,9 @@ class Waking:
         bound = await self._bindings.bound(clinic, request.device)
         if bound is not None and bound.phone is not None and bound.phone != request.phone:
             return Failure(error=_NOT_BOUND, errors=(_NOT_BOUND,))
-        await self._tokens.put(request.device, target, self._now_s())
+        # Each phone tells it each time that it comes, and a write costs more than a look.
+        if await self._tokens.get(request.device) != target:
+            await self._tokens.put(request.device, target, self._now_s())
         return Done()
 
     async def forget(self, device: str) -> None:

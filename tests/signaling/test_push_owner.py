@@ -10,6 +10,7 @@ from protocol.contract.base import Failure
 from protocol.contract.packages import RegisterPush
 from protocol.contract.sessions import Done
 from signaling.hubs.care_hub import CareHub
+from signaling.stores.push_tokens import MemoryPushTokens
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House
 from tests.signaling.rest.desk import ask
@@ -42,6 +43,19 @@ class Pocket:
 @pytest.fixture
 async def pocket(house: House, connect: Connect) -> Pocket:
     return Pocket(house, await connect("pat", "patient", "device"))
+
+
+async def test_what_is_known_already_is_not_written_again(pocket: Pocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    really, written = MemoryPushTokens.put, []
+
+    async def put(store: MemoryPushTokens, device: str, target: PushTarget, now_s: float) -> None:
+        written.append(target.token)
+        await really(store, device, target, now_s)
+
+    monkeypatch.setattr(MemoryPushTokens, "put", put)
+    for token in ("one", "one", "two", "two", "one"):
+        await pocket.register(token)
+    assert written == ["one", "two", "one"]
 
 
 async def test_any_phone_of_the_patient_is_taken_until_one_is_bound_by_its_name(pocket: Pocket) -> None:

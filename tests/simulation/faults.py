@@ -308,6 +308,7 @@ class Strikes:
             # In the middle of a session each ear may be given another part of it back to play.
             self._world.checks.spared.add("mixed")
         self._world.checks.foreign_pair()
+        self._world.packages.foreign()
         self._trouble()
 
     # Within

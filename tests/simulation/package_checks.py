@@ -63,7 +63,8 @@ class PackageChecks:
         self.worn: list[Delivery] = []
         self.setbacks = 0
         self._answers: dict[Key, bool] = {}
-        self._names: dict[str, tuple[str, int]] = {}
+        self._names: dict[str, tuple[str, int, float]] = {}
+        self._foreign: set[str] = set()
         self._commits: dict[Ear, JournalEntry | None] = {}
         self._begun: set[Key] = set()
         self._ended_at_s: dict[int, float] = {}
@@ -98,8 +99,11 @@ class PackageChecks:
         if delivery.mode != "standard":
             return
         sent = self.sent.get(report.seq)
-        fits = sent is not None and sent.is_known and self._nvm() == sent.nvm and report.digest in sent.nvm.values()
-        if report.code == "E_BASE" and fits:
+        fits = sent is not None and sent.is_known and self._nvm() == sent.nvm
+        by_phone = report.code == "E_BASE" and sent is not None and report.digest in sent.nvm.values()
+        # The server looks again before it offers one, and has the phone give it back.
+        by_server = delivery.code == "E_BASE" and delivery.withdrawn is not None
+        if fits and (by_phone or by_server):
             self._checks.fail("ground", f"seq {report.seq} does not fit on what the aids have kept all the time")
         if delivery.state == "active" and (not self.worn or self.worn[-1].seq != delivery.seq):
             self.worn.append(delivery)
@@ -143,6 +147,10 @@ class PackageChecks:
             self._check_rise(change.ear, image, [held for held, _ in self._week(change.ear)])
         kept.append((self._now(), image))
 
+    def foreign(self) -> None:
+        """A clinic has written past the phone, which may never have been heard of."""
+        self._foreign |= set(self._nvm().values())
+
     def _week(self, ear: Ear) -> list[tuple[EarImage, float]]:
         """What NVM has held in the last 7 days, that in force at their beginning included."""
         kept = self._kept[ear]
@@ -152,10 +160,12 @@ class PackageChecks:
 
     def _check_rise(self, ear: Ear, image: EarImage, week: list[EarImage]) -> None:
         """K9: over the lowest of a week, in what the ear gets to hear. What was there before may come back."""
-        if any(ear_digest(image) == ear_digest(held) for held in week):
+        digests = [ear_digest(held) for held in week]
+        if ear_digest(image) in digests:
             return
+        known = [held for held, digest in zip(week, digests, strict=True) if digest not in self._foreign]
         for slot in image.slots:
-            held = [old.program for one in week for old in one.slots if old.slot == slot.slot]
+            held = [old.program for one in (*known, week[-1]) for old in one.slots if old.slot == slot.slot]
             if held and (why := _too_loud(slot.program, held)):
                 self._checks.fail("K9", f"a package makes {ear} {why}")
 
@@ -163,16 +173,16 @@ class PackageChecks:
 
     def taken(self, item: DueItem, name: str) -> None:
         """A server has taken something in hand that is due; a push for it is called ``name``."""
-        self._names[name] = (item.kind, item.seq)
+        self._names[name] = (item.kind, item.seq, self._now())
 
     def pushed(self, pushed: Pushed) -> None:
         """A push is asked for."""
-        kind, seq = self._names[pushed.note.nonce]
+        kind, seq, taken_at_s = self._names[pushed.note.nonce]
         sent = self.sent.get(seq)
         if kind != "push" or sent is None:
             return
         ended_at_s = self._ended_at_s.get(seq)
-        if ended_at_s is not None and pushed.at_s > ended_at_s + _PUSH_S:
+        if ended_at_s is not None and taken_at_s > ended_at_s + _PUSH_S:
             self._checks.fail("pushed", f"the phone is woken for seq {seq}, which has ended")
         counted = sum(not isinstance(one.outcome, Later) for one in sent.pushed)
         schedule_s = DEFAULT_PUSH_TIMES.schedule_s

@@ -23,7 +23,7 @@ from tests.simulation.world import Options
 
 # A machine that does much else at the same time needs longer for all of them.
 pytestmark = pytest.mark.timeout(180)
-MEMORY, SQLITE, AT_MOST = 120, 20, 60
+MEMORY, SQLITE, AT_MOST = 150, 20, 60
 
 
 def check(verdicts: Iterator[Verdict]) -> Tally:

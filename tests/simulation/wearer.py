@@ -52,7 +52,7 @@ class SimWearer:
 
     async def keep(self, asked: KeepAsked) -> KeepAnswer:
         drawn = self._chance.random()
-        await asyncio.sleep(self._chance.random() * 5.0 * self.patience_s)
+        await asyncio.sleep(self._chance.random() * 2.0 * self.patience_s)
         if drawn > 0.8 and not self.willing:
             await asyncio.Event().wait()
         return KeepAnswer(keep=drawn < 0.5 or self.willing, rating=1 + int(drawn * 5), words="so it is")
