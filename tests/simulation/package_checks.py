@@ -108,9 +108,13 @@ class PackageChecks:
         if delivery.state == "active" and (not self.worn or self.worn[-1].seq != delivery.seq):
             self.worn.append(delivery)
 
-    def ended(self, seq: int) -> None:
+    def ended(self, delivery: Delivery) -> None:
         """A delivery has an end."""
-        self._ended_at_s.setdefault(seq, self._now())
+        self._ended_at_s.setdefault(delivery.seq, self._now())
+        sent = self.sent.get(delivery.seq)
+        fits = sent is not None and sent.is_known and self._nvm() == sent.nvm
+        if fits and (delivery.state, delivery.code) == ("cancelled", "E_BASE"):
+            self._checks.fail("ground", f"seq {delivery.seq} was called back, and the aids keep what they kept")
 
     def asked(self, seq: int) -> None:
         """The wearer is to be asked whether to keep one."""

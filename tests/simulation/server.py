@@ -18,16 +18,15 @@ from fitting.outbox import DueItem
 from signaling.app import _look_after, _Told
 from signaling.assembly import Assembly
 from signaling.config import MEMORY, Config
-from signaling.flows.waking import Waking
 from signaling.hub import Endpoint, Hub, endpoints_of
 from signaling.hub_server import HubServer
 from signaling.log import LogBook
 from signaling.metrics import Metrics
-from signaling.storage import MemoryStorage
+from signaling.storage import MemoryStorage, Storage, StorageContext
 from signaling.stores.assignments import DeviceGrants
 from signaling.stores.devices import MemoryDeviceStore
 
-from .disk import Disk
+from .disk import Disk, Stores
 from .links import Point
 from .loop import Process
 from .push import PushService, SeenOutbox, SeenTokens
@@ -107,13 +106,9 @@ class Server:
         loop = asyncio.get_running_loop()
         stores = await self._disk.stores(self.process, CONFIG.log_limits)
         self.log = self._make_log(stores.log, self._new_id)
-        with _what_is_the_same_remembered():
+        # Before anything is wired: whatever is made of the storage has to be made of this one.
+        with _what_is_the_same_remembered(lambda context: self._storage(context, stores)):
             parts = Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
-            parts.device_log, parts.devices = self.log, self._devices
-            assert isinstance(parts.storage, MemoryStorage)
-            parts.storage.outbox = SeenOutbox(stores.outbox, self._saw, self.process, self._point)
-            parts.storage.push_tokens = SeenTokens(stores.tokens, self._seen.unreachable)
-            parts.waking = Waking(parts.storage.push_tokens, parts.people.bindings, stores.outbox.now_s)
             parts.notifier = self._push.for_server(self.process)
             self.log._troubled = parts.troubles.met
             parts.grants = DeviceGrants(self._devices, parts.people.assignments)
@@ -123,6 +118,13 @@ class Server:
         told = _Told(self.book)
         self.process.spawn(_look_after("care", care.sweep, told, CONFIG.sweep_s))
         self.process.spawn(_look_after("packages", care.packages.sweep, told, CONFIG.sweep_s))
+
+    def _storage(self, context: StorageContext, stores: Stores) -> Storage:
+        storage = MemoryStorage(context)
+        storage.log, storage.devices = self.log, self._devices
+        storage.outbox = SeenOutbox(stores.outbox, self._saw, self.process, self._point)
+        storage.push_tokens = SeenTokens(stores.tokens, self._seen.unreachable)
+        return storage
 
     async def _sweep(self) -> None:
         while True:
@@ -153,9 +155,10 @@ def _endpoints_of(hub: Hub) -> Mapping[str, Endpoint]:
 
 
 @contextmanager
-def _what_is_the_same_remembered() -> Iterator[None]:
+def _what_is_the_same_remembered(storage: Callable[[StorageContext], Storage]) -> Iterator[None]:
     """Counters and the look at a hub's annotations: the same in every life, and slow to make."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("signaling.assembly.Metrics", _metrics)
+        patch.setattr("signaling.assembly._storage", storage)
         patch.setattr("signaling.dispatcher.endpoints_of", _endpoints_of)
         yield

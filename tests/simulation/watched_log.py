@@ -173,7 +173,7 @@ class WatchedLog(StoredDeviceLog):
         end = is_end(delivery.kind, delivery.state)
         self._checks.moved(delivery.epoch, delivery.seq, delivery.state, is_end=end)
         if end:
-            self._packages.ended(delivery.seq)
+            self._packages.ended(delivery)
 
 
 def _short(outcome: Any) -> Any:
