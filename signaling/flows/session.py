@@ -243,8 +243,10 @@ class SessionFlow:
 
     def revert(self, caller: Caller, request: Revert, cause: RestoreCause) -> Relayed:
         """Back to what the session began with, on both ears. Needs no log."""
-        by_phone = self._phones.of(request.device, caller) is not None
-        return self.restore(request, cause, actor=caller.principal.user, by_phone=by_phone)
+        phone = self._phones.of(request.device, caller)
+        if phone is not None:
+            phone.restored_s = self._phones.now_s()
+        return self.restore(request, cause, actor=caller.principal.user, by_phone=phone is not None)
 
     def restore(self, request: Revert, cause: RestoreCause, *, actor: str, by_phone: bool = False) -> Relayed:
         """The same for somebody without a connection: a consent may be taken back over REST."""

@@ -48,6 +48,14 @@ async def test_a_restore_reaches_the_phone_once(scene: Apart, method: str) -> No
     assert len(scene.phone.of(RevertNow)) == 1
 
 
+async def test_what_the_phone_has_undone_itself_it_is_not_asked_for(scene: Apart) -> None:
+    await scene.pat.ask("Undo", Revert(device="d1"), answer=Relayed)
+    await scene.submit(change(scene.leased))
+    await scene.confirm(await scene.phone.first(Offer))
+    await eventually(lambda: any(one.state == "confirmed" for one in scene.fitter.of(DeliveryChanged)))
+    assert scene.phone.of(RevertNow) == []
+
+
 async def test_a_stop_reaches_the_phone_and_then_why(scene: Apart) -> None:
     await scene.ann.ask("Stop", Revert(device="d1", fence=scene.leased.fence), answer=Relayed)
     for end in (scene.phone, scene.fitter):
