@@ -28,6 +28,8 @@ _REDIS = shutil.which("redis-server")
 PROGRAMS: dict[str, str] = {"valkey": str(get_binary_path())} | ({"redis": _REDIS} if _REDIS else {})
 _IN_MEMORY = ("--save", "", "--appendonly", "no", "--enable-debug-command", "local")
 _PR_SET_PDEATHSIG = 1
+# Nodes of a cluster speak to each other on that port and this many.
+_BUS_OFFSET = 10_000
 
 
 @dataclass(slots=True)
@@ -134,8 +136,7 @@ def redis_cluster(nodes: int = 3) -> Iterator[list[RedisServer]]:
     try:
         for number in range(nodes):
             (folder / str(number)).mkdir()
-            # The bus of the nodes has a port of its own, that one and 10,000.
-            server = RedisServer(folder / str(number), PROGRAMS["valkey"], _free_port(40_000))
+            server = RedisServer(folder / str(number), PROGRAMS["valkey"], _free_port())
             server.settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
             server.start()
             servers.append(server)
@@ -160,11 +161,15 @@ def _meet(servers: list[RedisServer]) -> None:
             time.sleep(0.02)  # polling: they tell nobody
 
 
-def _free_port(last: int = 65_535) -> int:
-    """A port that nobody uses now, not above ``last``."""
-    for port in random.sample(range(20_000, last + 1), 1_000):
-        with socket.socket() as probe, suppress(OSError):
+def _free_port() -> int:
+    """A port that nobody uses now, nor the one of a cluster's node beside it.
+
+    Below those that connections are given: a server that was killed finds it free again.
+    """
+    for port in random.sample(range(12_000, 22_000), 1_000):
+        with socket.socket() as probe, socket.socket() as beside, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            beside.bind(("127.0.0.1", port + _BUS_OFFSET))
             return port
     raise AssertionError("no port is free")
 
