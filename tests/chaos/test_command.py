@@ -16,7 +16,7 @@ from tests.chaos.runner import Result
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--pods", "2"], "one process"),
+        (["--pods", "2"], "one server process"),
         (["--client", "socketio"], "SignalR only"),
         (["--profile", "huge"], "invalid choice"),
         (["--database", "oracle"], "invalid choice"),
