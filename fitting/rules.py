@@ -88,7 +88,7 @@ _RULES: Final = (
     RuleText(
         "K11",
         "both ears have the same slots; the mean gain of one ear against the other changes by at most "
-        "{ear_difference_ddb} dB per change, unless the audiogram explains it",
+        "{ear_difference_ddb} dB per change, unless the audiogram explains it, or both held that together before",
         "engineering choice, audiogram on file",
     ),
     RuleText(
