@@ -31,7 +31,8 @@ CARRIERS = {
 SPEAKERS = sorted(
     path
     for path in SIGNALING.rglob("*.py")
-    if (name := path.relative_to(SIGNALING).as_posix()) not in CARRIERS and not name.startswith("transports/")
+    # The bus sends to Redis, and holds no client of the hub.
+    if (name := path.relative_to(SIGNALING).as_posix()) not in CARRIERS and not name.startswith(("transports/", "bus/"))
 )
 SENDING = {"send", "ask", "send_all", "send_connection", "send_group", "send_user"}
 MESSAGES = {"Invocation", "Outbound"}
