@@ -149,10 +149,12 @@ class PackageFlow:
         items = await self._outbox.take(self._limits.max_due, hold_s=self._limits.hold_s)
         if len(items) >= self._limits.max_due:
             self._reached("max_due_pushes")
-        async with asyncio.TaskGroup() as group:
-            left = iter(items)
-            for _ in range(_AT_ONCE):
-                group.create_task(self._carry_out_some(left))
+        left = iter(items)
+        # Not a TaskGroup: that the database is away must be told as what it is, not as one error of a group.
+        ended = await asyncio.gather(*(self._carry_out_some(left) for _ in range(_AT_ONCE)), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
 
     async def _carry_out_some(self, left: Iterator[DueItem]) -> None:
         for item in left:

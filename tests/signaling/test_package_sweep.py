@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from fitting.outbox import DueItem
+from protocol.errors import Unavailable
 from signaling.flows.packages import PackageFlow, PackageLimits
 from signaling.log import LogBook
 from signaling.metrics import Metrics
@@ -37,11 +40,10 @@ class Counted:
         """No phone is there."""
 
 
-async def test_only_a_few_are_carried_out_at_a_time_and_all_of_them_in_the_end() -> None:
-    counted: Any = Counted()
+def flow_of(counted: Any) -> PackageFlow:
     metrics = Metrics()
     nobody: Any = None
-    flow = PackageFlow(
+    return PackageFlow(
         log=counted,
         outbox=counted,
         tokens=nobody,
@@ -53,10 +55,23 @@ async def test_only_a_few_are_carried_out_at_a_time_and_all_of_them_in_the_end()
         limits=PackageLimits(),
         reached=metrics.reached,
     )
-    sweep = asyncio.ensure_future(flow.sweep())
+
+
+async def test_only_a_few_are_carried_out_at_a_time_and_all_of_them_in_the_end() -> None:
+    counted = Counted()
+    sweep = asyncio.ensure_future(flow_of(counted).sweep())
     await eventually(lambda: counted.now == 8)
     # More would have begun in the same turn of the loop.
     assert counted.most == 8
     counted.go.set()
     await sweep
     assert sorted(counted.finished) == list(DUE)
+
+
+async def test_that_the_database_is_away_is_told_as_such() -> None:
+    class Away(Counted):
+        async def delivery(self, device: str, seq: int) -> None:
+            raise Unavailable("away")
+
+    with pytest.raises(Unavailable):
+        await flow_of(Away()).sweep()
