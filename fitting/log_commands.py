@@ -19,7 +19,7 @@ from .lease import live
 from .log_pace import hears, is_too_soon
 from .log_parts import Entry
 from .log_rows import DeviceRows
-from .log_settling import after_commit, follow_truth, ground
+from .log_settling import after_commit, follow_truth, ground, is_kept
 from .log_values import (
     Accepted,
     Delivery,
@@ -120,11 +120,15 @@ def fall_away(rows: DeviceRows, now_s: float, *, code: str, actor: str = "server
 
 
 def _fall_with(rows: DeviceRows, gone: Revision, now_s: float) -> tuple[Ended, ...]:
-    """End what was thought of on a revision that did not come about, and what was thought of on that in turn."""
+    """End what was thought of on a revision that did not come about, and what was thought of on that in turn.
+
+    A package stays that is written over what the aids keep all the same: what has ended was no other than that.
+    """
     ended: list[Ended] = []
     lost = {gone.revision_id}
     for entry in [rows.entries[seq] for seq in rows.pending]:
-        if entry.delivery.attempt == 0 and entry.delivery.base.revision_id in lost:
+        stays = entry.delivery.mode == "standard" and is_kept(rows, entry.delivery.base)
+        if entry.delivery.attempt == 0 and entry.delivery.base.revision_id in lost and not stays:
             lost.add(entry.delivery.revision.revision_id)
             ended.append(rows.end(entry, "cancelled", now_s, code="E_BASE"))
     return tuple(ended)

@@ -110,6 +110,18 @@ class PackageContract:
         await bench.report(third.seq, "received")
         assert (await install(bench, offered)).delivery.state == "active"
 
+    async def test_one_over_what_the_aids_keep_stays_when_another_of_that_content_ends(self, bench: Bench) -> None:
+        await bench.attach()
+        await install(bench, await wait_for_install(bench, (await package(bench)).seq))
+        again = await package(bench)
+        await wait_for_install(bench, again.seq)
+        back = await package(bench, FRESH)
+        for ear in EARS:
+            await bench.report(again.seq, "superseded", ear)
+        assert await state(bench, again.seq) == ("superseded", None)
+        offered = await bench.offer()
+        assert (offered.seq, offered.base.content, offered.revision.content) == (back.seq, BOTH_LOUDER, FRESH)
+
     async def test_one_that_is_being_written_is_waited_for(self, bench: Bench) -> None:
         await bench.attach()
         first = await package(bench)
