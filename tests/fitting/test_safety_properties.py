@@ -159,7 +159,7 @@ MOVES = st.lists(STEPS, min_size=8, max_size=8)
 
 def stricter(context: SafetyContext) -> list[SafetyContext]:
     """The same with less known, or with a clinic that has tightened everything a little."""
-    known = context.budgets
+    known, unaware = context.budgets, replace(context, restores_active=False, restores_pair=False)
     tight = {
         field.name: getattr(context.limits, field.name) + (1 if field.name == "feedback_margin_ddb" else -1)
         for field in fields(ClinicLimits)
@@ -172,7 +172,8 @@ def stricter(context: SafetyContext) -> list[SafetyContext]:
         replace(context, restores_pair=False),
         replace(context, in_ram=False),
         replace(context, red_flags=True),
-        *(replace(context, budgets=replace(known, **{field.name: None})) for field in fields(Budgets)),
+        # Who does not know what was active cannot know either that it comes back.
+        *(replace(unaware, budgets=replace(known, **{field.name: None})) for field in fields(Budgets)),
         replace(context, limits=ClinicLimits(**tight)),
     ]
 

@@ -30,7 +30,8 @@ def test_fifty_phones_get_their_packages(tmp_path: Path, capsys: pytest.CaptureF
         found = result[name]
         assert found["count"] == 50
         assert 0 < found["p50Ms"] <= found["p99Ms"] <= found["p999Ms"]
-    assert result["attach"]["p50Ms"] <= result["connect"]["p50Ms"] <= result["due"]["p50Ms"]
+    # A timer may be a moment early.
+    assert result["attach"]["p50Ms"] <= result["connect"]["p50Ms"] <= result["due"]["p50Ms"] + 1.0
     assert result["states"] == {"awaiting_install at 1": 50}
     assert (result["lost"], result["wrong"], result["failed"]) == ([], [], {})
     assert result["memory"]["peak"] >= result["memory"]["after"] > 0
