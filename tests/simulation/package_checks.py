@@ -63,6 +63,7 @@ class PackageChecks:
         self.worn: list[Delivery] = []
         self.setbacks = 0
         self._answers: dict[Key, bool] = {}
+        self._wished: set[int] = set()
         self._names: dict[str, tuple[str, int, float]] = {}
         self._foreign: set[str] = set()
         self._commits: dict[Ear, JournalEntry | None] = {}
@@ -128,12 +129,18 @@ class PackageChecks:
         """Install, or not."""
         self._answers[key] = accepted
 
+    def taken_back(self, seq: int) -> None:
+        """The wearer takes one back: another that waits and brings the same is their wish too, whoever has sent it."""
+        asked, newest = self.sent.get(seq), self.sent.get(max(self.sent, default=0))
+        if asked is not None and newest is not None and newest.digests == asked.nvm:
+            self._wished.add(newest.seq)
+
     def touched(self, ear: Ear, what: Literal["write", "restore", "commit"], entry: JournalEntry | None) -> None:
         """A phone is about to do something to an aid."""
         self._commits[ear] = entry if what == "commit" else None
         if entry is None or entry.offer.mode != "standard" or entry.back is not None or what == "restore":
             return
-        if not self._answers.get(entry.key):
+        if not self._answers.get(entry.key) and entry.offer.seq not in self._wished:
             self._checks.fail("consent", f"seq {entry.offer.seq} is written, and the wearer has not said yes")
         sent = self.sent.get(entry.offer.seq)
         if entry.key not in self._begun and sent is not None and self._now() > sent.expires_at_s + _LATE_S:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fitting.delivery import is_end
 from fitting.log_over_store import LogStore, StoredDeviceLog
+from fitting.log_packages import TAKEN_BACK
 from fitting.log_values import Accepted, Delivery, LiveSession, SessionEnded
 from protocol.contract.base import Refusal
 from protocol.contract.devices import AttachDevice, Report
@@ -107,6 +108,8 @@ class WatchedLog(StoredDeviceLog):
     async def answer_question(self, device: str, seq: int, *, state: str, actor: str, text: str | None = None) -> Any:
         outcome = await super().answer_question(device, seq, state=state, actor=actor, text=text)
         self._note("answer", seq=seq, state=state, taken=outcome is not None)
+        if outcome is not None and state == TAKEN_BACK:
+            self._packages.taken_back(seq)
         return outcome
 
     async def attach(self, claim: AttachDevice) -> Any:
