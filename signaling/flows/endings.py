@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import UNSET, UnsetType
 
 from fitting.log import DeviceLog
-from fitting.log_values import SessionEnded
+from fitting.log_values import DeviceHead, SessionEnded
 from fitting.mode import ENDS, Event, end_of, reason_of
 from protocol.contract.base import Refusal
 from protocol.contract.fitting import Mode
@@ -102,6 +102,18 @@ class Endings:
         if ended.withdraw:
             self._delivery.appended(device)
         self.tell_mode(device, "none", ended.cause, draft=ended.draft)
+
+    def noticed(self, head: DeviceHead, watch: Watch) -> None:
+        """The log says that live work has ended. Only the phone's own pod has it restore, if it still must."""
+        device, end = head.device, head.last_end
+        del self._watched[device]
+        phone = self._phones.get(device)
+        if phone is not None and not head.is_saved and phone.ended_s < watch.began_s:
+            self._restore(device, watch.fence, "session_ended")
+        if end is not None and end.fence == watch.fence:
+            self.tell_mode(device, "none", end.reason, draft=end.draft)
+        else:
+            self.tell_mode(device, "none", "ended")
 
     def tell_mode(
         self,

@@ -18,7 +18,7 @@ from protocol.contract.base import Ear
 from protocol.contract.devices import InAid, InAidChanged
 from protocol.contract.packages import KeepAsked
 from protocol.contract.pushes import PUSHES, Push
-from protocol.contract.sessions import Heartbeat, ModeChanged, ReadBackNow, RevertNow
+from protocol.contract.sessions import Heartbeat, ModeChanged, ReadBackNow, RestoreCause, RevertNow
 from signaling.backplane import Backplane
 from signaling.hub import Caller
 from signaling.hub_clients import HubClients
@@ -27,6 +27,7 @@ from signaling.pushes import push
 __all__ = ["Phone", "Phones", "device_group"]
 
 _RTT_SAMPLES: Final = 20
+_GO_ON_AFTER: Final[frozenset[RestoreCause]] = frozenset({"revert", "undo"})
 
 
 @dataclass(slots=True)
@@ -35,7 +36,8 @@ class Phone:
 
     ``settled``: it was told that all deliveries up to this one have ended. ``heard_s`` is on the monotonic clock,
     ``background_since_s`` and ``aids_away_since_s`` too, None while the app is in front, and every aid in reach.
-    ``rtts_ms`` are its last round trips, each with when it was told. ``restored_s``: when it was last asked to restore.
+    ``rtts_ms`` are its last round trips, each with when it was told. ``restored_s``: when it was last asked to restore,
+    and ``ended_s`` when last for good: what it may do live afterwards is another session.
     """
 
     caller: Caller
@@ -45,8 +47,15 @@ class Phone:
     background_since_s: float | None = None
     aids_away_since_s: float | None = None
     restored_s: float = -math.inf
+    ended_s: float = -math.inf
     battery: int | None = None
     rtts_ms: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
+
+    def restores(self, cause: RestoreCause, now_s: float) -> None:
+        """It puts its base back, or is asked to."""
+        self.restored_s = now_s
+        if cause not in _GO_ON_AFTER:
+            self.ended_s = now_s
 
     def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
         """The phone says that it is there, and how it stands with it."""
@@ -213,7 +222,7 @@ class Phones:
 
     def _tell(self, phone: Phone, payload: Push) -> None:
         if isinstance(payload, RevertNow):
-            phone.restored_s = self._monotonic()
+            phone.restores(payload.cause, self._monotonic())
         push(phone.caller, payload)
 
 

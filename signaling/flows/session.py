@@ -245,7 +245,7 @@ class SessionFlow:
         """Back to what the session began with, on both ears. Needs no log."""
         phone = self._phones.of(request.device, caller)
         if phone is not None:
-            phone.restored_s = self._phones.now_s()
+            phone.restores(cause, self._phones.now_s())
         return self.restore(request, cause, actor=caller.principal.user, by_phone=phone is not None)
 
     def restore(self, request: Revert, cause: RestoreCause, *, actor: str, by_phone: bool = False) -> Relayed:
@@ -341,15 +341,7 @@ class SessionFlow:
             if watch is None or self._watched[device] is not watch:
                 self.ends.tell_mode(device, "live", "taken_up")
         elif watch is not None and watch.state != "asking":
-            del self._watched[device]
-            if not head.is_saved:
-                self._phones.relay(device, RevertNow(device=device, fence=watch.fence, cause="session_ended"))
-                self._metrics.restores.labels("session_ended").inc()
-            end = head.last_end
-            if end is not None and end.fence == watch.fence:
-                self.ends.tell_mode(device, "none", end.reason, draft=end.draft)
-            else:
-                self.ends.tell_mode(device, "none", "ended")
+            self.ends.noticed(head, watch)
 
     async def _judge(self, device: str, watch: Watch, now_s: float) -> None:
         signs = watch.signs(self._phones.get(device), now_s, self._limits)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.contract.devices import DeliveryChanged, InAidChanged, Offer, Settled
+from protocol.contract.session import WhoAmIAnswer
 from protocol.contract.sessions import ModeChanged, Relayed, Revert, RevertNow
 from tests.databases import lent_postgres
 from tests.eventually import eventually
@@ -57,6 +58,8 @@ async def test_what_the_phone_has_undone_itself_it_is_not_asked_for(scene: Apart
 
 
 async def test_a_stop_reaches_the_phone_and_then_why(scene: Apart) -> None:
+    await scene.submit(change(scene.leased))
+    await scene.confirm(await scene.phone.first(Offer))
     await scene.ann.ask("Stop", Revert(device="d1", fence=scene.leased.fence), answer=Relayed)
     for end in (scene.phone, scene.fitter):
         await eventually(lambda end=end: any(one.state == "none" for one in end.of(ModeChanged)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
@@ -64,6 +67,10 @@ async def test_a_stop_reaches_the_phone_and_then_why(scene: Apart) -> None:
     ended = [n for n, target in enumerate(scene.phone.order) if target == "ModeChanged"][-1]
     assert scene.phone.order.index("RevertNow") < ended
     assert scene.phone.of(ModeChanged)[-1].reason == "stop"
+    # Both pods notice that live work is over, and neither gives the phone another reason.
+    await scene.known_in_east()
+    await scene.pat.invoke("WhoAmI", result=WhoAmIAnswer)
+    assert {one.cause for one in scene.phone.of(RevertNow)} == {"stop"}
 
 
 async def test_what_was_lost_with_the_bus_is_found_in_the_log(postgres: PostgresServer) -> None:
