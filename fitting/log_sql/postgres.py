@@ -105,6 +105,8 @@ class PostgresDatabase:
                 "lock_timeout": str(round(timeout_s * 1_000)),
             },
             init=self._init,
+            # By default a connection is asked to forget what its user has set, a round trip each time: nobody sets any.
+            reset=_as_it_is,
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -215,6 +217,10 @@ class PostgresDatabase:
         if is_write:
             return UnknownOutcome("the answer of the database was lost, try again with the same key")
         return Unavailable("the database cannot be reached, try again")
+
+
+async def _as_it_is(_: Any) -> None:
+    """A connection goes back as it came: each statement is a transaction of its own, and leaves nothing behind."""
 
 
 def _is_lost(error: Exception) -> bool:

@@ -214,6 +214,19 @@ async def test_only_so_many_connections_are_taken(url: str) -> None:
     assert ours <= 2
 
 
+async def test_a_statement_is_one_round_trip_and_the_connection_goes_back_as_it_is(url: str) -> None:
+    async with log_on(url, bounds=PostgresLimits(max_connections=1)) as (bench, _):
+        await bench.log.create(DEVICE, registered())
+        assert await bench.log.newest([DEVICE])
+        beside = await asyncpg.connect(url)
+        try:
+            asked = "SELECT query FROM pg_stat_activity WHERE application_name = 'auricle'"
+            (last,) = [row[0] for row in await beside.fetch(asked)]
+        finally:
+            await beside.close()
+        assert "last_n" in last
+
+
 async def test_whoever_waits_too_long_for_a_connection_does_not_make_the_database_look_away(url: str) -> None:
     counts = Counts()
     bounds = PostgresLimits(max_connections=1, timeout_s=1.0)
