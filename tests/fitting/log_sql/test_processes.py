@@ -53,6 +53,29 @@ async def test_a_killed_process_has_lost_nothing_that_it_acknowledged(tmp_path: 
     await database.close()
 
 
+async def test_another_process_that_ends_takes_nothing_of_what_is_written_afterwards(tmp_path: Path) -> None:
+    """The last that lets go of a file removes its WAL; another one must not take itself for the last."""
+    path = new_sqlite(tmp_path)
+    log, database = await log_on(path, "stays")
+    await log.create(DEVICE, registered())
+    other = (
+        "import sys, pathlib; from fitting.log_sql.sqlite import connect; c = connect(pathlib.Path(sys.argv[1]), 5.0)"
+    )
+    other += "; c.execute('SELECT count(*) FROM device_head').fetchone(); c.close()"
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", other, str(path))
+    assert await ended.wait() == 0
+    await Bench(log, Clock()).attach()
+    seen = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute('SELECT attached FROM device_head'))"
+    )
+    looks = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", seen, str(path)), stdout=asyncio.subprocess.PIPE
+    )
+    assert (await looks.communicate())[0] == b"(1,)\n"
+    await log.close()
+    await database.close()
+
+
 async def test_after_an_older_copy_was_put_back_phones_are_told_that_history_may_be_lost(tmp_path: Path) -> None:
     path = new_sqlite(tmp_path)
     log, database = await log_on(path, "before")
