@@ -14,6 +14,7 @@ from aiohttp import web
 from protocol.errors import Unavailable
 
 from .assembly import Assembly, Care
+from .assembly_pods import Pods
 from .config import Config, ConfigError
 from .health import Readiness, register_health
 from .hub import Hub
@@ -23,6 +24,7 @@ from .hubs.conformance_hub import ConformanceHub
 from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
+from .pods.internal import InternalServer
 from .rest.document import register_document
 from .rest.problems import problem_middleware
 from .storage import Storage
@@ -42,6 +44,7 @@ class Parts:
     hubs: list[HubServer]
     routes: list[HubRoutes]
     closing: TaskSet
+    internal: InternalServer | None = None
 
 
 PARTS: Final = web.AppKey("parts", Parts)
@@ -79,6 +82,7 @@ def create_app(
         hubs=servers,
         routes=routes,
         closing=parts.closing,
+        internal=parts.pods.internal,
     )
     Origins(config.origins).register(app)
     for hub_routes in routes:
@@ -88,6 +92,7 @@ def create_app(
     register_document(app, [type(resource) for resource in resources])
     register_health(app, parts.readiness, parts.metrics)
     app.cleanup_ctx.append(_stored(parts.storage))
+    app.cleanup_ctx.append(_answering(parts.pods))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app
 
@@ -113,6 +118,16 @@ def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]
         await storage.close()
 
     return stored
+
+
+def _answering(pods: Pods) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def answering(_: web.Application) -> AsyncIterator[None]:
+        await pods.open()
+        yield
+        # Last: while this process says goodbye to its clients, others still bring what some of them say.
+        await pods.close()
+
+    return answering
 
 
 @dataclass(slots=True)

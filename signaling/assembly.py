@@ -5,13 +5,13 @@ Nothing here is started. Read ``Assembly`` from the top.
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
+from .assembly_pods import PodParts, Pods
 from .auth import DevTokens
 from .backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from .bodies import Bodies
@@ -107,12 +107,13 @@ class Assembly:
         self.metrics = Metrics()
         self.troubles = Troubles(self.metrics, log)
         self.readiness = Readiness()
+        self.pods = Pods(PodParts(config, signing_key, self.metrics, self.readiness, log, clock))
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
         self.verifier = DevTokens(signing_key, clock)
         self.tokens = ConnectionTokens(
             key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
-            pod=secrets.token_hex(8),
+            pod=self.pods.pod,
             ttl_s=config.connection_token_ttl_s,
             clock=clock,
         )

@@ -21,6 +21,7 @@ from protocol.signalr.prescan import ScanLimits
 
 from .config_bus import BusConfig
 from .config_error import ConfigError
+from .config_pods import PodsConfig
 from .config_push import PushConfig
 
 __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
@@ -33,7 +34,7 @@ MEMORY = "memory:"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(BusConfig, PushConfig):
+class Config(BusConfig, PushConfig, PodsConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
@@ -236,6 +237,7 @@ class Config(BusConfig, PushConfig):
         self._check_database()
         self._check_push()
         self._check_bus()
+        self._check_pods()
 
     def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:

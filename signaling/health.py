@@ -21,8 +21,8 @@ class Readiness:
     degraded: Callable[[], list[str]] = list
 
 
-def register_health(app: web.Application, readiness: Readiness, metrics: Metrics) -> None:
-    """Add ``/healthz``, ``/readyz`` and ``/metrics``."""
+def register_health(app: web.Application, readiness: Readiness, metrics: Metrics, *, under: str = "") -> None:
+    """Add ``/healthz``, ``/readyz`` and ``/metrics``, all ``under`` a path."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -35,6 +35,6 @@ def register_health(app: web.Application, readiness: Readiness, metrics: Metrics
     async def page(_: web.Request) -> web.Response:
         return web.Response(body=metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", page)
+    app.router.add_get(f"{under}/healthz", healthz)
+    app.router.add_get(f"{under}/readyz", readyz)
+    app.router.add_get(f"{under}/metrics", page)

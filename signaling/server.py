@@ -80,11 +80,7 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub]) -> None:
 
 def runner_of(app: web.Application, config: Config, **options: Any) -> StrictRunner:
     """What carries an app of ours out on HTTP connections."""
-    reached = app[PARTS].metrics.reached
-    deadlines = Deadlines(
-        request_s=config.request_timeout_s, body_s=config.body_timeout_s, idle_s=config.idle_timeout_s, reached=reached
-    )
-    return StrictRunner(app, deadlines, **options)
+    return StrictRunner(app, Deadlines.of(config, app[PARTS].metrics.reached), **options)
 
 
 def _url(host: str, runner: web.AppRunner) -> str:

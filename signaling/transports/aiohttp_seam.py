@@ -15,15 +15,16 @@ from http import HTTPStatus
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
 from protocol.websocket.masking import Unmask
 from protocol.websocket.masking import unmask as unmask_in_python
+from signaling.config import Config
 
 _C_MASK: Final = "aiohttp._websocket.mask"
 
-__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "find_unmask", "stop_reading", "take_over", "unmask"]
+__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "find_unmask", "put_back", "stop_reading", "take_over", "unmask"]
 
 
 def find_unmask() -> Unmask:
@@ -80,6 +81,14 @@ def stop_reading(request: web.Request) -> None:
     request.content.feed_eof()
 
 
+def put_back(request: web.Request, body: bytes) -> None:
+    """Let a body that was read to its end be read once more."""
+    content = StreamReader(request.protocol, len(body) + 1, loop=asyncio.get_running_loop())
+    content.feed_data(body)
+    content.feed_eof()
+    request._payload = content
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """``request_s``: for the head of a request, from the connection's first moment or from the head's first byte.
@@ -92,6 +101,16 @@ class Deadlines:
     body_s: float
     idle_s: float
     reached: Callable[[str], None]
+
+    @classmethod
+    def of(cls, config: Config, reached: Callable[[str], None]) -> "Deadlines":
+        """As they are configured."""
+        return cls(
+            request_s=config.request_timeout_s,
+            body_s=config.body_timeout_s,
+            idle_s=config.idle_timeout_s,
+            reached=reached,
+        )
 
 
 class StrictRunner(web.AppRunner):
