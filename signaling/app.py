@@ -30,6 +30,7 @@ from .rest.problems import problem_middleware
 from .storage import Storage
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
+from .workers.worker import Worker
 
 __all__ = ["PARTS", "Parts", "create_app"]
 
@@ -58,8 +59,11 @@ def create_app(
     hubs: Sequence[Hub] = (),
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
+    worker: Worker | None = None,
 ) -> web.Application:
     """The whole server as an aiohttp application; ``hubs`` are served beside the care hub.
+
+    ``worker``: this process is one of several on one port.
 
     Raises:
         IncompletePolicy: a method or route has no rule.
@@ -69,7 +73,8 @@ def create_app(
         log.conformance_on()
         hubs = (*hubs, ConformanceHub())
     _check_distinct((CareHub, *hubs))
-    parts = Assembly(config, signing_key, log, clock, monotonic)
+    log_clock = None if worker is None else worker.log_clock
+    parts = Assembly(config, signing_key, log, clock, monotonic, log_clock=log_clock)
     care = parts.care()
     servers = [care.server, *map(parts.hub_server, hubs)]
     routes = [parts.routes(server) for server in servers]
@@ -90,9 +95,12 @@ def create_app(
     resources = parts.resources(care)
     parts.rest().mount(app, resources)
     register_document(app, [type(resource) for resource in resources])
-    register_health(app, parts.readiness, parts.metrics)
+    siblings = None if worker is None else parts.siblings(worker)
+    register_health(app, parts.readiness, parts.metrics, joint=None if siblings is None else siblings.page)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_answering(parts.pods))
+    if siblings is not None:
+        app.cleanup_ctx.append(siblings.running)
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app
 

@@ -59,6 +59,8 @@ from .stores.audiograms import NewestOnFile
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
+from .workers.siblings import Siblings
+from .workers.worker import Worker
 
 __all__ = ["Assembly", "Care"]
 
@@ -99,6 +101,8 @@ class Assembly:
         log: LogBook,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        *,
+        log_clock: Callable[[], float] | None = None,
     ) -> None:
         self.config = config
         self.log = log
@@ -121,7 +125,7 @@ class Assembly:
         self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
         self.backplane = self.bus(signing_key)
-        self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
+        self.storage = _storage(StorageContext(config, log_clock or clock, monotonic, self.metrics, self.troubles.met))
         self.readiness.degraded = self.away
         self.devices = self.storage.devices
         self.audiograms = self.storage.audiograms
@@ -161,6 +165,11 @@ class Assembly:
         """What is away just now, while everything else goes on."""
         found = ["database"] if self.storage.is_away else []
         return found if self.backplane.state is BusState.CONNECTED else [*found, "redis"]
+
+    def siblings(self, worker: Worker) -> Siblings:
+        found = Siblings(worker, self.pods.client(), self.metrics, timeout_s=self.config.worker_metrics_s)
+        self.readiness.degraded = lambda: [*self.away(), *found.away()]
+        return found
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)

@@ -11,8 +11,9 @@ from .health import Readiness, register_health
 from .log import LogBook
 from .metrics import Metrics
 from .pods.internal import OVERVIEW, InternalParts, InternalServer
+from .pods.internal_client import InternalClient
 from .pods.metrics import PodMetrics
-from .pods.signature import Verifier
+from .pods.signature import Signer, Verifier
 from .transports.aiohttp_seam import Deadlines
 
 __all__ = ["PodParts", "Pods"]
@@ -38,6 +39,7 @@ class Pods:
         # Of this process, and of no other that there ever was.
         self.pod = secrets.token_hex(8)
         self._key = hmac.digest(parts.signing_key, b"internal", hashlib.sha256)
+        self._clock, self._timeout_s = parts.clock, config.bus_timeout_s
         self.metrics = PodMetrics(parts.metrics)
         self.internal = InternalServer(
             InternalParts(
@@ -51,6 +53,12 @@ class Pods:
             )
         )
         register_health(self.internal.app, parts.readiness, parts.metrics, under=OVERVIEW)
+
+    def client(self) -> InternalClient:
+        """One that asks others; whoever has it closes it."""
+        # A name of its own: what is asked under one name is numbered.
+        signer = Signer(self._key, pod=secrets.token_hex(8), clock=self._clock)
+        return InternalClient(signer, timeout_s=self._timeout_s)
 
     async def open(self) -> None:
         """Begin to answer others."""

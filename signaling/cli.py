@@ -46,7 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--conformance", action="store_true", default=None, help="serve the conformance hub for client tests"
     )
-    serve.add_argument("--workers", type=int, metavar="N", help="processes (default 1)")
+    serve.add_argument(
+        "--workers",
+        metavar="N",
+        help="processes on the one port, with a supervisor that starts them again; auto: one per core (default 1)",
+    )
 
     token = commands.add_parser("token", help="print one development token")
     token.add_argument("--user", required=True, metavar="NAME", help="user id")
@@ -95,18 +99,21 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from .config import config_from
-    from .server import serve
+    from .workers.command import supervised
 
-    serve(
-        config_from(
-            dev=options.dev,
-            host=options.host,
-            port=options.port,
-            data=options.data,
-            conformance=options.conformance,
-            workers=options.workers,
-        )
+    config = config_from(
+        dev=options.dev,
+        host=options.host,
+        port=options.port,
+        data=options.data,
+        conformance=options.conformance,
+        workers=options.workers,
     )
+    # First: what looks after others needs nothing of a server.
+    if not supervised(config):
+        from .server import serve
+
+        serve(config)
     return 0
 
 
