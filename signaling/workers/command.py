@@ -86,7 +86,8 @@ def _supervise(config: Config) -> int:
 
         with Signals() as signals:
             code = supervisor.run(signals, ready)
-        log.stopped()
+        if code == 0:
+            log.stopped()
         return code
 
 
