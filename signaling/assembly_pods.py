@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from .health import Readiness, register_health
 from .log import LogBook
 from .metrics import Metrics
 from .pods.internal import OVERVIEW, InternalParts, InternalServer
+from .pods.joined import Joined
 from .pods.metrics import PodMetrics
 from .pods.signature import Verifier
 from .transports.aiohttp_seam import Deadlines
@@ -24,10 +24,12 @@ class PodParts:
 
     config: Config
     signing_key: bytes
+    joined: Joined
     metrics: Metrics
     readiness: Readiness
     log: LogBook
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
 
 
 class Pods:
@@ -35,8 +37,8 @@ class Pods:
 
     def __init__(self, parts: PodParts) -> None:
         config = parts.config
-        # Of this process, and of no other that there ever was.
-        self.pod = secrets.token_hex(8)
+        self.pod = parts.joined.pod
+        self._directory = parts.joined.directory
         self._key = hmac.digest(parts.signing_key, b"internal", hashlib.sha256)
         self.metrics = PodMetrics(parts.metrics)
         self.internal = InternalServer(
@@ -55,6 +57,8 @@ class Pods:
     async def open(self) -> None:
         """Begin to answer others."""
         await self.internal.open()
+        if self.internal.address:
+            self._directory.reached_at(self.internal.address)
 
     async def close(self) -> None:
         """Answer no more."""
