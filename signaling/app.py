@@ -24,7 +24,6 @@ from .hubs.conformance_hub import ConformanceHub
 from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
-from .pods.internal import InternalServer
 from .rest.document import register_document
 from .rest.problems import problem_middleware
 from .storage import Storage
@@ -44,7 +43,7 @@ class Parts:
     hubs: list[HubServer]
     routes: list[HubRoutes]
     closing: TaskSet
-    internal: InternalServer | None = None
+    pods: Pods | None = None
 
 
 PARTS: Final = web.AppKey("parts", Parts)
@@ -82,7 +81,7 @@ def create_app(
         hubs=servers,
         routes=routes,
         closing=parts.closing,
-        internal=parts.pods.internal,
+        pods=parts.pods,
     )
     Origins(config.origins).register(app)
     for hub_routes in routes:
@@ -174,6 +173,7 @@ def _running(
                     server.sweep()
                 for hub_routes in routes:
                     hub_routes.sweep()
+                parts.pods.sweep()
             except Exception as error:  # noqa: BLE001  # one bad turn must not end all time-outs of the server
                 parts.log.task_failed(owner="sweep", error=error)
 

@@ -328,7 +328,10 @@ class Assembly:
         )
 
     def routes(self, server: HubServer) -> HubRoutes:
-        return HubRoutes(server, self.verifier, self.tokens, self.readiness)
+        routes = HubRoutes(server, self.verifier, self.tokens, self.readiness, self.pods.elsewhere)
+        if self.pods.elsewhere is not None:
+            routes.register_inside(self.pods.internal)
+        return routes
 
 
 def _storage(context: StorageContext) -> Storage:

@@ -105,6 +105,8 @@ async def drain(parts: Parts, config: Config) -> None:
                 else:
                     session.close("app_shutdown", "The server is shutting down.", allow_reconnect=True)
                 await asyncio.sleep(interval_s)
+            if parts.pods is not None:
+                await parts.pods.drain()
             for hub in parts.hubs:
                 await hub.emptied()
             await parts.closing.finish(config.drain_s)

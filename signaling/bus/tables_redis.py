@@ -65,6 +65,8 @@ class RedisTables:
         self._tried, self._stale = asyncio.Event(), asyncio.Event()
         self._refused = ""
         self._is_away_told = False
+        # How often it has been connected: behind each loss it may have forgotten everything.
+        self.life = 0
 
     @property
     def is_up(self) -> bool:
@@ -222,6 +224,7 @@ class RedisTables:
                     chance=parts.chance,
                 )
             self._lines, self._plan = lines, plan
+            self.life += 1
             self._tried.set()
             if self._is_away_told:
                 self._is_away_told = False
