@@ -24,7 +24,6 @@ from .hubs.conformance_hub import ConformanceHub
 from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
-from .pods.internal import InternalServer
 from .rest.document import register_document
 from .rest.problems import problem_middleware
 from .storage import Storage
@@ -45,7 +44,7 @@ class Parts:
     hubs: list[HubServer]
     routes: list[HubRoutes]
     closing: TaskSet
-    internal: InternalServer | None = None
+    pods: Pods | None = None
 
 
 PARTS: Final = web.AppKey("parts", Parts)
@@ -87,7 +86,7 @@ def create_app(
         hubs=servers,
         routes=routes,
         closing=parts.closing,
-        internal=parts.pods.internal,
+        pods=parts.pods,
     )
     Origins(config.origins).register(app)
     for hub_routes in routes:
@@ -182,11 +181,12 @@ def _running(
                     server.sweep()
                 for hub_routes in routes:
                     hub_routes.sweep()
+                parts.pods.sweep()
             except Exception as error:  # noqa: BLE001  # one bad turn must not end all time-outs of the server
                 parts.log.task_failed(owner="sweep", error=error)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
-        await parts.backplane.open()
+        await parts.joined.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
         # On its own: a slow database must not hold up the time-outs of connections.
@@ -204,7 +204,7 @@ def _running(
                 session.transport.abort()
         await parts.flows.close()
         await parts.closing.close()
-        await parts.backplane.close()
+        await parts.joined.close()
         await parts.notifier.close()
 
     return running

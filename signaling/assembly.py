@@ -13,7 +13,6 @@ from fitting.signing import OfferSigner
 
 from .assembly_pods import PodParts, Pods
 from .auth import DevTokens
-from .backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from .bodies import Bodies
 from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
@@ -43,6 +42,7 @@ from .kill_points import killable
 from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
+from .pods.joined import Joined
 from .policy import Grants
 from .push_notifier import push_notifier
 from .rest.audiograms import Audiograms
@@ -111,20 +111,23 @@ class Assembly:
         self.metrics = Metrics()
         self.troubles = Troubles(self.metrics, log)
         self.readiness = Readiness()
-        self.pods = Pods(PodParts(config, signing_key, self.metrics, self.readiness, log, clock))
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
         self.verifier = DevTokens(signing_key, clock)
+        self.joined = Joined(config, signing_key, metrics=self.metrics, log=log, clock=clock, monotonic=monotonic)
+        self.backplane = self.joined.backplane
+        self.pods = Pods(
+            PodParts(config, signing_key, self.joined, self.metrics, self.readiness, log, clock, monotonic)
+        )
         self.tokens = ConnectionTokens(
             key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
-            pod=self.pods.pod,
+            pod=self.joined.pod,
             ttl_s=config.connection_token_ttl_s,
             clock=clock,
         )
         self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
         self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
-        self.backplane = self.bus(signing_key)
         self.storage = _storage(StorageContext(config, log_clock or clock, monotonic, self.metrics, self.troubles.met))
         self.readiness.degraded = self.away
         self.devices = self.storage.devices
@@ -144,30 +147,13 @@ class Assembly:
         )
         self.grants: Grants = self.remembered
 
-    def bus(self, signing_key: bytes) -> Backplane:
-        config = self.config
-        address = config.bus_address
-        if address is None:
-            return MemoryBackplane(MemoryBus())
-        from .backplane_redis import redis_backplane
-
-        return redis_backplane(
-            config,
-            address,
-            key=hmac.digest(signing_key, b"backplane", hashlib.sha256),
-            metrics=self.metrics,
-            log=self.log,
-            clock=self.clock,
-            monotonic=self.monotonic,
-        )
-
     def away(self) -> list[str]:
         """What is away just now, while everything else goes on."""
         found = ["database"] if self.storage.is_away else []
-        return found if self.backplane.state is BusState.CONNECTED else [*found, "redis"]
+        return found if self.joined.is_whole else [*found, "redis"]
 
     def siblings(self, worker: Worker) -> Siblings:
-        found = Siblings(worker, self.pods.client(), self.metrics, timeout_s=self.config.worker_metrics_s)
+        found = Siblings(worker, self.pods.client, self.metrics, timeout_s=self.config.worker_metrics_s)
         self.readiness.degraded = lambda: [*self.away(), *found.away()]
         return found
 
@@ -351,7 +337,10 @@ class Assembly:
         )
 
     def routes(self, server: HubServer) -> HubRoutes:
-        return HubRoutes(server, self.verifier, self.tokens, self.readiness)
+        routes = HubRoutes(server, self.verifier, self.tokens, self.readiness, self.pods.elsewhere)
+        if self.pods.elsewhere is not None:
+            routes.register_inside(self.pods.internal)
+        return routes
 
 
 def _storage(context: StorageContext) -> Storage:

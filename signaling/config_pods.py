@@ -24,10 +24,24 @@ class PodsConfig:
     ``internal_listen``: where other pods of the deployment ask this process: ``host:port`` (port 0: any) or
     ``unix:/path``; empty: nowhere. ``internal_address``: what they are told, ``http://host:port`` or ``unix:/path``;
     empty: what it listens on.
+    ``owner_ttl_s``: how long others know whose a connection is, unless that is renewed.
+    ``owner_answer_s``: how long pods may take to say whether a connection is theirs, while Redis does not tell.
+    ``max_owner_questions``: connections of which all pods are asked at a time. ``max_known_owners``: connections of
+    other pods that are remembered.
+    ``max_forwards``: requests for connections of other pods, WebSockets included, that are carried on at a time.
+    ``max_forward_bytes``: what of one of them waits here in each direction; meanwhile no more of it is read.
+    ``forward_timeout_s``: how long another pod may take to answer, beside the time that it may wait itself.
     """
 
     internal_listen: str = ""
     internal_address: str = ""
+    owner_ttl_s: float = 600.0
+    owner_answer_s: float = 1.0
+    max_owner_questions: int = 64
+    max_known_owners: int = 20_000
+    max_forwards: int = 10_000
+    max_forward_bytes: int = 65_536
+    forward_timeout_s: float = 5.0
 
     def _check_pods(self) -> None:
         listen, address = self.internal_listen, self.internal_address

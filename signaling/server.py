@@ -77,8 +77,8 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
         if worker is None:
             print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
         else:
-            internal = app[PARTS].internal
-            worker.ready("" if internal is None else internal.address)
+            pods = app[PARTS].pods
+            worker.ready("" if pods is None else pods.internal.address)
         await stop.wait()
         await drain(app[PARTS], config)
     finally:
@@ -108,6 +108,8 @@ async def drain(parts: Parts, config: Config) -> None:
                 else:
                     session.close("app_shutdown", "The server is shutting down.", allow_reconnect=True)
                 await asyncio.sleep(interval_s)
+            if parts.pods is not None:
+                await parts.pods.drain()
             for hub in parts.hubs:
                 await hub.emptied()
             await parts.closing.finish(config.drain_s)

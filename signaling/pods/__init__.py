@@ -1,1 +1,1 @@
-"""What pods of one deployment say to each other over their internal addresses. Knows no hub method and no device."""
+"""What the pods of one deployment know of each other: which there are, and what one asks of another."""

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import aiohttp
 
 from signaling.config_pods import UNIX
+from signaling.transports.aiohttp_seam import take_over_client
 
 from .internal import ANSWER, OVERVIEW
 from .signature import ANY_POD, SIGNATURE, STREAM, Signer, digest_of
@@ -30,19 +31,27 @@ _SKIPPED: Final = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content
 
 
 class PodUnreached(Exception):
-    """The pod has not answered."""
+    """The pod has not answered; ``outcome`` is a word for metrics."""
+
+    outcome: ClassVar = ""
 
 
 class PodGone(PodUnreached):
     """Nobody listens there, or the connection was lost before an answer."""
 
+    outcome = "gone"
+
 
 class PodSilent(PodUnreached):
     """It did not answer in time."""
 
+    outcome = "silent"
+
 
 class PodRefused(PodUnreached):
     """Whoever is there does not know us, or does not show that it is the one that was asked."""
+
+    outcome = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,11 @@ class InternalAnswer:
     headers: Mapping[str, str]
     body: bytes | None
     content: aiohttp.StreamReader
+    response: aiohttp.ClientResponse
+
+    def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """The connection behind an answer of 101, with what has come over it already. Raises ConnectionResetError."""
+        return take_over_client(self.response, protocol)
 
 
 class InternalClient:
@@ -112,11 +126,11 @@ class InternalClient:
         if not self._signer.is_answer(tag, signature, response.status, digest):
             raise PodRefused
         if digest == STREAM:
-            return InternalAnswer(response.status, response.headers, None, response.content)
+            return InternalAnswer(response.status, response.headers, None, response.content, response)
         body = await _within(timeout_s, response.read())
         if digest_of(body) != digest:
             raise PodRefused
-        return InternalAnswer(response.status, response.headers, body, response.content)
+        return InternalAnswer(response.status, response.headers, body, response.content, response)
 
     async def _session(self, address: str) -> tuple[aiohttp.ClientSession, str]:
         """Connections to sockets of this machine are kept per path, all others together."""

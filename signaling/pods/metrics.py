@@ -19,3 +19,15 @@ class PodMetrics:
             ["reason"],
             registry=metrics.registry,
         )
+        # ``outcome``: ``answered``; ``gone``, ``silent``, ``refused``: no answer; ``left``: the client has; ``full``.
+        self.forwarded = Counter(
+            "auricle_forwarded_total",
+            "Requests for connections of other pods.",
+            ["kind", "outcome"],
+            registry=metrics.registry,
+        )
+        self.unreached = Counter(
+            "auricle_pods_unreached_total",
+            "Pods that did not say whether a connection is theirs.",
+            registry=metrics.registry,
+        )

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-from aiohttp import StreamReader, web
+from aiohttp import ClientResponse, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
 from protocol.websocket.masking import Unmask
@@ -24,7 +24,17 @@ from signaling.config import Config
 
 _C_MASK: Final = "aiohttp._websocket.mask"
 
-__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "find_unmask", "put_back", "stop_reading", "take_over", "unmask"]
+__all__ = [
+    "Deadlines",
+    "LeftAiohttp",
+    "StrictRunner",
+    "find_unmask",
+    "put_back",
+    "stop_reading",
+    "take_over",
+    "take_over_client",
+    "unmask",
+]
 
 
 def find_unmask() -> Unmask:
@@ -70,6 +80,26 @@ def take_over(request: web.Request, protocol: asyncio.Protocol) -> tuple[asyncio
     # The handler would close the transport that it still knew.
     handler.transport = None
     handler.connection_lost(None)
+    return transport, behind
+
+
+def take_over_client(response: ClientResponse, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+    """The same for a connection of ours, behind the 101 of the other end.
+
+    Raises:
+        ConnectionResetError: the other end has gone already.
+    """
+    connection = response.connection
+    handler = connection.protocol if connection is not None else None
+    transport = handler.transport if handler is not None else None
+    if handler is None or transport is None or transport.is_closing():
+        raise ConnectionResetError("the other end has gone")
+    behind, handler._tail = handler._tail, b""
+    transport.set_protocol(protocol)
+    handler.transport = None
+    handler.connection_lost(None)
+    # It reads no more once enough has come behind the answer.
+    transport.resume_reading()
     return transport, behind
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 
 from signaling.auth import signing_key_of
 from signaling.config import MEMORY, Config, ConfigError, is_worker
+from signaling.config_pods import UNIX, host_and_port
 from signaling.log import LogBook
 from signaling.schema import newest_event_s, prepare
 
@@ -38,12 +39,20 @@ def supervised(config: Config) -> bool:
     """
     if is_worker() or config.worker_count == 1:
         return False
-    if config.database_url == MEMORY:
-        raise ConfigError(f"workers: several processes cannot share {MEMORY}, use 1 or another database_url")
+    _check(config)
     signing_key_of(config)
     if code := _supervise(config):
         raise SystemExit(code)
     return True
+
+
+def _check(config: Config) -> None:
+    """Raises ConfigError for what is one process's own."""
+    if config.database_url == MEMORY:
+        raise ConfigError(f"workers: several processes cannot share {MEMORY}, use 1 or another database_url")
+    listen = config.internal_listen
+    if config.internal_address or (listen and (listen.startswith(UNIX) or host_and_port(listen)[1])):
+        raise ConfigError("internal_listen: each worker needs its own, give host:0 and no internal_address, or nothing")
 
 
 def _supervise(config: Config) -> int:

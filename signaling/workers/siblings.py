@@ -20,7 +20,7 @@ __all__ = ["Siblings"]
 
 
 class Siblings:
-    """``timeout_s``: how long another worker may take for its metrics. ``client`` is closed with it."""
+    """``timeout_s``: how long another worker may take for its metrics."""
 
     def __init__(self, worker: Worker, client: InternalClient, metrics: Metrics, *, timeout_s: float) -> None:
         self._worker = worker
@@ -36,7 +36,6 @@ class Siblings:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
-        await self._client.close()
 
     def away(self) -> list[str]:
         """``workers`` while one of them does not work."""

@@ -106,6 +106,8 @@ class House:
             server.sweep()
         for routes in self.parts.routes:
             routes.sweep()
+        if self.parts.pods is not None:
+            self.parts.pods.sweep()
 
     def app_sessions(self) -> int:
         """How many connections the server holds."""

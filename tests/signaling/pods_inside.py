@@ -20,9 +20,8 @@ def internal_key(key: bytes = KEY) -> bytes:
 
 def internal_of(house: House) -> InternalServer:
     """The internal listener of a pod."""
-    internal = house.parts.internal
-    assert internal is not None
-    return internal
+    assert house.parts.pods is not None
+    return house.parts.pods.internal
 
 
 def signer(house: House, *, key: bytes = KEY, pod: str = "test") -> Signer:
