@@ -94,12 +94,9 @@ def create_app(
     resources = parts.resources(care)
     parts.rest().mount(app, resources)
     register_document(app, [type(resource) for resource in resources])
-    siblings = None if worker is None else parts.siblings(worker)
-    register_health(app, parts.readiness, parts.metrics, joint=None if siblings is None else siblings.page)
+    _watched(app, parts, worker)
     app.cleanup_ctx.append(_stored(parts.storage))
     app.cleanup_ctx.append(_answering(parts.pods))
-    if siblings is not None:
-        app.cleanup_ctx.append(siblings.running)
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app
 
@@ -116,6 +113,16 @@ def _check_distinct(hubs: Sequence[Hub | type[Hub]]) -> None:
             if value in seen:
                 raise ConfigError(f"{who}: another hub has the {what} {value}")
             seen.add(value)
+
+
+def _watched(app: web.Application, parts: Assembly, worker: Worker | None) -> None:
+    """Health and metrics: one's own, or those of all workers."""
+    if worker is None:
+        register_health(app, parts.readiness, parts.metrics)
+        return
+    siblings = parts.siblings(worker)
+    register_health(app, parts.readiness, parts.metrics, joint=siblings.page)
+    app.cleanup_ctx.append(siblings.running)
 
 
 def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]]:

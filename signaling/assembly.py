@@ -138,14 +138,17 @@ class Assembly:
         self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
-        self.remembered = RememberedGrants(
+        self.remembered = self.remembered_grants()
+        self.grants: Grants = self.remembered
+
+    def remembered_grants(self) -> RememberedGrants:
+        return RememberedGrants(
             DeviceGrants(self.devices, self.people.assignments),
-            limit=config.max_grants,
-            patience_s=config.grant_patience_s,
-            monotonic=monotonic,
+            limit=self.config.max_grants,
+            patience_s=self.config.grant_patience_s,
+            monotonic=self.monotonic,
             reached=self.metrics.reached,
         )
-        self.grants: Grants = self.remembered
 
     def away(self) -> list[str]:
         """What is away just now, while everything else goes on."""

@@ -6,6 +6,7 @@ What cannot work is said here in one line, not by each worker. Read ``supervised
 import asyncio
 import json
 import os
+import sys
 import time
 from contextlib import ExitStack, closing
 
@@ -59,12 +60,12 @@ def _supervise(config: Config) -> int:
     """The exit code."""
     with ExitStack() as taken:
         folder = taken.enter_context(closing(RunFolder.take(config.data))).path
-        port = taken.enter_context(closing(hold(config.host, config.port))).port
+        held = taken.enter_context(closing(hold(config.host, config.port)))
         valkey = None if config.redis_url else EmbeddedValkey(folder, valkey_program())
         charge = Charge(
             workers=config.worker_count,
             supervisor=os.getpid(),
-            port=port,
+            port=held.port,
             redis_url="" if valkey is None else valkey.url,
             folder=str(folder),
             ahead_s=_ahead_s(config),
@@ -87,9 +88,12 @@ def _supervise(config: Config) -> int:
             reached=reached,
             monotonic=time.monotonic,
         )
-        url = url_of(config.host, port)
+        url = url_of(config.host, held.port)
 
         def ready() -> None:
+            if sys.platform != "linux":
+                # There the kernel may give connections to a socket that nobody listens on.
+                held.close()
             log.started(url=url, dev=config.dev)
             print(json.dumps({"event": "ready", "url": url, "workers": len(workers)}), flush=True)
 

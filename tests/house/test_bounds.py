@@ -39,6 +39,8 @@ RHYTHMS = {
     "look_s",
     "pod_beat_s",
     "pod_gone_s",
+    "worker_restart_window_s",
+    "worker_back_off_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
