@@ -3,6 +3,7 @@
 This module must not know why a child is to start or to end. Read ``Child.look`` first.
 """
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -163,7 +164,7 @@ class Child:
         elif act is Act.KILL and self.process is not None:
             self.reached("worker_start_s" if self.state is ChildState.STARTING else "worker_end_s")
             self.log.child_killed(child=self.kind.name, state=self.state.name.lower())
-            self.process.kill()
+            self.guard.signal(self.process, signal.SIGKILL)
         elif act is Act.GIVE_UP and before.has_worked:
             self.reached("max_worker_restarts")
         return act
@@ -178,7 +179,7 @@ class Child:
         """Tell it how all are; one that does not listen any more is started anew."""
         if self.process is not None and isinstance(self.kind, WorkerKind) and not self.kind.tell(news):
             self.log.child_killed(child=self.kind.name, state="deaf")
-            self.process.kill()
+            self.guard.signal(self.process, signal.SIGKILL)
 
     def _start(self, now_s: float) -> None:
         try:

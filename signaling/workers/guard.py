@@ -71,6 +71,12 @@ class Guard:
             preexec_fn=self._bind,  # noqa: PLW1509  # this process has one thread, and it is two system calls
         )
 
+    def signal(self, child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+        """Send a child a signal, and whoever it has started or stands before."""
+        if child.poll() is None:
+            # The session that it was started in has its number; it keeps that until it is waited for.
+            os.killpg(child.pid, number)
+
     def close(self) -> None:
         """Let go of the pipe: whoever is still watched ends."""
         os.close(self._held)

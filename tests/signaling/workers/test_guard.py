@@ -63,6 +63,22 @@ def test_a_child_is_told_to_end_and_its_code_is_known(platform: str) -> None:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
+async def test_a_child_that_is_killed_takes_along_what_stands_before_it(platform: str) -> None:
+    guard = Guard(platform)
+    code = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    read, write = os.pipe()
+    with open(read, "rb") as output, open(write, "wb") as error:  # noqa: ASYNC230  # a pipe
+        child = guard.start([sys.executable, "-c", code], output=error)
+        program = int(output.readline())
+    assert is_alive(program)
+    guard.signal(child, signal.SIGKILL)
+    child.wait(20)
+    await eventually(lambda: not is_alive(program))
+    guard.signal(child, signal.SIGKILL)
+    guard.close()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
 def test_a_child_hears_no_key_that_is_typed_at_the_terminal_of_its_parent(platform: str) -> None:
     guard = Guard(platform)
     child = guard.start([sys.executable, "-c", "import signal; signal.pause()"])
