@@ -22,6 +22,7 @@ from .tasks import TaskSet
 from .transports.aiohttp_seam import Deadlines
 from .transports.elsewhere import Elsewhere
 from .transports.forward import Forwarder, ForwardParts
+from .transports.tunnel import TunnelLimits
 
 if TYPE_CHECKING:
     from .bus.tables_redis import RedisTables
@@ -48,6 +49,7 @@ class Pods:
 
     def __init__(self, parts: PodParts) -> None:
         config = parts.config
+        self.joined = parts.joined
         self.pod = parts.joined.pod
         self._directory = parts.joined.directory
         self._key = hmac.digest(parts.signing_key, b"internal", hashlib.sha256)
@@ -104,9 +106,8 @@ class Pods:
                 readiness=parts.readiness,
                 timeout_s=config.forward_timeout_s,
                 wait_s=config.poll_timeout_s,
-                close_timeout_s=config.close_timeout_s,
                 max_forwards=config.max_forwards,
-                max_bytes=config.max_forward_bytes,
+                tunnels=TunnelLimits(config.max_forward_bytes, config.poll_timeout_s, config.close_timeout_s, reached),
                 monotonic=parts.monotonic,
             )
         )

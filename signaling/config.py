@@ -236,7 +236,7 @@ class Config(BusConfig, PushConfig, PodsConfig, WorkersConfig):
         self._check_database()
         self._check_push()
         self._check_bus()
-        self._check_pods()
+        self._check_pods(self.connection_token_ttl_s + self.bus_skew_s)
 
     def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:

@@ -43,7 +43,10 @@ class PodsConfig:
     max_forward_bytes: int = 65_536
     forward_timeout_s: float = 5.0
 
-    def _check_pods(self) -> None:
+    def _check_pods(self, tokens_s: float) -> None:
+        """``tokens_s``: how long others may still believe that a token opens something."""
+        if not tokens_s < self.owner_ttl_s:
+            raise ConfigError("owner_ttl_s: must be more than connection_token_ttl_s and bus_skew_s together")
         listen, address = self.internal_listen, self.internal_address
         if listen and not _is_path(listen):
             host, _ = host_and_port(listen)

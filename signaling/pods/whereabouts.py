@@ -18,7 +18,7 @@ from signaling.connection_token import ConnectionTicket
 
 from .directory import PodDirectory
 from .internal import asked_of
-from .internal_client import InternalClient, PodUnreached
+from .internal_client import InternalClient, PodSilent, PodUnreached
 from .metrics import PodMetrics
 from .owners import Owners, OwnersAway
 
@@ -148,8 +148,10 @@ class Whereabouts:
                 address, "POST", WHOSE, to=pod, timeout_s=parts.answer_s, headers=headers
             ) as answer:
                 said[pod] = (answer.body or b"").decode()
-        except PodUnreached:
+        except PodUnreached as error:
             parts.metrics.unreached.inc()
+            if isinstance(error, PodSilent):
+                parts.metrics.reached("owner_answer_s")
 
     def _decide(self, connection_id: str, pod: str, until_s: float) -> str:
         """Whoever asks first opens it."""

@@ -27,7 +27,7 @@ from signaling.pods.metrics import PodMetrics
 from .aiohttp_seam import LeftAiohttp, take_over
 from .guard import UNKNOWN, Refuse, refuse, refused
 from .posts import has_gone
-from .tunnel import Tunnel
+from .tunnel import Tunnel, TunnelLimits
 
 __all__ = ["CONNECTION", "Errand", "ForwardParts", "Forwarder", "Kind", "hub_route"]
 
@@ -88,21 +88,26 @@ class ForwardParts:
     readiness: Readiness
     timeout_s: float
     wait_s: float
-    close_timeout_s: float
     max_forwards: int
-    max_bytes: int
+    tunnels: TunnelLimits
     monotonic: Callable[[], float]
 
 
 @dataclass(eq=False, slots=True)
 class _Carried:
-    """One that is on its way; ``ended_by`` says what has ended it early, ``begun`` is an answer that has begun."""
+    """One that is on its way; ``ended_by`` says what has ended it early, ``begun`` is an answer that has begun.
+
+    ``writing`` counts the pieces of it, and is 0 while the client waits for us; ``stuck`` tells which piece it has been
+    looked at with, and since when.
+    """
 
     request: web.Request
     errand: Errand
     scope: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     ended_by: str = ""
     begun: web.StreamResponse | None = None
+    writing: int = 0
+    stuck: tuple[int, float] = (0, 0.0)
 
     def end(self, why: str) -> None:
         """Wait no longer."""
@@ -165,12 +170,18 @@ class Forwarder:
 
     def sweep(self) -> None:
         """End what nobody waits for any more, or nobody will answer."""
+        now_s = self._parts.monotonic()
         for one in tuple(self._carried):
             if has_gone(one.request):
                 one.end("left")
             elif self._parts.directory.address_of(one.errand.pod) is None:
                 one.end("gone")
-        now_s = self._parts.monotonic()
+            elif one.writing != one.stuck[0]:
+                one.stuck = one.writing, now_s
+            elif one.writing and now_s - one.stuck[1] >= self._parts.wait_s:
+                # Meanwhile nobody would notice that the owner has gone.
+                self._parts.metrics.reached("forward_timeout_s")
+                one.end("left")
         for tunnel in tuple(self._tunnels):
             tunnel.tick(now_s)
 
@@ -260,22 +271,19 @@ class Forwarder:
         """Hand on what comes, as fast as the client takes it."""
         if "Content-Length" in answer.headers:
             response.content_length = int(answer.headers["Content-Length"])
-        carried.begun = response
+        carried.begun, pieces = response, 0
         try:
             await response.prepare(carried.request)
             while piece := await answer.content.readany():
+                carried.writing = pieces = pieces + 1
                 await response.write(piece)
+                carried.writing = 0
         except (aiohttp.ClientError, OSError):
             carried.ended_by = "left" if has_gone(carried.request) else "gone"
 
     def _tunnel(self, request: web.Request, answer: InternalAnswer) -> web.StreamResponse:
         parts = self._parts
-        tunnel = Tunnel(
-            max_bytes=parts.max_bytes,
-            close_timeout_s=parts.close_timeout_s,
-            reached=parts.metrics.reached,
-            ended=lambda: self._tunnels.discard(tunnel),
-        )
+        tunnel = Tunnel(parts.tunnels, lambda: self._tunnels.discard(tunnel))
         try:
             to_client = take_over(request, tunnel.client)
         except ConnectionResetError:

@@ -26,11 +26,11 @@ from .aiohttp_seam import LeftAiohttp, take_over
 from .elsewhere import Elsewhere
 from .event_stream import EventStreamTransport
 from .forward import CONNECTION, WAIT, Kind, hub_route
-from .guard import UNKNOWN, Guard, full, refuse
+from .guard import UNKNOWN, Guard, Refuse, full, refuse
 from .long_polling import LongPollingTransport
 from .negotiate import negotiate_response, negotiate_version
 from .posts import Inbox, PostedTransport, WaitingRoom
-from .refresh import lifetime_s, refresh_error, refreshed
+from .refresh import lifetime_s, not_refreshed, refresh_error, refreshed
 from .websocket import WebSocketTransport
 
 __all__ = ["HubRoutes"]
@@ -276,12 +276,12 @@ class HubRoutes:
         if not token:
             return refresh_error(HTTPStatus.BAD_REQUEST, "The id is required.", code="missing_connection_token")
         ticket = self._ticket(token, principal)
-        answer = await self._answer_elsewhere(request, ticket, token, Kind.REFRESH)
+        answer = await self._answer_elsewhere(request, ticket, token, Kind.REFRESH, form=not_refreshed)
         if answer is not None:
             return answer
         session = self._server.sessions.get(ticket.connection_id) if ticket is not None else None
         if session is None or session.is_ending:
-            return refresh_error(HTTPStatus.NOT_FOUND, UNKNOWN, code="connection_not_found")
+            return not_refreshed(HTTPStatus.NOT_FOUND, UNKNOWN)
         session.renew(principal)
         return refreshed(session, self._server)
 
@@ -293,12 +293,13 @@ class HubRoutes:
         kind: Kind,
         *,
         opens: bool = False,
+        form: Refuse = refuse,
     ) -> web.StreamResponse | None:
         """What the pod answers that has the connection; None: it is here, or nowhere."""
         elsewhere = self._elsewhere
         if elsewhere is None or ticket is None or not token or not ticket.pod or self._holds(ticket.connection_id):
             return None
-        return await elsewhere.answer(request, ticket, token, kind, opens=opens and self._may_open(ticket))
+        return await elsewhere.answer(request, ticket, token, kind, opens=opens and self._may_open(ticket), form=form)
 
     def _holds(self, connection_id: str) -> bool:
         """Whether the connection is here, or was, or will be."""

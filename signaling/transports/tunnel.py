@@ -6,29 +6,34 @@ else. Read ``End`` first.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
 
-__all__ = ["End", "Tunnel"]
+__all__ = ["End", "Tunnel", "TunnelLimits"]
 
-_NEVER: Final = float("inf")
+
+@dataclass(frozen=True, slots=True)
+class TunnelLimits:
+    """``max_bytes``: of what waits for either end; ``stuck_s``: how long it may, with nothing of it taken.
+
+    ``close_timeout_s``: how long the last of it may take. ``reached`` is told of the bounds' configuration fields.
+    """
+
+    max_bytes: int
+    stuck_s: float
+    close_timeout_s: float
+    reached: Callable[[str], None]
 
 
 class Tunnel:
-    """Two ends. ``max_bytes``: of what waits for either; ``close_timeout_s``: how long the last of it may take.
+    """Two ends. ``ended`` is called once, when both have ended."""
 
-    ``reached`` is told of the bounds' configuration fields, ``ended`` once, when both ends have ended.
-    """
-
-    def __init__(
-        self, *, max_bytes: int, close_timeout_s: float, reached: Callable[[str], None], ended: Callable[[], None]
-    ) -> None:
-        self.max_bytes = max_bytes
-        self.reached = reached
-        self._close_timeout_s = close_timeout_s
+    def __init__(self, limits: TunnelLimits, ended: Callable[[], None]) -> None:
+        self.limits = limits
         self._ended = ended
         self._open = 2
-        self._closing_since_s: float | None = None
         self._is_closing = False
+        self._closing_since_s: float | None = None
+        self._stuck_since_s: float | None = None
         self.client, self.owner = End(self), End(self)
         self.client.other, self.owner.other = self.owner, self.client
 
@@ -52,15 +57,26 @@ class Tunnel:
             end.other.close()
 
     def tick(self, now_s: float) -> None:
-        """An end that does not take the last words is dropped."""
+        """An end that takes nothing any more is dropped, and the other one with it.
+
+        While what it does not take is held back, nobody would notice that the other end has gone.
+        """
         if not self._is_closing:
-            return
-        if self._closing_since_s is None:
+            self._closing_since_s = None
+        elif self._closing_since_s is None:
             self._closing_since_s = now_s
-        elif now_s - self._closing_since_s >= self._close_timeout_s:
-            self._closing_since_s = _NEVER
-            self.reached("close_timeout_s")
-            self.abort()
+        elif now_s - self._closing_since_s >= self.limits.close_timeout_s:
+            self._drop("close_timeout_s")
+        if not (self.client.is_full or self.owner.is_full):
+            self._stuck_since_s = None
+        elif self._stuck_since_s is None:
+            self._stuck_since_s = now_s
+        elif now_s - self._stuck_since_s >= self.limits.stuck_s:
+            self._drop("forward_timeout_s")
+
+    def _drop(self, bound: str) -> None:
+        self.limits.reached(bound)
+        self.abort()
 
     def abort(self) -> None:
         """End both at once."""
@@ -76,11 +92,12 @@ class End(asyncio.Protocol):
     def __init__(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel
         self._transport: asyncio.Transport | None = None
+        self.is_full = False
 
     def start(self, transport: asyncio.Transport) -> None:
         """It is over this transport, whose protocol this is."""
         self._transport = transport
-        transport.set_write_buffer_limits(high=self._tunnel.max_bytes)
+        transport.set_write_buffer_limits(high=self._tunnel.limits.max_bytes)
 
     def write(self, data: bytes) -> None:
         """What the other end has read."""
@@ -105,13 +122,15 @@ class End(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Enough waits for this end."""
-        self._tunnel.reached("max_forward_bytes")
+        self.is_full = True
+        self._tunnel.limits.reached("max_forward_bytes")
         source = self.other._transport
         if source is not None and not source.is_closing():
             source.pause_reading()
 
     def resume_writing(self) -> None:
         """There is room again."""
+        self.is_full = False
         source = self.other._transport
         if source is not None and not source.is_closing():
             source.resume_reading()

@@ -37,6 +37,7 @@ RHYTHMS = {
     "bus_ping_s",
     "look_live_s",
     "look_s",
+    "owner_ttl_s",
     "pod_beat_s",
     "pod_gone_s",
     "worker_restart_window_s",

@@ -1,18 +1,19 @@
 """Pods on one bus that ask each other inside, for clients that come to any of them: no request is bound to a pod."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from signaling.config import MEMORY, Config
-from signaling.hub import Hub
-from signaling.transports.routes import HubRoutes
+from signaling.pods.owners_redis import RedisOwners
 from tests.eventually import eventually
 from tests.redis_server import RedisServer, redis_server
+from tests.signaling.by_hand import Answer, Poller
 from tests.signaling.conftest import House, running_house
 from tests.signaling.pods import is_connected
 
-__all__ = ["Around", "around", "forwarded", "is_sure", "len_of", "routes_of"]
+__all__ = ["Around", "around", "forwarded", "is_sure", "len_of", "poll_from_the_west"]
 
 
 @dataclass
@@ -47,16 +48,12 @@ class Around:
         await eventually(lambda: not any(is_connected(pod) or is_sure(pod) for pod in self.pods))
 
 
-def routes_of(house: House, path: str = "/hubs/conformance") -> HubRoutes:
-    """The routes of one hub of a pod."""
-    return next(one for one in house.parts.routes if one._server.hub.path == path)
-
-
 def is_sure(house: House) -> bool:
     """Whether a pod believes what Redis says of owners."""
-    owners = house.parts.pods and house.parts.pods._owners
-    assert owners is not None
-    return bool(owners._is_believed)  # type: ignore[attr-defined]  # the one over Redis
+    assert house.parts.pods is not None
+    owners = house.parts.pods._owners
+    assert isinstance(owners, RedisOwners)
+    return owners._is_believed
 
 
 def len_of(house: House) -> int:
@@ -72,7 +69,7 @@ def forwarded(house: House, kind: str, outcome: str = "answered") -> float:
 
 
 @asynccontextmanager
-async def around(count: int = 2, *, hub: Hub | None = None, **changes: object) -> AsyncIterator[Around]:
+async def around(count: int = 2, **changes: object) -> AsyncIterator[Around]:
     """So many pods, which know of each other."""
     async with AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
@@ -83,10 +80,11 @@ async def around(count: int = 2, *, hub: Hub | None = None, **changes: object) -
             database_url=MEMORY,
             redis_url=bus.url,
             internal_listen="127.0.0.1:0",
+            # A machine that is busy with other tests answers late.
+            table_answer_s=1,
         )
         config = replace(config, **changes)  # type: ignore[arg-type]  # a test's own words
-        hubs = () if hub is None else (hub,)
-        pods = [await stack.enter_async_context(running_house(config, None, hubs)) for _ in range(count)]
+        pods = [await stack.enter_async_context(running_house(config, None)) for _ in range(count)]
         await eventually(lambda: all(knows_all(pod, count) and is_connected(pod) and is_sure(pod) for pod in pods))
         yield Around(pods, bus, stack)
 
@@ -96,3 +94,13 @@ def knows_all(house: House, count: int) -> bool:
     assert house.parts.pods is not None
     directory = house.parts.pods._directory
     return sum(directory.address_of(pod) is not None for pod in directory.pods()) == count
+
+
+async def poll_from_the_west(scene: Around, client: Poller) -> "asyncio.Future[Answer]":
+    """A poll that waits in the east."""
+    transport = client.transport
+    before = transport._polls
+    client.house = scene.west
+    polling = asyncio.ensure_future(client.poll())
+    await eventually(lambda: transport._polls > before and transport._polling.locked())
+    return polling
