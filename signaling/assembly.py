@@ -22,6 +22,7 @@ from .flows.changes import Changes
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
+from .flows.far_phones import FarPhones
 from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
 from .flows.lookout import Lookout, LookTimes
@@ -179,17 +180,7 @@ class Assembly:
             troubles=self.troubles,
             objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
-        session = SessionFlow(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            troubles=self.troubles,
-            limits=config.mode_limits,
-            times=config.session_times,
-            consent=self.consents.live_refusal,
-        )
+        session = self.session(phones, delivery)
         news = self.news(phones, delivery)
         views = DeviceViews(self.device_log, phones)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
@@ -212,6 +203,28 @@ class Assembly:
         lookout = self.lookout(phones, delivery, session)
         server = self.hub_server(hub, lifetime)
         return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout)
+
+    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
+        far = FarPhones(
+            phones,
+            self.backplane,
+            self.joined.asks,
+            tasks=self.flows,
+            patience_s=self.config.pod_ask_s,
+            reached=self.metrics.reached,
+        )
+        return SessionFlow(
+            log=self.device_log,
+            phones=phones,
+            far=far,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            troubles=self.troubles,
+            limits=self.config.mode_limits,
+            times=self.config.session_times,
+            consent=self.consents.live_refusal,
+        )
 
     def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
         return Lookout(

@@ -32,6 +32,8 @@ class BusConfig:
     on live, and of all others. ``max_looked_devices``: devices of one look.
     ``table_answer_s``: how long a call of the tables in Redis may take that somebody waits for. ``max_table_calls``:
     answers of one server that are waited for at a time.
+    ``pod_ask_s``: how long another pod may take to answer. ``max_pod_asks``: answers that are waited for at a time.
+    ``signs_every_s``: how often the pod that carries the phone of a live session is asked how it is.
     ``pod_beat_s``: how often a pod says that it lives. ``pod_gone_s``: a pod that has not said so is gone.
     """
 
@@ -51,6 +53,9 @@ class BusConfig:
     max_table_calls: int = 10_000
     pod_beat_s: float = 3.0
     pod_gone_s: float = 10.0
+    pod_ask_s: float = 1.0
+    max_pod_asks: int = 10_000
+    signs_every_s: float = 1.0
 
     def _check_bus(self) -> None:
         try:

@@ -15,6 +15,7 @@ from signaling.log import LogBook
 from signaling.metrics import Metrics
 from signaling.tasks import TaskSet
 
+from .asks import PodAsks
 from .directory import MemoryDirectory, PodBoard, PodDirectory
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ __all__ = ["Joined"]
 
 
 class Joined:
-    """``pod`` is a process: what comes after a crash is another one. ``tables`` is None where there is one pod."""
+    """``pod`` is a process: what comes after a crash is another one. ``tables`` and ``asks`` are None where there is
+    one pod.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Joined:
         self.backplane: Backplane = self._backplane()
         self.tables = self._tables()
         self.directory: PodDirectory = self._directory()
+        self.asks = self._asks()
 
     @property
     def is_whole(self) -> bool:
@@ -55,6 +59,8 @@ class Joined:
     async def open(self) -> None:
         """Join the others, now or whenever that can be; waits for nothing."""
         await self.backplane.open()
+        if self.asks is not None:
+            self.asks.open()
         if self.tables is not None:
             await self.tables.open()
         await self.directory.open()
@@ -64,6 +70,8 @@ class Joined:
         await self.directory.close()
         if self.tables is not None:
             await self.tables.close()
+        if self.asks is not None:
+            self.asks.close()
         await self.backplane.close()
 
     def _key(self, purpose: bytes) -> bytes:
@@ -99,6 +107,11 @@ class Joined:
             log=self._log,
             monotonic=self._monotonic,
         )
+
+    def _asks(self) -> PodAsks | None:
+        if self._config.bus_address is None:
+            return None
+        return PodAsks(self.pod, self.backplane, max_open=self._config.max_pod_asks, reached=self._metrics.reached)
 
     def _directory(self) -> PodDirectory:
         if self.tables is None:

@@ -39,6 +39,7 @@ RHYTHMS = {
     "look_s",
     "owner_ttl_s",
     "pod_beat_s",
+    "signs_every_s",
     "pod_gone_s",
     "worker_restart_window_s",
     "worker_back_off_s",
