@@ -14,6 +14,7 @@ from aiohttp import web
 from protocol.errors import Unavailable
 
 from .assembly import Assembly, Care
+from .assembly_pods import Pods
 from .config import Config, ConfigError
 from .health import Readiness, register_health
 from .hub import Hub
@@ -28,6 +29,7 @@ from .rest.problems import problem_middleware
 from .storage import Storage
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
+from .workers.worker import Worker
 
 __all__ = ["PARTS", "Parts", "create_app"]
 
@@ -42,6 +44,7 @@ class Parts:
     hubs: list[HubServer]
     routes: list[HubRoutes]
     closing: TaskSet
+    pods: Pods | None = None
 
 
 PARTS: Final = web.AppKey("parts", Parts)
@@ -55,8 +58,11 @@ def create_app(
     hubs: Sequence[Hub] = (),
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
+    worker: Worker | None = None,
 ) -> web.Application:
     """The whole server as an aiohttp application; ``hubs`` are served beside the care hub.
+
+    ``worker``: this process is one of several on one port.
 
     Raises:
         IncompletePolicy: a method or route has no rule.
@@ -66,7 +72,8 @@ def create_app(
         log.conformance_on()
         hubs = (*hubs, ConformanceHub())
     _check_distinct((CareHub, *hubs))
-    parts = Assembly(config, signing_key, log, clock, monotonic)
+    log_clock = None if worker is None else worker.log_clock
+    parts = Assembly(config, signing_key, log, clock, monotonic, log_clock=log_clock)
     care = parts.care()
     servers = [care.server, *map(parts.hub_server, hubs)]
     routes = [parts.routes(server) for server in servers]
@@ -79,6 +86,7 @@ def create_app(
         hubs=servers,
         routes=routes,
         closing=parts.closing,
+        pods=parts.pods,
     )
     Origins(config.origins).register(app)
     for hub_routes in routes:
@@ -86,8 +94,9 @@ def create_app(
     resources = parts.resources(care)
     parts.rest().mount(app, resources)
     register_document(app, [type(resource) for resource in resources])
-    register_health(app, parts.readiness, parts.metrics)
+    _watched(app, parts, worker)
     app.cleanup_ctx.append(_stored(parts.storage))
+    app.cleanup_ctx.append(_answering(parts.pods))
     app.cleanup_ctx.append(_running(parts, routes, servers, care))
     return app
 
@@ -106,6 +115,16 @@ def _check_distinct(hubs: Sequence[Hub | type[Hub]]) -> None:
             seen.add(value)
 
 
+def _watched(app: web.Application, parts: Assembly, worker: Worker | None) -> None:
+    """Health and metrics: one's own, or those of all workers."""
+    if worker is None:
+        register_health(app, parts.readiness, parts.metrics)
+        return
+    siblings = parts.siblings(worker)
+    register_health(app, parts.readiness, parts.metrics, joint=siblings.page)
+    app.cleanup_ctx.append(siblings.running)
+
+
 def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]]:
     async def stored(_: web.Application) -> AsyncIterator[None]:
         await storage.open()
@@ -113,6 +132,16 @@ def _stored(storage: Storage) -> Callable[[web.Application], AsyncIterator[None]
         await storage.close()
 
     return stored
+
+
+def _answering(pods: Pods) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def answering(_: web.Application) -> AsyncIterator[None]:
+        await pods.open()
+        yield
+        # Last: while this process says goodbye to its clients, others still bring what some of them say.
+        await pods.close()
+
+    return answering
 
 
 @dataclass(slots=True)
@@ -159,11 +188,12 @@ def _running(
                     server.sweep()
                 for hub_routes in routes:
                     hub_routes.sweep()
+                parts.pods.sweep()
             except Exception as error:  # noqa: BLE001  # one bad turn must not end all time-outs of the server
                 parts.log.task_failed(owner="sweep", error=error)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
-        await parts.backplane.open()
+        await parts.joined.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
         # On its own: a slow database must not hold up the time-outs of connections.
@@ -181,7 +211,7 @@ def _running(
                 session.transport.abort()
         await parts.flows.close()
         await parts.closing.close()
-        await parts.backplane.close()
+        await parts.joined.close()
         await parts.notifier.close()
 
     return running

@@ -5,15 +5,14 @@ Nothing here is started. Read ``Assembly`` from the top.
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
+from .assembly_pods import PodParts, Pods
 from .auth import DevTokens
-from .backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from .bodies import Bodies
 from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
@@ -23,6 +22,7 @@ from .flows.changes import Changes
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
+from .flows.far_phones import FarPhones
 from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
 from .flows.lookout import Lookout, LookTimes
@@ -43,6 +43,7 @@ from .kill_points import killable
 from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
+from .pods.joined import Joined
 from .policy import Grants
 from .push_notifier import push_notifier
 from .rest.audiograms import Audiograms
@@ -59,6 +60,8 @@ from .stores.audiograms import NewestOnFile
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
+from .workers.siblings import Siblings
+from .workers.worker import Worker
 
 __all__ = ["Assembly", "Care"]
 
@@ -99,6 +102,8 @@ class Assembly:
         log: LogBook,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        *,
+        log_clock: Callable[[], float] | None = None,
     ) -> None:
         self.config = config
         self.log = log
@@ -110,17 +115,21 @@ class Assembly:
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
         self.verifier = DevTokens(signing_key, clock)
+        self.joined = Joined(config, signing_key, metrics=self.metrics, log=log, clock=clock, monotonic=monotonic)
+        self.backplane = self.joined.backplane
+        self.pods = Pods(
+            PodParts(config, signing_key, self.joined, self.metrics, self.readiness, log, clock, monotonic)
+        )
         self.tokens = ConnectionTokens(
             key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
-            pod=secrets.token_hex(8),
+            pod=self.joined.pod,
             ttl_s=config.connection_token_ttl_s,
             clock=clock,
         )
         self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
         self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
-        self.backplane = self.bus(signing_key)
-        self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
+        self.storage = _storage(StorageContext(config, log_clock or clock, monotonic, self.metrics, self.troubles.met))
         self.readiness.degraded = self.away
         self.devices = self.storage.devices
         self.audiograms = self.storage.audiograms
@@ -130,36 +139,27 @@ class Assembly:
         self.waking = Waking(self.storage.push_tokens, self.people.bindings, self.storage.outbox.now_s)
         self.consents = ConsentFlow(self.people.consents, self.devices)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
-        self.remembered = RememberedGrants(
-            DeviceGrants(self.devices, self.people.assignments),
-            limit=config.max_grants,
-            patience_s=config.grant_patience_s,
-            monotonic=monotonic,
-            reached=self.metrics.reached,
-        )
+        self.remembered = self.remembered_grants()
         self.grants: Grants = self.remembered
 
-    def bus(self, signing_key: bytes) -> Backplane:
-        config = self.config
-        address = config.bus_address
-        if address is None:
-            return MemoryBackplane(MemoryBus())
-        from .backplane_redis import redis_backplane
-
-        return redis_backplane(
-            config,
-            address,
-            key=hmac.digest(signing_key, b"backplane", hashlib.sha256),
-            metrics=self.metrics,
-            log=self.log,
-            clock=self.clock,
+    def remembered_grants(self) -> RememberedGrants:
+        return RememberedGrants(
+            DeviceGrants(self.devices, self.people.assignments),
+            limit=self.config.max_grants,
+            patience_s=self.config.grant_patience_s,
             monotonic=self.monotonic,
+            reached=self.metrics.reached,
         )
 
     def away(self) -> list[str]:
         """What is away just now, while everything else goes on."""
         found = ["database"] if self.storage.is_away else []
-        return found if self.backplane.state is BusState.CONNECTED else [*found, "redis"]
+        return found if self.joined.is_whole else [*found, "redis"]
+
+    def siblings(self, worker: Worker) -> Siblings:
+        found = Siblings(worker, self.pods.client, self.metrics, timeout_s=self.config.worker_metrics_s)
+        self.readiness.degraded = lambda: [*self.away(), *found.away()]
+        return found
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
@@ -180,17 +180,7 @@ class Assembly:
             troubles=self.troubles,
             objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
-        session = SessionFlow(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            troubles=self.troubles,
-            limits=config.mode_limits,
-            times=config.session_times,
-            consent=self.consents.live_refusal,
-        )
+        session = self.session(phones, delivery)
         news = self.news(phones, delivery)
         views = DeviceViews(self.device_log, phones)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
@@ -213,6 +203,28 @@ class Assembly:
         lookout = self.lookout(phones, delivery, session)
         server = self.hub_server(hub, lifetime)
         return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout)
+
+    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
+        far = FarPhones(
+            phones,
+            self.backplane,
+            self.joined.asks,
+            tasks=self.flows,
+            patience_s=self.config.pod_ask_s,
+            reached=self.metrics.reached,
+        )
+        return SessionFlow(
+            log=self.device_log,
+            phones=phones,
+            far=far,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            troubles=self.troubles,
+            limits=self.config.mode_limits,
+            times=self.config.session_times,
+            consent=self.consents.live_refusal,
+        )
 
     def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
         return Lookout(
@@ -341,7 +353,10 @@ class Assembly:
         )
 
     def routes(self, server: HubServer) -> HubRoutes:
-        return HubRoutes(server, self.verifier, self.tokens, self.readiness)
+        routes = HubRoutes(server, self.verifier, self.tokens, self.readiness, self.pods.elsewhere)
+        if self.pods.elsewhere is not None:
+            routes.register_inside(self.pods.internal)
+        return routes
 
 
 def _storage(context: StorageContext) -> Storage:

@@ -14,7 +14,7 @@ import jwt
 
 from protocol.errors import Unauthenticated
 
-from .config import MIN_SIGNING_KEY_BYTES, ConfigError
+from .config import MIN_SIGNING_KEY_BYTES, Config, ConfigError
 
 __all__ = [
     "ROLES",
@@ -24,6 +24,7 @@ __all__ = [
     "TokenVerifier",
     "dev_signing_key",
     "find_signing_key",
+    "signing_key_of",
 ]
 
 Role = Literal["clinician", "assistant", "patient", "representative", "device", "admin", "service", "auditor"]
@@ -169,4 +170,18 @@ def dev_signing_key(configured: str, data: Path) -> bytes:
         draft.replace(data / KEY_FILE)
     except OSError as error:
         raise ConfigError(f"cannot keep a signing key in {data}: {error.strerror}") from None
+    return key
+
+
+def signing_key_of(config: Config) -> bytes:
+    """The key of this server's tokens; in development it is made when there is none.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read or kept.
+    """
+    if config.dev:
+        return dev_signing_key(config.dev_signing_key, config.data)
+    key = find_signing_key(config.dev_signing_key, config.data) if config.dev_signing_key else None
+    if key is None:
+        raise ConfigError("nothing can verify tokens: start with --dev, or set AURICLE_DEV_SIGNING_KEY")
     return key

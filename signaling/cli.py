@@ -38,16 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="auricle", description="Real-time backend for remote hearing care.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="run the server")
-    serve.add_argument("--dev", action="store_true", default=None, help="development tokens: for a machine of your own")
-    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on, 0 picks a free one (default 8080)")
-    serve.add_argument("--data", type=Path, metavar="DIR", help="data folder (default ~/.auricle)")
-    serve.add_argument(
-        "--conformance", action="store_true", default=None, help="serve the conformance hub for client tests"
-    )
-    serve.add_argument("--workers", type=int, metavar="N", help="processes (default 1)")
-
+    _serve_options(commands.add_parser("serve", help="run the server"))
     token = commands.add_parser("token", help="print one development token")
     token.add_argument("--user", required=True, metavar="NAME", help="user id")
     token.add_argument("--clinic", required=True, metavar="ID", help="clinic id")
@@ -83,6 +74,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _serve_options(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--dev", action="store_true", default=None, help="development tokens: for a machine of your own")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on, 0 picks a free one (default 8080)")
+    serve.add_argument("--data", type=Path, metavar="DIR", help="data folder (default ~/.auricle)")
+    serve.add_argument(
+        "--conformance", action="store_true", default=None, help="serve the conformance hub for client tests"
+    )
+    serve.add_argument(
+        "--workers",
+        metavar="N",
+        help="processes on the one port, with a supervisor that starts them again; auto: one per core (default 1)",
+    )
+
+
 def _verify_options(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("--device", metavar="ID", help="one device (default: all)")
     verify.add_argument(
@@ -95,18 +101,21 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from .config import config_from
-    from .server import serve
+    from .workers.command import supervised
 
-    serve(
-        config_from(
-            dev=options.dev,
-            host=options.host,
-            port=options.port,
-            data=options.data,
-            conformance=options.conformance,
-            workers=options.workers,
-        )
+    config = config_from(
+        dev=options.dev,
+        host=options.host,
+        port=options.port,
+        data=options.data,
+        conformance=options.conformance,
+        workers=options.workers,
     )
+    # First: what looks after others needs nothing of a server.
+    if not supervised(config):
+        from .server import serve
+
+        serve(config)
     return 0
 
 

@@ -6,7 +6,7 @@ Each field is set by ``AURICLE_<FIELD>`` in upper case, or by the command line, 
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,23 @@ from protocol.signalr.prescan import ScanLimits
 
 from .config_bus import BusConfig
 from .config_error import ConfigError
+from .config_pods import PodsConfig
 from .config_push import PushConfig
+from .config_workers import WorkersConfig
 
-__all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
+__all__ = ["MEMORY", "Config", "ConfigError", "charge_of_worker", "config_from", "environ_of_worker", "is_worker"]
 
 MIN_SIGNING_KEY_BYTES = 32
 # What a browser could name, in lower case: scheme, host, port and no path; neither ``null`` nor ``*``.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s/?#\\@:*\[\],]+)(?::[0-9]{1,5})?")
 TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
 MEMORY = "memory:"
+# What a supervisor has its worker be; whoever starts a server by hand never sets it.
+CHARGE = "AURICLE_WORKER"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(BusConfig, PushConfig):
+class Config(BusConfig, PushConfig, PodsConfig, WorkersConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
@@ -123,7 +127,6 @@ class Config(BusConfig, PushConfig):
     token_refresh: bool = True
     transports: str = ",".join(TRANSPORTS)
     conformance: bool = False
-    workers: int = 1
     dev_signing_key: str = field(default="", repr=False)
     allowed_origins: str = ""
     clinic_limits: str = ""
@@ -216,10 +219,6 @@ class Config(BusConfig, PushConfig):
         """
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port: must be 0 to 65535, not {self.port}")
-        if self.workers != 1:
-            raise ConfigError(
-                "workers: this version runs one process; start several servers on one redis_url and one PostgreSQL"
-            )
         if 0 < len(self.dev_signing_key.encode()) < MIN_SIGNING_KEY_BYTES:
             raise ConfigError(f"dev_signing_key: must have at least {MIN_SIGNING_KEY_BYTES} bytes")
         for origin in self.origins:
@@ -232,10 +231,12 @@ class Config(BusConfig, PushConfig):
             bound = entry.name.startswith("max_") or entry.name.endswith(("_s", "_items"))
             if bound and not 0 < value < math.inf:
                 raise ConfigError(f"{entry.name}: must be a number greater than 0, not {value}")
+        self._check_workers()
         self._check_live_work()
         self._check_database()
         self._check_push()
         self._check_bus()
+        self._check_pods(self.connection_token_ttl_s + self.bus_skew_s)
 
     def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:
@@ -298,6 +299,8 @@ class Config(BusConfig, PushConfig):
             consent_s=self.client_result_timeout_s,
             make_way_s=self.make_way_s,
             max_late=self.max_late_records,
+            signs_every_s=self.signs_every_s,
+            lease_ttl_s=self.lease_ttl_s,
         )
 
     @property
@@ -367,3 +370,18 @@ def config_from(environ: Mapping[str, str] = os.environ, **command_line: Any) ->
             raise ConfigError(f"{variable}: {error}") from None
     changes |= {name: value for name, value in command_line.items() if value is not None}
     return replace(config, **changes)
+
+
+def environ_of_worker(charge: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a process that is to be a worker."""
+    return {**environ, CHARGE: charge}
+
+
+def is_worker(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process was started by a supervisor, and has not been told yet what it is to be."""
+    return CHARGE in environ
+
+
+def charge_of_worker(environ: MutableMapping[str, str] = os.environ) -> str | None:
+    """What this process is to be as a worker, None when it is none; told once, so that no child of it believes it."""
+    return environ.pop(CHARGE, None)

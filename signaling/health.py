@@ -1,6 +1,6 @@
 """What an orchestrator asks: is the process alive, may it get traffic, what are its numbers."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -21,8 +21,15 @@ class Readiness:
     degraded: Callable[[], list[str]] = list
 
 
-def register_health(app: web.Application, readiness: Readiness, metrics: Metrics) -> None:
-    """Add ``/healthz``, ``/readyz`` and ``/metrics``."""
+def register_health(
+    app: web.Application,
+    readiness: Readiness,
+    metrics: Metrics,
+    *,
+    under: str = "",
+    joint: Callable[[], Awaitable[bytes]] | None = None,
+) -> None:
+    """Add ``/healthz``, ``/readyz`` and ``/metrics``, all ``under`` a path; ``joint``: the page of all workers."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -33,8 +40,9 @@ def register_health(app: web.Application, readiness: Readiness, metrics: Metrics
         return web.json_response({"status": "ready", "degraded": readiness.degraded()})
 
     async def page(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        body = metrics.page() if joint is None else await joint()
+        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", page)
+    app.router.add_get(f"{under}/healthz", healthz)
+    app.router.add_get(f"{under}/readyz", readyz)
+    app.router.add_get(f"{under}/metrics", page)

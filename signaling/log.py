@@ -16,9 +16,9 @@ __all__ = ["HttpLog", "LogBook"]
 
 
 class LogBook:
-    """Writes the events of one process."""
+    """Writes the events of one process; ``worker`` is in each line of one of several."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, worker: int | None = None) -> None:
         self._log = structlog.wrap_logger(
             structlog.WriteLogger(stream or sys.stderr),
             processors=[
@@ -26,7 +26,7 @@ class LogBook:
                 structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
                 structlog.processors.JSONRenderer(sort_keys=True),
             ],
-        )
+        ).bind(**({} if worker is None else {"worker": worker}))
 
     def started(self, *, url: str, dev: bool) -> None:
         """The server accepts connections."""
@@ -43,6 +43,26 @@ class LogBook:
     def stopped(self) -> None:
         """The process ends in order."""
         self._log.info("stopped")
+
+    def child_ended(self, *, child: str, code: int, again_in_s: float) -> None:
+        """A worker, or the embedded Valkey, has ended unasked; a negative code is the number of a signal."""
+        self._log.error("child_ended", child=child, code=code, again_in_s=round(again_in_s, 3))
+
+    def child_back(self, *, child: str) -> None:
+        """It was started again and does its work."""
+        self._log.info("child_back", child=child)
+
+    def child_killed(self, *, child: str, state: str) -> None:
+        """It took too long to start or to end, or did not listen any more."""
+        self._log.error("child_killed", child=child, state=state)
+
+    def child_not_started(self, *, child: str, error: OSError) -> None:
+        """The machine could not start its process."""
+        self._log.error("child_not_started", child=child, reason=error.strerror)
+
+    def gave_up(self, *, child: str, ends: int) -> None:
+        """It ended too often within a while: so does the server."""
+        self._log.error("gave_up", child=child, ends=ends)
 
     def connection_opened(self, *, connection: str, hub: str, protocol: str) -> None:
         """A handshake succeeded."""
@@ -108,6 +128,14 @@ class LogBook:
     def backplane_connected(self, *, server: str) -> None:
         """They do, from here on."""
         self._log.info("backplane_connected", server=server)
+
+    def tables_away(self, *, server: str, cause: str) -> None:
+        """Pods do not know what Redis knows of others; ``cause`` as above: NOPERM is a user who may do too little."""
+        self._log.error("tables_away", server=server, cause=cause)
+
+    def tables_connected(self, *, server: str) -> None:
+        """They do again."""
+        self._log.info("tables_connected", server=server)
 
     def push_logged(self, *, platform: str, kind: str) -> None:
         """A push was due and no push service is configured."""

@@ -6,6 +6,7 @@ Looking is cheap and needs no Alembic; only an upgrade loads it. Read ``state_of
 import io
 import sqlite3
 from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -146,6 +147,30 @@ def sqlite_revision(path: Path) -> str | None:
         return None
     require_tables(str(row[0]), [name for (name,) in tables])
     return str(row[0])
+
+
+async def prepare(config: Config) -> None:
+    """What several processes need before the first of them opens the database: only a file of ours is upgraded.
+
+    Raises:
+        ConfigError: it cannot be worked on.
+    """
+    if not config.database_url:
+        prepare_sqlite(config.sqlite_file)
+        return
+    from . import schema_postgres
+
+    require_current(await schema_postgres.revision(config.database_url))
+
+
+def newest_event_s(path: Path) -> float:
+    """When the newest event of a file was recorded, in Unix seconds; 0 when there is none. Raises ConfigError."""
+    newest = "SELECT max(at) FROM event JOIN device_head ON event.device = device_head.device AND event.n = last_n"
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            return float(connection.execute(newest).fetchone()[0] or 0.0)
+    except sqlite3.Error:
+        raise ConfigError(f"{path.name}: the database cannot be read") from None
 
 
 def prepare_sqlite(path: Path) -> None:

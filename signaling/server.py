@@ -11,11 +11,14 @@ from typing import Any
 from aiohttp import web
 
 from .app import PARTS, Parts, create_app
-from .auth import dev_signing_key, find_signing_key
-from .config import Config, ConfigError
+from .auth import signing_key_of
+from .config import Config, ConfigError, charge_of_worker
 from .hub import Hub
 from .log import HttpLog, LogBook
 from .transports.aiohttp_seam import Deadlines, StrictRunner
+from .workers.command import supervised
+from .workers.ports import url_of
+from .workers.worker import Worker
 
 __all__ = ["drain", "runner_of", "serve"]
 
@@ -26,14 +29,22 @@ RETRY_AFTER_MS = 1_000
 def serve(config: Config, *, hubs: Sequence[Hub] = ()) -> None:
     """Run until SIGTERM or SIGINT; ``hubs`` are served beside the care hub.
 
+    With several workers this process looks after them, and each is the same program, started again up to this call.
+
     Raises:
         ConfigError: nothing that could verify a token is configured, the address or the limits of the clinics cannot
             be used, or a hub has no name or path, or that of another.
         IncompletePolicy: a method of a hub has no rule.
+        SystemExit: a worker ended again and again, or could not be started.
     """
-    log = LogBook()
+    if supervised(config):
+        return
+    charge = charge_of_worker()
+    worker = None if charge is None else Worker(charge)
+    log = LogBook(worker=None if worker is None else worker.number)
+    config = config if worker is None else worker.config(config)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, log, hubs))
+        runner.run(_serve(config, log, hubs, worker))
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
@@ -45,32 +56,29 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     return None
 
 
-def _signing_key(config: Config) -> bytes:
-    if config.dev:
-        return dev_signing_key(config.dev_signing_key, config.data)
-    key = find_signing_key(config.dev_signing_key, config.data) if config.dev_signing_key else None
-    if key is None:
-        raise ConfigError("nothing can verify tokens: start with --dev, or set AURICLE_DEV_SIGNING_KEY")
-    return key
-
-
-async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub]) -> None:
-    app = create_app(config, signing_key=_signing_key(config), log=log, hubs=hubs)
+async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Worker | None) -> None:
+    app = create_app(config, signing_key=signing_key_of(config), log=log, hubs=hubs, worker=worker)
     runner = runner_of(app, config, handle_signals=False, shutdown_timeout=1.0, logger=HttpLog(log).as_logger())
     await runner.setup()
     try:
-        site = web.TCPSite(runner, config.host, config.port, backlog=config.listen_backlog)
+        site = web.TCPSite(
+            runner, config.host, config.port, backlog=config.listen_backlog, reuse_port=worker is not None
+        )
         try:
             await site.start()
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such host"
             raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
-        url = _url(config.host, runner)
+        url = url_of(config.host, runner.addresses[0][1])
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         log.started(url=url, dev=config.dev)
-        print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
+        if worker is None:
+            print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
+        else:
+            pods = app[PARTS].pods
+            worker.ready("" if pods is None else pods.internal.address)
         await stop.wait()
         await drain(app[PARTS], config)
     finally:
@@ -80,16 +88,7 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub]) -> None:
 
 def runner_of(app: web.Application, config: Config, **options: Any) -> StrictRunner:
     """What carries an app of ours out on HTTP connections."""
-    reached = app[PARTS].metrics.reached
-    deadlines = Deadlines(
-        request_s=config.request_timeout_s, body_s=config.body_timeout_s, idle_s=config.idle_timeout_s, reached=reached
-    )
-    return StrictRunner(app, deadlines, **options)
-
-
-def _url(host: str, runner: web.AppRunner) -> str:
-    port = runner.addresses[0][1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return StrictRunner(app, Deadlines.of(config, app[PARTS].metrics.reached), **options)
 
 
 async def drain(parts: Parts, config: Config) -> None:
@@ -109,6 +108,8 @@ async def drain(parts: Parts, config: Config) -> None:
                 else:
                     session.close("app_shutdown", "The server is shutting down.", allow_reconnect=True)
                 await asyncio.sleep(interval_s)
+            if parts.pods is not None:
+                await parts.pods.drain()
             for hub in parts.hubs:
                 await hub.emptied()
             await parts.closing.finish(config.drain_s)

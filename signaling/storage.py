@@ -42,6 +42,8 @@ AUDIOGRAM_STALE_S: Final = 2.0
 class StorageContext:
     """What every storage is made with: ``clock`` gives Unix seconds, ``monotonic`` seconds that only rise.
 
+    Processes that share one SQLite file have one ``clock``.
+
     ``troubled`` is told what has kept a look at all devices from one of them.
     """
 

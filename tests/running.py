@@ -15,7 +15,7 @@ import aiohttp
 
 __all__ = ["Server", "script", "server"]
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 40.0
 LOG_FILE = "server.log"
 
 
@@ -72,9 +72,9 @@ def server(data: Path, *arguments: str, **environ: str) -> AbstractAsyncContextM
     )
 
 
-def script(data: Path, program: Path) -> AbstractAsyncContextManager[Server]:
+def script(data: Path, program: Path, **environ: str) -> AbstractAsyncContextManager[Server]:
     """Start a program that calls ``serve`` itself, and end it whatever happens."""
-    return _started(data, str(program), AURICLE_PORT="0", AURICLE_DATA=str(data))
+    return _started(data, str(program), AURICLE_PORT="0", AURICLE_DATA=str(data), **environ)
 
 
 @asynccontextmanager

@@ -207,8 +207,8 @@ class _Writer:
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
 
     def _write_all(self, batch: list[_Piece]) -> None:
-        if self._is_short and self._set_ballast_aside():
-            self._is_short = False
+        # Processes share it: when one has given it up there is no room for anything new in the others either.
+        self._is_short = not self._set_ballast_aside()
         error = self._try(self._admitted(batch))
         if isinstance(error, StorageFull) and self._release_ballast():
             # What became of things comes first; whoever wants more is told that there is no room.
@@ -271,11 +271,15 @@ class _Writer:
     def _set_ballast_aside(self) -> bool:
         """Whether there is as much room as what became of things may need on a full disk."""
         size = self._limits.ballast_bytes
+        if not size or self._ballast.exists():
+            return True
         try:
-            if size and not self._ballast.exists():
-                with self._ballast.open("xb") as file:
-                    # Written, not only sized: a hole takes no room.
-                    file.write(b"\0" * size)
+            with self._ballast.open("xb") as file:
+                # Written, not only sized: a hole takes no room.
+                file.write(b"\0" * size)
+        except FileExistsError:
+            # Another process has set it aside since we looked.
+            return True
         except OSError:
             with suppress(OSError):
                 self._ballast.unlink(missing_ok=True)
@@ -283,8 +287,11 @@ class _Writer:
         return True
 
     def _release_ballast(self) -> bool:
+        """Whether there may be more room now; another process may have given it up before."""
+        if not self._limits.ballast_bytes:
+            return False
         try:
-            self._ballast.unlink()
+            self._ballast.unlink(missing_ok=True)
         except OSError:
             return False
         self._watch.reached("ballast_bytes")
@@ -324,7 +331,10 @@ def _write_alone(connection: sqlite3.Connection, piece: _Piece) -> None:
 
 def connect(path: Path, timeout_s: float) -> sqlite3.Connection:
     """A connection as every part of Auricle wants it; the file is made when there is none, for its owner alone."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    with suppress(FileExistsError):
+        # Never opened when it is there: closing it would drop the locks of all connections of this process, and another
+        # process that ends would take itself for the last one and remove the WAL that ours go on writing into.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -15,15 +15,26 @@ from http import HTTPStatus
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-from aiohttp import web
+from aiohttp import ClientResponse, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
 from protocol.websocket.masking import Unmask
 from protocol.websocket.masking import unmask as unmask_in_python
+from signaling.config import Config
 
 _C_MASK: Final = "aiohttp._websocket.mask"
 
-__all__ = ["Deadlines", "LeftAiohttp", "StrictRunner", "find_unmask", "stop_reading", "take_over", "unmask"]
+__all__ = [
+    "Deadlines",
+    "LeftAiohttp",
+    "StrictRunner",
+    "find_unmask",
+    "put_back",
+    "stop_reading",
+    "take_over",
+    "take_over_client",
+    "unmask",
+]
 
 
 def find_unmask() -> Unmask:
@@ -72,12 +83,40 @@ def take_over(request: web.Request, protocol: asyncio.Protocol) -> tuple[asyncio
     return transport, behind
 
 
+def take_over_client(response: ClientResponse, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+    """The same for a connection of ours, behind the 101 of the other end.
+
+    Raises:
+        ConnectionResetError: the other end has gone already.
+    """
+    connection = response.connection
+    handler = connection.protocol if connection is not None else None
+    transport = handler.transport if handler is not None else None
+    if handler is None or transport is None or transport.is_closing():
+        raise ConnectionResetError("the other end has gone")
+    behind, handler._tail = handler._tail, b""
+    transport.set_protocol(protocol)
+    handler.transport = None
+    handler.connection_lost(None)
+    # It reads no more once enough has come behind the answer.
+    transport.resume_reading()
+    return transport, behind
+
+
 def stop_reading(request: web.Request) -> None:
     """Take nothing more of a request's body: the connection ends behind its answer, not after a while of waiting."""
     if request.transport is not None and not request.transport.is_closing():
         request.transport.pause_reading()
     # What is not at its end would be waited for.
     request.content.feed_eof()
+
+
+def put_back(request: web.Request, body: bytes) -> None:
+    """Let a body that was read to its end be read once more."""
+    content = StreamReader(request.protocol, len(body) + 1, loop=asyncio.get_running_loop())
+    content.feed_data(body)
+    content.feed_eof()
+    request._payload = content
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +131,16 @@ class Deadlines:
     body_s: float
     idle_s: float
     reached: Callable[[str], None]
+
+    @classmethod
+    def of(cls, config: Config, reached: Callable[[str], None]) -> "Deadlines":
+        """As they are configured."""
+        return cls(
+            request_s=config.request_timeout_s,
+            body_s=config.body_timeout_s,
+            idle_s=config.idle_timeout_s,
+            reached=reached,
+        )
 
 
 class StrictRunner(web.AppRunner):

@@ -13,7 +13,7 @@ from signaling.health import Readiness
 from signaling.hub_server import HubServer
 from signaling.origins import Origins
 
-__all__ = ["UNKNOWN", "Guard", "Guarded", "full", "refuse", "refused"]
+__all__ = ["UNKNOWN", "Guard", "Guarded", "Refuse", "full", "refuse", "refused"]
 
 UNKNOWN: Final = "No Connection with that ID"
 

@@ -14,6 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from signaling.connection import HubSession
+from signaling.pods.internal import asked_of
 
 from .posts import Inbox, PostedTransport, has_gone
 
@@ -52,6 +53,7 @@ class LongPollingTransport(PostedTransport):
         self._waiting_bytes = 0
         self._closed = False
         self._begun = False
+        self._is_sent_home = False
         self._wake = asyncio.Event()
         self._polling = asyncio.Lock()
         self._polls = 0
@@ -62,8 +64,11 @@ class LongPollingTransport(PostedTransport):
         self._answering_since: float | None = None
         self._session: HubSession | None = None
 
-    async def poll(self, request: web.Request, session: HubSession) -> web.Response:
-        """One GET. A newer poll sends an older one home with 204 and waits for it to finish."""
+    async def poll(self, request: web.Request, session: HubSession, *, wait_s: float | None = None) -> web.Response:
+        """One GET. A newer poll sends an older one home with 204 and waits for it to finish.
+
+        ``wait_s``: how long this one waits for something to send, unless as usual.
+        """
         self._session = session
         self._request = request
         self._polls += 1
@@ -75,7 +80,7 @@ class LongPollingTransport(PostedTransport):
                 self._begun = True
                 return _answer(b"")
             try:
-                await self._wait(request, number)
+                await self._wait(request, number, self._poll_timeout_s if wait_s is None else wait_s)
             finally:
                 self._idle_since = None
             return self._take(request, session, number)
@@ -140,10 +145,20 @@ class LongPollingTransport(PostedTransport):
         if self._session is not None:
             self._session.lost(self, graceful=True)
 
-    async def _wait(self, request: web.Request, number: int) -> None:
+    def send_home(self, pod: str) -> None:
+        """Answer the poll that waits, if that pod has brought it: the client will come another way."""
+        asked = asked_of(self._request) if self._request is not None else None
+        if asked is not None and asked.sender == pod:
+            self._is_sent_home = True
+            self._wake.set()
+
+    async def _wait(self, request: web.Request, number: int, wait_s: float) -> None:
+        self._is_sent_home = False
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._poll_timeout_s):
-                while not (self._frames or self._closed or self._polls != number or has_gone(request)):
+            async with asyncio.timeout(wait_s):
+                while not (
+                    self._frames or self._closed or self._is_sent_home or self._polls != number or has_gone(request)
+                ):
                     self._wake.clear()
                     await self._wake.wait()
 

@@ -112,6 +112,10 @@ class WaitingRoom:
         self._limit = limit
         self._inboxes: dict[str, tuple[Inbox, float]] = {}
 
+    def __contains__(self, connection_id: str) -> bool:
+        """Whether somebody has posted for it."""
+        return connection_id in self._inboxes
+
     def enter(self, connection_id: str, until_s: float) -> Inbox | None:
         """The inbox of a connection that may be opened ``until_s``, Unix time; None when there is no room."""
         known = self._inboxes.get(connection_id)

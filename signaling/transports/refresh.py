@@ -10,7 +10,7 @@ from signaling.auth import Principal
 from signaling.connection import HubSession
 from signaling.hub_server import HubServer
 
-__all__ = ["lifetime_s", "refresh_error", "refreshed"]
+__all__ = ["lifetime_s", "not_refreshed", "refresh_error", "refreshed"]
 
 CODES: Final = {HTTPStatus.UNAUTHORIZED: "invalid_token", HTTPStatus.FORBIDDEN: "origin_not_allowed"}
 
@@ -37,3 +37,9 @@ def refresh_error(
     """A refusal in the form that these clients read; without a ``code`` the status says it."""
     body = {"error": code or CODES[status], "error_description": description}
     return web.json_response(body, status=status, headers=headers)
+
+
+def not_refreshed(status: HTTPStatus, description: str, headers: dict[str, str] | None = None) -> web.Response:
+    """There is no such connection, or it cannot be reached."""
+    code = "connection_not_found" if status is HTTPStatus.NOT_FOUND else "unavailable"
+    return refresh_error(status, description, headers, code=code)

@@ -6,6 +6,7 @@ A signed token opens one connection, once, over one transport; only a stateful c
 import asyncio
 import secrets
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
@@ -19,18 +20,22 @@ from signaling.connection_token import ConnectionTicket, ConnectionTokens, new_c
 from signaling.health import Readiness
 from signaling.hub_server import HubServer
 from signaling.outbox import congestion_bytes
+from signaling.pods.internal import InternalServer, asked_of, upgrade_head
 
 from .aiohttp_seam import LeftAiohttp, take_over
+from .elsewhere import Elsewhere
 from .event_stream import EventStreamTransport
-from .guard import UNKNOWN, Guard, full, refuse
+from .forward import CONNECTION, WAIT, Kind, hub_route
+from .guard import UNKNOWN, Guard, Refuse, full, refuse
 from .long_polling import LongPollingTransport
 from .negotiate import negotiate_response, negotiate_version
 from .posts import Inbox, PostedTransport, WaitingRoom
-from .refresh import lifetime_s, refresh_error, refreshed
+from .refresh import lifetime_s, not_refreshed, refresh_error, refreshed
 from .websocket import WebSocketTransport
 
 __all__ = ["HubRoutes"]
 
+_KINDS: Final = {"WebSockets": Kind.SOCKET, "ServerSentEvents": Kind.EVENTS, "LongPolling": Kind.POLL}
 ANOTHER_TRANSPORT = "Cannot change transports mid-connection"
 OPEN_ALREADY = "The connection is open already"
 
@@ -39,9 +44,15 @@ class HubRoutes:
     """Serves ``POST negotiate``, ``GET``, ``POST``, ``DELETE`` and ``POST refresh`` of one hub."""
 
     def __init__(
-        self, server: HubServer, verifier: TokenVerifier, tokens: ConnectionTokens, readiness: Readiness
+        self,
+        server: HubServer,
+        verifier: TokenVerifier,
+        tokens: ConnectionTokens,
+        readiness: Readiness,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._server = server
+        self._elsewhere = elsewhere
         self._tokens = tokens
         self._guard = Guard(server, verifier, readiness)
         config, reached = server.config, server.metrics.reached
@@ -52,6 +63,10 @@ class HubRoutes:
         )
         # Connections that were opened and may be asked for again until their tokens end.
         self._opened_until_s: dict[str, float] = {}
+        # Those of which others know that they are here.
+        self._kept: set[str] = set()
+        if elsewhere is not None:
+            elsewhere.on_question(self._holds)
 
     def register(self, app: web.Application) -> None:
         """Add the routes, with and without a slash at the end, since clients take either for the address of a hub."""
@@ -63,12 +78,25 @@ class HubRoutes:
         app.router.add_post(f"{self._server.hub.path}/negotiate", guard(self._negotiate))
         app.router.add_post(f"{self._server.hub.path}/refresh", guard(self._refresh, refresh_error))
 
+    def register_inside(self, internal: InternalServer) -> None:
+        """Add what other pods bring of their clients."""
+        guard, path = self._guard, hub_route(self._server.hub.name)
+        internal.register("GET", path, guard(self._get))
+        internal.register("POST", path, guard(self._post))
+        internal.register("DELETE", path, guard(self._delete))
+        internal.register("POST", f"{path}/refresh", guard(self._refresh, refresh_error))
+        internal.register("POST", f"{path}/send-home", self._send_home)
+
     def sweep(self) -> None:
         """Forget connections whose tokens have ended."""
         now = self._server.clock()
         self._waiting.sweep(now)
         for key in [key for key, until_s in self._opened_until_s.items() if until_s < now]:
             del self._opened_until_s[key]
+        for key in self._kept - self._server.sessions.keys():
+            self._kept.discard(key)
+            if self._elsewhere is not None:
+                self._elsewhere.leave(key)
 
     async def _negotiate(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         no_room = self._guard.no_room()
@@ -98,7 +126,7 @@ class HubRoutes:
 
     async def _get(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         transport = _transport_of(request)
-        token = query_value(request, "id")
+        token = _token_of(request)
         if token:
             found = self._ticket(token, principal)
         elif transport == "WebSockets":
@@ -107,6 +135,9 @@ class HubRoutes:
             return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
         if found is None or transport not in self._server.config.offered_transports:
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN if found is None else f"{transport} is not offered here")
+        answer = await self._answer_elsewhere(request, found, token, _KINDS[transport], opens=True)
+        if answer is not None:
+            return answer
         session = self._server.sessions.get(found.connection_id)
         if session is None and not self._may_open(found):
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
@@ -145,9 +176,9 @@ class HubRoutes:
             raw, behind = take_over(request, transport)
         except ConnectionResetError:
             return LeftAiohttp()
-        raw.write(answer)
+        raw.write(upgrade_head(request) + answer)
         if session is None:
-            inbox = self._open(ticket)
+            inbox = self._open(ticket, once=not ticket.stateful)
             session = HubSession(self._server, transport, ticket.connection_id, principal, stateful=ticket.stateful)
             transport.start(raw, session)
             inbox.open(session)
@@ -193,13 +224,16 @@ class HubRoutes:
             transport = session.transport
             if principal.expires_at_s > session.principal.expires_at_s:
                 session.renew(principal)
-        return await transport.poll(request, session)
+        return await transport.poll(request, session, wait_s=_wait_of(request))
 
     async def _post(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        token = query_value(request, "id")
+        token = _token_of(request)
         if not token:
             return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
         ticket = self._ticket(token, principal)
+        answer = await self._answer_elsewhere(request, ticket, token, Kind.POST, opens=True)
+        if answer is not None:
+            return answer
         session = self._server.sessions.get(ticket.connection_id) if ticket is not None else None
         if session is not None:
             if not isinstance(session.transport, PostedTransport):
@@ -219,10 +253,13 @@ class HubRoutes:
         return await inbox.post(request)
 
     async def _delete(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        token = query_value(request, "id")
+        token = _token_of(request)
         if not token:
             return refuse(HTTPStatus.BAD_REQUEST, "Connection ID required")
         ticket = self._ticket(token, principal)
+        answer = await self._answer_elsewhere(request, ticket, token, Kind.DELETE)
+        if answer is not None:
+            return answer
         session = self._server.sessions.get(ticket.connection_id) if ticket is not None else None
         if session is not None and isinstance(session.transport, LongPollingTransport):
             session.transport.end()
@@ -235,15 +272,51 @@ class HubRoutes:
         """A new token for an open connection, as .NET 11's clients renew theirs."""
         if not self._server.config.token_refresh:
             return refresh_error(HTTPStatus.NOT_FOUND, "Tokens are not refreshed here.", code="refresh_disabled")
-        token = query_value(request, "id")
+        token = _token_of(request)
         if not token:
             return refresh_error(HTTPStatus.BAD_REQUEST, "The id is required.", code="missing_connection_token")
         ticket = self._ticket(token, principal)
+        answer = await self._answer_elsewhere(request, ticket, token, Kind.REFRESH, form=not_refreshed)
+        if answer is not None:
+            return answer
         session = self._server.sessions.get(ticket.connection_id) if ticket is not None else None
         if session is None or session.is_ending:
-            return refresh_error(HTTPStatus.NOT_FOUND, UNKNOWN, code="connection_not_found")
+            return not_refreshed(HTTPStatus.NOT_FOUND, UNKNOWN)
         session.renew(principal)
         return refreshed(session, self._server)
+
+    async def _answer_elsewhere(
+        self,
+        request: web.Request,
+        ticket: ConnectionTicket | None,
+        token: str | None,
+        kind: Kind,
+        *,
+        opens: bool = False,
+        form: Refuse = refuse,
+    ) -> web.StreamResponse | None:
+        """What the pod answers that has the connection; None: it is here, or nowhere."""
+        elsewhere = self._elsewhere
+        if elsewhere is None or ticket is None or not token or not ticket.pod or self._holds(ticket.connection_id):
+            return None
+        return await elsewhere.answer(request, ticket, token, kind, opens=opens and self._may_open(ticket), form=form)
+
+    def _holds(self, connection_id: str) -> bool:
+        """Whether the connection is here, or was, or will be."""
+        return (
+            connection_id in self._server.sessions
+            or connection_id in self._opened_until_s
+            or connection_id in self._waiting
+        )
+
+    async def _send_home(self, request: web.Request) -> web.StreamResponse:
+        """The pod that asks ends soon: the polls that it has brought are answered now, and nothing gets lost."""
+        asked = asked_of(request)
+        for session in tuple(self._server.sessions.values()):
+            transport = session.transport
+            if asked is not None and isinstance(transport, LongPollingTransport):
+                transport.send_home(asked.sender)
+        return web.Response()
 
     def _ticket(self, token: str, principal: Principal) -> ConnectionTicket | None:
         """What a token says, None when it is not one that the caller may show."""
@@ -259,11 +332,27 @@ class HubRoutes:
     def _may_open(self, ticket: ConnectionTicket) -> bool:
         return ticket.connection_id not in self._opened_until_s and ticket.open_until_s >= self._server.clock()
 
-    def _open(self, ticket: ConnectionTicket) -> Inbox:
-        """From now on the token opens nothing any more. Without negotiation there is none that could."""
+    def _open(self, ticket: ConnectionTicket, *, once: bool = False) -> Inbox:
+        """From now on the token opens nothing any more. Without negotiation there is none that could.
+
+        ``once``: nobody asks for it again, unlike for one of which there are requests to come.
+        """
         if ticket.pod:
             self._opened_until_s[ticket.connection_id] = ticket.open_until_s
+            if self._elsewhere is not None and not once:
+                self._kept.add(ticket.connection_id)
+                self._elsewhere.keep(ticket.connection_id)
         return self._waiting.leave(ticket.connection_id)
+
+
+def _token_of(request: web.Request) -> str | None:
+    """The connection token: internal addresses hold none."""
+    return query_value(request, "id") if asked_of(request) is None else request.headers.get(CONNECTION)
+
+
+def _wait_of(request: web.Request) -> float | None:
+    """How long the poll of another pod may wait, if that says so."""
+    return float(request.headers[WAIT]) if asked_of(request) is not None and WAIT in request.headers else None
 
 
 def _owner(principal: Principal) -> str:

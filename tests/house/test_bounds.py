@@ -37,6 +37,12 @@ RHYTHMS = {
     "bus_ping_s",
     "look_live_s",
     "look_s",
+    "owner_ttl_s",
+    "pod_beat_s",
+    "signs_every_s",
+    "pod_gone_s",
+    "worker_restart_window_s",
+    "worker_back_off_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(

@@ -96,7 +96,16 @@ async def drains(running: Server) -> None:
     ("arguments", "environ", "says"),
     [
         (["serve"], {}, "start with --dev"),
-        (["serve", "--dev", "--workers", "2"], {}, "workers"),
+        (["serve", "--dev", "--workers", "two"], {}, "workers: must be 1 to 256, or auto"),
+        (["serve", "--dev", "--workers", "0"], {}, "workers: must be 1 to 256, or auto"),
+        (["serve", "--dev", "--workers", "2"], {"AURICLE_DATABASE_URL": "memory:"}, "cannot share memory:"),
+        (["serve", "--workers", "2"], {}, "start with --dev"),
+        (
+            ["serve", "--dev", "--workers", "2"],
+            {"AURICLE_INTERNAL_LISTEN": "127.0.0.1:7000"},
+            "each worker needs its own",
+        ),
+        (["serve", "--dev"], {"AURICLE_WORKER": "{}"}, "a worker is started by its supervisor only"),
         (["serve", "--dev", "--port", "70000"], {}, "port"),
         (["serve", "--dev"], {"AURICLE_DEV_SIGNING_KEY": "short"}, "at least 32 bytes"),
         (["serve", "--dev"], {"AURICLE_MAX_CONNECTIONS": "many"}, "AURICLE_MAX_CONNECTIONS"),

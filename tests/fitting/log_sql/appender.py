@@ -1,6 +1,7 @@
 """A process of its own that fits a device in a SQLite file without end, and says what was acknowledged.
 
-Run as ``python -m tests.fitting.log_sql.appender FILE``; it is meant to be killed.
+Run as ``python -m tests.fitting.log_sql.appender FILE DEVICE``; it is meant to be killed. Others may do the same to
+other devices in the same file.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from fitting.log_sql.sqlite import SqliteDatabase
 from fitting.log_sql.sqlite_log import SqliteLog
 from fitting.log_sql.store import SqlLogStore
 from fitting.log_values import LogLimits
-from tests.contracts.device_log_bench import DEVICE, Bench, Clock, louder, registered
+from tests.contracts.device_log_bench import Bench, Clock, louder, registered
 
 __all__ = ["log_on"]
 
@@ -30,10 +31,10 @@ async def log_on(path: Path, name: str) -> tuple[StoredDeviceLog, SqliteDatabase
     return StoredDeviceLog(store, lambda: f"{name}-{next(numbers)}"), database
 
 
-async def main(path: Path) -> None:
-    log, _ = await log_on(path, "appender")
-    assert await log.create(DEVICE, registered()) is None
-    bench = Bench(log, Clock())
+async def main(path: Path, device: str) -> None:
+    log, _ = await log_on(path, f"appender-{device}")
+    assert await log.create(device, registered()) is None
+    bench = Bench(log, Clock(), device=device)
     await bench.fitted()
     for number in count(1):
         base = (await bench.newest()).content
@@ -44,4 +45,4 @@ async def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

@@ -288,3 +288,54 @@ async def test_ballast_that_can_be_neither_made_nor_removed_does_not_end_the_wri
         with pytest.raises(StorageFull):
             await database.write(keep(2), is_new_work=True)
     assert database.is_away
+
+
+async def test_ballast_that_another_process_has_just_set_aside_is_left_to_all(
+    open_file: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await open_file(ballast_bytes=1_024)).write(keep(0))
+    made = (tmp_path / "a.db.ballast").stat()
+    # This one looked before the other had made it.
+    monkeypatch.setattr(Path, "exists", lambda path: path.suffix != ".ballast" and bool(path.stat()))
+    second = await open_file(ballast_bytes=1_024)
+    assert await second.write(keep(1), is_new_work=True) == 1
+    assert not second.is_away
+    assert (tmp_path / "a.db.ballast").stat().st_mtime_ns == made.st_mtime_ns
+
+
+async def test_ballast_that_another_process_gave_up_leaves_no_room_for_new_work_here(
+    open_file: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await open_file(ballast_bytes=1_024)
+    assert await database.write(keep(1), is_new_work=True) == 1
+    (tmp_path / "a.db.ballast").unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "open", full)
+        with pytest.raises(StorageFull):
+            await database.write(keep(2), is_new_work=True)
+        assert await database.write(keep(3)) == 3
+    assert await database.write(keep(2), is_new_work=True) == 2
+
+
+async def test_without_room_what_became_of_things_is_tried_again_when_another_process_gave_the_ballast_up(
+    open_file: Open, tmp_path: Path
+) -> None:
+    database = await open_file(ballast_bytes=1_024)
+    tries = 0
+
+    def full_at_first(connection: sqlite3.Connection) -> int:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            (tmp_path / "a.db.ballast").unlink()
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return keep(4)(connection)
+
+    assert await database.write(full_at_first) == 4
+    assert tries == 2

@@ -1,0 +1,117 @@
+"""``Owners`` in Redis: a key for each connection, which ends by itself.
+
+Redis keeps nothing: after it was away it may know of no connection at all. So nobody believes it before every pod has
+had the time to write down again what it has. Read ``RedisOwners.claim`` first, then ``_look_after``.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from signaling.bus.tables_redis import AWAY, RedisTables
+from signaling.tasks import TaskSet
+
+from .owners import OWNERS_AWAY, OwnersAway
+
+__all__ = ["RedisOwners", "RedisOwnersParts"]
+
+# How often it is looked whether Redis has come back, or entries have to be renewed.
+_LOOK_S: Final = 0.2
+# As long as others may take to notice, and to write.
+_SETTLING_S: Final = 2.0
+_TOGETHER: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RedisOwnersParts:
+    """``ttl_s``: how long an entry lasts; those that are kept are renewed after a third of it."""
+
+    tables: RedisTables
+    pod: str
+    ttl_s: float
+    tasks: TaskSet
+    monotonic: Callable[[], float]
+
+
+class RedisOwners:
+    """``Owners`` over ``RedisTables``."""
+
+    def __init__(self, parts: RedisOwnersParts) -> None:
+        self._parts = parts
+        self._value = parts.pod.encode()
+        self._kept: set[str] = set()
+        # Which life of Redis has been told of everything, and since when it may be believed.
+        self._told_life = 0
+        self._believed_from_s = float("inf")
+        self._renewed_s = float("-inf")
+
+    async def claim(self, connection_id: str) -> str | OwnersAway:
+        """See ``Owners``."""
+        if not self._is_believed:
+            return OWNERS_AWAY
+        found = await self._parts.tables.claim(_key(connection_id), self._value, ttl_s=self._parts.ttl_s)
+        return OWNERS_AWAY if found is AWAY else found.decode()
+
+    async def find(self, connection_id: str) -> str | OwnersAway | None:
+        """See ``Owners``."""
+        if not self._is_believed:
+            return OWNERS_AWAY
+        found = await self._parts.tables.get(_key(connection_id))
+        if found is AWAY:
+            return OWNERS_AWAY
+        return None if found is None else found.decode()
+
+    def keep(self, connection_id: str) -> None:
+        """See ``Owners``; the entry is that of ``claim``."""
+        self._kept.add(connection_id)
+
+    def leave(self, connection_id: str) -> None:
+        """See ``Owners``."""
+        self._kept.discard(connection_id)
+
+    async def open(self) -> None:
+        """See ``Owners``."""
+        self._parts.tasks.spawn(self._look_after())
+
+    async def close(self) -> None:
+        """See ``Owners``."""
+        await self._parts.tasks.close()
+
+    @property
+    def _is_believed(self) -> bool:
+        tables = self._parts.tables
+        return tables.is_up and tables.life == self._told_life and self._parts.monotonic() >= self._believed_from_s
+
+    async def _look_after(self) -> None:
+        while True:
+            parts, now_s = self._parts, self._parts.monotonic()
+            life = parts.tables.life
+            is_new = life != self._told_life
+            if parts.tables.is_up and (is_new or now_s - self._renewed_s >= parts.ttl_s / 3) and await self._tell():
+                self._renewed_s = now_s
+                if is_new:
+                    # What there is when a pod begins has been written by others long ago.
+                    settling_s = _SETTLING_S if self._told_life else 0.0
+                    self._told_life, self._believed_from_s = life, parts.monotonic() + settling_s
+            await asyncio.sleep(_LOOK_S)
+
+    async def _tell(self) -> bool:
+        """Write down everything that this pod has; whether that is done."""
+        waiting = iter(tuple(self._kept))
+        while together := list(islice(waiting, _TOGETHER)):
+            async with asyncio.TaskGroup() as writing:
+                written = [writing.create_task(self._put(one)) for one in together if one in self._kept]
+            if not all(one.result() for one in written):
+                return False
+        return True
+
+    async def _put(self, connection_id: str) -> bool:
+        parts = self._parts
+        done = await parts.tables.put(_key(connection_id), self._value, ttl_s=parts.ttl_s, patient=True)
+        return done is not AWAY
+
+
+def _key(connection_id: str) -> str:
+    return f"owner:{connection_id}"

@@ -1,0 +1,164 @@
+"""On which pod a connection is, and which pod takes one that nobody has yet.
+
+Redis tells, if it can (``Owners``). Else the pods are asked, all at once: who has it says so, and the one that made the
+token decides who opens it. If that one cannot be reached, whoever has been asked takes it. Read ``owner`` first.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+from aiohttp import web
+
+from protocol.errors import Overloaded
+from signaling.connection_token import ConnectionTicket
+
+from .directory import PodDirectory
+from .internal import asked_of
+from .internal_client import InternalClient, PodSilent, PodUnreached
+from .metrics import PodMetrics
+from .owners import Owners, OwnersAway
+
+__all__ = ["WHOSE", "Whereabouts", "WhereaboutsParts"]
+
+# Where pods are asked whose a connection is.
+WHOSE: Final = "/whose"
+CONNECTION: Final = "Auricle-Connection-Id"
+# Unix time until which the asking pod would like to open it; absent: it would not.
+UNTIL: Final = "Auricle-Until"
+
+
+@dataclass(frozen=True, slots=True)
+class WhereaboutsParts:
+    """``answer_s``: how long pods may take to answer.
+
+    ``max_known``: connections of other pods that are remembered.
+    ``max_asking``: of how many the pods are asked at a time.
+    """
+
+    owners: Owners
+    directory: PodDirectory
+    client: InternalClient
+    metrics: PodMetrics
+    answer_s: float
+    max_known: int
+    max_asking: int
+    clock: Callable[[], float]
+
+
+class Whereabouts:
+    """One pod's knowledge of where connections are. ``holds`` are told which ones this pod has, or has had."""
+
+    def __init__(self, parts: WhereaboutsParts) -> None:
+        self._parts = parts
+        self.pod = parts.directory.pod
+        self.holds: list[Callable[[str], bool]] = []
+        self._asking = 0
+        self._known: OrderedDict[str, str] = OrderedDict()
+        # What this pod has decided while nobody else could.
+        self._decided: dict[str, tuple[str, float]] = {}
+
+    async def owner(self, ticket: ConnectionTicket, *, adopt: bool) -> str | None:
+        """The pod that has the connection; None: nobody. ``adopt``: if nobody has it, it is ours from now on.
+
+        Raises:
+            Overloaded: all pods would have to be asked, and are being asked for too many already.
+        """
+        connection_id = ticket.connection_id
+        known = self._known.get(connection_id)
+        if known is not None:
+            self._known.move_to_end(connection_id)
+            return known
+        owners = self._parts.owners
+        found = await (owners.claim(connection_id) if adopt else owners.find(connection_id))
+        if isinstance(found, OwnersAway) or found is None:
+            found = await self._ask_all(ticket, adopt=adopt)
+        if found is not None and found != self.pod:
+            self._remember(connection_id, found)
+        return found
+
+    def another(self, ticket: ConnectionTicket) -> str | None:
+        """A pod that may open a connection which this one does not open any more."""
+        others = [pod for pod in self._parts.directory.pods() if pod != self.pod and self.is_there(pod)]
+        if ticket.pod in others or not others:
+            return ticket.pod if ticket.pod in others else None
+        # The same one for each request of a connection.
+        return min(others, key=lambda pod: crc32(f"{pod} {ticket.connection_id}".encode()))
+
+    def is_there(self, pod: str) -> bool:
+        """Whether a pod is believed alive, and reached somewhere."""
+        return self._parts.directory.address_of(pod) is not None
+
+    def forget(self, connection_id: str) -> None:
+        """The pod that had it is gone, or has it no more."""
+        self._known.pop(connection_id, None)
+
+    def sweep(self) -> None:
+        """Forget decisions about tokens that open nothing any more."""
+        now_s = self._parts.clock()
+        for one in [one for one, (_, until_s) in self._decided.items() if until_s < now_s]:
+            del self._decided[one]
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """What another pod is told that asks whose a connection is."""
+        asked, connection_id = asked_of(request), request.headers.get(CONNECTION, "")
+        owner = ""
+        if asked is not None and any(holds(connection_id) for holds in self.holds):
+            owner = self.pod
+        elif asked is not None and UNTIL in request.headers:
+            owner = self._decide(connection_id, asked.sender, float(request.headers[UNTIL]))
+        return web.Response(text=owner)
+
+    async def _ask_all(self, ticket: ConnectionTicket, *, adopt: bool) -> str | None:
+        if self._asking >= self._parts.max_asking:
+            self._parts.metrics.reached("max_owner_questions")
+            raise Overloaded("too many connections are looked for")
+        self._asking += 1
+        try:
+            return await self._ask(ticket, adopt=adopt)
+        finally:
+            self._asking -= 1
+
+    async def _ask(self, ticket: ConnectionTicket, *, adopt: bool) -> str | None:
+        others = [pod for pod in self._parts.directory.pods() if pod != self.pod and self.is_there(pod)]
+        said: dict[str, str] = {}
+        async with asyncio.TaskGroup() as asking:
+            for pod in others:
+                asking.create_task(self._ask_one(pod, ticket, said, adopt=adopt and pod == ticket.pod))
+        found = next((owner for pod, owner in said.items() if owner == pod), None)
+        if found is not None or not adopt:
+            return found
+        if ticket.pod == self.pod:
+            return self._decide(ticket.connection_id, self.pod, ticket.open_until_s)
+        return said.get(ticket.pod) or self.pod
+
+    async def _ask_one(self, pod: str, ticket: ConnectionTicket, said: dict[str, str], *, adopt: bool) -> None:
+        parts = self._parts
+        address = parts.directory.address_of(pod)
+        headers = {CONNECTION: ticket.connection_id}
+        if adopt:
+            headers[UNTIL] = str(ticket.open_until_s)
+        if address is None:
+            return
+        try:
+            async with parts.client.ask(
+                address, "POST", WHOSE, to=pod, timeout_s=parts.answer_s, headers=headers
+            ) as answer:
+                said[pod] = (answer.body or b"").decode()
+        except PodUnreached as error:
+            parts.metrics.unreached.inc()
+            if isinstance(error, PodSilent):
+                parts.metrics.reached("owner_answer_s")
+
+    def _decide(self, connection_id: str, pod: str, until_s: float) -> str:
+        """Whoever asks first opens it."""
+        return self._decided.setdefault(connection_id, (pod, until_s))[0]
+
+    def _remember(self, connection_id: str, pod: str) -> None:
+        self._known[connection_id] = pod
+        if len(self._known) > self._parts.max_known:
+            self._known.popitem(last=False)
+            self._parts.metrics.reached("max_known_owners")

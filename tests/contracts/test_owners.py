@@ -1,0 +1,113 @@
+"""The tables of owners keep the contract, in memory and over Redis; and what is special about one that forgets."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from signaling.log import LogBook
+from signaling.pods.owners import OWNERS_AWAY, MemoryOwners, OwnerBoard, Owners
+from signaling.pods.owners_redis import RedisOwners, RedisOwnersParts
+from signaling.tasks import TaskSet
+from tests.bus_tables import TablePods, table_pods
+from tests.contracts.owners import TTL_S, NewOwners, OwnersContract
+from tests.eventually import eventually, eventually_asked
+from tests.redis_server import PROGRAMS, RedisServer, redis_server
+
+
+class TestMemoryOwners(OwnersContract):
+    """Within one process."""
+
+    @pytest.fixture
+    def pod(self) -> NewOwners:
+        board = OwnerBoard()
+
+        async def pod(name: str) -> Owners:
+            return MemoryOwners(name, board, ttl_s=TTL_S, monotonic=time.monotonic)
+
+        return pod
+
+
+class Redis:
+    """Owners over a real server."""
+
+    @pytest.fixture(params=PROGRAMS)
+    def server(self, request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+        with redis_server(program=request.param) as server:
+            yield server
+
+    @pytest.fixture
+    async def pods(self, server: RedisServer) -> AsyncIterator[TablePods]:
+        async with table_pods(server.url) as pods:
+            yield pods
+
+    @pytest.fixture
+    async def pod(self, pods: TablePods) -> AsyncIterator[NewOwners]:
+        made: list[RedisOwners] = []
+
+        async def pod(name: str) -> Owners:
+            joined = await pods.join()
+            tasks = TaskSet("owners", LogBook(joined.log))
+            owners = RedisOwners(
+                RedisOwnersParts(joined.tables, name, self.ttl_s, tasks=tasks, monotonic=time.monotonic)
+            )
+            made.append(owners)
+            await owners.open()
+            await eventually(lambda: owners._is_believed)
+            return owners
+
+        yield pod
+        for one in made:
+            await one.close()
+
+    ttl_s = TTL_S
+
+
+class TestRedisOwners(Redis, OwnersContract):
+    """Over Valkey, and Redis when there is one."""
+
+
+class TestRedisThatForgets(Redis):
+    """It is killed, and comes back empty."""
+
+    ttl_s = 600.0
+
+    async def test_what_is_kept_is_written_again_before_anybody_is_believed(
+        self, server: RedisServer, pod: NewOwners
+    ) -> None:
+        one, two = await pod("one"), await pod("two")
+        for number in range(200):
+            assert await one.claim(f"c{number}") == "one"
+            one.keep(f"c{number}")
+        server.kill()
+        await eventually(lambda: not (is_believed(one) or is_believed(two)))
+        assert [await two.claim("c1"), await two.find("c1")] == [OWNERS_AWAY, OWNERS_AWAY]
+        server.start()
+        seen: set[object] = set()
+
+        async def is_known() -> bool:
+            found = await two.claim("c199")
+            seen.add(found)
+            return found == "one"
+
+        await eventually_asked(is_known)
+        # Nobody had it in between.
+        assert seen <= {"one", OWNERS_AWAY}
+        for number in range(200):
+            assert await two.find(f"c{number}") == "one"
+
+    async def test_one_that_was_gone_for_a_moment_is_not_believed_either(
+        self, server: RedisServer, pod: NewOwners
+    ) -> None:
+        one = await pod("one")
+        assert isinstance(one, RedisOwners)
+        life = one._parts.tables.life
+        server.kill()
+        server.start()
+        await eventually(lambda: one._parts.tables.life > life)
+        assert await one.claim("c") == OWNERS_AWAY
+
+
+def is_believed(owners: Owners) -> bool:
+    assert isinstance(owners, RedisOwners)
+    return owners._is_believed
