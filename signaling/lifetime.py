@@ -12,6 +12,7 @@ import msgspec
 from protocol.errors import Overloaded, Unavailable
 from protocol.signalr.codec import CODECS
 
+from .auth import Principal
 from .backplane import Backplane
 from .outbound import ClientLink, Outbound
 
@@ -35,7 +36,8 @@ ENVELOPE_VERSION = 1
 class LifetimeManager:
     """Connections, users and groups of one hub on this pod, and all routing.
 
-    ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does.
+    ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does. ``on_people`` is given whose
+    connection has come (true) or gone.
     """
 
     def __init__(self, hub: str, backplane: Backplane, *, max_groups: int, reached: Callable[[str], None]) -> None:
@@ -47,6 +49,7 @@ class LifetimeManager:
         # Dicts with no values: sets that keep their order, so that a broadcast is repeatable.
         self._members: dict[str, dict[str, ClientLink]] = {}
         self._groups_of: dict[str, set[str]] = {}
+        self.on_people: Callable[[Principal, bool], None] = lambda *_: None
 
     def __len__(self) -> int:
         """The number of local connections."""
@@ -62,6 +65,7 @@ class LifetimeManager:
         self._groups_of[link.connection_id] = set()
         for channel in self._own_channels(link):
             self._join(channel, link)
+        self.on_people(link.principal, True)
 
     def remove(self, link: ClientLink) -> None:
         """A connection is gone: it leaves everything. Unknown ones are ignored."""
@@ -70,6 +74,7 @@ class LifetimeManager:
         groups = self._groups_of.pop(link.connection_id)
         for channel in (*self._own_channels(link), *(self._group(name) for name in groups)):
             self._leave(channel, link)
+        self.on_people(link.principal, False)
 
     def add_to_group(self, connection_id: str, group: str) -> None:
         """Join a local connection to a group; joining twice is joining once.

@@ -16,6 +16,7 @@ from protocol.contract.devices import PhoneView
 from protocol.contract.sessions import DeviceChanged, Done, Heartbeat, ReadBackNow, Relayed, ReportDevice
 from protocol.errors import Unavailable
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.onlookers import PhonesAnywhere
 from signaling.flows.phones import Phones
 from signaling.hub import Caller
 from signaling.metrics import Metrics
@@ -52,6 +53,7 @@ class DeviceNews:
         *,
         log: DeviceLog,
         phones: Phones,
+        anywhere: PhonesAnywhere,
         delivery: DeliveryFlow,
         tasks: TaskSet,
         metrics: Metrics,
@@ -59,6 +61,7 @@ class DeviceNews:
     ) -> None:
         self._log = log
         self._phones = phones
+        self._anywhere = anywhere
         self._delivery = delivery
         self._tasks = tasks
         self._metrics = metrics
@@ -124,7 +127,7 @@ class DeviceNews:
         phone = self._phones.get(device)
         battery = head.battery if phone is None or phone.battery is None else phone.battery
         view = PhoneView(
-            online=phone is not None,
+            online=await self._anywhere.is_attached(head),
             ears=tuple(head.aids),
             battery=UNSET if battery is None else battery,
         )

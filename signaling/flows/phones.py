@@ -99,7 +99,8 @@ class Phone:
 class Phones:
     """The phones of this pod, by device.
 
-    ``on_asked`` is given what other pods ask of them, ``on_restoring`` what they had one of them restore for.
+    ``on_asked`` is given what other pods ask of them, ``on_restoring`` what they had one of them restore for, and
+    ``on_carried`` a device that a phone here carries now (true), or none any more.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Phones:
         self.doubted: set[str] = set()
         self._carried: dict[str, set[str]] = {}
         self.on_asked: Callable[[str, Phone, AskPhone], None] = lambda *_: None
+        self.on_carried: Callable[[str, bool], None] = lambda *_: None
         self.on_restoring: Callable[[str, RevertNow], None] = lambda *_: None
 
     def listen(self, device: str, on_wake: Callable[[], None]) -> None:
@@ -136,6 +138,8 @@ class Phones:
             self._let_go(device, older)
             older.caller.abort()
         self._phones[device] = phone
+        if older is None:
+            self.on_carried(device, True)
         self._carried.setdefault(connection_id, set()).add(device)
         self._say(device, Attached(phone.generation))
 
@@ -145,6 +149,7 @@ class Phones:
         if older is None or older.generation >= generation:
             return
         del self._phones[device]
+        self.on_carried(device, False)
         self._let_go(device, older)
         self._backplane.unsubscribe(phone_channel(device))
         older.caller.abort()
@@ -167,6 +172,7 @@ class Phones:
         """A connection is gone: the devices that it carried are carried by nobody here."""
         for device in self._carried.pop(connection_id, ()):
             self._backplane.unsubscribe(phone_channel(device))
+            self.on_carried(device, False)
             yield device, self._phones.pop(device)
 
     def _let_go(self, device: str, phone: Phone) -> None:

@@ -382,7 +382,7 @@ class CareHub(Hub):
             lease_for_ms=int(granted.lease_for_s * 1_000),
             mode="advanced" if is_live else "standard",
             in_aid=head.in_aid,
-            phone=self._views.phone(head),
+            phone=await self._views.phone(head),
             head=head_view(head.revision),
             alarms=tuple(sorted(head.alarms)),
         )

@@ -18,6 +18,7 @@ from signaling.hubs.care_hub import CareHub
 from signaling.pods.asks import PodAsks
 from signaling.pods.directory import MemoryDirectory, PodBoard
 from signaling.pods.joined import Joined
+from signaling.presence import MemoryPresence, PresenceBoard
 from signaling.storage import MemoryStorage, Storage, StorageContext
 from tests.eventually import eventually
 from tests.signaling.care import Heard
@@ -113,7 +114,7 @@ def care_of(house: House) -> CareHub:
 @asynccontextmanager
 async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncIterator[Near]:
     """Two pods with a device that is registered."""
-    bus, board, stored = MemoryBus(), PodBoard(), list[Storage]()
+    bus, board, people, stored = MemoryBus(), PodBoard(), PresenceBoard(), list[Storage]()
     buses: list[NearBus] = []
 
     def backplane(_: Joined) -> NearBus:
@@ -130,6 +131,7 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
     monkeypatch.setattr(Joined, "_backplane", backplane)
     monkeypatch.setattr(Joined, "_asks", asks)
     monkeypatch.setattr(Joined, "_directory", lambda joined: MemoryDirectory(joined.pod, board))
+    monkeypatch.setattr(Joined, "_presence", lambda _: MemoryPresence(people))
     monkeypatch.setattr(assembly, "_storage", storage)
     # In memory an answer is there at once, or never.
     config = Config(dev=True, sweep_s=3_600, database_url=MEMORY, pod_ask_s=0.05)

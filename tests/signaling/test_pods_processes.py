@@ -160,7 +160,7 @@ async def test_changes_and_a_stop_get_through_whatever_becomes_of_the_bus(
 
 async def go_on(session: Session, seconds: float, *, phone: bool = True) -> list[str]:
     """Both ends say every second that they are there, and the fitter is told how it stands."""
-    states = []
+    states: list[str] = []
     for _ in range(round(seconds)):
         if phone:
             await session.pat.ask("Heartbeat", Heartbeat(device="d1"), answer=Done)
