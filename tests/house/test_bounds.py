@@ -37,6 +37,8 @@ RHYTHMS = {
     "bus_ping_s",
     "look_live_s",
     "look_s",
+    "pod_beat_s",
+    "pod_gone_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
