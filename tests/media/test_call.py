@@ -86,7 +86,7 @@ def test_each_way_in_which_nobody_comes() -> None:
     ):
         call = begun()
         ended = after(call, "pat", event)
-        assert (ended.ended, told(call, ended)) == (reason, (Over(("ann", "pat"), reason),))  # type: ignore[arg-type, comparison-overlap]  # reasons are text here
+        assert (ended.ended, told(call, ended)) == (reason, (Over(("ann", "pat"), reason),))  # type: ignore[arg-type]  # reasons are text here
     call = begun()
     assert sweep(call, 29.9) is call
     assert sweep(call, 30).ended == "no_answer"
