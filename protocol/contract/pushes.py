@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from .base import Wire
+from .calls import AnsweredElsewhere, CallChanged, CallEnded, IncomingCall, Signal
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .packages import KeepAsked, PackageAnswered
 from .session import Draining, SessionExpiring
@@ -27,11 +28,15 @@ from .sessions import (
 __all__ = ["ANSWERS", "PUSHES", "Push"]
 
 Push = (
-    ConsentAsked
+    AnsweredElsewhere
+    | CallChanged
+    | CallEnded
+    | ConsentAsked
     | DeliveryChanged
     | DeviceChanged
     | Draining
     | InAidChanged
+    | IncomingCall
     | KeepAsked
     | LeaseLost
     | ModeChanged
@@ -42,6 +47,7 @@ Push = (
     | SessionAlive
     | SessionExpiring
     | Settled
+    | Signal
     | Withdraw
 )
 
