@@ -47,7 +47,7 @@ class _Plan(Struct, frozen=True, forbid_unknown_fields=True):
 class IcePlan:
     """Servers by region; ``clinics`` names the region of each clinic that is not in the default one.
 
-    ``secret`` is shared with the TURN servers. Credentials are good for ``ttl_s``.
+    ``secret`` is shared with the TURN servers. Credentials are good for at most ``ttl_s``, and half of it at least.
     """
 
     regions: Mapping[str, IceRegion]
@@ -60,12 +60,19 @@ class IcePlan:
         """Where the people of a clinic are."""
         return self.regions[self.clinics.get(clinic, self.default)]
 
+    def turn_urls(self) -> tuple[str, ...]:
+        """All TURN servers of all regions, each once."""
+        return tuple(dict.fromkeys(url for region in self.regions.values() for url in region.turn))
+
     def servers_for(self, clinic: str, user: str, now_s: float) -> tuple[IceServer, ...]:
         """What one person needs now. ``now_s`` is Unix time. Empty when there are no servers: host candidates only."""
         region = self.region_of(clinic)
         servers = [IceServer(urls=region.stun)] if region.stun else []
         if region.turn:
-            name, password = turn_credential(self.secret, clinic, user, until_s=int(now_s) + self.ttl_s)
+            # One name for half of its life, whichever pod gives it: quotas of TURN servers are by name.
+            half_s = max(1, self.ttl_s // 2)
+            until_s = (int(now_s) // half_s + 2) * half_s
+            name, password = turn_credential(self.secret, clinic, user, until_s=until_s)
             servers.append(IceServer(urls=region.turn, username=name, credential=password))
         return tuple(servers)
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from .base import NO_NUL, Answer, Id, Wire
 
 __all__ = [
+    "Advice",
     "AnswerCall",
     "AnsweredElsewhere",
     "CallAnswer",
@@ -20,7 +21,11 @@ __all__ = [
     "CallPeer",
     "CallState",
     "DeclineCall",
+    "DeviceCheckAnswer",
+    "DeviceCheckResult",
     "EndCall",
+    "EndDeviceCheck",
+    "Grade",
     "IceServer",
     "IncomingCall",
     "LegReason",
@@ -31,6 +36,7 @@ __all__ = [
     "Signal",
     "SignalKind",
     "StartCall",
+    "StartDeviceCheck",
 ]
 
 Media = Literal["audio", "video"]
@@ -42,6 +48,8 @@ CallEndReason = Literal["cancelled", "declined", "busy", "no_answer", "hung_up",
 # restart: an offer with new ICE credentials, after a network has changed. An end that cannot restart in place answers
 # it with a new peer connection.
 SignalKind = Literal["offer", "answer", "candidate", "restart"]
+Grade = Literal["good", "fair", "bad"]
+Advice = Literal["check_microphone", "lower_video", "audio_only", "better_network", "no_live_tuning"]
 Peer = Annotated[int, Meta(ge=0, le=63)]
 
 
@@ -192,3 +200,35 @@ class CallEnded(Wire, frozen=True, kw_only=True):
     visit: str
     call_id: str
     reason: CallEndReason
+
+
+class StartDeviceCheck(Wire, frozen=True, kw_only=True):
+    """Try camera, microphone and network with the server before a visit. ``sdp``: an offer with all its candidates."""
+
+    sdp: Annotated[str, Meta(max_length=16_384, pattern=NO_NUL)]
+
+
+class DeviceCheckAnswer(Answer, frozen=True, kw_only=True):
+    """``sdp`` answers the offer; what is sent comes back. It ends by itself after ``ends_in_ms``."""
+
+    check_id: str
+    sdp: str
+    ends_in_ms: int
+
+
+class EndDeviceCheck(Wire, frozen=True, kw_only=True):
+    """Seen and heard enough."""
+
+    check_id: Id
+
+
+class DeviceCheckResult(Answer, frozen=True, kw_only=True):
+    """What came, how the way was, and what would help. ``rtt_ms`` is missing when the check was too short for it."""
+
+    grade: Grade
+    advice: tuple[Advice, ...]
+    audio: bool
+    video: bool
+    loss_permille: int
+    jitter_ms: int
+    rtt_ms: int | UnsetType = UNSET

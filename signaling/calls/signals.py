@@ -14,11 +14,11 @@ __all__ = ["SignalLimits", "Signals"]
 
 @dataclass(frozen=True, slots=True)
 class SignalLimits:
-    """``max_candidates`` of one negotiation. ``max_signals``: at once; ``signals_per_s`` in the long run."""
+    """``max_candidates`` of one negotiation. ``max_signals``: at once; in the long run one every ``signal_every_s``."""
 
     max_candidates: int
     max_signals: int
-    signals_per_s: float
+    signal_every_s: float
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Signals:
     def admits(self, now_s: float) -> bool:
         """Whether one more may be sent now."""
         limits = self._limits
-        self._left = min(limits.max_signals, self._left + (now_s - self._at_s) * limits.signals_per_s)
+        self._left = min(limits.max_signals, self._left + (now_s - self._at_s) / limits.signal_every_s)
         self._at_s = now_s
         if self._left < 1:
             self._reached("max_signals")

@@ -29,7 +29,10 @@ def test_each_clinic_gets_the_servers_of_its_region() -> None:
     stun, turn = plan.servers_for("c1", "ann", 1_000.5)
     assert stun.urls == ("stun:s.example:3478",)
     assert turn.urls == tuple(PLAN["regions"]["eu"]["turn"])  # type: ignore[index]  # a test's own document
-    assert str(turn.username).startswith("1600:")
+    assert str(turn.username).startswith("1500:")
+    assert plan.servers_for("c1", "ann", 1_199)[1] == plan.servers_for("c1", "ann", 900)[1]
+    assert plan.servers_for("c1", "ann", 1_200)[1] != turn
+    assert plan.turn_urls() == (*turn.urls, "turn:us.example")
     (other,) = plan.servers_for("c2", "ann", 1_000)
     assert other.urls == ("turn:us.example",)
     assert plan.servers_for("c3", "ann", 1_000) == ()
