@@ -169,6 +169,7 @@ def _running(
         # On its own: a slow database must not hold up the time-outs of connections.
         told = _Told(parts.log)
         sweeps.spawn(_look_after("care", care.sweep, told, parts.config.sweep_s))
+        sweeps.spawn(_look_after("visits", care.visits.sweep, told, parts.config.sweep_s))
         # Nor must a push service that takes its time.
         sweeps.spawn(_look_after("packages", care.packages.sweep, told, parts.config.sweep_s))
         if parts.config.redis_url:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
-from .auth import DevTokens
+from .auth import DevTokens, TokenVerifier
 from .backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from .bodies import Bodies
 from .clinic_limits import read_clinic_limits
@@ -29,9 +29,11 @@ from .flows.lookout import Lookout, LookTimes
 from .flows.news import DeviceNews
 from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
+from .flows.rooms import VisitRooms
 from .flows.second_look import SecondLook
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
+from .flows.visits import VisitFlow, VisitLimits
 from .flows.waking import Waking
 from .grants import RememberedGrants
 from .health import Readiness
@@ -56,9 +58,11 @@ from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.assignments import DeviceGrants, PatientGrants
 from .stores.audiograms import NewestOnFile
+from .stores.visit_grants import QuietingGrants, VisitGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
+from .visit_tokens import AnyOf, LinkTokens, VisitTokens
 
 __all__ = ["Assembly", "Care"]
 
@@ -77,6 +81,7 @@ class Care:
     views: DeviceViews
     history: DeviceHistory
     lookout: Lookout
+    visits: VisitFlow
 
     async def sweep(self) -> None:
         try:
@@ -109,7 +114,9 @@ class Assembly:
         self.readiness = Readiness()
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
-        self.verifier = DevTokens(signing_key, clock)
+        self.guests = VisitTokens(signing_key, clock)
+        self.links = LinkTokens(signing_key, clock)
+        self.verifier: TokenVerifier = AnyOf((DevTokens(signing_key, clock), self.guests))
         self.tokens = ConnectionTokens(
             key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
             pod=secrets.token_hex(8),
@@ -131,13 +138,14 @@ class Assembly:
         self.consents = ConsentFlow(self.people.consents, self.devices)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = RememberedGrants(
-            DeviceGrants(self.devices, self.people.assignments),
+            QuietingGrants(DeviceGrants(self.devices, self.people.assignments), self.storage.visits),
             limit=config.max_grants,
             patience_s=config.grant_patience_s,
             monotonic=monotonic,
             reached=self.metrics.reached,
         )
         self.grants: Grants = self.remembered
+        self.visit_grants = VisitGrants(self.storage.visits, self.devices, self.people.assignments)
 
     def bus(self, signing_key: bytes) -> Backplane:
         config = self.config
@@ -196,6 +204,7 @@ class Assembly:
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         submit = self.submit(delivery, session)
         packages = self.packages(phones, submit)
+        visits = self.visits(lifetime, session)
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -207,12 +216,24 @@ class Assembly:
             packages=packages,
             waking=self.waking,
             views=views,
+            visits=visits,
             verifier=self.verifier,
             grants=self.grants,
         )
         lookout = self.lookout(phones, delivery, session)
-        server = self.hub_server(hub, lifetime)
-        return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout)
+        return Care(
+            self.hub_server(hub, lifetime),
+            delivery,
+            session,
+            phones,
+            news,
+            packages,
+            submit,
+            views,
+            history,
+            lookout,
+            visits,
+        )
 
     def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
         return Lookout(
@@ -224,6 +245,20 @@ class Assembly:
             troubles=self.troubles,
             times=LookTimes(all_every_s=self.config.look_s, max_devices=self.config.max_looked_devices),
             monotonic=self.monotonic,
+            reached=self.metrics.reached,
+        )
+
+    def visits(self, lifetime: LifetimeManager, session: SessionFlow) -> VisitFlow:
+        config, store = self.config, self.storage.visits
+        return VisitFlow(
+            visits=store,
+            grants=self.visit_grants,
+            rooms=VisitRooms(clients=HubClients(lifetime), backplane=self.backplane, tasks=self.flows, look=store.get),
+            log=self.device_log,
+            endings=session.ends,
+            limits=VisitLimits(config.visit_times, config.max_due_visits, config.max_untold_departures),
+            clock=self.clock,
+            new_id=new_id,
             reached=self.metrics.reached,
         )
 
@@ -275,6 +310,7 @@ class Assembly:
             dispatcher=Dispatcher(
                 hub,
                 grants=self.grants if hub.grants is None else hub.grants,
+                grants_of={"visit": self.visit_grants} if hub.grants is None else {},
                 log=self.log,
                 metrics=self.metrics,
                 max_streams=self.config.max_streams,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from .base import Wire
+from .chat import LiveText, MessageReceived, MessagesRead, Typing
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .packages import KeepAsked, PackageAnswered
 from .session import Draining, SessionExpiring
@@ -23,6 +24,7 @@ from .sessions import (
     SessionAlive,
     Withdraw,
 )
+from .visits import ParticipantChanged, VisitChanged
 
 __all__ = ["ANSWERS", "PUSHES", "Push"]
 
@@ -34,14 +36,20 @@ Push = (
     | InAidChanged
     | KeepAsked
     | LeaseLost
+    | LiveText
+    | MessageReceived
+    | MessagesRead
     | ModeChanged
     | Offer
     | PackageAnswered
+    | ParticipantChanged
     | ReadBackNow
     | RevertNow
     | SessionAlive
     | SessionExpiring
     | Settled
+    | Typing
+    | VisitChanged
     | Withdraw
 )
 

@@ -37,6 +37,9 @@ RHYTHMS = {
     "bus_ping_s",
     "look_live_s",
     "look_s",
+    "visit_opens_s",
+    "visit_no_show_s",
+    "visit_live_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
