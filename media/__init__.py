@@ -1,1 +1,4 @@
-"""What two people need to see, hear and write to each other: visits, chat, calls. It knows no decibel and no socket."""
+"""What two ends need to talk, without any input or output: visits, and what is said in them.
+
+Imports ``protocol`` only, and knows no decibel.
+"""

@@ -148,6 +148,25 @@ async def _look_after(who: str, look: Callable[[], Awaitable[None]], told: _Told
             told.back(who)
 
 
+def _look_after_all(parts: Assembly, care: Care, sweeps: TaskSet) -> None:
+    """Each on its own: a slow database must not hold up the time-outs of connections, nor a push service the rest."""
+    config, told = parts.config, _Told(parts.log)
+    looks = {
+        "care": (care.sweep, config.sweep_s),
+        "visits": (care.visits.sweep, config.sweep_s),
+        "calls": (care.calls.flow.sweep, config.sweep_s),
+        "packages": (care.packages.sweep, config.sweep_s),
+    }
+    if config.redis_url:
+        # Alone nobody can miss anything.
+        looks["lookout"] = care.lookout.look, config.look_live_s
+    if care.calls.turn is not None:
+        sweeps.spawn(care.calls.turn.look())
+        looks["turn"] = care.calls.turn.look, config.turn_probe_s
+    for who, (look, every_s) in looks.items():
+        sweeps.spawn(_look_after(who, look, told, every_s))
+
+
 def _running(
     parts: Assembly, routes: list[HubRoutes], servers: list[HubServer], care: Care
 ) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -166,14 +185,7 @@ def _running(
         await parts.joined.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
-        # On its own: a slow database must not hold up the time-outs of connections.
-        told = _Told(parts.log)
-        sweeps.spawn(_look_after("care", care.sweep, told, parts.config.sweep_s))
-        # Nor must a push service that takes its time.
-        sweeps.spawn(_look_after("packages", care.packages.sweep, told, parts.config.sweep_s))
-        if parts.config.redis_url:
-            # Alone nobody can miss anything.
-            sweeps.spawn(_look_after("lookout", care.lookout.look, told, parts.config.look_live_s))
+        _look_after_all(parts, care, sweeps)
         yield
         await sweeps.close()
         for server in servers:

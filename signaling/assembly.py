@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
-from .auth import DevTokens
+from .auth import DevTokens, TokenVerifier
 from .bodies import Bodies
+from .calls.build import CallHouse, call_house
+from .calls.turn_probe import TurnWatch
 from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
@@ -27,9 +29,11 @@ from .flows.lookout import Lookout, LookTimes
 from .flows.news import DeviceNews
 from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
+from .flows.rooms import VisitRooms
 from .flows.second_look import SecondLook
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
+from .flows.visits import VisitFlow, VisitLimits
 from .flows.waking import Waking
 from .grants import RememberedGrants
 from .health import Readiness
@@ -55,9 +59,11 @@ from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.assignments import DeviceGrants, PatientGrants
 from .stores.audiograms import NewestOnFile
+from .stores.visit_grants import QuietingGrants, VisitGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
+from .visit_tokens import AnyOf, LinkTokens, VisitTokens
 
 __all__ = ["Assembly", "Care"]
 
@@ -76,6 +82,8 @@ class Care:
     views: DeviceViews
     history: DeviceHistory
     lookout: Lookout
+    visits: VisitFlow
+    calls: CallHouse
 
     async def sweep(self) -> None:
         try:
@@ -100,6 +108,8 @@ class Assembly:
         monotonic: Callable[[], float],
     ) -> None:
         self.config = config
+        self.signing_key = signing_key
+        self.turn: TurnWatch | None = None
         self.log = log
         self.clock = clock
         self.monotonic = monotonic
@@ -108,9 +118,11 @@ class Assembly:
         self.readiness = Readiness()
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
-        self.verifier = DevTokens(signing_key, clock)
         self.joined = Joined(config, signing_key, metrics=self.metrics, log=log, clock=clock, monotonic=monotonic)
         self.backplane = self.joined.backplane
+        self.guests = VisitTokens(signing_key, clock)
+        self.links = LinkTokens(signing_key, clock)
+        self.verifier: TokenVerifier = AnyOf((DevTokens(signing_key, clock), self.guests))
         self.tokens = ConnectionTokens(
             key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
             pod=self.joined.pod,
@@ -131,18 +143,23 @@ class Assembly:
         self.consents = ConsentFlow(self.people.consents, self.devices)
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = RememberedGrants(
-            DeviceGrants(self.devices, self.people.assignments),
+            QuietingGrants(DeviceGrants(self.devices, self.people.assignments), self.storage.visits),
             limit=config.max_grants,
             patience_s=config.grant_patience_s,
             monotonic=monotonic,
             reached=self.metrics.reached,
         )
         self.grants: Grants = self.remembered
+        self.visit_grants = VisitGrants(self.storage.visits, self.devices, self.people.assignments)
 
     def away(self) -> list[str]:
         """What is away just now, while everything else goes on."""
-        found = ["database"] if self.storage.is_away else []
-        return found if self.joined.is_whole else [*found, "redis"]
+        away = {
+            "database": self.storage.is_away,
+            "redis": not self.joined.is_whole,
+            "turn": self.turn is not None and self.turn.is_away,
+        }
+        return [name for name, is_away in away.items() if is_away]
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
@@ -179,6 +196,8 @@ class Assembly:
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         submit = self.submit(delivery, session)
         packages = self.packages(phones, submit)
+        visits = self.visits(lifetime, session)
+        calls = self.calls(lifetime, visits)
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -190,12 +209,26 @@ class Assembly:
             packages=packages,
             waking=self.waking,
             views=views,
+            visits=visits,
+            calls=calls,
             verifier=self.verifier,
             grants=self.grants,
         )
         lookout = self.lookout(phones, delivery, session)
-        server = self.hub_server(hub, lifetime)
-        return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout)
+        return Care(
+            self.hub_server(hub, lifetime),
+            delivery,
+            session,
+            phones,
+            news,
+            packages,
+            submit,
+            views,
+            history,
+            lookout,
+            visits,
+            calls,
+        )
 
     def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
         return Lookout(
@@ -209,6 +242,35 @@ class Assembly:
             monotonic=self.monotonic,
             reached=self.metrics.reached,
         )
+
+    def visits(self, lifetime: LifetimeManager, session: SessionFlow) -> VisitFlow:
+        config, store = self.config, self.storage.visits
+        return VisitFlow(
+            visits=store,
+            grants=self.visit_grants,
+            rooms=VisitRooms(clients=HubClients(lifetime), backplane=self.backplane, tasks=self.flows, look=store.get),
+            log=self.device_log,
+            endings=session.ends,
+            limits=VisitLimits(config.visit_times, config.max_due_visits, config.max_untold_departures),
+            clock=self.clock,
+            new_id=new_id,
+            reached=self.metrics.reached,
+        )
+
+    def calls(self, lifetime: LifetimeManager, visits: VisitFlow) -> CallHouse:
+        house = call_house(
+            self.config,
+            signing_key=self.signing_key,
+            joined=self.joined,
+            clients=HubClients(lifetime),
+            visits=visits,
+            tasks=self.flows,
+            metrics=self.metrics,
+            clock=self.clock,
+            new_id=new_id,
+        )
+        self.turn = house.turn
+        return house
 
     def changes(self) -> Changes:
         return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
@@ -258,6 +320,7 @@ class Assembly:
             dispatcher=Dispatcher(
                 hub,
                 grants=self.grants if hub.grants is None else hub.grants,
+                grants_of={"visit": self.visit_grants} if hub.grants is None else {},
                 log=self.log,
                 metrics=self.metrics,
                 max_streams=self.config.max_streams,

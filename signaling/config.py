@@ -20,8 +20,10 @@ from protocol.signalr.connection import HubLimits
 from protocol.signalr.prescan import ScanLimits
 
 from .config_bus import BusConfig
+from .config_calls import CallConfig
 from .config_error import ConfigError
 from .config_push import PushConfig
+from .config_visits import VisitConfig
 
 __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 
@@ -33,7 +35,7 @@ MEMORY = "memory:"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(BusConfig, PushConfig):
+class Config(BusConfig, CallConfig, PushConfig, VisitConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
@@ -236,6 +238,7 @@ class Config(BusConfig, PushConfig):
         self._check_database()
         self._check_push()
         self._check_bus()
+        self._check_calls()
 
     def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:

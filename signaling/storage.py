@@ -23,12 +23,14 @@ from .stores.devices import DeviceStore, MemoryDeviceStore
 from .stores.people import People, memory_people, sql_people
 from .stores.push_tokens import MemoryPushTokens, PushTokens
 from .stores.rest_answers import MemoryRestAnswers, RestAnswers
+from .stores.visits import MemoryVisitStore, VisitStore
 
 if TYPE_CHECKING:
     from fitting.log_sql.port import LogDatabase
 
     from .stores.audiograms_sql import AudiogramTable
     from .stores.devices_sql import DeviceTable
+    from .stores.sql import Rows
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
 
@@ -91,6 +93,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def visits(self) -> VisitStore:
+        """The visits."""
+        ...
+
+    @property
     def is_away(self) -> bool:
         """Whether nothing can be written just now."""
         ...
@@ -125,6 +132,11 @@ class MemoryStorage:
         )
         self.answers: RestAnswers = MemoryRestAnswers(
             limit=context.config.max_rest_answers, reached=context.metrics.reached
+        )
+        self.visits: VisitStore = MemoryVisitStore(
+            max_visits=context.config.max_visits,
+            max_open=context.config.max_open_visits,
+            reached=context.metrics.reached,
         )
 
     async def open(self) -> None:
@@ -161,6 +173,7 @@ class SqlStorage:
         answers: RestAnswers,
         outbox: Outbox,
         push_tokens: PushTokens,
+        visits: VisitStore,
     ) -> None:
         self.log = log
         self.devices = devices
@@ -169,6 +182,7 @@ class SqlStorage:
         self.answers = answers
         self.outbox = outbox
         self.push_tokens = push_tokens
+        self.visits = visits
         self._prepare = prepare
         self._database = database
         self._learn = learn
@@ -223,6 +237,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=SqliteOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=SqlitePushTokens(database),
+        visits=_visits(context, SqliteRows(database)),
     )
 
 
@@ -259,6 +274,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=PostgresOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=PostgresPushTokens(database),
+        visits=_visits(context, PostgresRows(database)),
     )
 
 
@@ -299,6 +315,12 @@ def _audiograms(context: StorageContext, table: "AudiogramTable") -> AudiogramSt
         stale_s=AUDIOGRAM_STALE_S,
         reached=context.metrics.reached,
     )
+
+
+def _visits(context: StorageContext, rows: "Rows") -> VisitStore:
+    from .stores.visits_sql import SqlVisitStore
+
+    return SqlVisitStore(rows, max_open=context.config.max_open_visits, reached=context.metrics.reached)
 
 
 def new_id() -> str:

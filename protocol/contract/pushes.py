@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 from .base import Wire
 from .calls import AnsweredElsewhere, CallChanged, CallEnded, IncomingCall, Signal
+from .chat import LiveText, MessageReceived, MessagesRead, Typing
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .packages import KeepAsked, PackageAnswered
 from .session import Draining, SessionExpiring
@@ -24,6 +25,7 @@ from .sessions import (
     SessionAlive,
     Withdraw,
 )
+from .visits import ParticipantChanged, VisitChanged
 
 __all__ = ["ANSWERS", "PUSHES", "Push"]
 
@@ -39,15 +41,21 @@ Push = (
     | IncomingCall
     | KeepAsked
     | LeaseLost
+    | LiveText
+    | MessageReceived
+    | MessagesRead
     | ModeChanged
     | Offer
     | PackageAnswered
+    | ParticipantChanged
     | ReadBackNow
     | RevertNow
     | SessionAlive
     | SessionExpiring
     | Settled
     | Signal
+    | Typing
+    | VisitChanged
     | Withdraw
 )
 

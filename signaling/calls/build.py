@@ -4,25 +4,32 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from media.candidate import HostPolicy
-from signaling.bus.tables_redis import RedisTables
 from signaling.config import Config
+from signaling.flows.visits import VisitFlow
 from signaling.hub_clients import HubClients
 from signaling.metrics import Metrics
-from signaling.pods.directory import PodDirectory
+from signaling.pods.joined import Joined
+from signaling.tasks import TaskSet
 
-from .flow import CallFlow, CallParts, VisitPeople
+from .device_checks import CheckLimits, DeviceChecks
+from .flow import CallFlow, CallParts
+from .people import PeopleOfVisits
 from .registry import CallRegistry, MemoryCalls
-from .registry_redis import RedisCalls
 from .relay import SignalRelay
 from .signals import SignalLimits
 from .turn_probe import TurnWatch
 
+if TYPE_CHECKING:
+    from signaling.bus.tables_redis import RedisTables
+
 __all__ = ["CallHouse", "call_house"]
 
 # A call whose pods have all gone is forgotten after so many looks at which nobody has kept it.
-_FORGOTTEN_AFTER_S = 60.0
+_FORGOTTEN_AFTER_S: Final = 60.0
+_CHECKS_OF_DEVELOPERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class CallHouse:
 
     flow: CallFlow
     relay: SignalRelay
+    checks: DeviceChecks
     turn: TurnWatch | None
 
 
@@ -38,31 +46,26 @@ def call_house(
     config: Config,
     *,
     signing_key: bytes,
-    tables: RedisTables | None,
-    directory: PodDirectory,
+    joined: Joined,
     clients: HubClients,
-    people: VisitPeople,
+    visits: VisitFlow,
+    tasks: TaskSet,
     metrics: Metrics,
     clock: Callable[[], float],
     new_id: Callable[[], str],
 ) -> CallHouse:
-    """``tables`` is None without Redis. Raises ConfigError."""
-    plan, limit = config.ice_plan, config.max_calls
-    registry: CallRegistry
-    if tables is None:
-        registry = MemoryCalls(limit, metrics.reached)
-    else:
-        key = hmac.digest(signing_key, b"calls", hashlib.sha256)
-        registry = RedisCalls(tables, key=key, ttl_s=_FORGOTTEN_AFTER_S, limit=limit, reached=metrics.reached)
+    """The calls of one process, which end with the visits that they are part of. Raises ConfigError."""
+    plan, directory = config.ice_plan, joined.directory
+    hosts = HostPolicy.ANY if config.dev else HostPolicy(config.ice_host_candidates)
     flow = CallFlow(
         CallParts(
-            registry=registry,
+            registry=_registry(config, signing_key, joined.tables, metrics),
             clients=clients,
-            people=people,
+            people=PeopleOfVisits(visits),
             ice=plan,
             times=config.call_times,
             max_peers=config.max_call_peers,
-            hosts=HostPolicy.ANY if config.dev else HostPolicy(config.ice_host_candidates),
+            hosts=hosts,
             pod=directory.pod,
             is_alive=lambda pod: pod in directory.pods(),
             now_s=clock,
@@ -70,6 +73,23 @@ def call_house(
             metrics=metrics,
         )
     )
+    visits.before_end.append(lambda visit: flow.over(visit.visit, "visit_ended"))
     limits = SignalLimits(config.max_candidates, config.max_signals, config.signal_every_s)
-    turn = TurnWatch(plan, config.turn_answer_s, metrics, clock) if plan.turn_urls() else None
-    return CallHouse(flow, SignalRelay(flow, limits), turn)
+    checks = CheckLimits(
+        config.max_device_checks or (_CHECKS_OF_DEVELOPERS if config.dev else 0), config.device_check_s
+    )
+    return CallHouse(
+        flow,
+        SignalRelay(flow, limits),
+        DeviceChecks(checks, hosts=hosts, tasks=tasks, new_id=new_id, reached=metrics.reached),
+        TurnWatch(plan, config.turn_answer_s, metrics, clock) if plan.turn_urls() else None,
+    )
+
+
+def _registry(config: Config, signing_key: bytes, tables: "RedisTables | None", metrics: Metrics) -> CallRegistry:
+    if tables is None:
+        return MemoryCalls(config.max_calls, metrics.reached)
+    from .registry_redis import RedisCalls
+
+    key = hmac.digest(signing_key, b"calls", hashlib.sha256)
+    return RedisCalls(tables, key=key, ttl_s=_FORGOTTEN_AFTER_S, limit=config.max_calls, reached=metrics.reached)

@@ -49,6 +49,10 @@ class VisitPeople(Protocol):
         """The users who have been let in, whether or not they are connected just now. Raises Unavailable."""
         ...
 
+    async def may_start(self, caller: Caller, visit: str) -> bool:
+        """Whether the caller may have others rung. Raises Unavailable."""
+        ...
+
     async def leads(self, caller: Caller, visit: str) -> bool:
         """Whether the caller may end the call for all. Raises Unavailable."""
         ...
@@ -84,8 +88,7 @@ class CallFlow:
 
     async def start(self, caller: Caller, request: StartCall) -> CallAnswer | Failure:
         """Ring the others, or join the call that goes on."""
-        user = caller.principal.user
-        others = await self._others(request, user)
+        others = await self._others(caller, request)
         if isinstance(others, Refusal):
             return self._refuse(others)
         for _ in range(_TRIES):
@@ -166,8 +169,12 @@ class CallFlow:
 
     # What is under it
 
-    async def _others(self, request: StartCall, user: str) -> tuple[str, ...] | Refusal:
-        present = await self.parts.people.joined(request.visit)
+    async def _others(self, caller: Caller, request: StartCall) -> tuple[str, ...] | Refusal:
+        user, present = caller.principal.user, await self.parts.people.joined(request.visit)
+        if user not in present:
+            return Refusal(code="not_admitted", message="only who was let into the visit takes part in its call")
+        if not await self.parts.people.may_start(caller, request.visit):
+            return Refusal(code="may_not_start", message="your role in the visit takes part in calls, and starts none")
         wanted = request.invite if isinstance(request.invite, tuple) else present
         others = tuple(dict.fromkeys(one for one in wanted if one in present and one != user))
         if not others:

@@ -30,6 +30,7 @@ __all__ = [
     "push_token",
     "registered_device",
     "rest_answer",
+    "visit",
 ]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
@@ -134,4 +135,25 @@ push_token = Table(
     Column("token", Text, nullable=False),
     Column("at", Double, nullable=False),
     Column("parked_at", Double),
+)
+
+# ``due_at``: when time alone brings something about, missing when it is over. ``live_device``: while it is live.
+visit = Table(
+    "visit",
+    METADATA,
+    Column("visit", Text, primary_key=True),
+    Column("clinic", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("patient", Text, nullable=False),
+    Column("professional", Text, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("due_at", Double),
+    Column("live_device", Text),
+    Column("version", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("live_device"),
+    Index(None, "device", "starts_at"),
+    Index(None, "clinic", "professional", "starts_at"),
+    Index(None, "clinic", "patient", "starts_at"),
+    Index(None, "due_at"),
 )

@@ -39,6 +39,9 @@ RHYTHMS = {
     "look_s",
     "pod_beat_s",
     "pod_gone_s",
+    "visit_opens_s",
+    "visit_no_show_s",
+    "visit_live_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
