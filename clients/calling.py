@@ -45,7 +45,9 @@ _MAX_WAITING: Final = 256
 class Talk:
     """A call that this end takes part in. ``frames``: what was decoded of each peer, by its number."""
 
-    def __init__(self, hub: HubClient, visit: str, answer: CallAnswer, tracks: Tracks) -> None:
+    def __init__(
+        self, hub: HubClient, visit: str, answer: CallAnswer, tracks: Tracks, *, relay_only: bool = False
+    ) -> None:
         self.call_id = answer.call_id
         self.peer = answer.peer
         self.frames: dict[int, int] = {}
@@ -54,15 +56,23 @@ class Talk:
         self._visit = visit
         self._servers = answer.ice_servers
         self._tracks = tracks
+        self._relay_only = relay_only
         self._links: dict[int, RTCPeerConnection] = {}
         self._signals: asyncio.Queue[Signal] = asyncio.Queue(_MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
+        # One description at a time: making one takes a while, and what comes meanwhile may undo it.
+        self._turn = asyncio.Lock()
         self._spawn(self._work())
 
     def is_connected(self, peer: int) -> bool:
         """Whether media can flow between this end and that peer."""
         link = self._links.get(peer)
         return link is not None and link.connectionState == "connected"
+
+    def kinds_of_candidates(self) -> set[str]:
+        """How this end can be reached, over all of its connections: host, srflx, relay."""
+        lines = [line for link in self._links.values() for line in link.localDescription.sdp.splitlines()]
+        return {line.partition(" typ ")[2].split(" ")[0] for line in lines if line.startswith("a=candidate:")}
 
     def heard(self, signal: Signal) -> None:
         """What a peer says, taken in order. Too much of it at a time is dropped: the peer will offer again."""
@@ -71,13 +81,14 @@ class Talk:
 
     async def offer(self, to: int, *, kind: SignalKind = "offer") -> None:
         """Offer this end's media to a peer, over a new connection: ``restart`` after a network has changed."""
-        link = await self._anew(to)
-        for track in self._tracks():
-            link.addTrack(track)
-        await link.setLocalDescription(await link.createOffer())
-        if not await self._say(to, kind, link):
-            # The offer of the other end counts, or there is nobody: this one is taken back.
-            await self._drop(to, link)
+        async with self._turn:
+            link = await self._anew(to)
+            for track in self._tracks():
+                link.addTrack(track)
+            await link.setLocalDescription(await link.createOffer())
+            if not await self._say(to, kind, link):
+                # The offer of the other end counts, or there is nobody: this one is taken back.
+                await self._drop(to, link)
 
     async def close(self) -> None:
         """Let go of everybody."""
@@ -91,11 +102,16 @@ class Talk:
         while True:
             signal = await self._signals.get()
             # A signal that makes no sense is its sender's fault, and ends nothing here.
-            with suppress(ValueError, KeyError):
-                await self._take(signal)
+            async with self._turn:
+                with suppress(ValueError, KeyError):
+                    await self._take(signal)
 
     async def _take(self, signal: Signal) -> None:
         if signal.kind in ("offer", "restart"):
+            known = self._links.get(signal.peer)
+            if known is not None and known.signalingState == "have-local-offer" and self.peer < signal.peer:
+                # They have crossed, and ours counts: theirs is being taken back.
+                return
             link = await self._anew(signal.peer)
             for track in self._tracks():
                 link.addTrack(track)
@@ -125,7 +141,7 @@ class Talk:
         old = self._links.get(peer)
         if old is not None:
             await self._drop(peer, old)
-        link = self._links[peer] = new_peer(self._servers)
+        link = self._links[peer] = new_peer(self._servers, relay_only=self._relay_only)
         link.on("track", lambda track: self._spawn(self._count(peer, track)))
         return link
 
@@ -147,16 +163,26 @@ class Talk:
 
 
 class CallEnd:
-    """Calls over one hub connection in one visit. ``on_news`` hears of them as they come."""
+    """Calls over one hub connection in one visit. ``on_news`` hears of them as they come.
+
+    ``relay_only``: media go over TURN servers alone, which is slower and tells the others no address.
+    """
 
     def __init__(
-        self, hub: HubClient, visit: str, tracks: Tracks, *, on_news: Callable[[CallNews], None] = lambda _: None
+        self,
+        hub: HubClient,
+        visit: str,
+        tracks: Tracks,
+        *,
+        on_news: Callable[[CallNews], None] = lambda _: None,
+        relay_only: bool = False,
     ) -> None:
         self.talk: Talk | None = None
         self._hub = hub
         self._visit = visit
         self._tracks = tracks
         self._on_news = on_news
+        self._relay_only = relay_only
         # What a peer says before the answer to our own call has come.
         self._early: list[Signal] = []
         hub.on("Signal", self._signal, Signal)
@@ -197,7 +223,7 @@ class CallEnd:
         if isinstance(answer, Failure):
             return answer
         await self.close()
-        talk = self.talk = Talk(self._hub, self._visit, answer, self._tracks)
+        talk = self.talk = Talk(self._hub, self._visit, answer, self._tracks, relay_only=self._relay_only)
         early, self._early = self._early, []
         for signal in early:
             self._signal(signal)

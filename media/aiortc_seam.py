@@ -9,6 +9,7 @@ from typing import Final
 
 import aioice.ice
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from msgspec import UnsetType
 
 from protocol.contract.calls import IceServer
@@ -23,10 +24,14 @@ def _addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     return _addresses_of_machine(use_ipv4, use_ipv6) or [_LOOPBACK]
 
 
-def new_peer(servers: Sequence[IceServer]) -> RTCPeerConnection:
-    """A peer connection that asks these servers and no others: none at all would mean a public one."""
+def new_peer(servers: Sequence[IceServer], *, relay_only: bool = False) -> RTCPeerConnection:
+    """A peer connection that asks these servers and no others: none at all would mean a public one.
+
+    ``relay_only``: it is reached over TURN or not at all, and tells nobody its own addresses.
+    """
     aioice.ice.get_host_addresses = _addresses
-    return RTCPeerConnection(RTCConfiguration(iceServers=[_server(one) for one in servers]))
+    policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+    return RTCPeerConnection(RTCConfiguration(iceServers=[_server(one) for one in servers], iceTransportPolicy=policy))
 
 
 def _server(server: IceServer) -> RTCIceServer:

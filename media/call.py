@@ -244,10 +244,12 @@ def describe(
     if is_answer and shown not in ("", fingerprint) and not pair.is_restart:
         text = "an answer must show the certificate that was shown before; another one needs an offer of its own"
         return Refusal(code="fingerprint_changed", message=text)
+    # An offer that does not count has shown nothing: whoever takes it back may begin anew.
+    other = "" if not is_answer and pair.state not in ("stable", move.state) else (pair.high if is_low else pair.low)
     after = Pair(
         move.state,
-        fingerprint if is_low else pair.low,
-        pair.high if is_low else fingerprint,
+        fingerprint if is_low else other,
+        other if is_low else fingerprint,
         is_restart if not is_answer else False,
     )
     return replace(call, pairs={**call.pairs, name: after}, version=call.version + 1)

@@ -5,7 +5,6 @@ It decodes and encodes, which costs: whoever makes one bounds how many there are
 loads aiortc. Read ``EchoPeer.answer``.
 """
 
-import asyncio
 from typing import Any
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
@@ -71,7 +70,7 @@ class EchoPeer:
 
     async def close(self) -> None:
         """Let go of it."""
-        await asyncio.shield(self._peer.close())
+        await self._peer.close()
 
     def _take(self, track: MediaStreamTrack) -> None:
         echo = _Echo(track)

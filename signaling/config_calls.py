@@ -25,8 +25,8 @@ class CallConfig:
     ``max_calls``: calls that this process remembers. ``max_call_peers``: people in one call.
     ``max_candidates``: of one description. ``max_signals``: signals of one connection at once, and in the long run one
     every ``signal_every_s``.
-    ``max_device_checks``: checks of camera and microphone with the server's own peer at a time, each a tenth of a core
-    or more; 0: none, but with ``dev``. ``device_check_s``: how long one may last.
+    ``device_check``: let people try camera and microphone with the server's own peer, which costs a tenth of a core
+    each or more; always with ``dev``. ``max_device_checks``: at a time. ``device_check_s``: how long one may last.
     ``turn_probe_s``: how often each TURN server is asked for an allocation. ``turn_answer_s``: how long it may take.
     """
 
@@ -41,7 +41,8 @@ class CallConfig:
     max_candidates: int = 64
     max_signals: int = 100
     signal_every_s: float = 0.05
-    max_device_checks: int = 0
+    device_check: bool = False
+    max_device_checks: int = 4
     device_check_s: float = 60.0
     turn_probe_s: float = 60.0
     turn_answer_s: float = 5.0

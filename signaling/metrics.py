@@ -154,9 +154,6 @@ class Metrics:
         self.pushes = Tallies(
             registry, "auricle_push", "Pushes, by what became of them at the push service.", ["platform", "outcome"]
         )
-        self.calls_ended = count(
-            "auricle_calls_ended_total", "Calls between people that have ended, by why.", ["reason"]
-        )
         self.unauthenticated = Counter(
             "auricle_unauthenticated_total", "Requests with no good token.", registry=registry
         )

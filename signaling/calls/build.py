@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from prometheus_client import Counter
+
 from media.candidate import HostPolicy
 from signaling.config import Config
 from signaling.flows.visits import VisitFlow
@@ -29,7 +31,6 @@ __all__ = ["CallHouse", "call_house"]
 
 # A call whose pods have all gone is forgotten after so many looks at which nobody has kept it.
 _FORGOTTEN_AFTER_S: Final = 60.0
-_CHECKS_OF_DEVELOPERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,12 @@ def call_house(
     new_id: Callable[[], str],
 ) -> CallHouse:
     """The calls of one process, which end with the visits that they are part of. Raises ConfigError."""
+    ended = Counter(
+        "auricle_calls_ended_total",
+        "Calls that have ended, by why.",
+        ["reason"],
+        registry=metrics.registry,
+    )
     plan, directory = config.ice_plan, joined.directory
     hosts = HostPolicy.ANY if config.dev else HostPolicy(config.ice_host_candidates)
     flow = CallFlow(
@@ -71,13 +78,13 @@ def call_house(
             now_s=clock,
             new_id=new_id,
             metrics=metrics,
+            ended=lambda reason: ended.labels(reason).inc(),
         )
     )
     visits.before_end.append(lambda visit: flow.over(visit.visit, "visit_ended"))
     limits = SignalLimits(config.max_candidates, config.max_signals, config.signal_every_s)
-    checks = CheckLimits(
-        config.max_device_checks or (_CHECKS_OF_DEVELOPERS if config.dev else 0), config.device_check_s
-    )
+    is_checked = config.device_check or config.dev
+    checks = CheckLimits(config.max_device_checks if is_checked else 0, config.device_check_s)
     return CallHouse(
         flow,
         SignalRelay(flow, limits),

@@ -60,7 +60,10 @@ class VisitPeople(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallParts:
-    """``pod`` is this one, ``is_alive`` says so of others. ``now_s`` is Unix time, ``new_id`` names a call."""
+    """``pod`` is this one, ``is_alive`` says so of others. ``now_s`` is Unix time, ``new_id`` names a call.
+
+    ``ended`` is told why a call has.
+    """
 
     registry: CallRegistry
     clients: HubClients
@@ -74,6 +77,7 @@ class CallParts:
     now_s: Callable[[], float]
     new_id: Callable[[], str]
     metrics: Metrics
+    ended: Callable[[str], None] = lambda _: None
 
 
 class CallFlow:
@@ -253,7 +257,7 @@ class CallFlow:
             elif isinstance(one, Over):
                 for user in one.users:
                     push(clients.user(user, after.clinic), CallEnded(reason=one.reason, **where))
-                self.parts.metrics.calls_ended.labels(one.reason).inc()
+                self.parts.ended(one.reason)
 
     def _answer(self, caller: Caller, call: Call) -> CallAnswer | Failure:
         peer = call.peer_of(caller.principal.user)

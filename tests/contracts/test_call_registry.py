@@ -6,6 +6,7 @@ import pytest
 
 from signaling.calls.registry import CallRegistry, MemoryCalls
 from signaling.calls.registry_redis import RedisCalls
+from signaling.metrics import Metrics
 from tests.bus_tables import PodTables, TablePods, table_pods
 from tests.contracts.call_registry import CallRegistryContract, NewRegistry, a_call, answered
 from tests.eventually import eventually
@@ -24,9 +25,9 @@ class TestMemoryCalls(CallRegistryContract):
         return lambda: one
 
     async def test_the_bound_is_counted(self) -> None:
-        reached: list[str] = []
-        await self.test_there_is_room_for_so_many(lambda: MemoryCalls(LIMIT, reached.append))
-        assert reached == ["max_calls"]
+        metrics = Metrics()
+        await self.test_there_is_room_for_so_many(lambda: MemoryCalls(LIMIT, metrics.reached))
+        assert metrics.registry.get_sample_value("auricle_bound_reached_total", {"bound": "max_calls"}) == 1
 
 
 def over(pod: PodTables, *, key: bytes = b"k" * 32, reached: list[str] | None = None) -> RedisCalls:

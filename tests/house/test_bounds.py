@@ -42,6 +42,11 @@ RHYTHMS = {
     "visit_opens_s",
     "visit_no_show_s",
     "visit_live_s",
+    "ring_s",
+    "call_return_s",
+    "turn_ttl_s",
+    "turn_probe_s",
+    "signal_every_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
