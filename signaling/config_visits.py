@@ -15,6 +15,9 @@ class VisitConfig:
     ``visit_opens_s``: how long before a visit its waiting room opens. ``visit_no_show_s``: how long after its beginning
     a visit is missed for which nobody has come, and after its end one for which somebody still waits.
     ``visit_live_s``: how long after its end one is ended that nobody has ended.
+    ``visit_link_s``: how long the link of somebody without an account may be redeemed. ``visit_guest_s``: how long the
+    token that it gives lasts, after the end of the visit or from now.
+    ``visit_text``: what calendars show of a visit; never about health.
     ``max_visits``: visits that the memory store holds. ``max_open_visits``: those of one device that are to come or
     live. ``max_due_visits``: visits of one look with which time does something.
     ``max_untold_departures``: connections that left a visit while the store was away, and of which it still must hear.
@@ -23,6 +26,9 @@ class VisitConfig:
     visit_opens_s: float = 900.0
     visit_no_show_s: float = 1_800.0
     visit_live_s: float = 14_400.0
+    visit_link_s: float = 3_600.0
+    visit_guest_s: float = 1_800.0
+    visit_text: str = "Appointment"
     max_visits: int = 10_000
     max_open_visits: int = 50
     max_due_visits: int = 64

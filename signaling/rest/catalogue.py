@@ -11,7 +11,16 @@ from .devices import DeviceRegistrations
 from .people import PEOPLE
 from .resource import Resource
 from .sheets import Sheets
+from .visits import Joins, Visits
 
 __all__ = ["RESOURCES"]
 
-RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets, Audiograms, *PEOPLE)
+RESOURCES: Final[tuple[type[Resource], ...]] = (
+    DeviceRegistrations,
+    DeviceReads,
+    Sheets,
+    Audiograms,
+    *PEOPLE,
+    Visits,
+    Joins,
+)
