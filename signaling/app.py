@@ -170,6 +170,7 @@ def _running(
         told = _Told(parts.log)
         sweeps.spawn(_look_after("care", care.sweep, told, parts.config.sweep_s))
         sweeps.spawn(_look_after("visits", care.visits.sweep, told, parts.config.sweep_s))
+        sweeps.spawn(_look_after("chat", care.chat.sweep, told, parts.config.sweep_s))
         # Nor must a push service that takes its time.
         sweeps.spawn(_look_after("packages", care.packages.sweep, told, parts.config.sweep_s))
         if parts.config.redis_url:

@@ -21,6 +21,7 @@ from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.changes import Changes
+from .flows.chat import ChatFlow
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
@@ -82,6 +83,7 @@ class Care:
     history: DeviceHistory
     lookout: Lookout
     visits: VisitFlow
+    chat: ChatFlow
 
     async def sweep(self) -> None:
         try:
@@ -146,17 +148,19 @@ class Assembly:
         )
         self.grants: Grants = self.remembered
         self.visit_grants = VisitGrants(self.storage.visits, self.devices, self.people.assignments)
-        self.visits = VisitAssembly(
-            config=config,
-            storage=self.storage,
-            log=self.device_log,
-            backplane=self.backplane,
-            tasks=self.flows,
+        self.visits = self.visit_parts()
+
+    def visit_parts(self) -> VisitAssembly:
+        return VisitAssembly(
+            *(self.config, self.storage, self.device_log, self.backplane, self.flows),
             grants=self.visit_grants,
             remembered=self.remembered,
             guests=self.guests,
             links=self.links,
-            clock=clock,
+            notifier=self.notifier,
+            push_secret=self.push_secret,
+            clock=self.clock,
+            monotonic=self.monotonic,
             reached=self.metrics.reached,
         )
 
@@ -208,6 +212,7 @@ class Assembly:
         submit = self.submit(delivery, session)
         packages = self.packages(phones, submit)
         visits = self.visits.flow(lifetime, session, history)
+        chat = self.visits.chat(visits, lifetime)
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -220,22 +225,14 @@ class Assembly:
             waking=self.waking,
             views=views,
             visits=visits,
+            chat=chat,
             verifier=self.verifier,
             grants=self.grants,
         )
-        lookout = self.lookout(phones, delivery, session)
+        server = self.hub_server(hub, lifetime)
         return Care(
-            self.hub_server(hub, lifetime),
-            delivery,
-            session,
-            phones,
-            news,
-            packages,
-            submit,
-            views,
-            history,
-            lookout,
-            visits,
+            *(server, delivery, session, phones, news, packages, submit, views, history),
+            *(self.lookout(phones, delivery, session), visits, chat),
         )
 
     def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
@@ -381,7 +378,7 @@ class Assembly:
                 clock=self.clock,
             ),
             *people_resources(people),
-            *self.visits.resources(care.visits),
+            *self.visits.resources(care.visits, care.chat),
         )
 
     def routes(self, server: HubServer) -> HubRoutes:

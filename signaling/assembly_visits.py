@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fitting.log import DeviceLog
+from fitting.push import PushNotifier
 
 from .backplane import Backplane
 from .config import Config
 from .flows.bookings import BookingFlow, LinkTimes
+from .flows.chat import ChatFlow, ChatLimits
 from .flows.history import DeviceHistory
 from .flows.rooms import VisitRooms
 from .flows.session import SessionFlow
@@ -19,6 +21,7 @@ from .flows.visits import VisitFlow, VisitLimits
 from .grants import RememberedGrants
 from .hub_clients import HubClients
 from .lifetime import LifetimeManager
+from .rest.messages import Messages
 from .rest.resource import Resource
 from .rest.visits import Joins, Visits
 from .storage import Storage, new_id
@@ -42,7 +45,10 @@ class VisitAssembly:
     remembered: RememberedGrants
     guests: VisitTokens
     links: LinkTokens
+    notifier: PushNotifier
+    push_secret: bytes
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
     reached: Callable[[str], None]
 
     def flow(self, lifetime: LifetimeManager, session: SessionFlow, history: DeviceHistory) -> VisitFlow:
@@ -61,7 +67,24 @@ class VisitAssembly:
             reached=self.reached,
         )
 
-    def resources(self, flow: VisitFlow) -> tuple[Resource, ...]:
+    def chat(self, flow: VisitFlow, lifetime: LifetimeManager) -> ChatFlow:
+        config = self.config
+        return ChatFlow(
+            store=self.storage.chat,
+            visits=flow,
+            rooms=flow.rooms,
+            clients=HubClients(lifetime),
+            tokens=self.storage.push_tokens,
+            notifier=self.notifier,
+            secret=self.push_secret,
+            limits=ChatLimits(config.chat_times, config.max_visit_signals, config.max_due_chats),
+            clock=self.clock,
+            monotonic=self.monotonic,
+            new_id=new_id,
+            reached=self.reached,
+        )
+
+    def resources(self, flow: VisitFlow, chat: ChatFlow) -> tuple[Resource, ...]:
         config = self.config
         bookings = BookingFlow(
             flow,
@@ -74,4 +97,4 @@ class VisitAssembly:
             clock=self.clock,
             new_id=new_id,
         )
-        return (Visits(flow, bookings, self.clock, config.visit_text), Joins(bookings))
+        return (Visits(flow, bookings, self.clock, config.visit_text), Joins(bookings), Messages(chat))

@@ -56,6 +56,7 @@ from protocol.contract.sessions import (
 from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, Overloaded, Unauthenticated
 from signaling.auth import TokenVerifier
+from signaling.flows.chat import ChatFlow
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.device_views import DeviceViews, head_view
 from signaling.flows.history import DeviceHistory
@@ -68,6 +69,7 @@ from signaling.flows.visits import VisitFlow
 from signaling.flows.waking import Waking
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
+from signaling.hubs.chat_methods import CHAT_POLICY, ChatMethods
 from signaling.hubs.history_methods import HISTORY_POLICY, HistoryMethods
 from signaling.hubs.visit_methods import VISIT_POLICY, VisitMethods
 from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule
@@ -122,16 +124,17 @@ CARE_POLICY: Mapping[str, Rule] = {
     "AnswerKeep": _WEARER,
     **HISTORY_POLICY,
     **VISIT_POLICY,
+    **CHAT_POLICY,
 }
 
 
-class CareHub(HistoryMethods, VisitMethods, Hub):
+class CareHub(HistoryMethods, VisitMethods, ChatMethods, Hub):
     """Contract version 1."""
 
     path: ClassVar[str] = "/hub"
     name: ClassVar[str] = "care"
     policy: ClassVar[Mapping[str, Rule]] = CARE_POLICY
-    parts: ClassVar[tuple[type, ...]] = (HistoryMethods, VisitMethods)
+    parts: ClassVar[tuple[type, ...]] = (HistoryMethods, VisitMethods, ChatMethods)
     explains_arguments: ClassVar[bool] = True
 
     def __init__(
@@ -148,6 +151,7 @@ class CareHub(HistoryMethods, VisitMethods, Hub):
         waking: Waking,
         views: DeviceViews,
         visits: VisitFlow,
+        chat: ChatFlow,
         verifier: TokenVerifier,
         grants: Grants,
     ) -> None:
@@ -164,6 +168,7 @@ class CareHub(HistoryMethods, VisitMethods, Hub):
         self._waking = waking
         self._views = views
         self._visits = visits
+        self._chat = chat
         self._server = f"auricle/{version('auricle')}"
 
     @hub_method("Hello")

@@ -8,6 +8,7 @@ from typing import Final
 from .audiograms import Audiograms
 from .device_reads import DeviceReads
 from .devices import DeviceRegistrations
+from .messages import Messages
 from .people import PEOPLE
 from .resource import Resource
 from .sheets import Sheets
@@ -23,4 +24,5 @@ RESOURCES: Final[tuple[type[Resource], ...]] = (
     *PEOPLE,
     Visits,
     Joins,
+    Messages,
 )

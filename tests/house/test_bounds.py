@@ -40,6 +40,10 @@ RHYTHMS = {
     "visit_opens_s",
     "visit_no_show_s",
     "visit_live_s",
+    "visit_link_s",
+    "visit_guest_s",
+    "chat_push_after_s",
+    "chat_push_every_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(
