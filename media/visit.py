@@ -145,7 +145,8 @@ class Visit:
 
     ``starts_local`` is the time at its place as it was agreed on, ``2026-03-29T09:30``, in the IANA zone ``zone``.
     ``due_at_s``: when time alone brings something about, None when never again. ``by`` has made the last change of
-    ``state``. ``base_revision``: the newest of the device when the visit became live.
+    ``state``. ``base_revision`` and ``kept_revision``: what the aids kept when the visit became live,
+    and when it was over, as far as that was known.
     """
 
     visit: str
@@ -168,6 +169,7 @@ class Visit:
     over_at_s: float | None = None
     missed_by: VisitMissedBy | None = None
     base_revision: str = ""
+    kept_revision: str = ""
     sequence: int = 0
     """How often it was moved or cancelled: calendars take the newest (RFC 5545, 3.8.7.4)."""
 

@@ -114,14 +114,14 @@ def cancel(visit: Visit, *, by: str, reason: str, at_s: float) -> Visit | Refusa
     return _over(replace(visit, state=state, by=by, reason=reason, sequence=visit.sequence + 1), at_s)
 
 
-def end(visit: Visit, *, by: str, reason: str, at_s: float) -> Visit | Refusal:
+def end(visit: Visit, *, by: str, reason: str, at_s: float, kept_revision: str = "") -> Visit | Refusal:
     """A live visit is over. Done twice it is done once."""
     if visit.state == "ended":
         return visit
     state = step(visit.state, Event.END)
     if state is None:
         return _cannot(visit.state)
-    return _over(replace(visit, state=state, by=by, reason=reason), at_s)
+    return _over(replace(visit, state=state, by=by, reason=reason, kept_revision=kept_revision), at_s)
 
 
 def arrive(visit: Visit, participant: str, connection: str, *, at_s: float, times: VisitTimes) -> Visit | Refusal:
@@ -245,7 +245,7 @@ def use_link(visit: Visit, participant: str, link_id: str, *, at_s: float) -> Vi
     return _next(_with(visit, replace(found, link=replace(link, used_at_s=at_s))))
 
 
-def time_passes(visit: Visit, *, at_s: float) -> Visit | None:
+def time_passes(visit: Visit, *, at_s: float, kept_revision: str = "") -> Visit | None:
     """What becomes of it when nobody does anything; None when nothing does yet."""
     if visit.due_at_s is None or at_s < visit.due_at_s:
         return None
@@ -254,7 +254,8 @@ def time_passes(visit: Visit, *, at_s: float) -> Visit | None:
     if state is None:
         return None
     missed_by = _missed_by(visit) if event is Event.MISS else None
-    return _over(replace(visit, state=state, by="server", reason=event.value, missed_by=missed_by), at_s)
+    by_time = replace(visit, state=state, by="server", reason=event.value, missed_by=missed_by)
+    return _over(replace(by_time, kept_revision=kept_revision), at_s)
 
 
 def _missed_by(visit: Visit) -> VisitMissedBy:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
+from .assembly_visits import VisitAssembly
 from .auth import DevTokens, TokenVerifier
 from .bodies import Bodies
 from .calls.build import CallHouse, call_house
@@ -20,6 +21,7 @@ from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .flows.changes import Changes
+from .flows.chat import ChatFlow
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
@@ -29,11 +31,10 @@ from .flows.lookout import Lookout, LookTimes
 from .flows.news import DeviceNews
 from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
-from .flows.rooms import VisitRooms
 from .flows.second_look import SecondLook
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
-from .flows.visits import VisitFlow, VisitLimits
+from .flows.visits import VisitFlow
 from .flows.waking import Waking
 from .grants import RememberedGrants
 from .health import Readiness
@@ -84,6 +85,7 @@ class Care:
     lookout: Lookout
     visits: VisitFlow
     calls: CallHouse
+    chat: ChatFlow
 
     async def sweep(self) -> None:
         try:
@@ -151,6 +153,21 @@ class Assembly:
         )
         self.grants: Grants = self.remembered
         self.visit_grants = VisitGrants(self.storage.visits, self.devices, self.people.assignments)
+        self.visits = self.visit_parts()
+
+    def visit_parts(self) -> VisitAssembly:
+        return VisitAssembly(
+            *(self.config, self.storage, self.device_log, self.backplane, self.flows),
+            grants=self.visit_grants,
+            remembered=self.remembered,
+            guests=self.guests,
+            links=self.links,
+            notifier=self.notifier,
+            push_secret=self.push_secret,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            reached=self.metrics.reached,
+        )
 
     def away(self) -> list[str]:
         """What is away just now, while everything else goes on."""
@@ -180,23 +197,14 @@ class Assembly:
             troubles=self.troubles,
             objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
-        session = SessionFlow(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            troubles=self.troubles,
-            limits=config.mode_limits,
-            times=config.session_times,
-            consent=self.consents.live_refusal,
-        )
+        session = self.session(phones, delivery)
         news = self.news(phones, delivery)
         views = DeviceViews(self.device_log, phones)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         submit = self.submit(delivery, session)
         packages = self.packages(phones, submit)
-        visits = self.visits(lifetime, session)
+        visits = self.visits.flow(lifetime, session, history)
+        chat = self.visits.chat(visits, lifetime)
         calls = self.calls(lifetime, visits)
         hub = CareHub(
             log=self.device_log,
@@ -211,23 +219,27 @@ class Assembly:
             views=views,
             visits=visits,
             calls=calls,
+            chat=chat,
             verifier=self.verifier,
             grants=self.grants,
         )
-        lookout = self.lookout(phones, delivery, session)
+        server = self.hub_server(hub, lifetime)
         return Care(
-            self.hub_server(hub, lifetime),
-            delivery,
-            session,
-            phones,
-            news,
-            packages,
-            submit,
-            views,
-            history,
-            lookout,
-            visits,
-            calls,
+            *(server, delivery, session, phones, news, packages, submit, views, history),
+            *(self.lookout(phones, delivery, session), visits, calls, chat),
+        )
+
+    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
+        return SessionFlow(
+            log=self.device_log,
+            phones=phones,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            troubles=self.troubles,
+            limits=self.config.mode_limits,
+            times=self.config.session_times,
+            consent=self.consents.live_refusal,
         )
 
     def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
@@ -240,20 +252,6 @@ class Assembly:
             troubles=self.troubles,
             times=LookTimes(all_every_s=self.config.look_s, max_devices=self.config.max_looked_devices),
             monotonic=self.monotonic,
-            reached=self.metrics.reached,
-        )
-
-    def visits(self, lifetime: LifetimeManager, session: SessionFlow) -> VisitFlow:
-        config, store = self.config, self.storage.visits
-        return VisitFlow(
-            visits=store,
-            grants=self.visit_grants,
-            rooms=VisitRooms(clients=HubClients(lifetime), backplane=self.backplane, tasks=self.flows, look=store.get),
-            log=self.device_log,
-            endings=session.ends,
-            limits=VisitLimits(config.visit_times, config.max_due_visits, config.max_untold_departures),
-            clock=self.clock,
-            new_id=new_id,
             reached=self.metrics.reached,
         )
 
@@ -338,13 +336,18 @@ class Assembly:
         config = self.config
         return RestHouse(
             verifier=self.verifier,
-            grants={"device": self.grants, "patient": PatientGrants(self.devices, self.people.assignments)},
+            grants={
+                "device": self.grants,
+                "patient": PatientGrants(self.devices, self.people.assignments),
+                "visit": self.visit_grants,
+            },
             replays=Replays(self.storage.answers, self.clock),
             metrics=self.metrics,
             bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
             # A body is bounded by its size; how many keys that may be is nobody's wish.
             scan=replace(config.hub_limits.scan, keys=config.max_body_bytes),
             new_id=new_id,
+            verifiers={"link": self.links},
         )
 
     def resources(self, care: Care) -> tuple[Resource, ...]:
@@ -384,6 +387,7 @@ class Assembly:
                 clock=self.clock,
             ),
             *people_resources(people),
+            *self.visits.resources(care.visits, care.chat),
         )
 
     def routes(self, server: HubServer) -> HubRoutes:

@@ -19,6 +19,7 @@ from fitting.outbox import Outbox
 from .config import Config
 from .metrics import Metrics
 from .stores.audiograms import AudiogramStore, MemoryAudiogramStore
+from .stores.chat import ChatStore, MemoryChatStore
 from .stores.devices import DeviceStore, MemoryDeviceStore
 from .stores.people import People, memory_people, sql_people
 from .stores.push_tokens import MemoryPushTokens, PushTokens
@@ -98,6 +99,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def chat(self) -> ChatStore:
+        """What is written in them."""
+        ...
+
+    @property
     def is_away(self) -> bool:
         """Whether nothing can be written just now."""
         ...
@@ -138,6 +144,11 @@ class MemoryStorage:
             max_open=context.config.max_open_visits,
             reached=context.metrics.reached,
         )
+        self.chat: ChatStore = MemoryChatStore(
+            max_visits=context.config.max_visits,
+            max_messages=context.config.max_visit_messages,
+            reached=context.metrics.reached,
+        )
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -174,6 +185,7 @@ class SqlStorage:
         outbox: Outbox,
         push_tokens: PushTokens,
         visits: VisitStore,
+        chat: ChatStore,
     ) -> None:
         self.log = log
         self.devices = devices
@@ -183,6 +195,7 @@ class SqlStorage:
         self.outbox = outbox
         self.push_tokens = push_tokens
         self.visits = visits
+        self.chat = chat
         self._prepare = prepare
         self._database = database
         self._learn = learn
@@ -238,6 +251,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         outbox=SqliteOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=SqlitePushTokens(database),
         visits=_visits(context, SqliteRows(database)),
+        chat=_chat(context, SqliteRows(database)),
     )
 
 
@@ -275,6 +289,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         outbox=PostgresOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=PostgresPushTokens(database),
         visits=_visits(context, PostgresRows(database)),
+        chat=_chat(context, PostgresRows(database)),
     )
 
 
@@ -321,6 +336,12 @@ def _visits(context: StorageContext, rows: "Rows") -> VisitStore:
     from .stores.visits_sql import SqlVisitStore
 
     return SqlVisitStore(rows, max_open=context.config.max_open_visits, reached=context.metrics.reached)
+
+
+def _chat(context: StorageContext, rows: "Rows") -> ChatStore:
+    from .stores.chat_sql import SqlChatStore
+
+    return SqlChatStore(rows, max_messages=context.config.max_visit_messages, reached=context.metrics.reached)
 
 
 def new_id() -> str:

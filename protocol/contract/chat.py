@@ -23,6 +23,7 @@ __all__ = [
     "MessageView",
     "MessagesRead",
     "ReadTo",
+    "ReadUpTo",
     "SendMessage",
     "SendText",
     "SetTyping",
@@ -117,6 +118,12 @@ class MarkRead(Wire, frozen=True, kw_only=True):
     """The caller has read all messages up to number ``n``."""
 
     visit: Id
+    n: Ordinal
+
+
+class ReadUpTo(StrictWire, frozen=True, kw_only=True):
+    """``MarkRead`` over REST, where the visit is in the path."""
+
     n: Ordinal
 
 

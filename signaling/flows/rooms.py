@@ -40,12 +40,18 @@ def text_group(visit: str) -> str:
 
 @dataclass(slots=True)
 class Seat:
-    """One connection in one visit."""
+    """One connection in one visit. ``person`` is as he was stored when he was let in, or changed since.
+
+    ``signals``: what it has sent since ``window_s``, monotonic.
+    """
 
     caller: Caller
     participant: str
     live_text: bool
     admitted: bool = False
+    person: Participant | None = None
+    window_s: float = 0.0
+    signals: int = 0
 
 
 class VisitRooms:
@@ -121,6 +127,7 @@ class VisitRooms:
     def let_in(self, visit: Visit, seat: Seat, person: Participant) -> None:
         """A connection of somebody who was let in; done twice it is done once."""
         groups = seat.caller.groups
+        seat.person = person
         if not seat.admitted:
             # Out first, so that nobody needs room for more groups than he has.
             groups.remove(waiting_group(visit.visit))

@@ -32,6 +32,7 @@ from protocol.errors import NotAllowed, NotFound, Overloaded, Unavailable
 from signaling.auth import Principal
 from signaling.flows.endings import Endings
 from signaling.flows.rooms import Seat, VisitRooms, participant_view
+from signaling.flows.visit_summary import VisitSummaries
 from signaling.hub import Caller
 from signaling.stores.visit_grants import VisitGrants, participant_of
 from signaling.stores.visits import TRIES, VisitStore
@@ -68,6 +69,7 @@ class VisitFlow:
         rooms: VisitRooms,
         log: DeviceLog,
         endings: Endings,
+        summaries: VisitSummaries,
         limits: VisitLimits,
         clock: Callable[[], float],
         new_id: Callable[[], str],
@@ -78,6 +80,7 @@ class VisitFlow:
         self._grants = grants
         self._log = log
         self._endings = endings
+        self.summaries = summaries
         self._limits = limits
         self._clock = clock
         self._new_id = new_id
@@ -199,7 +202,7 @@ class VisitFlow:
     async def admit(self, caller: Caller, request: AdmitToVisit) -> Invited | Failure:
         """Somebody is let in. Raises NotFound, NotAllowed, Unavailable."""
         found, _ = await self.require(caller.principal, request.visit, Right.MANAGE)
-        base = "" if found.state == "live" else await self._newest_revision(found.device)
+        base = "" if found.state == "live" else await self.summaries.kept(found.device)
 
         def let_in(before: Visit) -> Visit | Refusal:
             return admit(
@@ -230,17 +233,26 @@ class VisitFlow:
         """A live visit is over: live work on the aids ends first, then what else was begun in it, then the visit."""
         found = await self._get(visit)
         judged = end(found, by=by, reason=reason, at_s=self._clock())
-        if isinstance(judged, Refusal):
+        if isinstance(judged, Refusal) or judged is found:
             return judged
-        if judged is not found:
-            await self._end_what_hangs_on_it(found, by)
-        outcome = await self.change(visit, lambda v: end(v, by=by, reason=reason, at_s=self._clock()))
+        kept = await self._end_what_hangs_on_it(found, by)
+
+        def ended(before: Visit) -> Visit | Refusal:
+            return end(before, by=by, reason=reason, at_s=self._clock(), kept_revision=kept)
+
+        outcome = await self.change(visit, ended)
         return outcome if isinstance(outcome, Refusal) else self.over(*outcome)
 
-    async def _end_what_hangs_on_it(self, visit: Visit, by: str) -> None:
+    async def _end_what_hangs_on_it(self, visit: Visit, by: str) -> str:
+        """What the aids keep then."""
         await self._endings.visit_over(visit.device, by)
         for hook in self.before_end:
             await hook(visit)
+        return await self.summaries.kept(visit.device)
+
+    def announce(self, visit: Visit) -> None:
+        """A visit was made: those who have an account hear of it."""
+        self.rooms.tell_people(visit, visit_changed(visit))
 
     def over(self, before: Visit, after: Visit) -> Visit:
         """A visit has been moved or is over: everybody hears of it, and nobody waits in it any more."""
@@ -260,9 +272,12 @@ class VisitFlow:
         if len(due) >= self._limits.max_due:
             self._reached("max_due_visits")
         for visit in due:
-            if visit.state == "live":
-                await self._end_what_hangs_on_it(visit, _SERVER)
-            outcome = await self.change(visit.visit, lambda v: time_passes(v, at_s=self._clock()) or v)
+            kept = await self._end_what_hangs_on_it(visit, _SERVER) if visit.state == "live" else ""
+
+            def passed(before: Visit, kept: str = kept) -> Visit:
+                return time_passes(before, at_s=self._clock(), kept_revision=kept) or before
+
+            outcome = await self.change(visit.visit, passed)
             if not isinstance(outcome, Refusal):
                 self.over(*outcome)
 
@@ -316,10 +331,6 @@ class VisitFlow:
             visit, lambda v: add_participant(v, name, "professional", user=principal.user, name="")
         )
         return found if isinstance(outcome, Refusal) else outcome[1]
-
-    async def _newest_revision(self, device: str) -> str:
-        head = await self._log.head(device)
-        return "" if isinstance(head, Refusal) or head.revision is None else head.revision.revision_id
 
     async def mode_of(self, device: str) -> Mode:
         """How the aids are worked on now."""

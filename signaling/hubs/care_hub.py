@@ -57,6 +57,7 @@ from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, Overloaded, Unauthenticated
 from signaling.auth import TokenVerifier
 from signaling.calls.build import CallHouse
+from signaling.flows.chat import ChatFlow
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.device_views import DeviceViews, head_view
 from signaling.flows.history import DeviceHistory
@@ -70,6 +71,7 @@ from signaling.flows.waking import Waking
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
 from signaling.hubs.call_methods import CALL_POLICY, CallMethods
+from signaling.hubs.chat_methods import CHAT_POLICY, ChatMethods
 from signaling.hubs.history_methods import HISTORY_POLICY, HistoryMethods
 from signaling.hubs.visit_methods import VISIT_POLICY, VisitMethods
 from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule
@@ -125,16 +127,17 @@ CARE_POLICY: Mapping[str, Rule] = {
     **HISTORY_POLICY,
     **VISIT_POLICY,
     **CALL_POLICY,
+    **CHAT_POLICY,
 }
 
 
-class CareHub(HistoryMethods, VisitMethods, CallMethods, Hub):
+class CareHub(HistoryMethods, VisitMethods, ChatMethods, CallMethods, Hub):
     """Contract version 1."""
 
     path: ClassVar[str] = "/hub"
     name: ClassVar[str] = "care"
     policy: ClassVar[Mapping[str, Rule]] = CARE_POLICY
-    parts: ClassVar[tuple[type, ...]] = (HistoryMethods, VisitMethods, CallMethods)
+    parts: ClassVar[tuple[type, ...]] = (HistoryMethods, VisitMethods, ChatMethods, CallMethods)
     explains_arguments: ClassVar[bool] = True
 
     def __init__(
@@ -152,6 +155,7 @@ class CareHub(HistoryMethods, VisitMethods, CallMethods, Hub):
         views: DeviceViews,
         visits: VisitFlow,
         calls: CallHouse,
+        chat: ChatFlow,
         verifier: TokenVerifier,
         grants: Grants,
     ) -> None:
@@ -169,6 +173,7 @@ class CareHub(HistoryMethods, VisitMethods, CallMethods, Hub):
         self._views = views
         self._visits = visits
         self._calls = calls
+        self._chat = chat
         self._server = f"auricle/{version('auricle')}"
 
     @hub_method("Hello")

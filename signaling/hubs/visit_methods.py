@@ -5,6 +5,7 @@ from typing import Final
 
 from protocol.contract.base import Failure
 from protocol.contract.visits import AdmitToVisit, Departed, Invited, JoinVisit, JoinVisitAnswer, LeaveVisit
+from signaling.flows.chat import ChatFlow
 from signaling.flows.visits import VisitFlow
 from signaling.hub import Caller, hub_method
 from signaling.policy import Relation, Rule
@@ -30,14 +31,16 @@ VISIT_POLICY: Final[Mapping[str, Rule]] = {
 
 
 class VisitMethods:
-    """Methods of the care hub. ``_visits`` is given to it by the hub."""
+    """Methods of the care hub. ``_visits`` and ``_chat`` are given to it by the hub."""
 
     _visits: VisitFlow
+    _chat: ChatFlow
 
     @hub_method("JoinVisit")
     async def join_visit(self, caller: Caller, request: JoinVisit) -> JoinVisitAnswer | Failure:
         """Come into a visit, or into its waiting room."""
-        return await self._visits.join(caller, request)
+        answer = await self._visits.join(caller, request)
+        return answer if isinstance(answer, Failure) else await self._chat.caught_up(answer, request.after)
 
     @hub_method("LeaveVisit")
     async def leave_visit(self, caller: Caller, request: LeaveVisit) -> Departed:

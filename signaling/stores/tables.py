@@ -25,6 +25,8 @@ __all__ = [
     "assignment",
     "audiogram",
     "bind_code",
+    "chat_message",
+    "chat_reader",
     "consent",
     "patient",
     "push_token",
@@ -156,4 +158,34 @@ visit = Table(
     Index(None, "clinic", "professional", "starts_at"),
     Index(None, "clinic", "patient", "starts_at"),
     Index(None, "due_at"),
+)
+
+# ``n`` counts per visit from 1, so that there is one order for everybody.
+chat_message = Table(
+    "chat_message",
+    METADATA,
+    Column("visit", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("participant", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("attachments", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("visit", "n"),
+    UniqueConstraint("visit", "participant", "client_id"),
+)
+
+# ``push_due_at``: when the phone of a reader is to be woken, missing when it is not.
+chat_reader = Table(
+    "chat_reader",
+    METADATA,
+    Column("visit", Text, nullable=False),
+    Column("participant", Text, nullable=False),
+    Column("read_to", BigInteger, nullable=False),
+    Column("push_due_at", Double),
+    Column("tries", Integer, nullable=False),
+    Column("pushed_at", Double, nullable=False),
+    PrimaryKeyConstraint("visit", "participant"),
+    Index(None, "push_due_at"),
 )

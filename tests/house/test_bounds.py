@@ -47,6 +47,10 @@ RHYTHMS = {
     "turn_ttl_s",
     "turn_probe_s",
     "signal_every_s",
+    "visit_link_s",
+    "visit_guest_s",
+    "chat_push_after_s",
+    "chat_push_every_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(

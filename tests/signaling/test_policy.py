@@ -112,7 +112,9 @@ ALLOWED: Mapping[str, Mapping[str, Relation]] = {
     "Hello": dict.fromkeys(ROLES, Relation.ANY),
     "Reauthenticate": dict.fromkeys(ROLES, Relation.ANY),
     "WhoAmI": dict.fromkeys(ROLES, Relation.ANY),
-    **dict.fromkeys(("JoinVisit", "LeaveVisit"), IN_VISIT),
+    **dict.fromkeys(("JoinVisit", "LeaveVisit", "SendMessage", "MarkRead"), IN_VISIT),
+    # Asked of the seats that connections have, which are in memory.
+    **dict.fromkeys(("SetTyping", "SendText"), dict.fromkeys(IN_VISIT, Relation.ANY)),
     "AdmitToVisit": dict.fromkeys(("clinician", "assistant"), Relation.PARTICIPANT),
 }
 

@@ -6,7 +6,9 @@ from typing import Any, TypeVar
 from clients.hub_client import HubClient
 from media.visit import Participant, Visit
 from protocol.contract.base import Answer, Failure
+from protocol.contract.chat import MessageSent, SendMessage
 from protocol.contract.visits import AdmitToVisit, Invited, JoinVisit, JoinVisitAnswer
+from signaling.flows.chat import ChatFlow
 from signaling.flows.visits import VisitFlow
 from signaling.hubs.care_hub import CareHub
 from tests.eventually import eventually
@@ -14,7 +16,20 @@ from tests.media.visits import visit_of
 from tests.signaling.conftest import House
 from tests.signaling.visit import Told
 
-__all__ = ["KIM", "MIA", "Scene", "admitted", "flow_of", "guest_of", "join", "live", "scheduled"]
+__all__ = [
+    "KIM",
+    "MIA",
+    "Scene",
+    "admitted",
+    "chat_of",
+    "flow_of",
+    "guest_of",
+    "join",
+    "live",
+    "said",
+    "say",
+    "scheduled",
+]
 
 A = TypeVar("A", bound=Answer)
 # People without an account.
@@ -58,6 +73,23 @@ async def guest_of(house: House, participant: str, told: Told | None = None, vis
         told.listen(client)
     await client.start()
     return client
+
+
+def chat_of(house: House) -> ChatFlow:
+    hub = house.parts.hubs[0].hub
+    assert isinstance(hub, CareHub)
+    return hub._chat
+
+
+async def say(who: HubClient, text: str, client_id: str = "c1", **more: Any) -> MessageSent | Failure:
+    wanted = SendMessage(visit="v1", client_id=client_id, text=text, **more)
+    return await who.ask("SendMessage", wanted, answer=MessageSent)
+
+
+async def said(who: HubClient, text: str, client_id: str = "c1", **more: Any) -> MessageSent:
+    answer = await say(who, text, client_id, **more)
+    assert isinstance(answer, MessageSent), answer
+    return answer
 
 
 @dataclass
