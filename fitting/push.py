@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Platform: TypeAlias = Literal["fcm", "apns"]
-PushKind: TypeAlias = Literal["package", "question"]
+PushKind: TypeAlias = Literal["package", "question", "message"]
 
 # An APNs collapse id has at most 64 bytes.
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -55,7 +55,8 @@ class PushTarget:
 class PushNote:
     """What a phone is told: that something waits.
 
-    ``kind``: a package to install, or a question to answer: how urgent the push is, and what it may replace on its way.
+    ``kind``: a package to install, a question to answer, or a message to read: how urgent the push is, and what it may
+    replace on its way.
     ``pointer``: the name of what waits, random letters and digits (``-`` and ``_`` too, at most 128) that tell a
     stranger nothing. ``nonce``: the same in every push of the same matter, of the same letters, at most 64; pushes with
     the same nonce show once. ``expires_in_s``: seconds after which a push that has not arrived is dropped.
@@ -69,8 +70,8 @@ class PushNote:
     expires_in_s: int
 
     def __post_init__(self) -> None:
-        if self.kind not in ("package", "question"):
-            raise ValueError("kind: must be package or question")
+        if self.kind not in ("package", "question", "message"):
+            raise ValueError("kind: must be package, question or message")
         if not _POINTER.fullmatch(self.pointer):
             raise ValueError("pointer: must be 1 to 128 letters, digits, - or _")
         if not _NONCE.fullmatch(self.nonce):

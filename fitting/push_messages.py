@@ -52,7 +52,7 @@ def _fcm(note: PushNote, text: str) -> dict[str, Any]:
     """
     android = {
         "collapse_key": note.kind,
-        "priority": "HIGH" if note.kind == "package" else "NORMAL",
+        "priority": "NORMAL" if note.kind == "question" else "HIGH",
         "ttl": f"{min(note.expires_in_s, _MAX_TTL_S)}s",
         "notification": {"tag": note.nonce},
         "data": _data(note),
@@ -69,7 +69,7 @@ def _apns_headers(note: PushNote, now_s: float) -> dict[str, str]:
     expires_s = -(-(now_s + note.expires_in_s) // 60) * 60
     return {
         "apns-push-type": "alert",
-        "apns-priority": "10" if note.kind == "package" else "5",
+        "apns-priority": "5" if note.kind == "question" else "10",
         "apns-collapse-id": note.nonce,
         "ServiceBusNotification-Apns-Expiry": datetime.fromtimestamp(expires_s, UTC).strftime("%Y-%m-%dT%H:%M+00:00"),
     }

@@ -1,6 +1,6 @@
 """The whole server as an aiohttp application: its routes, and what goes on while it runs.
 
-Its parts are made in ``assembly``. Read ``create_app`` first.
+Its parts are made in ``assembly_care``. Read ``create_app`` first.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from aiohttp import web
 
 from protocol.errors import Unavailable
 
-from .assembly import Assembly, Care
+from .assembly_care import Care, CareAssembly
 from .assembly_pods import Pods
 from .config import Config, ConfigError
 from .health import Readiness, register_health
@@ -73,7 +73,7 @@ def create_app(
         hubs = (*hubs, ConformanceHub())
     _check_distinct((CareHub, *hubs))
     log_clock = None if worker is None else worker.log_clock
-    parts = Assembly(config, signing_key, log, clock, monotonic, log_clock=log_clock)
+    parts = CareAssembly(config, signing_key, log, clock, monotonic, log_clock=log_clock)
     care = parts.care()
     servers = [care.server, *map(parts.hub_server, hubs)]
     routes = [parts.routes(server) for server in servers]
@@ -115,7 +115,7 @@ def _check_distinct(hubs: Sequence[Hub | type[Hub]]) -> None:
             seen.add(value)
 
 
-def _watched(app: web.Application, parts: Assembly, worker: Worker | None) -> None:
+def _watched(app: web.Application, parts: CareAssembly, worker: Worker | None) -> None:
     """Health and metrics: one's own, or those of all workers."""
     if worker is None:
         register_health(app, parts.readiness, parts.metrics)
@@ -177,8 +177,29 @@ async def _look_after(who: str, look: Callable[[], Awaitable[None]], told: _Told
             told.back(who)
 
 
+def _look_after_all(parts: CareAssembly, care: Care, sweeps: TaskSet) -> None:
+    """Each on its own: a slow database must not hold up the time-outs of connections, nor a push service the rest."""
+    config, told = parts.config, _Told(parts.log)
+    looks = {
+        "care": (care.sweep, config.sweep_s),
+        "visits": (care.visits.sweep, config.sweep_s),
+        "chat": (care.chat.sweep, config.sweep_s),
+        "calls": (care.calls.flow.sweep, config.sweep_s),
+        "packages": (care.packages.sweep, config.sweep_s),
+        "onlookers": (care.onlookers.look, config.presence_flush_s),
+    }
+    if config.redis_url:
+        # Alone nobody can miss anything.
+        looks["lookout"] = care.lookout.look, config.look_live_s
+    if care.calls.turn is not None:
+        sweeps.spawn(care.calls.turn.look())
+        looks["turn"] = care.calls.turn.look, config.turn_probe_s
+    for who, (look, every_s) in looks.items():
+        sweeps.spawn(_look_after(who, look, told, every_s))
+
+
 def _running(
-    parts: Assembly, routes: list[HubRoutes], servers: list[HubServer], care: Care
+    parts: CareAssembly, routes: list[HubRoutes], servers: list[HubServer], care: Care
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def sweep() -> None:
         while True:
@@ -196,15 +217,7 @@ def _running(
         await parts.joined.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
-        # On its own: a slow database must not hold up the time-outs of connections.
-        told = _Told(parts.log)
-        sweeps.spawn(_look_after("care", care.sweep, told, parts.config.sweep_s))
-        # Nor must a push service that takes its time.
-        sweeps.spawn(_look_after("packages", care.packages.sweep, told, parts.config.sweep_s))
-        sweeps.spawn(_look_after("onlookers", care.onlookers.look, told, parts.config.presence_flush_s))
-        if parts.config.redis_url:
-            # Alone nobody can miss anything.
-            sweeps.spawn(_look_after("lookout", care.lookout.look, told, parts.config.look_live_s))
+        _look_after_all(parts, care, sweeps)
         yield
         await sweeps.close()
         for server in servers:

@@ -6,40 +6,26 @@ Nothing here is started. Read ``Assembly`` from the top.
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
 from .assembly_pods import PodParts, Pods
-from .auth import DevTokens, Principal
+from .assembly_visits import VisitAssembly
+from .auth import DevTokens, TokenVerifier
 from .bodies import Bodies
+from .calls.turn_probe import TurnWatch
 from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
-from .flows.changes import Changes
 from .flows.consents import ConsentFlow
-from .flows.delivery import DeliveryFlow
-from .flows.device_views import DeviceViews
-from .flows.far_phones import FarPhones
-from .flows.first_fit import FirstFitFlow
-from .flows.history import DeviceHistory
-from .flows.lookout import Lookout, LookTimes
-from .flows.news import DeviceNews
-from .flows.onlookers import Onlookers, PhonesAnywhere, PresencePace
-from .flows.packages import PackageFlow, PackageLimits
-from .flows.phones import Phones
-from .flows.second_look import SecondLook
-from .flows.session import SessionFlow
-from .flows.submit import SubmitFlow
 from .flows.waking import Waking
 from .grants import RememberedGrants
 from .health import Readiness
 from .hub import Hub
 from .hub_clients import HubClients
 from .hub_server import HubServer
-from .hubs.care_hub import CareHub
 from .kill_points import killable
 from .lifetime import LifetimeManager
 from .log import LogBook
@@ -47,51 +33,19 @@ from .metrics import Metrics
 from .pods.joined import Joined
 from .policy import Grants
 from .push_notifier import push_notifier
-from .rest.audiograms import Audiograms
-from .rest.device_reads import DeviceReads
-from .rest.devices import DeviceRegistrations
 from .rest.house import RestHouse
-from .rest.people import PeopleParts, people_resources
 from .rest.replay import Replays
-from .rest.resource import Resource
-from .rest.sheets import Sheets
 from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
 from .stores.assignments import DeviceGrants, PatientGrants
-from .stores.audiograms import NewestOnFile
+from .stores.visit_grants import QuietingGrants, VisitGrants
 from .tasks import TaskSet
 from .transports.routes import HubRoutes
 from .troubles import Troubles
+from .visit_tokens import AnyOf, LinkTokens, VisitTokens
 from .workers.siblings import Siblings
 from .workers.worker import Worker
 
-__all__ = ["Assembly", "Care"]
-
-
-@dataclass(frozen=True, slots=True)
-class Care:
-    """The care hub's server, and what of it is looked at as time passes."""
-
-    server: HubServer
-    delivery: DeliveryFlow
-    session: SessionFlow
-    phones: Phones
-    news: DeviceNews
-    packages: PackageFlow
-    submit: SubmitFlow
-    views: DeviceViews
-    history: DeviceHistory
-    lookout: Lookout
-    onlookers: Onlookers
-
-    async def sweep(self) -> None:
-        try:
-            await self.session.sweep()
-        finally:
-            # Whatever keeps one from its work must not keep the others.
-            try:
-                await self.delivery.sweep()
-            finally:
-                await self.news.sweep()
+__all__ = ["Assembly"]
 
 
 class Assembly:
@@ -108,6 +62,8 @@ class Assembly:
         log_clock: Callable[[], float] | None = None,
     ) -> None:
         self.config = config
+        self.signing_key = signing_key
+        self.turn: TurnWatch | None = None
         self.log = log
         self.clock = clock
         self.monotonic = monotonic
@@ -116,12 +72,14 @@ class Assembly:
         self.readiness = Readiness()
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
-        self.verifier = DevTokens(signing_key, clock)
         self.joined = Joined(config, signing_key, metrics=self.metrics, log=log, clock=clock, monotonic=monotonic)
         self.backplane = self.joined.backplane
         self.pods = Pods(
             PodParts(config, signing_key, self.joined, self.metrics, self.readiness, log, clock, monotonic)
         )
+        self.guests = VisitTokens(signing_key, clock)
+        self.links = LinkTokens(signing_key, clock)
+        self.verifier: TokenVerifier = AnyOf((DevTokens(signing_key, clock), self.guests))
         self.tokens = ConnectionTokens(
             key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
             pod=self.joined.pod,
@@ -143,20 +101,40 @@ class Assembly:
         self.bind_key = hmac.digest(signing_key, b"bind-codes", hashlib.sha256)
         self.remembered = self.remembered_grants()
         self.grants: Grants = self.remembered
+        self.visit_grants = VisitGrants(self.storage.visits, self.devices, self.people.assignments)
+        self.visits = self.visit_parts()
 
     def remembered_grants(self) -> RememberedGrants:
         return RememberedGrants(
-            DeviceGrants(self.devices, self.people.assignments),
+            QuietingGrants(DeviceGrants(self.devices, self.people.assignments), self.storage.visits),
             limit=self.config.max_grants,
             patience_s=self.config.grant_patience_s,
             monotonic=self.monotonic,
             reached=self.metrics.reached,
         )
 
+    def visit_parts(self) -> VisitAssembly:
+        return VisitAssembly(
+            *(self.config, self.storage, self.device_log, self.backplane, self.flows),
+            grants=self.visit_grants,
+            remembered=self.remembered,
+            guests=self.guests,
+            links=self.links,
+            notifier=self.notifier,
+            push_secret=self.push_secret,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            reached=self.metrics.reached,
+        )
+
     def away(self) -> list[str]:
         """What is away just now, while everything else goes on."""
-        found = ["database"] if self.storage.is_away else []
-        return found if self.joined.is_whole else [*found, "redis"]
+        away = {
+            "database": self.storage.is_away,
+            "redis": not self.joined.is_whole,
+            "turn": self.turn is not None and self.turn.is_away,
+        }
+        return [name for name, is_away in away.items() if is_away]
 
     def siblings(self, worker: Worker) -> Siblings:
         found = Siblings(worker, self.pods.client, self.metrics, timeout_s=self.config.worker_metrics_s)
@@ -165,140 +143,6 @@ class Assembly:
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
-
-    def care(self) -> Care:
-        config = self.config
-        lifetime = self.lifetime(CareHub.name)
-        phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
-        anywhere = PhonesAnywhere(phones, self.joined.presence)
-        delivery = DeliveryFlow(
-            log=self.device_log,
-            devices=self.devices,
-            phones=phones,
-            signer=self.signer,
-            tasks=self.flows,
-            book=self.log,
-            metrics=self.metrics,
-            offer_timeout_s=config.offer_timeout_s,
-            troubles=self.troubles,
-            objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
-        )
-        session = self.session(phones, delivery)
-        news = self.news(phones, anywhere, delivery)
-        views = DeviceViews(self.device_log, anywhere)
-        history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
-        submit = self.submit(delivery, session)
-        packages = self.packages(phones, anywhere, submit)
-        hub = CareHub(
-            log=self.device_log,
-            submit=submit,
-            delivery=delivery,
-            session=session,
-            news=news,
-            phones=phones,
-            history=history,
-            packages=packages,
-            waking=self.waking,
-            views=views,
-            verifier=self.verifier,
-            grants=self.grants,
-        )
-        lookout = self.lookout(phones, delivery, session)
-        server = self.hub_server(hub, lifetime)
-        onlookers = self.onlookers(lifetime, phones)
-        return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout, onlookers)
-
-    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
-        far = FarPhones(
-            phones,
-            self.backplane,
-            self.joined.asks,
-            tasks=self.flows,
-            patience_s=self.config.pod_ask_s,
-            reached=self.metrics.reached,
-        )
-        return SessionFlow(
-            log=self.device_log,
-            phones=phones,
-            far=far,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            troubles=self.troubles,
-            limits=self.config.mode_limits,
-            times=self.config.session_times,
-            consent=self.consents.live_refusal,
-        )
-
-    def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
-        return Lookout(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            session=session,
-            backplane=self.backplane,
-            troubles=self.troubles,
-            times=LookTimes(all_every_s=self.config.look_s, max_devices=self.config.max_looked_devices),
-            monotonic=self.monotonic,
-            reached=self.metrics.reached,
-        )
-
-    def changes(self) -> Changes:
-        return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
-
-    def onlookers(self, lifetime: LifetimeManager, phones: Phones) -> Onlookers:
-        presence, config = self.joined.presence, self.config
-
-        def moved(who: Principal, has_come: bool) -> None:
-            (presence.came if has_come else presence.left)(presence.person(who.clinic, who.user))
-
-        lifetime.on_people = moved
-        return Onlookers(
-            presence,
-            phones,
-            self.devices,
-            pace=PresencePace(config.pod_beat_s, config.presence_grace_s, config.max_watched_people),
-            troubles=self.troubles,
-            monotonic=self.monotonic,
-            reached=self.metrics.reached,
-        )
-
-    def news(self, phones: Phones, anywhere: PhonesAnywhere, delivery: DeliveryFlow) -> DeviceNews:
-        return DeviceNews(
-            log=self.device_log,
-            phones=phones,
-            anywhere=anywhere,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            max_untold=self.config.max_untold_devices,
-        )
-
-    def packages(self, phones: Phones, anywhere: PhonesAnywhere, submit: SubmitFlow) -> PackageFlow:
-        return PackageFlow(
-            log=self.device_log,
-            outbox=self.storage.outbox,
-            tokens=self.storage.push_tokens,
-            notifier=self.notifier,
-            phones=phones,
-            anywhere=anywhere,
-            submit=submit,
-            troubles=self.troubles,
-            secret=self.push_secret,
-            limits=PackageLimits(max_due=self.config.max_due_pushes),
-            reached=self.metrics.reached,
-        )
-
-    def submit(self, delivery: DeliveryFlow, session: SessionFlow) -> SubmitFlow:
-        return SubmitFlow(
-            self.device_log,
-            Kernel(),
-            self.metrics,
-            changes=self.changes(),
-            delivery=delivery,
-            state_of=session.state_of,
-            package_refusal=self.consents.package_refusal,
-        )
 
     def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
         if lifetime is None:
@@ -310,6 +154,7 @@ class Assembly:
             dispatcher=Dispatcher(
                 hub,
                 grants=self.grants if hub.grants is None else hub.grants,
+                grants_of={"visit": self.visit_grants} if hub.grants is None else {},
                 log=self.log,
                 metrics=self.metrics,
                 max_streams=self.config.max_streams,
@@ -327,52 +172,18 @@ class Assembly:
         config = self.config
         return RestHouse(
             verifier=self.verifier,
-            grants={"device": self.grants, "patient": PatientGrants(self.devices, self.people.assignments)},
+            grants={
+                "device": self.grants,
+                "patient": PatientGrants(self.devices, self.people.assignments),
+                "visit": self.visit_grants,
+            },
             replays=Replays(self.storage.answers, self.clock),
             metrics=self.metrics,
             bodies=Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, self.metrics.reached),
             # A body is bounded by its size; how many keys that may be is nobody's wish.
             scan=replace(config.hub_limits.scan, keys=config.max_body_bytes),
             new_id=new_id,
-        )
-
-    def resources(self, care: Care) -> tuple[Resource, ...]:
-        people = PeopleParts(
-            config=self.config,
-            people=self.people,
-            devices=self.devices,
-            log=self.device_log,
-            consents=self.consents,
-            session=care.session,
-            phones=care.phones,
-            look_again=care.delivery.look_again,
-            signer=self.signer,
-            bind_key=self.bind_key,
-            clock=self.clock,
-            monotonic=self.monotonic,
-            remembered=self.remembered,
-            waking=self.waking,
-            lifetime=care.server.lifetime,
-            reached=self.metrics.reached,
-        )
-        assignments = self.people.assignments
-        first_fit = FirstFitFlow(
-            self.device_log,
-            devices=self.devices,
-            audiograms=self.audiograms,
-            limits=self.limits,
-            judge=care.submit.judged,
-        )
-        return (
-            DeviceRegistrations(self.devices, self.device_log, assignments, self.clock),
-            DeviceReads(self.devices, assignments, care.views, care.history),
-            Sheets(),
-            Audiograms(
-                *(self.devices, self.audiograms, self.device_log, first_fit),
-                look_again=care.delivery.look_again,
-                clock=self.clock,
-            ),
-            *people_resources(people),
+            verifiers={"link": self.links},
         )
 
     def routes(self, server: HubServer) -> HubRoutes:

@@ -27,7 +27,8 @@ __all__ = [
     "signing_key_of",
 ]
 
-Role = Literal["clinician", "assistant", "patient", "representative", "device", "admin", "service", "auditor"]
+# A guest has no account: he takes part in one visit, which his token names.
+Role = Literal["clinician", "assistant", "patient", "representative", "device", "admin", "service", "auditor", "guest"]
 ROLES: Final[frozenset[str]] = frozenset(get_args(Role))
 KEY_FILE = "dev-signing-key"
 MAX_TOKEN_CHARS = 8_192
@@ -37,12 +38,13 @@ AUDIENCE = "auricle"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller. ``expires_at_s`` is Unix time: a connection does not outlive it."""
+    """The caller. ``expires_at_s`` is Unix time: a connection does not outlive it. ``visit`` is that of a guest."""
 
     user: str
     clinic: str
     roles: frozenset[str]
     expires_at_s: float
+    visit: str = ""
 
 
 class TokenVerifier(Protocol):

@@ -20,9 +20,11 @@ from protocol.signalr.connection import HubLimits
 from protocol.signalr.prescan import ScanLimits
 
 from .config_bus import BusConfig
+from .config_calls import CallConfig
 from .config_error import ConfigError
 from .config_pods import PodsConfig
 from .config_push import PushConfig
+from .config_visits import VisitConfig
 from .config_workers import WorkersConfig
 
 __all__ = ["MEMORY", "Config", "ConfigError", "charge_of_worker", "config_from", "environ_of_worker", "is_worker"]
@@ -37,7 +39,7 @@ CHARGE = "AURICLE_WORKER"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(BusConfig, PushConfig, PodsConfig, WorkersConfig):
+class Config(BusConfig, CallConfig, PodsConfig, PushConfig, VisitConfig, WorkersConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
@@ -236,6 +238,7 @@ class Config(BusConfig, PushConfig, PodsConfig, WorkersConfig):
         self._check_database()
         self._check_push()
         self._check_bus()
+        self._check_calls()
         self._check_pods(self.connection_token_ttl_s + self.bus_skew_s)
 
     def _check_live_work(self) -> None:

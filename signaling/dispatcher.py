@@ -6,6 +6,7 @@ in ``stream_calls``. Read ``Dispatcher.receive`` first.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Raw
@@ -34,11 +35,23 @@ class Dispatcher:
     """Serves the methods of one hub to all its connections."""
 
     def __init__(
-        self, hub: Hub, *, grants: Grants, log: LogBook, metrics: Metrics, max_streams: int, upload_buffer_items: int
+        self,
+        hub: Hub,
+        *,
+        grants: Grants,
+        grants_of: Mapping[str, Grants] = MappingProxyType({}),
+        log: LogBook,
+        metrics: Metrics,
+        max_streams: int,
+        upload_buffer_items: int,
     ) -> None:
-        """Raises what ``endpoints_of`` raises."""
+        """``grants_of`` are those of objects that ``grants`` does not know, by the field of payloads that names them.
+
+        Raises what ``endpoints_of`` raises.
+        """
         self._hub = hub
         self._grants = grants
+        self._grants_of = grants_of
         self._log = log
         self._metrics = metrics
         # Under their own names too: nearly all clients write them so.
@@ -169,7 +182,8 @@ class Dispatcher:
     async def check(self, session: DispatchSession, endpoint: Endpoint, arguments: list[Any]) -> None:
         """The policy, before anything of the method runs. Raises NotAllowed, NotFound."""
         object_id = endpoint.object_of(arguments[0]) if endpoint.object_of is not None else ""
-        await authorize(endpoint.rule, session.principal, object_id, self._grants)
+        grants = self._grants_of.get(endpoint.rule.object_field or "", self._grants)
+        await authorize(endpoint.rule, session.principal, object_id, grants)
 
     def bind(self, codec: Codec, endpoint: Endpoint, message: Invocation | StreamInvocation) -> list[Any]:
         """The decoded arguments, without the streams. Raises BadArgument."""

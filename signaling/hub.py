@@ -64,6 +64,8 @@ class Hub:
     name: ClassVar[str]
     policy: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     grants: Grants | None = None
+    parts: ClassVar[tuple[type, ...]] = ()
+    """Base classes whose methods are the hub's too: a hub that does much is written in several files."""
     explains_arguments: ClassVar[bool] = False
     """Whether a client is told what was wrong with its arguments, beyond Microsoft's bare text."""
 
@@ -139,10 +141,11 @@ class Endpoint:
 
 
 def declared_methods(hub: Hub | type[Hub]) -> dict[str, tuple[Callable[..., Any], Lane]]:
-    """The methods that a hub declares, by their names: its own, not those of a base class."""
+    """The methods that a hub declares, by name: its own and those of its ``parts``, not of other base classes."""
     declared = {}
     names = set()
-    for attribute in vars(hub if isinstance(hub, type) else type(hub)):
+    kind = hub if isinstance(hub, type) else type(hub)
+    for attribute in (attribute for part in (kind, *kind.parts) for attribute in vars(part)):
         mark = getattr(getattr(hub, attribute), MARK, None)
         if mark is not None:
             if mark[0].lower() in names:

@@ -44,6 +44,8 @@ class Relation(Enum):
     """The object is one of the caller's clinic."""
     OWN = "own"
     """The object belongs to the caller."""
+    PARTICIPANT = "participant"
+    """The caller takes part in the visit; of a device: in the live visit about it, in a role that may make it quiet."""
 
     # Each is one object for ever; an enum's own hash is a function in Python, and every call asks for some.
     __hash__ = object.__hash__
@@ -81,7 +83,7 @@ DEVICE_READERS: Final = Rule(
 
 
 class Grants(Protocol):
-    """Knows how people stand to devices."""
+    """Knows how people stand to objects of one kind: devices, patients, visits."""
 
     async def holds(self, principal: Principal, relation: Relation, object_id: str) -> bool:
         """Whether the relation holds; False also when there is no such object."""

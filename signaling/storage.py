@@ -19,16 +19,19 @@ from fitting.outbox import Outbox
 from .config import Config
 from .metrics import Metrics
 from .stores.audiograms import AudiogramStore, MemoryAudiogramStore
+from .stores.chat import ChatStore, MemoryChatStore
 from .stores.devices import DeviceStore, MemoryDeviceStore
 from .stores.people import People, memory_people, sql_people
 from .stores.push_tokens import MemoryPushTokens, PushTokens
 from .stores.rest_answers import MemoryRestAnswers, RestAnswers
+from .stores.visits import MemoryVisitStore, VisitStore
 
 if TYPE_CHECKING:
     from fitting.log_sql.port import LogDatabase
 
     from .stores.audiograms_sql import AudiogramTable
     from .stores.devices_sql import DeviceTable
+    from .stores.sql import Rows
 
 __all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
 
@@ -93,6 +96,16 @@ class Storage(Protocol):
         ...
 
     @property
+    def visits(self) -> VisitStore:
+        """The visits."""
+        ...
+
+    @property
+    def chat(self) -> ChatStore:
+        """What is written in them."""
+        ...
+
+    @property
     def is_away(self) -> bool:
         """Whether nothing can be written just now."""
         ...
@@ -127,6 +140,16 @@ class MemoryStorage:
         )
         self.answers: RestAnswers = MemoryRestAnswers(
             limit=context.config.max_rest_answers, reached=context.metrics.reached
+        )
+        self.visits: VisitStore = MemoryVisitStore(
+            max_visits=context.config.max_visits,
+            max_open=context.config.max_open_visits,
+            reached=context.metrics.reached,
+        )
+        self.chat: ChatStore = MemoryChatStore(
+            max_visits=context.config.max_visits,
+            max_messages=context.config.max_visit_messages,
+            reached=context.metrics.reached,
         )
 
     async def open(self) -> None:
@@ -163,6 +186,8 @@ class SqlStorage:
         answers: RestAnswers,
         outbox: Outbox,
         push_tokens: PushTokens,
+        visits: VisitStore,
+        chat: ChatStore,
     ) -> None:
         self.log = log
         self.devices = devices
@@ -171,6 +196,8 @@ class SqlStorage:
         self.answers = answers
         self.outbox = outbox
         self.push_tokens = push_tokens
+        self.visits = visits
+        self.chat = chat
         self._prepare = prepare
         self._database = database
         self._learn = learn
@@ -225,6 +252,8 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         answers=SqliteRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=SqliteOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=SqlitePushTokens(database),
+        visits=_visits(context, SqliteRows(database)),
+        chat=_chat(context, SqliteRows(database)),
     )
 
 
@@ -261,6 +290,8 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         answers=PostgresRestAnswers(database, limit=context.config.max_rest_answers, reached=context.metrics.reached),
         outbox=PostgresOutbox(database, name=new_id(), now_s=tables.now_s),
         push_tokens=PostgresPushTokens(database),
+        visits=_visits(context, PostgresRows(database)),
+        chat=_chat(context, PostgresRows(database)),
     )
 
 
@@ -301,6 +332,18 @@ def _audiograms(context: StorageContext, table: "AudiogramTable") -> AudiogramSt
         stale_s=AUDIOGRAM_STALE_S,
         reached=context.metrics.reached,
     )
+
+
+def _visits(context: StorageContext, rows: "Rows") -> VisitStore:
+    from .stores.visits_sql import SqlVisitStore
+
+    return SqlVisitStore(rows, max_open=context.config.max_open_visits, reached=context.metrics.reached)
+
+
+def _chat(context: StorageContext, rows: "Rows") -> ChatStore:
+    from .stores.chat_sql import SqlChatStore
+
+    return SqlChatStore(rows, max_messages=context.config.max_visit_messages, reached=context.metrics.reached)
 
 
 def new_id() -> str:

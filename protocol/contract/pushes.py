@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from .base import Wire
+from .calls import AnsweredElsewhere, CallChanged, CallEnded, IncomingCall, Signal
+from .chat import LiveText, MessageReceived, MessagesRead, Typing
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .packages import KeepAsked, PackageAnswered
 from .session import Draining, PresenceChanged, SessionExpiring
@@ -23,26 +25,38 @@ from .sessions import (
     SessionAlive,
     Withdraw,
 )
+from .visits import ParticipantChanged, VisitChanged
 
 __all__ = ["ANSWERS", "PUSHES", "Push"]
 
 Push = (
-    ConsentAsked
+    AnsweredElsewhere
+    | CallChanged
+    | CallEnded
+    | ConsentAsked
     | DeliveryChanged
     | DeviceChanged
     | Draining
     | InAidChanged
+    | IncomingCall
     | KeepAsked
     | LeaseLost
+    | LiveText
+    | MessageReceived
+    | MessagesRead
     | ModeChanged
     | Offer
     | PackageAnswered
+    | ParticipantChanged
     | PresenceChanged
     | ReadBackNow
     | RevertNow
     | SessionAlive
     | SessionExpiring
     | Settled
+    | Signal
+    | Typing
+    | VisitChanged
     | Withdraw
 )
 

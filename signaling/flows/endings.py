@@ -15,6 +15,7 @@ from fitting.mode import ENDS, Event, end_of, reason_of
 from protocol.contract.base import Refusal
 from protocol.contract.fitting import Mode
 from protocol.contract.sessions import Heartbeat, ModeChanged, ModeReason, RestoreCause, RevertNow, SessionState
+from protocol.errors import Unavailable
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.late_records import LateRecords
 from signaling.flows.phones import Phones
@@ -74,6 +75,27 @@ class Endings:
         watch.stop(event, _SERVER)
         self._restore(device, watch.fence, ENDS[event].restore)
         self.record_soon(device, event, _SERVER, watch)
+
+    async def visit_over(self, device: str, actor: str) -> None:
+        """The visit in which the device was worked on is over: live work on it ends as when its fitter leaves.
+
+        Raises Unavailable when the log is away; the phone has been told to restore by then, if live work is known here.
+        """
+        watch = self._watched.get(device)
+        if watch is not None and watch.state == "asking":
+            watch.stop(Event.LEFT, actor)
+        try:
+            head = await self._log.head(device)
+            if isinstance(head, Refusal) or head.live is None:
+                return
+            left = reason_of(Event.LEFT)
+            ended = await self._log.end_session(device, cause=left, actor=actor, fence=head.live.fence)
+        except Unavailable:
+            if watch is not None and watch.state != "asking":
+                self.end_now(device, watch, Event.LEFT)
+            raise
+        if isinstance(ended, SessionEnded):
+            self.over(device, ended)
 
     def record_soon(self, device: str, event: Event, actor: str, watch: Watch | None) -> None:
         """Put into the log what was done without it, as soon as that can be."""

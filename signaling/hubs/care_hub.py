@@ -4,7 +4,7 @@ Each method takes one object and returns one. Refusals of the domain are results
 ``CARE_POLICY`` and is checked before a method runs.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from typing import ClassVar
@@ -26,16 +26,6 @@ from protocol.contract.devices import (
     ReportAnswer,
 )
 from protocol.contract.fitting import CheckAnswer, Submit, SubmitAnswer
-from protocol.contract.history import (
-    Compare,
-    CompareAnswer,
-    GetHistory,
-    GetRevision,
-    HistoryAnswer,
-    HistoryEvent,
-    RevisionAnswer,
-    WatchDevice,
-)
 from protocol.contract.packages import AnswerKeep, KeepAnswered, RegisterPush
 from protocol.contract.session import (
     Draining,
@@ -66,6 +56,8 @@ from protocol.contract.sessions import (
 from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, Overloaded, Unauthenticated
 from signaling.auth import TokenVerifier
+from signaling.calls.build import CallHouse
+from signaling.flows.chat import ChatFlow
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.device_views import DeviceViews, head_view
 from signaling.flows.history import DeviceHistory
@@ -74,10 +66,15 @@ from signaling.flows.packages import PackageFlow
 from signaling.flows.phones import Phones, device_group
 from signaling.flows.session import SessionFlow
 from signaling.flows.submit import SubmitFlow
+from signaling.flows.visits import VisitFlow
 from signaling.flows.waking import Waking
 from signaling.hub import Caller, Hub, Lane, hub_method
 from signaling.hub_clients import HubClients
-from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule, authorize
+from signaling.hubs.call_methods import CALL_POLICY, CallMethods
+from signaling.hubs.chat_methods import CHAT_POLICY, ChatMethods
+from signaling.hubs.history_methods import HISTORY_POLICY, HistoryMethods
+from signaling.hubs.visit_methods import VISIT_POLICY, VisitMethods
+from signaling.policy import ANYONE, DEVICE_READERS, Grants, Relation, Rule
 from signaling.pushes import push
 
 __all__ = ["CareHub"]
@@ -87,7 +84,14 @@ _PHONE = Rule({"device": Relation.OWN}, "device")
 _PATIENT = Rule({"patient": Relation.OWN}, "device")
 # Who may make the aids quiet again.
 _QUIETER = Rule(
-    {"clinician": Relation.ASSIGNED, "patient": Relation.OWN, "device": Relation.OWN},
+    {
+        "clinician": Relation.ASSIGNED,
+        "patient": Relation.OWN,
+        "device": Relation.OWN,
+        # Who sits beside the wearer in a live visit.
+        "representative": Relation.PARTICIPANT,
+        "guest": Relation.PARTICIPANT,
+    },
     "device",
 )
 
@@ -118,21 +122,22 @@ CARE_POLICY: Mapping[str, Rule] = {
     "Undo": _QUIETER,
     "Stop": _QUIETER,
     "Heartbeat": ANYONE,
-    "GetHistory": DEVICE_READERS,
-    "GetRevision": DEVICE_READERS,
-    "CompareRevisions": DEVICE_READERS,
-    "WatchDevice": DEVICE_READERS,
     "RegisterPush": _PHONE,
     "AnswerKeep": _WEARER,
+    **HISTORY_POLICY,
+    **VISIT_POLICY,
+    **CALL_POLICY,
+    **CHAT_POLICY,
 }
 
 
-class CareHub(Hub):
-    """Contract version 1, the part that fits aids live."""
+class CareHub(HistoryMethods, VisitMethods, ChatMethods, CallMethods, Hub):
+    """Contract version 1."""
 
     path: ClassVar[str] = "/hub"
     name: ClassVar[str] = "care"
     policy: ClassVar[Mapping[str, Rule]] = CARE_POLICY
+    parts: ClassVar[tuple[type, ...]] = (HistoryMethods, VisitMethods, ChatMethods, CallMethods)
     explains_arguments: ClassVar[bool] = True
 
     def __init__(
@@ -148,6 +153,9 @@ class CareHub(Hub):
         packages: PackageFlow,
         waking: Waking,
         views: DeviceViews,
+        visits: VisitFlow,
+        calls: CallHouse,
+        chat: ChatFlow,
         verifier: TokenVerifier,
         grants: Grants,
     ) -> None:
@@ -163,6 +171,9 @@ class CareHub(Hub):
         self._packages = packages
         self._waking = waking
         self._views = views
+        self._visits = visits
+        self._calls = calls
+        self._chat = chat
         self._server = f"auricle/{version('auricle')}"
 
     @hub_method("Hello")
@@ -307,31 +318,6 @@ class CareHub(Hub):
             _watch(caller, request.device)
         return await self._views.delivery(request)
 
-    @hub_method("GetHistory")
-    async def get_history(self, _: Caller, request: GetHistory) -> HistoryAnswer:
-        """Who changed what, by how many dB, newest first."""
-        return await self._history.page(request)
-
-    @hub_method("GetRevision")
-    async def get_revision(self, _: Caller, request: GetRevision) -> RevisionAnswer:
-        """One revision with its content."""
-        return await self._history.revision(request)
-
-    @hub_method("CompareRevisions")
-    async def compare_revisions(self, _: Caller, request: Compare) -> CompareAnswer | Failure:
-        """Two revisions, and what the aids hold beside them."""
-        return await self._history.compare(request)
-
-    @hub_method("WatchDevice")
-    async def watch_device(self, caller: Caller, request: WatchDevice) -> AsyncIterator[HistoryEvent]:
-        """Every recorded event of a device, those of the past first, for as long as the caller may see them."""
-
-        async def still_may() -> None:
-            await authorize(CARE_POLICY["WatchDevice"], caller.principal, request.device, self._grants)
-
-        async for event in self._history.watch(request, still_may):
-            yield event
-
     @hub_method("AttachDevice")
     async def attach_device(self, caller: Caller, claim: AttachDevice) -> AttachAnswer | Failure:
         """A phone says what its aids hold; offers follow."""
@@ -369,9 +355,11 @@ class CareHub(Hub):
         return await self._packages.answer(caller, answer)
 
     async def on_disconnected(self, caller: Caller) -> None:
-        """A phone that is gone carries nothing."""
+        """A phone that is gone carries nothing, and whoever is gone is in no visit."""
+        await self._visits.gone(caller)
         for device in await self._delivery.detach(caller.connection_id):
             self._news.tell(device)
+        await self.left_calls(caller)
 
     async def _lease_answer(self, caller: Caller, device: str, granted: LeaseGranted) -> LeaseAnswer:
         head = await self._views.head(device)

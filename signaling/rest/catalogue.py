@@ -8,10 +8,21 @@ from typing import Final
 from .audiograms import Audiograms
 from .device_reads import DeviceReads
 from .devices import DeviceRegistrations
+from .messages import Messages
 from .people import PEOPLE
 from .resource import Resource
 from .sheets import Sheets
+from .visits import Joins, Visits
 
 __all__ = ["RESOURCES"]
 
-RESOURCES: Final[tuple[type[Resource], ...]] = (DeviceRegistrations, DeviceReads, Sheets, Audiograms, *PEOPLE)
+RESOURCES: Final[tuple[type[Resource], ...]] = (
+    DeviceRegistrations,
+    DeviceReads,
+    Sheets,
+    Audiograms,
+    *PEOPLE,
+    Visits,
+    Joins,
+    Messages,
+)

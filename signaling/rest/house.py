@@ -6,7 +6,7 @@ The only place of ``/api/v1`` that knows aiohttp's requests; every error is rais
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -45,7 +45,8 @@ class _NoQuery(StrictWire, frozen=True, kw_only=True):
 class RestHouse:
     """What every resource is served with. ``grants`` know how people stand to objects, by the name of the parameter.
 
-    ``new_id`` gives names that never repeat; ``scan`` bounds what a body may hold.
+    ``new_id`` gives names that never repeat; ``scan`` bounds what a body may hold. ``verifiers``: of other bearer
+    tokens than everybody's own, by the kind that a resource names.
     """
 
     verifier: TokenVerifier
@@ -55,6 +56,7 @@ class RestHouse:
     bodies: Bodies
     scan: ScanLimits
     new_id: Callable[[], str]
+    verifiers: Mapping[str, TokenVerifier] = field(default_factory=dict)
 
     def mount(self, app: web.Application, resources: Sequence[Resource]) -> None:
         """Add the routes of resources.
@@ -93,6 +95,7 @@ class _Served:
         self._house = house
         self.route = route
         self._function = getattr(resource, route.function)
+        self._verifier = house.verifiers[resource.bearer] if resource.bearer else house.verifier
         self._body = None if route.body is None else msgspec.json.Decoder(route.body)
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -139,7 +142,7 @@ class _Served:
 
     def _caller(self, request: web.Request) -> Principal:
         try:
-            return authenticate(request, self._house.verifier, in_query=False)
+            return authenticate(request, self._verifier, in_query=False)
         except Unauthenticated:
             self._house.metrics.unauthenticated.inc()
             raise

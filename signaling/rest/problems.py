@@ -89,6 +89,18 @@ _STATUS: Final[dict[str, HTTPStatus]] = {
     "unsafe": HTTPStatus.UNPROCESSABLE_ENTITY,
     "precondition_required": HTTPStatus.PRECONDITION_REQUIRED,
     "bad_code": HTTPStatus.FORBIDDEN,
+    "bad_link": HTTPStatus.FORBIDDEN,
+    "visit_live": HTTPStatus.CONFLICT,
+    "visit_not_live": HTTPStatus.CONFLICT,
+    "visit_over": HTTPStatus.CONFLICT,
+    "visit_full": HTTPStatus.CONFLICT,
+    "one_patient": HTTPStatus.CONFLICT,
+    "must_stay": HTTPStatus.CONFLICT,
+    "has_account": HTTPStatus.CONFLICT,
+    # A time that is well formed, and none that a visit could be at.
+    **dict.fromkeys(
+        ("unknown_zone", "no_such_time", "visit_in_past", "visit_too_far"), HTTPStatus.UNPROCESSABLE_ENTITY
+    ),
     "too_many_codes": HTTPStatus.CONFLICT,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -124,9 +124,13 @@ class Route:
 
 
 class Resource:
-    """The base of what is served under ``/api/v1``. ``tag`` is its heading in the OpenAPI document."""
+    """The base of what is served under ``/api/v1``. ``tag`` is its heading in the OpenAPI document.
+
+    ``bearer``: what kind of bearer tokens it takes, as ``RestHouse.verifiers`` names them; "" is everybody's own.
+    """
 
     tag: ClassVar[str] = ""
+    bearer: ClassVar[str] = ""
     policy: ClassVar[Mapping[str, Rule]] = {}
 
 

@@ -32,7 +32,7 @@ class Rows(Protocol):
         ...
 
     async def change(self, statement: Update | Delete, values: Mapping[str, Any]) -> int:
-        """Change or delete rows; how many there were."""
+        """Change or delete rows; how many there were, none when a row would have what only one may have."""
         ...
 
     async def read(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:

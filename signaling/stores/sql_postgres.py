@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from fitting.log_sql.compiled import Statement
-from fitting.log_sql.postgres import PostgresDatabase
+from fitting.log_sql.postgres import LostRace, PostgresDatabase
 
 __all__ = ["PostgresRows"]
 
@@ -37,7 +37,11 @@ class PostgresRows:
         compiled = self._compiled.get(statement)
         if compiled is None:
             compiled = self._compiled[statement] = Statement.of(statement.returning(_ONE), _DIALECT)
-        return len(await self._database.fetch(compiled, values, is_write=True))
+        try:
+            return len(await self._database.fetch(compiled, values, is_write=True))
+        except LostRace:
+            # Somebody else has taken what only one may have.
+            return 0
 
     async def read(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """See ``Rows``."""

@@ -25,11 +25,14 @@ __all__ = [
     "assignment",
     "audiogram",
     "bind_code",
+    "chat_message",
+    "chat_reader",
     "consent",
     "patient",
     "push_token",
     "registered_device",
     "rest_answer",
+    "visit",
 ]
 
 METADATA: Final = MetaData(naming_convention=NAMING)
@@ -134,4 +137,55 @@ push_token = Table(
     Column("token", Text, nullable=False),
     Column("at", Double, nullable=False),
     Column("parked_at", Double),
+)
+
+# ``due_at``: when time alone brings something about, missing when it is over. ``live_device``: while it is live.
+visit = Table(
+    "visit",
+    METADATA,
+    Column("visit", Text, primary_key=True),
+    Column("clinic", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("patient", Text, nullable=False),
+    Column("professional", Text, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("due_at", Double),
+    Column("live_device", Text),
+    Column("version", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("live_device"),
+    Index(None, "device", "starts_at"),
+    Index(None, "clinic", "professional", "starts_at"),
+    Index(None, "clinic", "patient", "starts_at"),
+    Index(None, "due_at"),
+)
+
+# ``n`` counts per visit from 1, so that there is one order for everybody.
+chat_message = Table(
+    "chat_message",
+    METADATA,
+    Column("visit", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("participant", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("attachments", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("visit", "n"),
+    UniqueConstraint("visit", "participant", "client_id"),
+)
+
+# ``push_due_at``: when the phone of a reader is to be woken, missing when it is not.
+chat_reader = Table(
+    "chat_reader",
+    METADATA,
+    Column("visit", Text, nullable=False),
+    Column("participant", Text, nullable=False),
+    Column("read_to", BigInteger, nullable=False),
+    Column("push_due_at", Double),
+    Column("tries", Integer, nullable=False),
+    Column("pushed_at", Double, nullable=False),
+    PrimaryKeyConstraint("visit", "participant"),
+    Index(None, "push_due_at"),
 )

@@ -45,6 +45,18 @@ RHYTHMS = {
     "pod_gone_s",
     "worker_restart_window_s",
     "worker_back_off_s",
+    "visit_opens_s",
+    "visit_no_show_s",
+    "visit_live_s",
+    "ring_s",
+    "call_return_s",
+    "turn_ttl_s",
+    "turn_probe_s",
+    "signal_every_s",
+    "visit_link_s",
+    "visit_guest_s",
+    "chat_push_after_s",
+    "chat_push_every_s",
     "drain_s",  # the process ends, and its counters with it
 }
 BOUNDS = sorted(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("protocol", "fitting", "signaling", "clients", "loadtest", "tests")
+PACKAGES = ("protocol", "fitting", "media", "signaling", "clients", "loadtest", "tests")
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "node_modules" not in path.parts)
 MAX_FUNCTION_LINES = 50
 MAX_FILE_LINES = 400

@@ -9,7 +9,7 @@ from protocol.contract.devices import AcquireLease, DeliveryChanged, LeaseAnswer
 from protocol.contract.fitting import Base, SubmitAnswer
 from protocol.contract.sessions import ModeAnswer
 from protocol.errors import Unavailable
-from signaling.assembly import Assembly
+from signaling.assembly_care import CareAssembly
 from signaling.backplane import BusState, Handler, MemoryBackplane, MemoryBus
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.lookout import Lookout
@@ -53,9 +53,9 @@ class Hand:
 
 @pytest.fixture
 def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
-    hand, make = Hand(), Assembly.lookout
+    hand, make = Hand(), CareAssembly.lookout
 
-    def lookout(assembly: Assembly, *parts: Any) -> Lookout:
+    def lookout(assembly: CareAssembly, *parts: Any) -> Lookout:
         newest = assembly.device_log.newest
 
         async def ask(devices: Any) -> Any:
@@ -67,7 +67,7 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
         return hand.lookout
 
     monkeypatch.setattr(Joined, "_backplane", lambda *_: hand.bus)
-    monkeypatch.setattr(Assembly, "lookout", lookout)
+    monkeypatch.setattr(CareAssembly, "lookout", lookout)
     return hand
 
 

@@ -63,7 +63,12 @@ QUIETER: Mapping[str, Relation] = {
     "clinician": Relation.ASSIGNED,
     "patient": Relation.OWN,
     "device": Relation.OWN,
+    "representative": Relation.PARTICIPANT,
+    "guest": Relation.PARTICIPANT,
 }
+IN_VISIT: Mapping[str, Relation] = dict.fromkeys(
+    ("clinician", "assistant", "patient", "representative", "guest"), Relation.PARTICIPANT
+)
 READER: Mapping[str, Relation] = {
     "clinician": Relation.ASSIGNED,
     "assistant": Relation.ASSIGNED,
@@ -107,6 +112,10 @@ ALLOWED: Mapping[str, Mapping[str, Relation]] = {
     "Hello": dict.fromkeys(ROLES, Relation.ANY),
     "Reauthenticate": dict.fromkeys(ROLES, Relation.ANY),
     "WhoAmI": dict.fromkeys(ROLES, Relation.ANY),
+    **dict.fromkeys(("JoinVisit", "LeaveVisit", "SendMessage", "MarkRead"), IN_VISIT),
+    # Asked of the seats that connections have, which are in memory.
+    **dict.fromkeys(("SetTyping", "SendText"), dict.fromkeys(IN_VISIT, Relation.ANY)),
+    "AdmitToVisit": dict.fromkeys(("clinician", "assistant"), Relation.PARTICIPANT),
 }
 
 

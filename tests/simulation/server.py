@@ -16,7 +16,7 @@ import pytest
 from fitting.log_over_store import LogStore, StoredDeviceLog
 from fitting.outbox import DueItem
 from signaling.app import _look_after, _Told
-from signaling.assembly import Assembly
+from signaling.assembly_care import CareAssembly
 from signaling.config import MEMORY, Config
 from signaling.hub import Endpoint, Hub, endpoints_of
 from signaling.hub_server import HubServer
@@ -108,7 +108,7 @@ class Server:
         self.log = self._make_log(stores.log, self._new_id)
         # Before anything is wired: whatever is made of the storage has to be made of this one.
         with _what_is_the_same_remembered(lambda context: self._storage(context, stores)):
-            parts = Assembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
+            parts = CareAssembly(CONFIG, _KEY, self.book, lambda: EPOCH_S + loop.time(), loop.time)
             parts.notifier = self._push.for_server(self.process)
             self.log._troubled = parts.troubles.met
             parts.grants = DeviceGrants(self._devices, parts.people.assignments)

@@ -11,16 +11,18 @@ from signaling.rest.house import routes_of
 from signaling.rest.resource import Route
 from tests.signaling.conftest import House
 from tests.signaling.rest.desk import ask, register
+from tests.signaling.visiting import MIA, scheduled
 
 ROUTES = [route for route in routes_of(RESOURCES) if route.rule.object_field is not None]
 KNOWN = {"device": "d1", "patient": "pat", "person": "abe", "scope": "video", "audiogram": "registered"}
+VISIT = {"visit": "v1", "participant": "p3"}
 REST = {"revision": "r1", "seq": "1"}
 # Who they are, and what they have to do with device d1 of patient pat in clinic c1: nothing.
 STRANGERS = [("ann", "c2"), ("pat", "c2"), ("amy", "c1"), ("abe", "c1")]
 
 
 def path_of(route: Route, **ids: str) -> str:
-    return route.path.format(**{**KNOWN, **REST, **ids})
+    return route.path.format(**{**KNOWN, **VISIT, **REST, **ids})
 
 
 async def told(house: House, route: Route, path: str, asked: tuple[str, str, str]) -> Any:
@@ -41,6 +43,7 @@ async def test_it_looks_like_what_there_is_not(house: House, route: Route) -> No
     # One who was there, and is not any more.
     assert (await ask(house, "GET /devices/d1", by="abe clinician")).status == 200
     assert (await ask(house, "DELETE /devices/d1/assignments/abe", {"reason": "has left"})).status == 200
+    await scheduled(house, MIA)
     named = route.rule.object_field
     assert named is not None
     for who, clinic in STRANGERS:

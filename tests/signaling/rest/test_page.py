@@ -21,7 +21,7 @@ from tests.signaling.rest.shelf import Shelf
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = DOCS / "rest.md"
 # Every route and every code is on one of these.
-TABLES = "".join((DOCS / name).read_text() for name in ("rest.md", "people.md"))
+TABLES = "".join((DOCS / name).read_text() for name in ("rest.md", "people.md", "visits.md"))
 EXAMPLES = re.compile(r"^```curl\n(.*?)^```\n```json\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODES = re.compile(r"^\| `([a-z_]+)` \| (\d{3})", re.MULTILINE)
 ROUTES = re.compile(r"^\| `([A-Z]+ /api[^`?]*)", re.MULTILINE)

@@ -1,0 +1,234 @@
+"""Calls: seeing and hearing each other in a visit. The server carries what two ends say to each other, and no media.
+
+A participant of a call is a ``peer``, a small number that it keeps for as long as the call lasts. Each pair of peers
+negotiates by itself. Descriptions and candidates are never logged.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from .base import NO_NUL, Answer, Id, Wire
+
+__all__ = [
+    "Advice",
+    "AnswerCall",
+    "AnsweredElsewhere",
+    "CallAnswer",
+    "CallChanged",
+    "CallEndReason",
+    "CallEnded",
+    "CallPeer",
+    "CallState",
+    "DeclineCall",
+    "DeviceCheckAnswer",
+    "DeviceCheckResult",
+    "EndCall",
+    "EndDeviceCheck",
+    "Grade",
+    "IceServer",
+    "IncomingCall",
+    "LegReason",
+    "LegState",
+    "Media",
+    "SendSignal",
+    "SetCallMedia",
+    "Signal",
+    "SignalKind",
+    "StartCall",
+    "StartDeviceCheck",
+]
+
+Media = Literal["audio", "video"]
+CallState = Literal["ringing", "active", "ended"]
+# ringing: asked and not answered. joined: takes part. lost: its connection has gone, and may come back. left: over.
+LegState = Literal["ringing", "joined", "lost", "left"]
+LegReason = Literal["declined", "busy", "missed", "hung_up", "gone", "cancelled", "ended"]
+CallEndReason = Literal["cancelled", "declined", "busy", "no_answer", "hung_up", "gone", "visit_ended"]
+# restart: an offer with new ICE credentials, after a network has changed. An end that cannot restart in place answers
+# it with a new peer connection.
+SignalKind = Literal["offer", "answer", "candidate", "restart"]
+Grade = Literal["good", "fair", "bad"]
+Advice = Literal["check_microphone", "lower_video", "audio_only", "better_network", "no_live_tuning"]
+Peer = Annotated[int, Meta(ge=0, le=63)]
+
+
+class IceServer(Wire, frozen=True, kw_only=True):
+    """As a browser's ``RTCIceServer`` takes it. Credentials of TURN servers end by themselves."""
+
+    urls: tuple[str, ...]
+    username: str | UnsetType = UNSET
+    credential: str | UnsetType = UNSET
+
+
+class CallPeer(Wire, frozen=True, kw_only=True):
+    """One participant as the others see it. ``muted`` and what follows is what it has said of itself."""
+
+    peer: int
+    user: str
+    state: LegState
+    reason: LegReason | UnsetType = UNSET
+    muted: bool = False
+    held: bool = False
+    camera: bool = False
+    screen: bool = False
+
+
+class StartCall(Wire, frozen=True, kw_only=True):
+    """Ring the others of a visit. While a call goes on there already, this joins it.
+
+    ``invite``: only these; without it everybody who is in the visit.
+    """
+
+    visit: Id
+    media: Media
+    invite: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] | UnsetType = UNSET
+
+
+class CallAnswer(Answer, frozen=True, kw_only=True):
+    """The caller takes part as ``peer``.
+
+    It makes an offer to each joined peer of ``offer_to``; the others make one to it. Of two offers that cross, the one
+    of the peer with the lower number counts.
+    """
+
+    call_id: str
+    backend: Literal["webrtc"] = "webrtc"
+    state: CallState
+    media: Media
+    peer: int
+    peers: tuple[CallPeer, ...]
+    offer_to: tuple[int, ...]
+    ice_servers: tuple[IceServer, ...]
+
+
+class AnswerCall(Wire, frozen=True, kw_only=True):
+    """Take part with this connection. The first of a person's connections that does has the call.
+
+    A participant whose connection was lost comes back with this.
+    """
+
+    visit: Id
+    call_id: Id
+
+
+class DeclineCall(Wire, frozen=True, kw_only=True):
+    """Not now; ``busy``: because of another call that this server does not know of."""
+
+    visit: Id
+    call_id: Id
+    busy: bool = False
+
+
+class EndCall(Wire, frozen=True, kw_only=True):
+    """Leave the call; ``for_all``: end it, as a professional of the visit may."""
+
+    visit: Id
+    call_id: Id
+    for_all: bool = False
+
+
+class SetCallMedia(Wire, frozen=True, kw_only=True):
+    """What a participant says of its own media. It changes nothing by itself: media are renegotiated with offers."""
+
+    visit: Id
+    call_id: Id
+    muted: bool = False
+    held: bool = False
+    camera: bool = False
+    screen: bool = False
+
+
+class SendSignal(Wire, frozen=True, kw_only=True):
+    """A description or a candidate for one peer. ``sdp`` with all kinds but ``candidate``.
+
+    ``candidate`` as a browser's ``RTCIceCandidate`` has it, empty when there are no more.
+    """
+
+    visit: Id
+    call_id: Id
+    to: Peer
+    kind: SignalKind
+    sdp: Annotated[str, Meta(max_length=16_384, pattern=NO_NUL)] | UnsetType = UNSET
+    candidate: Annotated[str, Meta(max_length=512, pattern=NO_NUL)] | UnsetType = UNSET
+    sdp_mid: Annotated[str, Meta(max_length=32, pattern=r"^[\x21-\x7e]*\Z")] | UnsetType | None = UNSET
+    sdp_m_line_index: Annotated[int, Meta(ge=0, le=63)] | UnsetType | None = UNSET
+
+
+class Signal(Wire, frozen=True, kw_only=True):
+    """The same at the other end, in the order in which it was sent."""
+
+    visit: str
+    call_id: str
+    peer: int
+    kind: SignalKind
+    sdp: str | UnsetType = UNSET
+    candidate: str | UnsetType = UNSET
+    sdp_mid: str | UnsetType | None = UNSET
+    sdp_m_line_index: int | UnsetType | None = UNSET
+
+
+class IncomingCall(Wire, frozen=True, kw_only=True):
+    """To every connection of somebody who is rung. It rings for ``ring_for_ms`` at most."""
+
+    visit: str
+    call_id: str
+    caller: str
+    media: Media
+    ring_for_ms: int
+
+
+class AnsweredElsewhere(Wire, frozen=True, kw_only=True):
+    """To a person's other connections: stop ringing, another one has answered, or declined."""
+
+    visit: str
+    call_id: str
+
+
+class CallChanged(Wire, frozen=True, kw_only=True):
+    """To everybody in the call: who takes part now, and how."""
+
+    visit: str
+    call_id: str
+    state: CallState
+    peers: tuple[CallPeer, ...]
+
+
+class CallEnded(Wire, frozen=True, kw_only=True):
+    """It is over, for all who rang or took part."""
+
+    visit: str
+    call_id: str
+    reason: CallEndReason
+
+
+class StartDeviceCheck(Wire, frozen=True, kw_only=True):
+    """Try camera, microphone and network with the server before a visit. ``sdp``: an offer with all its candidates."""
+
+    sdp: Annotated[str, Meta(max_length=16_384, pattern=NO_NUL)]
+
+
+class DeviceCheckAnswer(Answer, frozen=True, kw_only=True):
+    """``sdp`` answers the offer; what is sent comes back. It ends by itself after ``ends_in_ms``."""
+
+    check_id: str
+    sdp: str
+    ends_in_ms: int
+
+
+class EndDeviceCheck(Wire, frozen=True, kw_only=True):
+    """Seen and heard enough."""
+
+    check_id: Id
+
+
+class DeviceCheckResult(Answer, frozen=True, kw_only=True):
+    """What came, how the way was, and what would help. ``rtt_ms`` is missing when the check was too short for it."""
+
+    grade: Grade
+    advice: tuple[Advice, ...]
+    audio: bool
+    video: bool
+    loss_permille: int
+    jitter_ms: int
+    rtt_ms: int | UnsetType = UNSET

@@ -1,0 +1,1 @@
+"""Calls as the server carries them out: where they are kept, what is relayed, who hears what."""

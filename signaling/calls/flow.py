@@ -1,0 +1,283 @@
+"""Calls, carried out: who may, what is kept, what is relayed, and who hears of it.
+
+``media.call`` decides, a ``CallRegistry`` keeps; a change is tried again on what the call has become when somebody else
+was first. Nothing that two ends say to each other is kept or logged here. Read ``CallFlow.start`` first, ``_change``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from media import call as calls
+from media.call import Call, CallTimes, Place
+from media.candidate import HostPolicy
+from media.ice import IcePlan
+from media.legs import LegEvent
+from media.telling import Changed, Over, Ring, StopRinging, told
+from protocol.contract.base import Failure, Refusal
+from protocol.contract.calls import (
+    AnswerCall,
+    AnsweredElsewhere,
+    CallAnswer,
+    CallChanged,
+    CallEnded,
+    CallEndReason,
+    DeclineCall,
+    EndCall,
+    IncomingCall,
+    SetCallMedia,
+    StartCall,
+)
+from protocol.contract.sessions import Done
+from protocol.errors import Unavailable
+from signaling.calls.registry import CallRegistry
+from signaling.hub import Caller
+from signaling.hub_clients import HubClients
+from signaling.metrics import Metrics
+from signaling.pushes import push
+
+__all__ = ["CallFlow", "CallParts", "VisitPeople"]
+
+_TRIES: Final = 20
+_NO_CALL: Final = Refusal(code="no_call", message="there is no such call, or no part of yours in it")
+
+
+class VisitPeople(Protocol):
+    """Who is in a visit now."""
+
+    async def joined(self, visit: str) -> tuple[str, ...]:
+        """The users who have been let in, whether or not they are connected just now. Raises Unavailable."""
+        ...
+
+    async def may_start(self, caller: Caller, visit: str) -> bool:
+        """Whether the caller may have others rung. Raises Unavailable."""
+        ...
+
+    async def leads(self, caller: Caller, visit: str) -> bool:
+        """Whether the caller may end the call for all. Raises Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallParts:
+    """``pod`` is this one, ``is_alive`` says so of others. ``now_s`` is Unix time, ``new_id`` names a call.
+
+    ``ended`` is told why a call has.
+    """
+
+    registry: CallRegistry
+    clients: HubClients
+    people: VisitPeople
+    ice: IcePlan
+    times: CallTimes
+    max_peers: int
+    hosts: HostPolicy
+    pod: str
+    is_alive: Callable[[str], bool]
+    now_s: Callable[[], float]
+    new_id: Callable[[], str]
+    metrics: Metrics
+    ended: Callable[[str], None] = lambda _: None
+
+
+class CallFlow:
+    """The calls of this pod's people."""
+
+    def __init__(self, parts: CallParts) -> None:
+        self.parts = parts
+        self.on_change: list[Callable[[Call | None, Call], None]] = []
+        self._registry = parts.registry
+        # The calls that somebody here takes part in, or has begun, as they were last; looked at as time passes.
+        self._visits: dict[str, Call] = {}
+
+    async def start(self, caller: Caller, request: StartCall) -> CallAnswer | Failure:
+        """Ring the others, or join the call that goes on."""
+        others = await self._others(caller, request)
+        if isinstance(others, Refusal):
+            return self._refuse(others)
+        for _ in range(_TRIES):
+            begun = await self._begun(caller, request, others)
+            known = await self._registry.begin(begun)
+            if known is None:
+                self._became(None, begun)
+                return self._answer(caller, begun)
+            joined = await self._change(request.visit, known.call_id, lambda call: self._with(call, caller))
+            # One that has just ended makes room for a new one.
+            if joined is not _NO_CALL:
+                return self._refuse(joined) if isinstance(joined, Refusal) else self._answer(caller, joined)
+        raise Unavailable("calls begin and end in this visit all the time, try again")
+
+    async def answer(self, caller: Caller, request: AnswerCall) -> CallAnswer | Failure:
+        """Take part with this connection, or come back."""
+
+        parts, user = self.parts, caller.principal.user
+        joined = await self._change(
+            request.visit,
+            request.call_id,
+            lambda call: calls.answer(call, user, self._place(caller), now_s=parts.now_s(), max_peers=parts.max_peers),
+        )
+        return self._refuse(joined) if isinstance(joined, Refusal) else self._answer(caller, joined)
+
+    async def decline(self, caller: Caller, request: DeclineCall) -> Done | Failure:
+        """Not now."""
+        event = LegEvent.BUSY if request.busy else LegEvent.DECLINE
+        return await self._leave(caller, request.visit, request.call_id, event)
+
+    async def end(self, caller: Caller, request: EndCall) -> Done | Failure:
+        """Leave, or end it for all."""
+        if not request.for_all:
+            return await self._leave(caller, request.visit, request.call_id, LegEvent.HANG_UP)
+        if not await self.parts.people.leads(caller, request.visit):
+            return self._refuse(Refusal(code="not_leading", message="who leads the visit may end the call for all"))
+        ended = await self._change(request.visit, request.call_id, lambda call: calls.close(call, "hung_up"))
+        return self._refuse(ended) if isinstance(ended, Refusal) else Done()
+
+    async def media(self, caller: Caller, request: SetCallMedia) -> Done | Failure:
+        """What a participant says of its own media."""
+        said = await self._change(
+            request.visit, request.call_id, lambda call: calls.said(call, caller.connection_id, request)
+        )
+        return self._refuse(said) if isinstance(said, Refusal) else Done()
+
+    async def over(self, visit: str, reason: CallEndReason) -> None:
+        """The visit is over, and its call with it. Raises Unavailable."""
+        call = await self._registry.get(visit)
+        if call is not None:
+            await self._change(visit, call.call_id, lambda call: calls.close(call, reason))
+
+    async def gone(self, caller: Caller) -> None:
+        """A connection has ended: whoever took part with it may come back for a while."""
+        for visit in tuple(self._visits):
+            call = await self._registry.get(visit)
+            if call is not None and call.taken_by(caller.connection_id) is not None:
+                await self._change(visit, call.call_id, lambda call: self._lost(call, caller.connection_id))
+
+    async def sweep(self) -> None:
+        """What time has brought about: nobody answers, nobody comes back, a pod has gone with its connections."""
+        for visit in tuple(self._visits):
+            call = await self._registry.get(visit)
+            if call is None:
+                self._visits.pop(visit, None)
+                continue
+            after = await self._change(visit, call.call_id, self._aged)
+            if isinstance(after, Call) and after.ended is None:
+                await self._registry.keep(after)
+
+    def last_known(self, visit: str) -> Call | None:
+        """A call as it was here last; others may have changed it since."""
+        return self._visits.get(visit)
+
+    async def change(self, visit: str, call_id: str, step: Callable[[Call], Call | Refusal]) -> Call | Refusal:
+        """One change of a call, on what it is now. Raises Unavailable when others change it all the time."""
+        return await self._change(visit, call_id, step)
+
+    # What is under it
+
+    async def _others(self, caller: Caller, request: StartCall) -> tuple[str, ...] | Refusal:
+        user, present = caller.principal.user, await self.parts.people.joined(request.visit)
+        if user not in present:
+            return Refusal(code="not_admitted", message="only who was let into the visit takes part in its call")
+        if not await self.parts.people.may_start(caller, request.visit):
+            return Refusal(code="may_not_start", message="your role in the visit takes part in calls, and starts none")
+        wanted = request.invite if isinstance(request.invite, tuple) else present
+        others = tuple(dict.fromkeys(one for one in wanted if one in present and one != user))
+        if not others:
+            return Refusal(code="nobody_there", message="there is nobody in the visit to call", retryable=True)
+        if len(others) >= self.parts.max_peers:
+            self.parts.metrics.reached("max_call_peers")
+            text = f"at most {self.parts.max_peers} take part in a call: name those to invite"
+            return Refusal(code="call_full", message=text)
+        return others
+
+    async def _begun(self, caller: Caller, request: StartCall, others: tuple[str, ...]) -> Call:
+        parts, clinic = self.parts, caller.principal.clinic
+        return calls.start(
+            parts.new_id(),
+            visit=request.visit,
+            clinic=clinic,
+            starter=caller.principal.user,
+            place=self._place(caller),
+            others=others,
+            busy=await self._registry.busy(clinic, others, but=request.visit),
+            media=request.media,
+            now_s=parts.now_s(),
+            times=parts.times,
+        )
+
+    def _with(self, call: Call, caller: Caller) -> Call | Refusal:
+        """Whoever starts a call that goes on is one of it, asked or not."""
+        parts, user, now_s = self.parts, caller.principal.user, self.parts.now_s()
+        invited = calls.invite(call, (user,), busy=(), now_s=now_s, times=parts.times)
+        return calls.answer(invited, user, self._place(caller), now_s=now_s, max_peers=parts.max_peers)
+
+    async def _leave(self, caller: Caller, visit: str, call_id: str, event: LegEvent) -> Done | Failure:
+        left = await self._change(visit, call_id, lambda call: calls.end_leg(call, caller.principal.user, event))
+        return self._refuse(left) if isinstance(left, Refusal) else Done()
+
+    async def _change(self, visit: str, call_id: str, step: Callable[[Call], Call | Refusal]) -> Call | Refusal:
+        for _ in range(_TRIES):
+            call = await self._registry.get(visit)
+            if call is None or call.call_id != call_id:
+                return _NO_CALL
+            after = step(call)
+            if isinstance(after, Refusal) or after == call:
+                return after
+            if await self._registry.swap(call, after):
+                self._became(call, after)
+                return after
+        raise Unavailable("others change this call all the time, try again")
+
+    def _aged(self, call: Call) -> Call:
+        parts, now_s = self.parts, self.parts.now_s()
+        lost = calls.lost(call, lambda leg: not parts.is_alive(leg.pod), now_s=now_s, times=parts.times)
+        return calls.sweep(lost, now_s)
+
+    def _lost(self, call: Call, connection: str) -> Call:
+        return calls.lost(
+            call, lambda leg: leg.connection == connection, now_s=self.parts.now_s(), times=self.parts.times
+        )
+
+    def _became(self, before: Call | None, after: Call) -> None:
+        """Tell everybody what they must know; whoever made the change tells it, and nobody else."""
+        self._visits[after.visit] = after
+        for changed in self.on_change:
+            changed(before, after)
+        clients, where = self.parts.clients, {"visit": after.visit, "call_id": after.call_id}
+        for one in told(before, after):
+            if isinstance(one, Ring):
+                for_ms = max(0, round((one.until_s - self.parts.now_s()) * 1_000))
+                ringing = IncomingCall(caller=after.legs[0].user, media=after.media, ring_for_ms=for_ms, **where)
+                push(clients.user(one.user, after.clinic), ringing)
+            elif isinstance(one, StopRinging):
+                push(clients.user(one.user, after.clinic).excluding(one.but), AnsweredElsewhere(**where))
+            elif isinstance(one, Changed):
+                news = CallChanged(state=after.state, peers=after.peers(), **where)
+                for connection in one.connections:
+                    push(clients.connection(connection), news)
+            elif isinstance(one, Over):
+                for user in one.users:
+                    push(clients.user(user, after.clinic), CallEnded(reason=one.reason, **where))
+                self.parts.ended(one.reason)
+
+    def _answer(self, caller: Caller, call: Call) -> CallAnswer | Failure:
+        peer = call.peer_of(caller.principal.user)
+        if peer is None:
+            return self._refuse(_NO_CALL)
+        joined = tuple(number for number, leg in enumerate(call.legs) if leg.state == "joined" and number != peer)
+        return CallAnswer(
+            call_id=call.call_id,
+            state=call.state,
+            media=call.media,
+            peer=peer,
+            peers=call.peers(),
+            # Whoever comes later makes the offers: it knows that it is ready for answers.
+            offer_to=joined,
+            ice_servers=self.parts.ice.servers_for(call.clinic, caller.principal.user, self.parts.now_s()),
+        )
+
+    def _place(self, caller: Caller) -> Place:
+        return Place(caller.connection_id, self.parts.pod)
+
+    def _refuse(self, refusal: Refusal) -> Failure:
+        self.parts.metrics.refusals.labels(refusal.code, refusal.rule or "").inc()
+        return Failure(error=refusal, errors=(refusal,))

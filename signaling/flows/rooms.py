@@ -1,0 +1,206 @@
+"""Which connections of this pod are in which visit: in it, in its waiting room, or reading along.
+
+What a visit is and who was let in is in the store; this is held to it whenever something has changed, here or on
+another pod, and while pods do not hear each other by looking. So nobody hears what is written in a visit longer than he
+takes part in it. Read ``VisitRooms.seat`` and ``reconcile`` first.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from media.visit import Participant, Visit
+from protocol.contract.pushes import Push
+from protocol.contract.visits import ParticipantChanged, ParticipantView
+from protocol.errors import Overloaded, Unavailable
+from signaling.backplane import Backplane, BusState
+from signaling.hub import Caller
+from signaling.hub_clients import Audience, HubClients
+from signaling.pushes import push
+from signaling.tasks import TaskSet
+from signaling.visit_tokens import guest_user
+
+__all__ = ["Seat", "VisitRooms", "participant_view", "text_group", "visit_group", "waiting_group"]
+
+
+def visit_group(visit: str) -> str:
+    """The group of the connections of those who were let in; named by the server, never by a client."""
+    return f"visit:{visit}"
+
+
+def waiting_group(visit: str) -> str:
+    """The group of the connections in the waiting room."""
+    return f"visit-waiting:{visit}"
+
+
+def text_group(visit: str) -> str:
+    """The group of those who were let in and read what is being typed."""
+    return f"visit-text:{visit}"
+
+
+@dataclass(slots=True)
+class Seat:
+    """One connection in one visit. ``person`` is as he was stored when he was let in, or changed since.
+
+    ``signals``: what it has sent since ``window_s``, monotonic.
+    """
+
+    caller: Caller
+    participant: str
+    live_text: bool
+    admitted: bool = False
+    person: Participant | None = None
+    window_s: float = 0.0
+    signals: int = 0
+
+
+class VisitRooms:
+    """The seats of this pod. ``look`` reads a visit from the store, None when there is none."""
+
+    def __init__(
+        self,
+        *,
+        clients: HubClients,
+        backplane: Backplane,
+        tasks: TaskSet,
+        look: Callable[[str], Awaitable[Visit | None]],
+    ) -> None:
+        self._clients = clients
+        self._backplane = backplane
+        self._tasks = tasks
+        self._look = look
+        self._rooms: dict[str, dict[str, Seat]] = {}
+        backplane.on_missed(self._missed)
+
+    def seat(self, caller: Caller, visit: str, participant: str, *, live_text: bool) -> Seat:
+        """A connection comes, into the waiting room; it hears from now on what is for those who wait.
+
+        Raises:
+            Overloaded: it is in as many groups as it may be.
+        """
+        known = self.of(caller.connection_id, visit)
+        if known is not None:
+            known.live_text = live_text
+            return known
+        caller.groups.add(waiting_group(visit))
+        if visit not in self._rooms:
+            self._backplane.subscribe(_channel(visit), lambda _: self._heard(visit), on_late=lambda: self._heard(visit))
+        seat = Seat(caller, participant, live_text)
+        self._rooms.setdefault(visit, {})[caller.connection_id] = seat
+        _visits_of(caller).add(visit)
+        return seat
+
+    def unseat(self, connection_id: str, visit: str) -> Seat | None:
+        """A connection goes."""
+        room = self._rooms.get(visit, {})
+        seat = room.pop(connection_id, None)
+        if seat is not None:
+            for group in (visit_group(visit), waiting_group(visit), text_group(visit)):
+                seat.caller.groups.remove(group)
+            _visits_of(seat.caller).discard(visit)
+        if not room and self._rooms.pop(visit, None) is not None:
+            self._backplane.unsubscribe(_channel(visit))
+        return seat
+
+    def of(self, connection_id: str, visit: str) -> Seat | None:
+        """The seat of a connection in a visit."""
+        return self._rooms.get(visit, {}).get(connection_id)
+
+    def visits_of(self, caller: Caller) -> tuple[str, ...]:
+        """The visits that a connection is in."""
+        return tuple(_visits_of(caller))
+
+    def changed(self, visit: Visit) -> None:
+        """Who may be in it is another: here at once, elsewhere as soon as they hear of it."""
+        self.reconcile(visit)
+        self._backplane.publish(_channel(visit.visit), lambda: b"")
+
+    def reconcile(self, visit: Visit) -> None:
+        """Hold the seats to what is stored; whoever was let in is told so."""
+        for connection_id, seat in tuple(self._rooms.get(visit.visit, {}).items()):
+            person = visit.find(seat.participant)
+            if person is None or visit.is_over or person.admission == "invited":
+                self.unseat(connection_id, visit.visit)
+            elif person.admission == "admitted":
+                self.let_in(visit, seat, person)
+
+    def let_in(self, visit: Visit, seat: Seat, person: Participant) -> None:
+        """A connection of somebody who was let in; done twice it is done once."""
+        groups = seat.caller.groups
+        seat.person = person
+        if not seat.admitted:
+            # Out first, so that nobody needs room for more groups than he has.
+            groups.remove(waiting_group(visit.visit))
+            groups.add(visit_group(visit.visit))
+            seat.admitted = True
+            told = ParticipantChanged(visit=visit.visit, participant=participant_view(person), version=visit.version)
+            push(seat.caller, told)
+        if not seat.live_text:
+            groups.remove(text_group(visit.visit))
+            return
+        # Who has no room for one more group does not read along, which is counted; he is in the visit all the same.
+        with suppress(Overloaded):
+            groups.add(text_group(visit.visit))
+
+    def inside(self, visit: str) -> Audience:
+        """Everybody who was let in, anywhere."""
+        return self._clients.group(visit_group(visit))
+
+    def reading_along(self, visit: str) -> Audience:
+        """Everybody who was let in and reads what is being typed."""
+        return self._clients.group(text_group(visit))
+
+    def tell(self, visit: str, payload: Push) -> None:
+        """Tell everybody who was let in."""
+        push(self.inside(visit), payload)
+
+    def tell_people(self, visit: Visit, payload: Push) -> None:
+        """Tell everybody who takes part, over all connections that they have, in the visit or not."""
+        for one in visit.present_list():
+            push(self._clients.user(one.user or guest_user(one.participant), visit.clinic), payload)
+
+    async def look(self) -> None:
+        """While pods do not hear each other: what has become of the visits that somebody here is in."""
+        if self._backplane.state is not BusState.CONNECTED:
+            for visit in tuple(self._rooms):
+                await self._reconcile_with_store(visit)
+
+    def _heard(self, visit: str) -> None:
+        self._tasks.spawn(self._reconcile_with_store(visit))
+
+    def _missed(self) -> None:
+        for visit in self._rooms:
+            self._heard(visit)
+
+    async def _reconcile_with_store(self, visit: str) -> None:
+        try:
+            found = await self._look(visit)
+        except Unavailable:
+            return
+        if found is not None:
+            self.reconcile(found)
+
+
+def participant_view(person: Participant) -> ParticipantView:
+    """A participant as the others see him."""
+    shown: dict[str, str] = {}
+    if person.user:
+        shown["user"] = person.user
+    if person.name:
+        shown["name"] = person.name
+    return ParticipantView(
+        participant=person.participant,
+        role=person.role,
+        admission=person.admission,
+        present=bool(person.connections),
+        **shown,
+    )
+
+
+def _visits_of(caller: Caller) -> set[str]:
+    found: set[str] = caller.items.setdefault("visits", set())
+    return found
+
+
+def _channel(visit: str) -> str:
+    return f"visit:{visit}"

@@ -1,0 +1,66 @@
+"""Every store of messages keeps its contract: in memory, in SQLite, in PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fitting.log_sql.postgres import PostgresDatabase
+from fitting.log_sql.sqlite import SqliteDatabase
+from protocol.errors import Overloaded
+from signaling.stores.chat import ChatStore, MemoryChatStore
+from signaling.stores.chat_sql import SqlChatStore
+from signaling.stores.sql import Rows, SqliteRows
+from signaling.stores.sql_postgres import PostgresRows
+from tests.contracts.chat_store import HELLO, MAX_MESSAGES, ChatStoreContract
+from tests.contracts.device_log_bench import Clock
+from tests.databases import lent_postgres, new_sqlite
+from tests.postgres import PostgresServer
+
+
+@pytest.fixture
+def bounds() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Rows]:
+    database = SqliteDatabase(new_sqlite(tmp_path), monotonic=Clock())
+    await database.open()
+    yield SqliteRows(database)
+    await database.close()
+
+
+@pytest.fixture
+async def postgres_rows(postgres: PostgresServer) -> AsyncIterator[Rows]:
+    async with lent_postgres(postgres) as url:
+        database = PostgresDatabase(url, monotonic=Clock())
+        await database.open()
+        yield PostgresRows(database)
+        await database.close()
+
+
+class TestMemoryChatStore(ChatStoreContract):
+    @pytest.fixture
+    def store(self, bounds: list[str]) -> ChatStore:
+        return MemoryChatStore(max_visits=3, max_messages=MAX_MESSAGES, reached=bounds.append)
+
+    async def test_messages_of_only_so_many_visits_are_held(self, bounds: list[str]) -> None:
+        store = MemoryChatStore(max_visits=1, max_messages=9, reached=bounds.append)
+        await store.append(HELLO)
+        with pytest.raises(Overloaded):
+            await store.append(replace(HELLO, visit="v2"))
+        assert bounds == ["max_visits"]
+
+
+class TestSqliteChatStore(ChatStoreContract):
+    @pytest.fixture
+    def store(self, sqlite: Rows, bounds: list[str]) -> ChatStore:
+        return SqlChatStore(sqlite, max_messages=MAX_MESSAGES, reached=bounds.append)
+
+
+class TestPostgresChatStore(ChatStoreContract):
+    @pytest.fixture
+    def store(self, postgres_rows: Rows, bounds: list[str]) -> ChatStore:
+        return SqlChatStore(postgres_rows, max_messages=MAX_MESSAGES, reached=bounds.append)

@@ -1,0 +1,67 @@
+"""A real TURN server for tests: coturn when it is on PATH, our own child on loopback, ended by its pid."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+__all__ = ["Turn", "coturn", "needs_coturn"]
+
+SECRET = "what both know"
+_PROGRAM = shutil.which("turnserver")
+needs_coturn = pytest.mark.skipif(_PROGRAM is None, reason="turnserver (the package coturn) is not on PATH")
+START_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """``url`` without a transport."""
+
+    url: str
+    port: int
+    secret: str = SECRET
+
+
+@contextmanager
+def coturn() -> Iterator[Turn]:
+    """A server that answers, and is gone afterwards."""
+    assert _PROGRAM is not None
+    folder, port = Path(tempfile.mkdtemp(prefix="auricle-turn-")), _free_port()
+    command = [
+        *(_PROGRAM, "-n", "--no-cli", "--log-file=stdout", "--simple-log", "--no-tls", "--no-dtls"),
+        *("--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}"),
+        *("--min-port=49160", "--max-port=49400", "--use-auth-secret", f"--static-auth-secret={SECRET}"),
+        *("--realm=auricle.test", "--allow-loopback-peers", f"--pidfile={folder}/pid", f"--userdb={folder}/db"),
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _answers(port):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.02)  # polling: it tells nobody
+        yield Turn(f"turn:127.0.0.1:{port}", port)
+    finally:
+        process.kill()
+        process.wait(START_TIMEOUT_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found

@@ -1,0 +1,1 @@
+"""Tests of calls as the server carries them out."""

@@ -1,0 +1,211 @@
+"""Real calls: two ends with aiortc on different pods, sound that is decoded at both, over coturn alone too."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiortc import MediaStreamTrack, RTCSessionDescription
+from aiortc.mediastreams import VideoStreamTrack
+
+from clients.calling import CallEnd, CallNews, Talk
+from clients.hub_client import HubClient
+from clients.tone import ToneTrack
+from media.aiortc_seam import new_peer
+from protocol.contract.calls import (
+    CallEnded,
+    DeviceCheckAnswer,
+    DeviceCheckResult,
+    EndDeviceCheck,
+    IncomingCall,
+    StartDeviceCheck,
+)
+from protocol.contract.visits import Invited, JoinVisitAnswer
+from signaling.calls.device_checks import DeviceChecks
+from signaling.hubs.care_hub import CareHub
+from tests.coturn import coturn, needs_coturn
+from tests.databases import lent_postgres
+from tests.eventually import eventually
+from tests.media.test_peer import offered
+from tests.postgres import PostgresServer
+from tests.redis_server import redis_server
+from tests.signaling.conftest import House, OpenHouse
+from tests.signaling.pods import two_pods
+from tests.signaling.visit import refused
+from tests.signaling.visiting import admitted, join, scheduled
+
+
+@dataclass
+class Person:
+    """Somebody in the visit, and what he has heard of calls."""
+
+    hub: HubClient
+    end: CallEnd
+    news: list[CallNews] = field(default_factory=list)
+
+    def has(self, kind: type[CallNews]) -> bool:
+        return any(isinstance(one, kind) for one in self.news)
+
+    async def rung(self) -> str:
+        await eventually(lambda: self.has(IncomingCall))
+        return next(one.call_id for one in self.news if isinstance(one, IncomingCall))
+
+
+@dataclass
+class Apart:
+    """Ann on one pod and Pat on another, both let into the visit."""
+
+    east: House
+    west: House
+    ann: Person
+    pat: Person
+
+    async def talk(self) -> tuple[Talk, Talk]:
+        hers = await self.ann.end.start()
+        assert isinstance(hers, Talk), hers
+        his = await self.pat.end.answer(await self.pat.rung())
+        assert isinstance(his, Talk), his
+        return hers, his
+
+
+async def person(stack: AsyncExitStack, house: House, user: str, *roles: str, **options: bool) -> Person:
+    hub = HubClient(f"{house.url}/hub", token=house.token(user, *roles), protocol="messagepack", reconnect=None)
+    news: list[CallNews] = []
+    end = CallEnd(hub, "v1", lambda: [ToneTrack(440)], on_news=news.append, **options)
+    await hub.start()
+    stack.push_async_callback(hub.stop)
+    stack.push_async_callback(end.close)
+    return Person(hub, end, news)
+
+
+async def met(stack: AsyncExitStack, east: House, west: House, **options: bool) -> Apart:
+    await scheduled(east)
+    ann = await person(stack, east, "ann", "clinician", **options)
+    pat = await person(stack, west, "pat", "patient", **options)
+    for one in (ann, pat):
+        assert isinstance(await join(one.hub), JoinVisitAnswer)
+    assert isinstance(await admitted(ann.hub, "p2"), Invited)
+    return Apart(east, west, ann, pat)
+
+
+@pytest.fixture
+async def apart(postgres: PostgresServer) -> AsyncIterator[Apart]:
+    async with lent_postgres(postgres) as url, AsyncExitStack() as stack:
+        bus = stack.enter_context(redis_server())
+        east, west = await stack.enter_async_context(two_pods(url, bus.url, table_answer_s=1))
+        yield await met(stack, east, west)
+
+
+def flows(hers: Talk, his: Talk, frames: int = 20) -> Callable[[], bool]:
+    """Whether sound was decoded at both ends, not only promised."""
+    return lambda: hers.frames.get(1, 0) >= frames and his.frames.get(0, 0) >= frames
+
+
+async def test_two_on_different_pods_hear_each_other_until_one_hangs_up(apart: Apart) -> None:
+    hers, his = await apart.talk()
+    await eventually(flows(hers, his))
+    assert (hers.is_connected(1), his.is_connected(0)) == (True, True)
+    await apart.pat.end.hang_up()
+    await eventually(lambda: apart.ann.has(CallEnded))
+    assert [one.reason for one in apart.ann.news if isinstance(one, CallEnded)] == ["hung_up"]
+
+
+async def test_a_restart_after_a_network_has_changed_goes_on_with_a_new_connection(apart: Apart) -> None:
+    hers, his = await apart.talk()
+    await eventually(flows(hers, his))
+    await his.offer(0, kind="restart")
+    before = dict(hers.frames), dict(his.frames)
+    await eventually(lambda: hers.frames[1] > before[0][1] + 20 and his.frames[0] > before[1][0] + 20)
+
+
+async def test_two_who_call_each_other_at_once_are_in_one_call_and_hear_each_other(apart: Apart) -> None:
+    hers, his = await apart.ann.end.start(), await apart.pat.end.start()
+    assert isinstance(hers, Talk)
+    assert isinstance(his, Talk)
+    assert hers.call_id == his.call_id
+    await hers.offer(1)
+    await eventually(flows(hers, his))
+
+
+async def test_nothing_of_what_they_say_is_in_a_log(apart: Apart) -> None:
+    hers, his = await apart.talk()
+    await eventually(flows(hers, his, 1))
+    for house in (apart.east, apart.west):
+        text = house.log.getvalue()
+        assert not any(word in text for word in ("ice-ufrag", "fingerprint", "typ host", "candidate:"))
+
+
+@needs_coturn
+async def test_over_a_turn_server_alone(postgres: PostgresServer, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        turn, url = stack.enter_context(coturn()), await stack.enter_async_context(lent_postgres(postgres))
+        bus = stack.enter_context(redis_server())
+        plan = tmp_path / "ice.json"
+        plan.write_text(json.dumps({"regions": {"here": {"turn": [turn.url]}}, "default": "here"}))
+        changes = {"ice_servers": str(plan), "turn_secret": turn.secret, "table_answer_s": 1}
+        east, west = await stack.enter_async_context(two_pods(url, bus.url, **changes))
+        scene = await met(stack, east, west, relay_only=True)
+        hers, his = await scene.talk()
+        await eventually(flows(hers, his))
+        for talk in (hers, his):
+            assert talk.kinds_of_candidates() == {"relay"}
+
+
+async def test_a_check_of_camera_and_microphone(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        pat = await person(stack, house, "pat", "patient")
+        eve = await person(stack, house, "eve", "patient")
+        link, came = new_peer(()), list[MediaStreamTrack]()
+        stack.push_async_callback(link.close)
+        link.on("track", came.append)
+        sdp = await offered(link, ToneTrack(440), VideoStreamTrack())
+        check = await pat.hub.ask("StartDeviceCheck", StartDeviceCheck(sdp=sdp), answer=DeviceCheckAnswer)
+        assert isinstance(check, DeviceCheckAnswer), check
+        await link.setRemoteDescription(RTCSessionDescription(sdp=check.sdp, type="answer"))
+        for track in came:
+            await track.recv()
+        ending = EndDeviceCheck(check_id=check.check_id)
+        assert refused(await eve.hub.ask("EndDeviceCheck", ending, answer=DeviceCheckResult)).code == "no_device_check"
+        result = await pat.hub.ask("EndDeviceCheck", ending, answer=DeviceCheckResult)
+        assert isinstance(result, DeviceCheckResult)
+        assert (result.audio, result.video, result.loss_permille) == (True, True, 0)
+        assert refused(await pat.hub.ask("EndDeviceCheck", ending, answer=DeviceCheckResult)).code == "no_device_check"
+
+
+async def test_checks_are_few_short_and_end_with_their_connection(open_house: OpenHouse) -> None:
+    house = await open_house(max_device_checks=1, device_check_s=0.05)
+    async with AsyncExitStack() as stack:
+        pat, eve = [await person(stack, house, user, "patient") for user in ("pat", "eve")]
+        link = new_peer(())
+        stack.push_async_callback(link.close)
+        request = StartDeviceCheck(sdp=await offered(link, ToneTrack(440)))
+        checks = checks_of(house)
+        bad = StartDeviceCheck(sdp="v=0")
+        assert refused(await pat.hub.ask("StartDeviceCheck", bad, answer=DeviceCheckAnswer)).code == "sdp_refused"
+        assert isinstance(await pat.hub.ask("StartDeviceCheck", request, answer=DeviceCheckAnswer), DeviceCheckAnswer)
+        await eventually(lambda: house.metric("auricle_bound_reached_total", bound="device_check_s") == 1)
+        assert len(checks) == 0
+        house = await open_house(max_device_checks=1)
+        pat, eve = [await person(stack, house, user, "patient") for user in ("pat", "eve")]
+        checks = checks_of(house)
+        # A second one of the same person ends the first.
+        for _ in range(2):
+            answer = await pat.hub.ask("StartDeviceCheck", request, answer=DeviceCheckAnswer)
+            assert isinstance(answer, DeviceCheckAnswer)
+        full = refused(await eve.hub.ask("StartDeviceCheck", request, answer=DeviceCheckAnswer))
+        assert (full.code, full.retryable) == ("device_check_busy", True)
+        assert house.metric("auricle_bound_reached_total", bound="max_device_checks") == 1
+        await pat.hub.stop()
+        await eventually(lambda: len(checks) == 0)
+        off = await open_house(dev=False, dev_signing_key="x" * 32)
+        pat = await person(stack, off, "pat", "patient")
+        refusal = refused(await pat.hub.ask("StartDeviceCheck", request, answer=DeviceCheckAnswer))
+        assert refusal.code == "device_check_off"
+
+
+def checks_of(house: House) -> DeviceChecks:
+    hub = house.parts.hubs[0].hub
+    assert isinstance(hub, CareHub)
+    return hub._calls.checks

@@ -1,0 +1,243 @@
+"""How a visit ends: live work on the aids first, then what else hangs on it; by somebody, or by time alone, once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from clients.hub_client import HubClient
+from media.visit import Visit
+from protocol.contract.devices import AttachAnswer
+from protocol.contract.sessions import ConsentAnswer, ConsentAsked
+from protocol.contract.visits import Invited, JoinVisitAnswer
+from protocol.errors import Unavailable
+from signaling.flows.visits import VisitFlow
+from tests.databases import lent_postgres
+from tests.eventually import eventually
+from tests.media.visits import NOON_S
+from tests.postgres import PostgresServer
+from tests.redis_server import redis_server
+from tests.signaling.care import CLAIM, Connect, apply, change, louder, submit
+from tests.signaling.care import live as live_work
+from tests.signaling.conftest import House, OpenHouse
+from tests.signaling.pods import connected, two_pods
+from tests.signaling.rest.desk import ask, register
+from tests.signaling.visit import Told
+from tests.signaling.visiting import admitted, flow_of, join, live, scheduled
+
+
+async def test_live_work_ends_before_the_visit_does(house: House, connect: Connect) -> None:
+    told = Told()
+    phone = await connect("pat", "patient", "device", heard=told)
+    assert isinstance(await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer), AttachAnswer)
+    scene = await live(house, connect)
+    leased = await live_work(scene.ann)
+    await submit(scene.ann, change(leased, *louder(20)))
+    await eventually(lambda: told.heard["Offer"])
+    await apply(phone, told.heard["Offer"][0])
+    assert (await flow_of(house).mode_of("d1")) == "advanced"
+    order: list[str] = []
+
+    async def call_ends(visit: Visit) -> None:
+        head = await flow_of(house)._log.head("d1")
+        order.append(f"{visit.state} {getattr(head, 'live', None)}")
+
+    flow_of(house).before_end.append(call_ends)
+    said = await ask(house, "PUT /visits/v1/end", {"reason": "done"})
+    assert (said.status, said.body["state"]) == (200, "ended")
+    assert order == ["live None"], "while what hangs on it ends, live work has ended and the visit has not"
+    await eventually(lambda: told.heard["VisitChanged"] and told.heard["RevertNow"])
+    restored, over = told.order.index("RevertNow"), len(told.order) - told.order[::-1].index("VisitChanged") - 1
+    assert restored < over
+    assert told.heard["RevertNow"][0].cause == "session_ended"
+    assert told.heard["ModeChanged"][-1].mode == "standard"
+    assert flow_of(house).rooms.of(scene.pat.connection_id, "v1") is None
+
+
+async def test_a_question_that_is_open_begins_no_live_work_after_the_visit(house: House, connect: Connect) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def think(_: object) -> ConsentAnswer:
+        asked.set()
+        await answer.wait()
+        return ConsentAnswer(accepted=True)
+
+    phone = await connect("pat", "patient", "device")
+    phone.on("ConsentAsked", think, ConsentAsked)
+    await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
+    scene = await live(house, connect)
+    working = asyncio.ensure_future(live_work(scene.ann))
+    await asked.wait()
+    await flow_of(house).end("v1", by="ann", reason="done")
+    answer.set()
+    assert isinstance((await asyncio.gather(working, return_exceptions=True))[0], AssertionError)
+    assert (await flow_of(house).mode_of("d1")) == "standard"
+
+
+async def test_with_the_store_away_the_phone_restores_at_once_and_the_visit_ends_later(
+    house: House, connect: Connect
+) -> None:
+    told = Told()
+    phone = await connect("pat", "patient", "device", heard=told)
+    await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
+    scene = await live(house, connect)
+    await live_work(scene.ann)
+    flow = flow_of(house)
+    endings = flow._endings
+    whole, endings._log = endings._log, _Away()  # type: ignore[assignment]  # a store that is away
+    refused = False
+    try:
+        await flow.end("v1", by="ann", reason="done")
+    except Unavailable:
+        refused = True
+    assert refused
+    await eventually(lambda: told.heard["RevertNow"])
+    endings._log = whole
+    ended = await flow.end("v1", by="ann", reason="done")
+    assert isinstance(ended, Visit)
+    assert ended.state == "ended"
+
+
+class _Away:
+    async def head(self, _: str) -> object:
+        raise Unavailable("away")
+
+
+async def test_what_the_visit_has_changed_can_be_read(house: House, connect: Connect) -> None:
+    scene = await live(house, connect)
+    await flow_of(house).end("v1", by="ann", reason="done")
+    said = await ask(house, "GET /visits/v1/summary")
+    assert said.status == 200
+    assert (said.body["visit"], said.body["device"], said.body["revisions"]) == ("v1", "d1", [])
+    assert "changes" not in said.body, "nobody has read the aids, so nothing is claimed"
+    assert scene.house is house
+
+
+async def test_a_visit_for_which_nobody_comes_is_missed_once(house: House, connect: Connect) -> None:
+    await scheduled(house)
+    told = Told()
+    ann = await connect("ann", "clinician", heard=told)
+    await join(ann)
+    flow = flow_of(house)
+    house.wall.now_s = NOON_S + 1_799
+    await flow.sweep()
+    assert not told.heard["VisitChanged"]
+    house.wall.now_s = NOON_S + 1_800
+    await asyncio.gather(flow.sweep(), flow.sweep(), flow.sweep())
+    await eventually(lambda: told.heard["VisitChanged"])
+    found = await flow.visits.get("v1")
+    assert found is not None
+    assert (found.state, found.missed_by, found.by, found.version) == ("no_show", "patient", "server", 3)
+    assert len(told.heard["VisitChanged"]) == 1
+    assert flow.rooms.of(ann.connection_id, "v1") is None
+
+
+async def test_a_live_visit_that_nobody_ends_is_ended_with_the_live_work_in_it(house: House, connect: Connect) -> None:
+    told = Told()
+    phone = await connect("pat", "patient", "device", heard=told, expires_in_s=1e6)
+    await phone.ask("AttachDevice", CLAIM, answer=AttachAnswer)
+    scene = await live(house, connect)
+    await live_work(scene.ann)
+    house.wall.now_s = NOON_S + 1_800 + 14_400
+    await flow_of(house).sweep()
+    await eventually(lambda: told.heard["VisitChanged"][-1].state == "ended")
+    assert told.heard["ModeChanged"][-1].mode == "standard"
+    assert (await flow_of(house).mode_of("d1")) == "standard"
+
+
+async def test_one_look_at_what_is_due_has_a_bound(open_house: OpenHouse) -> None:
+    house = await open_house(max_due_visits=1)
+    await register(house)
+    for name in ("v1", "v2"):
+        await scheduled(house, visit=name)
+    house.wall.now_s = NOON_S + 1_800
+    flow = flow_of(house)
+    await flow.sweep()
+    assert house.metric("auricle_bound_reached_total", bound="max_due_visits") == 1
+    await flow.sweep()
+    assert [one.state for one in await flow.visits.of_device("d1", None, 9)] == ["no_show", "no_show"]
+
+
+async def test_who_goes_while_the_store_is_away_is_gone_when_it_is_back(
+    open_house: OpenHouse, connect: Connect, house: House
+) -> None:
+    scene = await live(house, connect)
+    flow = flow_of(house)
+    whole = flow.visits
+    flow.visits = _NoVisits()  # type: ignore[assignment]  # a store that is away
+    await scene.pat.stop()
+    await eventually(lambda: flow._untold)
+    flow.visits = whole
+    await flow.sweep()
+    found = await whole.get("v1")
+    assert found is not None
+    assert found.participants[1].connections == ()
+    assert open_house is not None
+
+
+class _NoVisits:
+    async def get(self, _: str) -> object:
+        raise Unavailable("away")
+
+
+async def test_departures_that_wait_for_the_store_have_a_bound(house: House) -> None:
+    flow = flow_of(house)
+    limit = flow._limits.max_untold
+    for number in range(limit + 1):
+        flow._later("v1", "p1", f"c{number}")
+    assert len(flow._untold) == limit
+    assert house.metric("auricle_bound_reached_total", bound="max_untold_departures") == 1
+
+
+@asynccontextmanager
+async def pair(east: House, west: House, told: Told) -> AsyncIterator[tuple[HubClient, HubClient]]:
+    async with connected(east, "ann", "clinician") as ann, connected(west, "pat", "patient", heard=told) as pat:
+        yield ann, pat
+
+
+async def test_over_two_pods_he_is_let_in_and_sent_away_where_he_is(postgres: PostgresServer) -> None:
+    async with lent_postgres(postgres) as url:
+        with redis_server() as bus:
+            async with two_pods(url, bus.url) as (east, west):
+                await register(east)
+                await scheduled(east)
+                told = Told()
+                async with (
+                    connected(east, "ann", "clinician") as ann,
+                    connected(west, "pat", "patient", heard=told) as pat,
+                ):
+                    assert isinstance(await join(ann), JoinVisitAnswer)
+                    waiting = await join(pat)
+                    assert isinstance(waiting, JoinVisitAnswer)
+                    assert not waiting.admitted
+                    assert isinstance(await admitted(ann, "p2"), Invited)
+                    await eventually(lambda: told.heard["ParticipantChanged"])
+                    seat = flow_of(west).rooms.of(pat.connection_id, "v1")
+                    assert seat is not None
+                    assert seat.admitted
+                    await flow_of(east).end("v1", by="ann", reason="done")
+                    await eventually(lambda: flow_of(west).rooms.of(pat.connection_id, "v1") is None)
+                    assert told.heard["VisitChanged"][-1].state == "ended"
+
+
+async def test_while_pods_do_not_hear_each_other_they_look(postgres: PostgresServer) -> None:
+    async with lent_postgres(postgres) as url:
+        with redis_server() as bus:
+            async with two_pods(url, bus.url) as (east, west):
+                await register(east)
+                await scheduled(east)
+                told = Told()
+                async with (
+                    connected(east, "ann", "clinician") as ann,
+                    connected(west, "pat", "patient", heard=told) as pat,
+                ):
+                    await join(ann)
+                    await join(pat)
+                    bus.kill()
+                    assert isinstance(await admitted(ann, "p2"), Invited)
+                    flow: VisitFlow = flow_of(west)
+                    await eventually(lambda: flow.rooms._backplane.state.value == "degraded")
+                    await flow.sweep()
+                    seat = flow.rooms.of(pat.connection_id, "v1")
+                    assert seat is not None
+                    assert seat.admitted
+                    await eventually(lambda: told.heard["ParticipantChanged"])
