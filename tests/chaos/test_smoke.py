@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.__main__ import replay
-from tests.chaos.plan import PROFILES, Plan, plan_of
+from tests.chaos.plan import Plan, plan_of
+from tests.chaos.profile import PROFILES
 from tests.chaos.runner import run
 
 PATIENCE_S = 240
