@@ -18,6 +18,7 @@ import jwt
 from tests.chaos.balancer import Balancer
 from tests.chaos.bus import Bus, bus
 from tests.chaos.database import Database, PostgresDatabase, database
+from tests.chaos.history import HistoryFile
 from tests.chaos.plan import Plan
 from tests.chaos.processes import ServerProcess
 from tests.chaos.proxy import Proxy, proxy
@@ -121,8 +122,8 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def fleet(plan: Plan, folder: Path) -> AsyncIterator[Fleet]:
-    """All pods, ready; ended with the block."""
+async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator[Fleet]:
+    """All pods, ready; ended with the block. When each of them is not there, ``history`` tells."""
     async with AsyncExitStack() as stack:
         lanes = [f"pod-{number}" for number in range(plan.pods)]
         for lane in lanes:
@@ -133,14 +134,14 @@ async def fleet(plan: Plan, folder: Path) -> AsyncIterator[Fleet]:
         if plan.pods > 1:
             found.bus = stack.enter_context(bus())
         for lane in lanes:
-            await _pod(found, folder, lane, stack)
+            await _pod(found, folder, lane, history, stack)
         found.tokens.learn(await found.pods[lanes[0]].command("token", *_READER))
         if plan.pods > 1:
             await stack.enter_async_context(background(balancer.watch()))
         yield found
 
 
-async def _pod(found: Fleet, folder: Path, lane: str, stack: AsyncExitStack) -> None:
+async def _pod(found: Fleet, folder: Path, lane: str, history: HistoryFile, stack: AsyncExitStack) -> None:
     environ = SERVER | found.database.environ | {"AURICLE_DEV_SIGNING_KEY": found.tokens.key}
     if found.bus is not None:
         assert isinstance(found.database, PostgresDatabase)
@@ -151,12 +152,22 @@ async def _pod(found: Fleet, folder: Path, lane: str, stack: AsyncExitStack) -> 
         edges.bus.follow(_to(found.bus))
         environ |= POD | found.database.environ_through(edges.database.url)
         environ["AURICLE_REDIS_URL"] = edges.bus.url.replace("http://", "redis://")
+    gone = {"fault": "server_gone", "lane": lane}
+
+    def came(url: str) -> None:
+        found.balancer.came(lane, url)
+        history.write("ok", "stop", **gone)
+
+    def went() -> None:
+        found.balancer.went(lane)
+        history.write("ok", "start", **gone)
+
     pod = found.pods[lane] = ServerProcess(
         lane,
         folder / lane,
         environ,
-        on_ready=lambda url: found.balancer.came(lane, url),
-        on_gone=lambda: found.balancer.went(lane),
+        on_ready=came,
+        on_gone=went,
     )
     if found.database.needs_migration and len(found.pods) == 1:
         await pod.command("migrate")

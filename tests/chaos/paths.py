@@ -6,8 +6,9 @@ database. The bus is on nobody's path: whatever becomes of it, nobody is to noti
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from math import inf
 from typing import Final
 
@@ -58,6 +59,8 @@ class Paths:
                 self._lags.append((event.t, event.v["worst_ms"]))
         self.faults += [Fault(start, inf) for start in begun.values()]
         self.faults.sort(key=lambda fault: fault.event.t)
+        # Until when the longest of all up to each lasts: whoever looks back knows where to stop.
+        self._until = list(accumulate((fault.until for fault in self.faults), max))
 
     def pods(self, lane: str, since: float, until: float) -> set[str]:
         """Which pods a client hung on between two moments."""
@@ -65,14 +68,18 @@ class Paths:
         first = max(0, bisect_left(routes, since, key=_when) - 1)
         return {pod for _, pod in routes[first : bisect_right(routes, until, key=_when)]}
 
-    def broken(self, lane: str, since: float, until: float) -> bool:
-        """Whether anything on the path of a client was broken between two moments."""
-        lanes = {lane} | ALL | self.pods(lane, since, until)
+    def broken(self, lane: str, since: float, until: float, *, behind: bool = False) -> bool:
+        """Whether anything on the path of a client was broken between two moments; ``behind`` its own network only."""
+        lanes = ALL | self.pods(lane, since, until) | (set() if behind else {lane})
         return any(fault.lane in lanes and not is_of_bus(fault.event) for fault in self.active(since, until))
 
-    def active(self, since: float, until: float) -> Sequence[Fault]:
+    def active(self, since: float, until: float) -> Iterator[Fault]:
         """The faults that were there between two moments, of whomever."""
-        return [fault for fault in self.faults if fault.event.t <= until and fault.until >= since]
+        place = bisect_right(self.faults, until, key=lambda fault: fault.event.t) - 1
+        while place >= 0 and self._until[place] >= since:
+            if self.faults[place].until >= since:
+                yield self.faults[place]
+            place -= 1
 
     def lag_ms(self, since: float, until: float) -> int:
         """How late the machine was at worst between two moments."""

@@ -23,7 +23,7 @@ from tests.chaos.phone import ORDERS
 
 __all__ = ["PhoneProcess", "ProcessFailed", "ServerProcess", "Supervised"]
 
-READY_TIMEOUT_S: Final = 20.0
+READY_TIMEOUT_S: Final = 60.0
 END_TIMEOUT_S: Final = 10.0
 MAX_QUICK_DEATHS: Final = 20
 RESTART_PAUSE_S: Final = 0.05

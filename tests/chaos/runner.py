@@ -7,21 +7,24 @@ land, or that did too little work, is invalid: it proves nothing. Read ``run`` f
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import aiohttp
 
 from tests.chaos.check_packages import package_counts
+from tests.chaos.check_pods import waits_s
 from tests.chaos.check_record import nothing_leaks
-from tests.chaos.checker import check, report
+from tests.chaos.checker import calm_of, check, report
 from tests.chaos.final_reads import read_aids, read_audit, reader
 from tests.chaos.fitter import WORK
 from tests.chaos.history import Event, merged, read_history
 from tests.chaos.nemesis import Nemesis
+from tests.chaos.paths import Paths
 from tests.chaos.phone_events import phone_events
 from tests.chaos.plan import Plan
 from tests.chaos.stage import Stage, staged
@@ -106,7 +109,8 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
         broken=dict(sorted(Counter(each.invariant for each in violations).items())),
         witness=report(history, violations),
         missing=missing,
-        counts=_counts(stage, nemesis, history) | {"packages": dict(sorted(packages.items()))},
+        counts=_counts(stage, nemesis, history)
+        | {"packages": dict(sorted(packages.items())), "waits": _waits(history)},
     )
 
 
@@ -163,6 +167,19 @@ async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
     read_aids(stage)
     await read_audit(stage)
     return {f"server exit code {code}": 1 for code in exit_codes if code != 0}
+
+
+def _waits(history: list[Event]) -> dict[str, dict[str, float]]:
+    """How long live changes waited for their offers with nothing in their way, in seconds."""
+    found: dict[str, list[float]] = defaultdict(list)
+    paths, calm = Paths(history), calm_of(history)
+    for story in stories(history).values():
+        for when, wait_s, _, _ in waits_s(story, paths, calm):
+            found[when].append(wait_s)
+    return {
+        when: {"n": len(waits), "median": round(median(waits), 3), "longest": round(max(waits), 3)}
+        for when, waits in found.items()
+    }
 
 
 def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:

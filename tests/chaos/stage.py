@@ -122,7 +122,7 @@ async def staged(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
     """All parts, running; ended with the block."""
     async with AsyncExitStack() as stack:
         history = stack.enter_context(HistoryFile(folder / "runner.jsonl", "runner"))
-        pods = await stack.enter_async_context(fleet(plan, folder))
+        pods = await stack.enter_async_context(fleet(plan, folder, history))
         front = await stack.enter_async_context(proxy(""))
         front.follow(pods.balancer.route())
         stage = Stage(plan, folder, pods, front, history)

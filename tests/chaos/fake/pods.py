@@ -77,7 +77,7 @@ class FakePods:
         if ticks % SECOND == 0:
             self._weigh()
             self._presence(online())
-        if ticks % 10 == 0:
+        if ticks % 25 == 0:
             self._lines()
 
     def _bus(self, ticks: int) -> None:
