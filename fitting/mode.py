@@ -31,6 +31,7 @@ __all__ = [
     "SessionTimes",
     "Signs",
     "end_of",
+    "judge_from_afar",
     "judge_signs",
     "only_lowers",
     "preconditions",
@@ -181,7 +182,8 @@ class ModeLimits:
 @dataclass(frozen=True, slots=True)
 class SessionTimes:
     """``alive_every_s``: how often a live session's phone is told so. ``consent_s``: how long a patient may think.
-    ``make_way_s``: how long a phone may take to give packages back that wait for its wearer.
+    ``make_way_s``: how long a phone may take to give packages back that wait for its wearer. ``signs_every_s``: how
+    often it is asked how a phone elsewhere is. ``lease_ttl_s``: how long a lease lives that is not renewed.
 
     ``max_late``: what happened without the log and still has to be recorded in it; ``record_again_s`` are the waits
     between the attempts.
@@ -190,6 +192,8 @@ class SessionTimes:
     alive_every_s: float = 5.0
     consent_s: float = 30.0
     make_way_s: float = 5.0
+    signs_every_s: float = 1.0
+    lease_ttl_s: float = 15.0
     max_late: int = 256
     record_again_s: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -216,15 +220,34 @@ class Signs:
 
 def judge_signs(state: SessionState, signs: Signs, limits: ModeLimits) -> Event | None:
     """What the signs bring about in a session that is live or frozen, None for nothing. The first that holds counts."""
-    ended = _ended_by(signs, limits)
-    if ended is not None:
-        return ended
+    return _ended_by(signs, limits) or _moved_to(state, may_rise=_may_rise(signs, limits))
+
+
+def judge_from_afar(
+    state: SessionState, signs: Signs, limits: ModeLimits, *, there: SessionState, is_lost: bool
+) -> Event | None:
+    """The same by a process that does not have the phone, which another one tells of: what is frozen ``there`` is here.
+
+    Signs that have travelled may be older than they say they are, so they freeze and end nothing. Only that a phone
+    ``is_lost``, of which nobody tells anything any more, ends live work as its silence does.
+    """
+    phone_silent_s = signs.phone_silent_s if is_lost else 0.0
+    known = Signs(phone_silent_s, signs.fitter_silent_s, call_silent_s=signs.call_silent_s, session_s=signs.session_s)
+    may_rise = there == "live" and _may_rise(signs, limits)
+    return _ended_by(known, limits) or _moved_to(state, may_rise=may_rise)
+
+
+def _may_rise(signs: Signs, limits: ModeLimits) -> bool:
     # An aid that is away does not hear the wearer's Undo either, and of a call that is silent nobody hears the wearer.
     silences = (signs.background_s, signs.aids_away_s, signs.call_silent_s)
     waits_s = max(signs.phone_silent_s, signs.fitter_silent_s, *(silent_s or 0.0 for silent_s in silences))
-    if waits_s >= limits.freeze_after_s or signs.slow_s is not None:
-        return Event.FREEZE if state == "live" else None
-    return Event.THAW if state == "frozen" else None
+    return waits_s < limits.freeze_after_s and signs.slow_s is None
+
+
+def _moved_to(state: SessionState, *, may_rise: bool) -> Event | None:
+    if may_rise:
+        return Event.THAW if state == "frozen" else None
+    return Event.FREEZE if state == "live" else None
 
 
 def _ended_by(signs: Signs, limits: ModeLimits) -> Event | None:

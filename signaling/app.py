@@ -163,7 +163,7 @@ def _running(
                 parts.log.task_failed(owner="sweep", error=error)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
-        await parts.backplane.open()
+        await parts.joined.open()
         sweeps = TaskSet("sweep", parts.log)
         sweeps.spawn(sweep())
         # On its own: a slow database must not hold up the time-outs of connections.
@@ -181,7 +181,7 @@ def _running(
                 session.transport.abort()
         await parts.flows.close()
         await parts.closing.close()
-        await parts.backplane.close()
+        await parts.joined.close()
         await parts.notifier.close()
 
     return running

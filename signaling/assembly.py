@@ -5,7 +5,6 @@ Nothing here is started. Read ``Assembly`` from the top.
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,7 +12,6 @@ from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
 from .auth import DevTokens
-from .backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from .bodies import Bodies
 from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
@@ -23,6 +21,7 @@ from .flows.changes import Changes
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
 from .flows.device_views import DeviceViews
+from .flows.far_phones import FarPhones
 from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
 from .flows.lookout import Lookout, LookTimes
@@ -43,6 +42,7 @@ from .kill_points import killable
 from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
+from .pods.joined import Joined
 from .policy import Grants
 from .push_notifier import push_notifier
 from .rest.audiograms import Audiograms
@@ -110,16 +110,17 @@ class Assembly:
         self.closing = TaskSet("closing", log)
         self.flows = TaskSet("flows", log)
         self.verifier = DevTokens(signing_key, clock)
+        self.joined = Joined(config, signing_key, metrics=self.metrics, log=log, clock=clock, monotonic=monotonic)
+        self.backplane = self.joined.backplane
         self.tokens = ConnectionTokens(
             key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
-            pod=secrets.token_hex(8),
+            pod=self.joined.pod,
             ttl_s=config.connection_token_ttl_s,
             clock=clock,
         )
         self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
         self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
-        self.backplane = self.bus(signing_key)
         self.storage = _storage(StorageContext(config, clock, monotonic, self.metrics, self.troubles.met))
         self.readiness.degraded = self.away
         self.devices = self.storage.devices
@@ -139,27 +140,10 @@ class Assembly:
         )
         self.grants: Grants = self.remembered
 
-    def bus(self, signing_key: bytes) -> Backplane:
-        config = self.config
-        address = config.bus_address
-        if address is None:
-            return MemoryBackplane(MemoryBus())
-        from .backplane_redis import redis_backplane
-
-        return redis_backplane(
-            config,
-            address,
-            key=hmac.digest(signing_key, b"backplane", hashlib.sha256),
-            metrics=self.metrics,
-            log=self.log,
-            clock=self.clock,
-            monotonic=self.monotonic,
-        )
-
     def away(self) -> list[str]:
         """What is away just now, while everything else goes on."""
         found = ["database"] if self.storage.is_away else []
-        return found if self.backplane.state is BusState.CONNECTED else [*found, "redis"]
+        return found if self.joined.is_whole else [*found, "redis"]
 
     def lifetime(self, name: str) -> LifetimeManager:
         return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
@@ -180,17 +164,7 @@ class Assembly:
             troubles=self.troubles,
             objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
-        session = SessionFlow(
-            log=self.device_log,
-            phones=phones,
-            delivery=delivery,
-            tasks=self.flows,
-            metrics=self.metrics,
-            troubles=self.troubles,
-            limits=config.mode_limits,
-            times=config.session_times,
-            consent=self.consents.live_refusal,
-        )
+        session = self.session(phones, delivery)
         news = self.news(phones, delivery)
         views = DeviceViews(self.device_log, phones)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
@@ -213,6 +187,28 @@ class Assembly:
         lookout = self.lookout(phones, delivery, session)
         server = self.hub_server(hub, lifetime)
         return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout)
+
+    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
+        far = FarPhones(
+            phones,
+            self.backplane,
+            self.joined.asks,
+            tasks=self.flows,
+            patience_s=self.config.pod_ask_s,
+            reached=self.metrics.reached,
+        )
+        return SessionFlow(
+            log=self.device_log,
+            phones=phones,
+            far=far,
+            delivery=delivery,
+            tasks=self.flows,
+            metrics=self.metrics,
+            troubles=self.troubles,
+            limits=self.config.mode_limits,
+            times=self.config.session_times,
+            consent=self.consents.live_refusal,
+        )
 
     def lookout(self, phones: Phones, delivery: DeliveryFlow, session: SessionFlow) -> Lookout:
         return Lookout(

@@ -298,6 +298,8 @@ class Config(BusConfig, PushConfig):
             consent_s=self.client_result_timeout_s,
             make_way_s=self.make_way_s,
             max_late=self.max_late_records,
+            signs_every_s=self.signs_every_s,
+            lease_ttl_s=self.lease_ttl_s,
         )
 
     @property

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass, field
 
 from .bus.address import BusAddress, bus_address
-from .bus.limits import BusLimits
+from .bus.limits import BusLimits, LineLimits
 from .config_error import ConfigError
+from .pods.directory import DirectoryTimes
 
 __all__ = ["BusConfig"]
 
@@ -29,6 +30,11 @@ class BusConfig:
     ``bus_skew_s``: by how much the clocks of pods may differ.
     ``look_live_s``, ``look_s``: while the bus is away, how often the log is asked for news of devices that are worked
     on live, and of all others. ``max_looked_devices``: devices of one look.
+    ``table_answer_s``: how long a call of the tables in Redis may take that somebody waits for. ``max_table_calls``:
+    answers of one server that are waited for at a time.
+    ``pod_ask_s``: how long another pod may take to answer. ``max_pod_asks``: answers that are waited for at a time.
+    ``signs_every_s``: how often the pod that carries the phone of a live session is asked how it is.
+    ``pod_beat_s``: how often a pod says that it lives. ``pod_gone_s``: a pod that has not said so is gone.
     """
 
     redis_url: str = field(default="", repr=False)
@@ -43,6 +49,13 @@ class BusConfig:
     look_live_s: float = 0.05
     look_s: float = 2.0
     max_looked_devices: int = 10_000
+    table_answer_s: float = 0.025
+    max_table_calls: int = 10_000
+    pod_beat_s: float = 3.0
+    pod_gone_s: float = 10.0
+    pod_ask_s: float = 1.0
+    max_pod_asks: int = 10_000
+    signs_every_s: float = 1.0
 
     def _check_bus(self) -> None:
         try:
@@ -52,6 +65,8 @@ class BusConfig:
             raise ConfigError(f"redis_url: {error}") from None
         if not PREFIX.fullmatch(self.redis_prefix):
             raise ConfigError("redis_prefix: must be letters, digits and ._- in up to five parts with : in between")
+        if not 2 * self.pod_beat_s < self.pod_gone_s:
+            raise ConfigError("pod_gone_s: must be more than twice pod_beat_s, or one lost word ends a pod")
 
     @property
     def bus_address(self) -> BusAddress | None:
@@ -69,3 +84,13 @@ class BusConfig:
             ping_s=self.bus_ping_s,
             skew_s=self.bus_skew_s,
         )
+
+    @property
+    def table_limits(self) -> LineLimits:
+        """The bounds of the tables in Redis."""
+        return LineLimits(answer_s=self.table_answer_s, timeout_s=self.bus_timeout_s, max_waiting=self.max_table_calls)
+
+    @property
+    def directory_times(self) -> DirectoryTimes:
+        """How often pods say that they live."""
+        return DirectoryTimes(beat_s=self.pod_beat_s, gone_s=self.pod_gone_s)

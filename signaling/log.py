@@ -109,6 +109,14 @@ class LogBook:
         """They do, from here on."""
         self._log.info("backplane_connected", server=server)
 
+    def tables_away(self, *, server: str, cause: str) -> None:
+        """Pods do not know what Redis knows of others; ``cause`` as above: NOPERM is a user who may do too little."""
+        self._log.error("tables_away", server=server, cause=cause)
+
+    def tables_connected(self, *, server: str) -> None:
+        """They do again."""
+        self._log.info("tables_connected", server=server)
+
     def push_logged(self, *, platform: str, kind: str) -> None:
         """A push was due and no push service is configured."""
         self._log.info("push_logged", platform=platform, kind=kind)

@@ -19,6 +19,18 @@ COMMANDS: Final = (
     "spublish",
     "ssubscribe",
     "sunsubscribe",
+    "get",
+    "mget",
+    "set",
+    "del",
+    "pexpire",
+    "hset",
+    "hdel",
+    "hmget",
+    "hgetall",
+    "sadd",
+    "srem",
+    "smembers",
 )
 SENTINEL_COMMANDS: Final = ("sentinel|get-master-addr-by-name",)
 

@@ -14,13 +14,16 @@ from .plan import Plan, plan_of_one, plan_of_slots, seen
 __all__ = ["learn", "slot_of"]
 
 
-async def learn(address: BusAddress, connect: Connect, *, timeout_s: float) -> Plan:
-    """Which servers carry what. Raises LinkLost when none of those that are known says so within ``timeout_s`` each."""
+async def learn(address: BusAddress, connect: Connect, *, timeout_s: float, for_keys: bool = False) -> Plan:
+    """Which servers carry what. Raises LinkLost when none of those that are known says so within ``timeout_s`` each.
+
+    ``for_keys``: of a cluster each server has its keys, whatever it does with messages.
+    """
     lost = LinkLost("unreachable")
     for node in address.nodes:
         try:
             async with asyncio.timeout(timeout_s):
-                return await _learn_from(node, address, connect)
+                return await _learn_from(node, address, connect, for_keys=for_keys)
         except TimeoutError:
             lost = LinkLost("timeout")
         except LinkLost as error:
@@ -33,13 +36,13 @@ def slot_of(channel: bytes) -> int:
     return key_slot(channel)
 
 
-async def _learn_from(node: Node, address: BusAddress, connect: Connect) -> Plan:
+async def _learn_from(node: Node, address: BusAddress, connect: Connect, *, for_keys: bool) -> Plan:
     if address.kind is BusKind.SENTINEL:
         node = await _primary(node, address, connect)
     link = await connect(node, address.login)
     try:
         what = seen(await link.ask(b"INFO", b"server"))
-        if not what.is_cluster or not what.is_sharded:
+        if not what.is_cluster or not (what.is_sharded or for_keys):
             # A plain message reaches all nodes of a cluster, so that one of them is enough.
             return plan_of_one(node, is_sharded=what.is_sharded)
         return await _cluster(link, node)

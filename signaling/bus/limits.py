@@ -6,7 +6,7 @@ Knows no server. Read ``BusLimits`` first.
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["BusLimits", "BusWatch"]
+__all__ = ["BusLimits", "BusWatch", "LineLimits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,18 @@ class BusLimits:
     timeout_s: float
     ping_s: float
     skew_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LineLimits:
+    """``answer_s``: an answer that takes longer is not waited for. ``timeout_s``: then the connection is given up.
+
+    ``max_waiting``: answers that are waited for at a time.
+    """
+
+    answer_s: float
+    timeout_s: float
+    max_waiting: int
 
 
 class BusWatch(Protocol):

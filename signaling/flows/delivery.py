@@ -55,6 +55,7 @@ class DeliveryFlow:
     """Carries deliveries between the log, the phones of this pod, and the fitters anywhere.
 
     ``objection``: why a package must not be begun any more, None while it may; as the code that it ends with.
+    ``is_frozen``: whether nothing may rise in a device's session now, which another pod may not know yet.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class DeliveryFlow:
         self._offer_timeout_s = offer_timeout_s
         self._troubles = troubles
         self._objection = objection
+        self.is_frozen: Callable[[str], bool] = lambda _: False
 
     async def attach(self, caller: Caller, claim: AttachDevice) -> Attached | Refusal:
         """A phone says hello for its aids; what waits for them is offered after the answer."""
@@ -224,6 +226,8 @@ class DeliveryFlow:
         phone = self._phones.get(device)
         if phone is None:
             return
+        if self.is_frozen(device) and (rises := await self._log.take_back_rises(device)):
+            self.withdrawn(device, rises)
         delivery = await self._log.next_offer(device, phone.generation)
         if delivery is not None:
             await self._send(phone, delivery)

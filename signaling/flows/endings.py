@@ -110,10 +110,11 @@ class Endings:
         phone = self._phones.get(device)
         if phone is not None and not head.is_saved and phone.ended_s < watch.began_s:
             self._restore(device, watch.fence, "session_ended")
+        # Every other pod notices it as well, and tells its own.
         if end is not None and end.fence == watch.fence:
-            self.tell_mode(device, "none", end.reason, draft=end.draft)
+            self.tell_mode_here(device, "none", end.reason, draft=end.draft)
         else:
-            self.tell_mode(device, "none", "ended")
+            self.tell_mode_here(device, "none", "ended")
 
     def tell_mode(
         self,
@@ -127,6 +128,14 @@ class Endings:
         """Tell both ends how the device is worked on now, and why. What was lost is the fitter's business alone."""
         self._phones.tell_fitters(device, mode_changed(device, state, reason, detail=detail, draft=draft))
         self._phones.relay(device, mode_changed(device, state, reason, detail=detail))
+
+    def tell_mode_here(
+        self, device: str, state: SessionState, reason: ModeReason, *, draft: str | UnsetType | None = UNSET
+    ) -> None:
+        """The same to the ends that hang on this pod: of those elsewhere their own pods know."""
+        self._phones.tell_fitters_here(device, mode_changed(device, state, reason, draft=draft))
+        if self._phones.get(device) is not None:
+            self._phones.relay(device, mode_changed(device, state, reason))
 
     def _restore(self, device: str, fence: int, cause: RestoreCause | None) -> None:
         if cause is not None:

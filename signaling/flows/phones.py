@@ -20,11 +20,12 @@ from protocol.contract.packages import KeepAsked
 from protocol.contract.pushes import PUSHES, Push
 from protocol.contract.sessions import Heartbeat, ModeChanged, ReadBackNow, RestoreCause, RevertNow
 from signaling.backplane import Backplane
+from signaling.flows.phone_words import AskPhone, Attached, PhoneWord, TellPhone, Wake, word_of
 from signaling.hub import Caller
 from signaling.hub_clients import HubClients
 from signaling.pushes import push
 
-__all__ = ["Phone", "Phones", "device_group"]
+__all__ = ["Phone", "Phones", "device_group", "phone_channel"]
 
 _RTT_SAMPLES: Final = 20
 _GO_ON_AFTER: Final[frozenset[RestoreCause]] = frozenset({"revert", "undo"})
@@ -37,7 +38,8 @@ class Phone:
     ``settled``: it was told that all deliveries up to this one have ended. ``heard_s`` is on the monotonic clock,
     ``background_since_s`` and ``aids_away_since_s`` too, None while the app is in front, and every aid in reach.
     ``rtts_ms`` are its last round trips, each with when it was told. ``restored_s``: when it was last asked to restore,
-    and ``ended_s`` when last for good: what it may do live afterwards is another session.
+    and ``ended_s`` when last for good: what it may do live afterwards is another session. ``askers`` are the pods that
+    have asked how it is, and when last.
     """
 
     caller: Caller
@@ -50,6 +52,7 @@ class Phone:
     ended_s: float = -math.inf
     battery: int | None = None
     rtts_ms: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
+    askers: dict[str, float] = field(default_factory=dict)
 
     def restores(self, cause: RestoreCause, now_s: float) -> None:
         """It puts its base back, or is asked to."""
@@ -109,6 +112,7 @@ class Phones:
         self._phones: dict[str, Phone] = {}
         self.doubted: set[str] = set()
         self._carried: dict[str, set[str]] = {}
+        self.on_asked: Callable[[str, Phone, AskPhone], None] = lambda *_: None
 
     def listen(self, device: str, on_wake: Callable[[], None]) -> None:
         """Hear what other pods have for the device; comes before its log is read.
@@ -116,19 +120,30 @@ class Phones:
         What was said before listening had really begun may be in the log only: then the device is one of ``doubted``.
         """
         self._backplane.subscribe(
-            _channel(device),
+            phone_channel(device),
             lambda payload: self._heard(device, payload, on_wake),
             on_late=lambda: self.doubted.add(device),
         )
 
     def carry(self, device: str, phone: Phone) -> None:
-        """From now on this phone carries the device; an older connection of it is ended."""
+        """From now on this phone carries the device; an older connection of it is ended, wherever it is."""
         older, connection_id = self._phones.get(device), phone.caller.connection_id
         if older is not None and older.caller.connection_id != connection_id:
             self._let_go(device, older)
             older.caller.abort()
         self._phones[device] = phone
         self._carried.setdefault(connection_id, set()).add(device)
+        self._say(device, Attached(phone.generation))
+
+    def outdated(self, device: str, generation: int) -> None:
+        """A phone of that generation has attached: one of an older one that is here is let go, a newer one never."""
+        older = self._phones.get(device)
+        if older is None or older.generation >= generation:
+            return
+        del self._phones[device]
+        self._let_go(device, older)
+        self._backplane.unsubscribe(phone_channel(device))
+        older.caller.abort()
 
     def get(self, device: str) -> Phone | None:
         """The phone that carries the device, if it is attached here."""
@@ -147,7 +162,7 @@ class Phones:
     def drop(self, connection_id: str) -> Iterator[tuple[str, Phone]]:
         """A connection is gone: the devices that it carried are carried by nobody here."""
         for device in self._carried.pop(connection_id, ()):
-            self._backplane.unsubscribe(_channel(device))
+            self._backplane.unsubscribe(phone_channel(device))
             yield device, self._phones.pop(device)
 
     def _let_go(self, device: str, phone: Phone) -> None:
@@ -160,7 +175,7 @@ class Phones:
     def forget(self, device: str) -> None:
         """Nobody attached after all."""
         if device not in self._phones:
-            self._backplane.unsubscribe(_channel(device))
+            self._backplane.unsubscribe(phone_channel(device))
 
     def all(self) -> tuple[tuple[str, Phone], ...]:
         """Every device with its phone, as they are now."""
@@ -172,13 +187,12 @@ class Phones:
         if phone is not None:
             self._tell(phone, payload)
             return True
-        told = (type(payload).__name__, payload)
-        self._backplane.publish(_channel(device), lambda: msgspec.msgpack.encode(told))
+        self._say(device, TellPhone(type(payload).__name__, msgspec.Raw(msgspec.msgpack.encode(payload))))
         return False
 
     def wake(self, device: str) -> None:
         """The log has something new for a device that another pod may carry."""
-        self._backplane.publish(_channel(device), lambda: b"")
+        self._say(device, Wake())
 
     def tell_fitters(self, device: str, payload: Push) -> None:
         """Tell everybody who watches the device, anywhere."""
@@ -211,14 +225,22 @@ class Phones:
         """The clock that silence is measured with."""
         return self._monotonic()
 
+    def _say(self, device: str, word: PhoneWord) -> None:
+        self._backplane.publish(phone_channel(device), lambda: msgspec.msgpack.encode(word))
+
     def _heard(self, device: str, payload: bytes, on_wake: Callable[[], None]) -> None:
-        if not payload:
+        word, phone = word_of(payload), self._phones.get(device)
+        if isinstance(word, Wake):
             on_wake()
+        elif isinstance(word, Attached):
+            self.outdated(device, word.generation)
+        elif phone is None:
             return
-        target, told = msgspec.msgpack.decode(payload, type=tuple[str, msgspec.Raw])
-        phone = self._phones.get(device)
-        if phone is not None:
-            self._tell(phone, msgspec.msgpack.decode(told, type=PUSHES[target]))
+        elif isinstance(word, TellPhone):
+            self._tell(phone, msgspec.msgpack.decode(word.payload, type=PUSHES[word.target]))
+        elif phone.generation >= word.generation:
+            # Of one that has attached elsewhere since, nothing is told here.
+            self.on_asked(device, phone, word)
 
     def _tell(self, phone: Phone, payload: Push) -> None:
         if isinstance(payload, RevertNow):
@@ -236,5 +258,6 @@ def device_group(device: str) -> str:
     return f"device:{device}"
 
 
-def _channel(device: str) -> str:
+def phone_channel(device: str) -> str:
+    """Where the pod that carries a device's phone listens."""
     return f"phone:{device}"

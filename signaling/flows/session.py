@@ -11,18 +11,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from msgspec import UNSET
-
 from fitting.digest import request_hash
 from fitting.log import DeviceLog
-from fitting.log_values import Attached, DeviceHead, LeaseGranted, LiveSession, SessionEnded
-from fitting.mode import TOLD_BY_PHONE, Event, ModeLimits, SessionTimes, judge_signs, preconditions, reason_of, step
+from fitting.log_values import Attached, DeviceHead, LeaseGranted, LiveSession
+from fitting.mode import TOLD_BY_PHONE, Event, ModeLimits, SessionTimes, reason_of
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import AttachDevice
 from protocol.contract.sessions import (
     AnswerConsent,
-    ConsentAnswer,
-    ConsentAsked,
     Done,
     Hold,
     LeaseLost,
@@ -38,16 +34,20 @@ from protocol.contract.sessions import (
     SetMode,
     StealLease,
 )
-from protocol.errors import HubError, Unavailable
+from protocol.errors import Unavailable
+from signaling.flows.beginning import Beginning, lease_refusal
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.endings import Endings, mode_changed
+from signaling.flows.far_phones import FarPhones
+from signaling.flows.judging import Judging
 from signaling.flows.late_records import LateRecords
-from signaling.flows.opening import open_session
-from signaling.flows.phones import Phone, Phones
+from signaling.flows.live_parts import LiveParts
+from signaling.flows.phone_words import Begin
+from signaling.flows.phones import Phones
 from signaling.flows.watch import Watch
 from signaling.hub import Caller
 from signaling.metrics import Metrics
-from signaling.pushes import ask, push
+from signaling.pushes import push
 from signaling.tasks import TaskSet
 from signaling.troubles import Troubles
 
@@ -65,6 +65,7 @@ class SessionFlow:
         *,
         log: DeviceLog,
         phones: Phones,
+        far: FarPhones,
         delivery: DeliveryFlow,
         tasks: TaskSet,
         metrics: Metrics,
@@ -80,12 +81,15 @@ class SessionFlow:
         self._tasks = tasks
         self._metrics = metrics
         self._troubles = troubles
-        self._limits = limits
         self._times = times
-        self._consent = consent
         self._watched: dict[str, Watch] = {}
         self._late = LateRecords(tasks=tasks, metrics=metrics, times=times, sleep=sleep)
         self.ends = Endings(self._watched, log=log, phones=phones, delivery=delivery, metrics=metrics, late=self._late)
+        parts = LiveParts(self._watched, log, phones, far, self.ends, limits, times)
+        self._judging = Judging(parts, tasks=tasks, troubles=troubles)
+        self._beginning = Beginning(parts, delivery=delivery, metrics=metrics, consent=consent, began=self._began)
+        far.serve(self._judging.told, self._beginning.answer, self._judging.frozen_elsewhere)
+        delivery.is_frozen = lambda device: self.state_of(device) == "frozen"
 
     async def renew(self, caller: Caller, hold: Hold) -> LeaseRenewed | Failure:
         """The fitter is still there."""
@@ -143,87 +147,51 @@ class SessionFlow:
         head = await self._log.head(request.device)
         if isinstance(head, Refusal):
             return self._refuse(head)
-        lease = head.lease
-        if lease is None or (lease.fence, lease.holder) != (request.fence, caller.principal.user):
-            return self._refuse(Refusal(code="lease_lost", message="the lease has ended or is another's"))
+        refusal = lease_refusal(head, request.fence, caller.user)
+        if refusal is not None:
+            return self._refuse(refusal)
         if head.live is not None and head.live.fence == request.fence:
-            return self._joined(caller, head, head.live)
-        watch = self._watched.get(request.device)
-        if watch is not None and (watch.fence, watch.state) == (request.fence, "asking"):
-            return self._refuse(Refusal(code="asking", message="the patient is being asked already", retryable=True))
-        phone = self._phones.get(request.device)
-        signs = None if phone is None else phone.signs(self._phones.now_s())
-        refusal = preconditions(head, signs, self._limits) or await self._consent(request.device)
-        if refusal is not None or phone is None:
-            return self._refuse(refusal or Refusal(code="phone_offline", message="no phone carries the aids now"))
-        # The patient may think for longer than the lease lives: renewals must get through meanwhile.
-        caller.give_up_turn()
-        now_s = self._phones.now_s()
-        watch = Watch(head.fence, caller.principal.user, "asking", now_s, now_s, now_s, caller.connection_id)
-        self._watched[request.device] = watch
-        try:
-            refusal = await self._ask(phone, head, lease.session, caller)
-            if refusal is None and watch.stopped is not None:
-                refusal = _STOPPED
-            # Another process, which knows of no question, may have recorded that it is withdrawn.
-            refusal = refusal or await self._consent(request.device)
-            return await self._begin(caller, request, watch) if refusal is None else self._refuse(refusal)
-        finally:
-            # Whatever came of it, the question is over. A session that may have begun is taken up by the sweep.
-            if self._watched.get(request.device) is watch:
-                del self._watched[request.device]
+            return await self._joined(caller, head, head.live)
+        begin = Begin(
+            device=request.device,
+            fence=request.fence,
+            reason=request.reason,
+            user=caller.user,
+            clinic=caller.principal.clinic,
+            connection_id=caller.connection_id,
+        )
+        begun = await self._beginning.begin(begin, head, caller.give_up_turn)
+        if isinstance(begun, Refusal):
+            return self._refuse(begun)
+        if self._phones.get(request.device) is None:
+            # Begun elsewhere: this pod has part in it from now on.
+            self._log.overheard(request.device)
+            head = await self._log.head(request.device)
+            if not isinstance(head, Refusal) and head.live is not None and head.live.fence == request.fence:
+                return await self._joined(caller, head, head.live)
+        return ModeAnswer(mode="advanced", state=begun)
 
-    def _joined(self, caller: Caller, head: DeviceHead, live: LiveSession) -> ModeAnswer | Failure:
+    async def _joined(self, caller: Caller, head: DeviceHead, live: LiveSession) -> ModeAnswer | Failure:
         """The patient has agreed to this session already, whether or not this process remembers that."""
-        self._take_up(head)
-        watch = self._watch(head.device, live)
+        if not self._judging.is_far(head.device):
+            self._take_up(head)
+        watch = await self._part_in(head, live)
         watch.fitter = caller.connection_id
         if watch.stopped is not None:
             text = "an earlier session is just ending"
             return self._refuse(Refusal(code="not_read_back", message=text, retryable=True))
         return ModeAnswer(mode="advanced", state=watch.state)
 
-    async def _ask(self, phone: Phone, head: DeviceHead, session: str, caller: Caller) -> Refusal | None:
-        question = ConsentAsked(
-            device=head.device,
-            session=session,
-            fitter=caller.principal.user,
-            clinic=caller.principal.clinic,
-            scopes=("live_tuning",),
-            fence=head.fence,
-            expires_in_s=int(self._times.consent_s),
-        )
-        event = Event.NO_ANSWER
-        try:
-            answer = await ask(phone.caller, question, answer=ConsentAnswer)
-            agreed = answer.accepted and (answer.scopes is UNSET or "live_tuning" in answer.scopes)
-            event = Event.ACCEPTED if agreed else Event.DECLINED
-        except HubError:
-            agreed = False
-        await self._log.note(head.device, "session", f"consent_{event}", actor=phone.caller.principal.user)
-        if agreed:
-            return None
-        text = "the patient did not agree" if event is Event.DECLINED else "the patient did not answer"
-        return Refusal(code="consent_declined", message=text, retryable=event is Event.NO_ANSWER)
+    async def _part_in(self, head: DeviceHead, live: LiveSession) -> Watch:
+        """Somebody here has part in a session from now on, wherever it was begun and its phone is."""
+        watch = self._watch(head.device, live, age_s=head.at_s - live.at_s)
+        self._judging.held(watch, head)
+        await self._judging.look(head.device, watch)
+        return watch
 
-    async def _begin(self, caller: Caller, request: SetMode, asking: Watch) -> ModeAnswer | Failure:
-        where, holder = (self._log, self._delivery, request.device), caller.principal.user
-        opened = await open_session(
-            *where,
-            fence=request.fence,
-            holder=holder,
-            patience_s=self._times.make_way_s,
-            reached=self._metrics.reached,
-        )
-        if isinstance(opened, Refusal):
-            return self._refuse(opened)
-        if asking.stopped is not None:
-            await self.ends.record(request.device, *asking.stopped, asking, self._phones.now_s())
-            return self._refuse(_STOPPED)
-        self._watch(request.device, opened)
-        await self._feed(request.device)
-        self.ends.tell_mode(request.device, "live", "accepted", detail=request.reason)
-        return ModeAnswer(mode="advanced", state="live")
+    async def _began(self, begin: Begin, live: LiveSession) -> None:
+        self._watch(begin.device, live)
+        await self._feed(begin.device)
 
     async def _leave(self, caller: Caller, request: SetMode) -> ModeAnswer | Failure:
         ended = await self._log.end_session(
@@ -286,13 +254,18 @@ class SessionFlow:
             is_known = state == "none" and end is not None and end.fence == claim.fence_max
             push(caller, mode_changed(device, state, end.reason if end is not None and is_known else "attached"))
 
-    def acquired(self, caller: Caller, head: DeviceHead) -> None:
-        """A fitter has the device over a link that has heard nothing of it yet: how his last live work on it ended."""
+    async def acquired(self, caller: Caller, head: DeviceHead) -> None:
+        """A fitter has the device over a link that has heard nothing of it yet: how his last live work on it ended.
+
+        What goes on he goes on with, and so its signs of life are asked for at once.
+        """
         told: set[str] = caller.items.setdefault("devices", set())
         end = head.last_end
         if head.device not in told and head.live is None and end is not None and end.holder == caller.user:
             push(caller, mode_changed(head.device, "none", end.reason, draft=end.draft))
         told.add(head.device)
+        if head.live is not None and head.live.holder == caller.user and self._judging.is_far(head.device):
+            await self._part_in(head, head.live)
 
     def devices(self) -> tuple[str, ...]:
         """The devices of all live sessions that are known here, wherever their ends are."""
@@ -314,14 +287,14 @@ class SessionFlow:
                 await self.compare(device)
         now_s = self._phones.now_s()
         for device, watch in tuple(self._watched.items()):
-            if watch.state == "asking" or watch.stopped is not None:
+            if watch.state == "asking" or watch.stopped is not None or not self._judging.concerns(device):
                 continue
             with self._troubles.of(device):
-                await self._judge(device, watch, now_s)
+                await self._judging.judge(device, watch, now_s)
                 if watch.state == "frozen":
                     # At every turn: what was appended just before, and what the log could not be told at the first.
                     self._delivery.withdrawn(device, await self._log.take_back_rises(device))
-                if now_s - watch.alive_at_s >= self._times.alive_every_s:
+                if now_s - watch.alive_at_s >= self._times.alive_every_s and self._phones.get(device) is not None:
                     await self._feed(device)
 
     async def compare(self, device: str) -> None:
@@ -337,24 +310,19 @@ class SessionFlow:
     def _take_up(self, head: DeviceHead) -> None:
         device, live, watch = head.device, head.live, self._watched.get(head.device)
         if live is not None:
-            self._watch(device, live, age_s=head.at_s - live.at_s)
-            if watch is None or self._watched[device] is not watch:
-                self.ends.tell_mode(device, "live", "taken_up")
+            taken = self._watch(device, live, age_s=head.at_s - live.at_s)
+            self._judging.held(taken, head)
+            if taken is not watch and self._judging.concerns(device):
+                self._tasks.spawn(self._tell_of(device, taken))
         elif watch is not None and watch.state != "asking":
             self.ends.noticed(head, watch)
 
-    async def _judge(self, device: str, watch: Watch, now_s: float) -> None:
-        signs = watch.signs(self._phones.get(device), now_s, self._limits)
-        event = judge_signs(watch.state, signs, self._limits)
-        if event is None:
-            return
-        if event is Event.FREEZE or event is Event.THAW:
-            watch.state = step(watch.state, event).state
-            self.ends.tell_mode(device, watch.state, "freeze" if event is Event.FREEZE else "thaw")
-            return
-        ended = await self._log.end_session(device, cause=reason_of(event), actor="server", fence=watch.fence)
-        if isinstance(ended, SessionEnded):
-            self.ends.over(device, ended)
+    async def _tell_of(self, device: str, watch: Watch) -> None:
+        """Tell those who are here of a session that another process has begun, and how it stands."""
+        with suppress(Unavailable):
+            await self._judging.look(device, watch)
+        if self._watched.get(device) is watch:
+            self.ends.tell_mode_here(device, watch.state, "taken_up")
 
     async def _feed_or_later(self, device: str) -> None:
         # With the log away nothing is lost: a session that was not fed is fed by the next sweep.
@@ -380,6 +348,7 @@ class SessionFlow:
             fitter = "" if watch is None or watch.fence != live.fence else watch.fitter
             watch = Watch(live.fence, live.holder, state, now_s, now_s, now_s, fitter, stopped=stopped)
             self._watched[device] = watch
+            self._judging.took_up(device, watch)
         watch.began_s = min(watch.began_s, now_s - age_s)
         return watch
 

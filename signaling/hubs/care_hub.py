@@ -375,7 +375,7 @@ class CareHub(Hub):
 
     async def _lease_answer(self, caller: Caller, device: str, granted: LeaseGranted) -> LeaseAnswer:
         head = await self._views.head(device)
-        self._session.acquired(caller, head)
+        await self._session.acquired(caller, head)
         is_live = head.live is not None and head.live.fence == granted.fence
         return LeaseAnswer(
             fence=granted.fence,

@@ -52,6 +52,8 @@ def log_of(house: House) -> Away:
     assert isinstance(care, CareHub)
     assert isinstance(care._log, MemoryDeviceLog)
     log = Away(care._log)
-    for part in (care, care._session, care._session.ends, care._submit, care._delivery, care._news):
+    session = care._session
+    live = (session, session.ends, session._judging, session._beginning)
+    for part in (care, *live, care._submit, care._delivery, care._news):
         part._log = log
     return log

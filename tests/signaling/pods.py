@@ -13,7 +13,7 @@ from signaling.config import Config
 from signaling.hubs.care_hub import CareHub
 from tests.eventually import eventually
 from tests.redis_server import RedisServer, redis_server
-from tests.signaling.care import CLAIM, lease, live
+from tests.signaling.care import CLAIM, live
 from tests.signaling.conftest import House, running_house
 from tests.signaling.visit import Told
 
@@ -96,7 +96,7 @@ class Apart:
         await eventually(lambda: is_connected(self.east) is is_up and is_connected(self.west) is is_up)
 
     async def known_in_east(self) -> None:
-        """The pod of the fitter has looked at the session that was begun on the other one."""
+        """Both pods have looked at live work."""
         await self.east.sweep_care()
         await self.west.sweep_care()
 
@@ -109,7 +109,7 @@ class Apart:
 
 @asynccontextmanager
 async def apart(database_url: str) -> AsyncIterator[Apart]:
-    """Live work that was begun on the phone's pod, and whose fitter went on over another one."""
+    """Live work that was begun over another pod than the phone's."""
     async with AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
         east, west = await stack.enter_async_context(two_pods(database_url, bus.url))
@@ -125,9 +125,7 @@ async def apart(database_url: str) -> AsyncIterator[Apart]:
         pat = await stack.enter_async_context(connected(west, "pat", "patient", "device", heard=phone))
         attached = await pat.ask("AttachDevice", CLAIM, answer=AttachAnswer)
         assert isinstance(attached, AttachAnswer)
-        async with connected(west, "ann", "clinician") as beginning:
-            await live(beginning)
         ann = await stack.enter_async_context(connected(east, "ann", "clinician", heard=fitter))
-        scene = Apart(east, west, bus, ann, pat, fitter, phone, await lease(ann), attached.epoch)
+        scene = Apart(east, west, bus, ann, pat, fitter, phone, await live(ann), attached.epoch)
         await scene.known_in_east()
         yield scene

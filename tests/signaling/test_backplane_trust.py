@@ -17,13 +17,25 @@ from signaling.bus import learn_redis
 from signaling.bus.commands_redis import COMMANDS
 from signaling.bus.envelope import Opened, Refused
 from signaling.bus.plan import Seen
+from signaling.bus.tables_redis import RedisTables
 from signaling.config import ConfigError
 from tests.bus_pods import BusPods, Pod, bus_pods, settled
+from tests.bus_tables import table_pods
 from tests.eventually import eventually
 from tests.redis_server import RedisServer, redis_cluster, redis_server
 from tests.signaling.test_backplane_redis import events, hears
 
-USER = ("user", "auricle", "on", ">s3crt", "resetchannels", "&auricle:*", "-@all", *(f"+{name}" for name in COMMANDS))
+USER = (
+    "user",
+    "auricle",
+    "on",
+    ">s3crt",
+    "resetchannels",
+    "&auricle:*",
+    "~auricle:*",
+    "-@all",
+    *(f"+{name}" for name in COMMANDS),
+)
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 # What tests and the server itself ask, and what no ACL forbids.
 ASKED_BY_OTHERS = {"acl", "cluster", "config"}
@@ -54,6 +66,21 @@ async def comes_and_goes(pods: BusPods) -> None:
     two.backplane.unsubscribe("c")
     await settled(one.backplane, two.backplane)
     await asyncio.sleep(0.1)  # time for a ping
+    async with table_pods(pods.url) as table:
+        await every_verb((await table.join()).tables)
+
+
+async def every_verb(tables: RedisTables) -> None:
+    """Everything that is ever asked of tables."""
+    await tables.claim("k", b"v", ttl_s=60)
+    await tables.delete("k")
+    await tables.put("{p}:1", b"v", ttl_s=60)
+    await tables.values("{p}:1")
+    await tables.change("h", {b"x": b"1"}, (b"y",), ttl_s=60)
+    await tables.field("h", b"x")
+    await tables.fields("h")
+    await tables.members("{p}", add=b"m")
+    assert await tables.leave("{p}", b"m") is None
 
 
 async def test_a_user_who_may_do_what_is_listed_and_nothing_more_is_enough(

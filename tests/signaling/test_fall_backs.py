@@ -105,8 +105,8 @@ async def lease_lost(here: Visit, house: House) -> None:
 
 
 async def time_up(here: Visit, house: House) -> None:
-    session = care_of(house)._session
-    session._limits = replace(session._limits, session_s=10)
+    judging = care_of(house)._session._judging
+    judging._limits = replace(judging._limits, session_s=10)
     await pass_s(here, house, 10, beat={})
 
 

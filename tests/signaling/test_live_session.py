@@ -114,7 +114,7 @@ async def test_a_consent_that_is_withdrawn_elsewhere_while_the_patient_is_asked_
     """Over another process: nobody there knows of the question."""
     here = await visit(connect, live=False)
     care: Any = house.parts.hubs[0].hub
-    consents = care._session._consent.__self__._consents
+    consents = care._session._beginning._consent.__self__._consents
 
     async def think(_: ConsentAsked) -> ConsentAnswer:
         no = Decision("c1", "pat", "live_tuning", False, "pat", "patient", "", house.wall.now_s)

@@ -76,7 +76,8 @@ async def test_its_time_is_up_whether_a_phone_is_there_or_not(connect: Connect, 
     here = await visit(connect)
     care = house.parts.hubs[0].hub
     assert isinstance(care, CareHub)
-    care._session._limits = replace(care._session._limits, session_s=10)
+    judging = care._session._judging
+    judging._limits = replace(judging._limits, session_s=10)
     await leave(here, house)
     await pass_s(here, house, 10)
     await eventually(lambda: here.fitter.of(ModeChanged)[-1].reason == "time_up")

@@ -13,6 +13,7 @@ from signaling.assembly import Assembly
 from signaling.backplane import BusState, Handler, MemoryBackplane, MemoryBus
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.lookout import Lookout
+from signaling.pods.joined import Joined
 from tests.eventually import eventually
 from tests.signaling.care import Connect, change
 from tests.signaling.conftest import House, OpenHouse
@@ -65,7 +66,7 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
         hand.lookout = make(assembly, *parts)
         return hand.lookout
 
-    monkeypatch.setattr(Assembly, "bus", lambda *_: hand.bus)
+    monkeypatch.setattr(Joined, "_backplane", lambda *_: hand.bus)
     monkeypatch.setattr(Assembly, "lookout", lookout)
     return hand
 

@@ -20,7 +20,7 @@ from tests.eventually import eventually
 from tests.postgres import PostgresServer
 from tests.redis_server import PROGRAMS, RedisServer, redis_server
 from tests.running import Server, server
-from tests.signaling.care import CLAIM, change, lease, live, louder, report
+from tests.signaling.care import CLAIM, change, live, louder, report
 from tests.signaling.visit import Told
 
 AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
@@ -115,9 +115,8 @@ async def begin(pods: Fleet) -> Session:
     await pods.pods[2].register(token("ann", "clinician"), BODY)
     pat = await pods.client(1, "pat", "patient", "device", heard=phone)
     assert isinstance(await pat.ask("AttachDevice", CLAIM, answer=AttachAnswer), AttachAnswer)
-    await live(await pods.client(1, "ann", "clinician"))
     ann = await pods.client(0, "ann", "clinician", heard=fitter)
-    return Session(ann, pat, fitter, phone, await lease(ann))
+    return Session(ann, pat, fitter, phone, await live(ann))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -1,0 +1,143 @@
+"""The directory of pods over Redis: a set of their names, and for each a key that ends when nobody keeps it.
+
+What is written is signed, so that whoever can write to Redis cannot send pods elsewhere. Read ``RedisDirectory._beat``
+first.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Final
+
+from signaling.backplane import Backplane
+from signaling.bus.tables_redis import AWAY, RedisTables
+from signaling.tasks import TaskSet
+
+from .directory import DirectoryTimes
+
+__all__ = ["RedisDirectory"]
+
+# One tag: in a cluster they are all on one server.
+_NAMES: Final = "{pods}"
+_CHANNEL: Final = "pods"
+_TAG_BYTES: Final = hashlib.sha256().digest_size
+
+
+class RedisDirectory:
+    """``PodDirectory`` over Redis. What it says of the bus only hastens: who hears nothing looks by himself."""
+
+    def __init__(
+        self, pod: str, tables: RedisTables, backplane: Backplane, *, key: bytes, times: DirectoryTimes, tasks: TaskSet
+    ) -> None:
+        self.pod = pod
+        self._tables = tables
+        self._backplane = backplane
+        self._key = key
+        self._times = times
+        self._tasks = tasks
+        self._address = ""
+        self._known: dict[str, str] = {}
+        self._changed: list[Callable[[], None]] = []
+        self._news = asyncio.Event()
+
+    def reached_at(self, address: str) -> None:
+        """See ``PodDirectory``."""
+        self._address = address
+        self._news.set()
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """See ``PodDirectory``."""
+        self._changed.append(changed)
+
+    async def open(self) -> None:
+        """See ``PodDirectory``."""
+        self._backplane.subscribe(_CHANNEL, lambda _: self._news.set())
+        self._tasks.spawn(self._live())
+
+    def pods(self) -> tuple[str, ...]:
+        """See ``PodDirectory``."""
+        return tuple(sorted({*self._known, self.pod}))
+
+    def address_of(self, pod: str) -> str | None:
+        """See ``PodDirectory``."""
+        return (self._address if pod == self.pod else self._known.get(pod)) or None
+
+    async def look(self, pod: str) -> str | None:
+        """See ``PodDirectory``."""
+        known = self.address_of(pod)
+        if known is not None or pod == self.pod:
+            return known
+        said = await self._tables.get(_place(pod))
+        if isinstance(said, bytes) and (address := self._opened(pod, said)) is not None:
+            self._become({**self._known, pod: address})
+        return self.address_of(pod)
+
+    async def close(self) -> None:
+        """See ``PodDirectory``."""
+        await self._tasks.close()
+        await self._tables.delete(_place(self.pod), patient=True)
+        await self._tables.leave(_NAMES, self.pod.encode(), patient=True)
+        self._backplane.unsubscribe(_CHANNEL)
+        self._backplane.publish(_CHANNEL, bytes)
+
+    async def _live(self) -> None:
+        """Say so, and look who else does, for ever."""
+        is_first = True
+        while True:
+            self._news.clear()
+            found = await self._beat()
+            if found is not None:
+                self._become(found)
+            if is_first:
+                self._backplane.publish(_CHANNEL, bytes)
+            is_first = False
+            await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._times.beat_s):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _beat(self) -> dict[str, str] | None:
+        """Say that this pod lives; the others with their addresses, None when that cannot be known."""
+        tables, own = self._tables, self.pod.encode()
+        kept = await tables.put(_place(self.pod), self._sealed(), ttl_s=self._times.gone_s, patient=True)
+        names = await tables.members(_NAMES, add=own, patient=True)
+        if kept is AWAY or names is AWAY:
+            return None
+        others = sorted(name.decode("ascii", "replace") for name in names - {own})
+        said = await tables.values(*map(_place, others), patient=True) if others else ()
+        if said is AWAY:
+            return None
+        gone = [pod.encode() for pod, one in zip(others, said, strict=True) if one is None]
+        if gone:
+            await tables.leave(_NAMES, *gone, patient=True)
+        opened = ((pod, self._opened(pod, one)) for pod, one in zip(others, said, strict=True) if one is not None)
+        return {pod: address for pod, address in opened if address is not None}
+
+    def _become(self, known: dict[str, str]) -> None:
+        if known == self._known:
+            return
+        self._known = known
+        for changed in self._changed:
+            changed()
+
+    def _sealed(self) -> bytes:
+        return _tag(self._key, self.pod, self._address.encode()) + self._address.encode()
+
+    def _opened(self, pod: str, said: bytes) -> str | None:
+        """The address that a pod has told, empty for one that is nowhere reached; None: no pod of ours has said so."""
+        tag, address = said[:_TAG_BYTES], said[_TAG_BYTES:]
+        is_ours = hmac.compare_digest(tag, _tag(self._key, pod, address))
+        return address.decode("utf-8", "replace") if is_ours else None
+
+
+def _place(pod: str) -> str:
+    return f"{_NAMES}:{pod}"
+
+
+def _tag(key: bytes, pod: str, address: bytes) -> bytes:
+    return hmac.digest(key, b"\0".join((b"pod", pod.encode("utf-8", "replace"), address)), hashlib.sha256)
