@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", type=_places, metavar="I,J,..", help="only these faults of the plan, by their place")
     parser.add_argument("--shrink", action="store_true", help="look for fewer faults that break the same promise")
+    parser.add_argument("--minutes", type=float, default=inf, help="leave out the faults that come later than that")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="run nothing, judge what a run has left there")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
@@ -105,7 +107,7 @@ def _judge(folder: Path) -> int:
 
 def _one(plan: Plan, given: argparse.Namespace) -> int:
     folder = _folder(given.folder, plan.seed)
-    result = _run(plan, folder, given.quiet)
+    result = _run(plan, folder, given.quiet, 60 * given.minutes)
     if result is None:
         return EXIT["invalid"]
     print(json.dumps(result.as_json()), flush=True)
@@ -128,10 +130,10 @@ def replay(plan: Plan) -> str:
     return f"python -m tests.chaos --profile {plan.profile.name} --seed {plan.seed} --database {plan.database}{pods}"
 
 
-def _run(plan: Plan, folder: Path, quiet: bool) -> Result | None:
+def _run(plan: Plan, folder: Path, quiet: bool, for_s: float) -> Result | None:
     """None for a run that came to no verdict; its processes have ended all the same."""
     try:
-        return asyncio.run(interruptible(run(plan, folder, _teller(quiet))))
+        return asyncio.run(interruptible(run(plan, folder, _teller(quiet), for_s=for_s)))
     except Interrupted:
         print(f"interrupted, kept in {folder}", file=sys.stderr)
     except (Exception, asyncio.CancelledError):  # noqa: BLE001  # the suite itself went wrong: nothing is proven or broken

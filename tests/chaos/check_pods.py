@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from tests.chaos.history import Event
-from tests.chaos.paths import Paths, is_of_bus
+from tests.chaos.paths import ALL, BUS_LANE, Paths, is_of_bus
 from tests.chaos.story import APPLIED, Op, Story, key_of
 from tests.chaos.violation import Violation
 
@@ -32,6 +32,8 @@ LAGS: Final = 10
 
 HERE_NS: Final = 5 * S_NS
 GONE_NS: Final = 45 * S_NS
+TOLD_NS: Final = 20 * S_NS
+"""How long what is known of a pod that is gone, or cut off, may live on."""
 
 GROWTH: Final[Mapping[str, tuple[float, int]]] = {
     "rss_kib": (1.25, 20_480),
@@ -123,8 +125,8 @@ def _forgotten(story: Story, paths: Paths, calm: tuple[float, float]) -> Iterato
             yield Violation("I10", story.device, f"seq {key[1]} was not offered while all was calm", op.events)
 
 
-def presence_is_true(story: Story) -> Iterator[Violation]:
-    """I9: nobody is called away while connected for a while, nor there long after the last sign."""
+def presence_is_true(story: Story, paths: Paths) -> Iterator[Violation]:
+    """I9: nobody is called away while connected for a while with nothing broken, nor there long after the last sign."""
     steps = [event for event in story.events if event.p.startswith("phone") or event.f == "crash"]
     place, welcome, died = 0, None, None
     for said in story.facts["presence"]:
@@ -136,10 +138,16 @@ def presence_is_true(story: Story) -> Iterator[Violation]:
         if said.v["online"] and died is not None and said.t - died.t > GONE_NS:
             yield Violation("I9", story.device, f"{said.v['pod']} says online of a phone long dead", (died, said))
         is_here = welcome is not None and said.t - welcome.t > HERE_NS and _hears(steps[place:])
-        if not said.v["online"] and welcome is not None and is_here:
+        if not said.v["online"] and welcome is not None and is_here and not _was_disturbed(welcome.p, said.t, paths):
             yield Violation(
                 "I9", story.device, f"{said.v['pod']} says offline of a phone that is there", (welcome, said)
             )
+
+
+def _was_disturbed(phone: str, t: float, paths: Paths) -> bool:
+    """Lately, by whatever may keep one pod from hearing of another's phone."""
+    lanes = [fault.lane for fault in paths.active(t - TOLD_NS, t)]
+    return any(lane in {phone, BUS_LANE, *ALL} or lane.startswith("pod") for lane in lanes)
 
 
 def _hears(later: Sequence[Event]) -> bool:

@@ -38,7 +38,6 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     fences_rise,
     old_fences_are_dead,
     one_stream,
-    presence_is_true,
     one_answer_per_key,
     numbers_have_no_gaps,
     nothing_strays,
@@ -53,6 +52,7 @@ def check(history: Iterable[Event]) -> list[Violation]:
     history = list(history)
     told, paths, calm = stories(history), Paths(history), calm_of(history)
     found = [broken for story in told.values() for invariant in INVARIANTS for broken in invariant(story)]
+    found += [broken for story in told.values() for broken in presence_is_true(story, paths)]
     found += [*calls_succeed(told, paths), *nothing_is_lost_on_the_way(history, paths)]
     samples = [event for event in history if event.f == "sample"]
     return [*found, *changes_get_through(told, paths, calm), *bounds_hold(samples, _begin(history, "faults"), calm)]

@@ -117,9 +117,9 @@ class Reader:
 
 @asynccontextmanager
 async def reader(stage: Stage) -> AsyncIterator[Reader]:
-    """Somebody who is connected; to every pod, where a pod knows only the phones that hang on it."""
+    """Somebody who is connected, to every pod: what one knows of a phone another need not have heard yet."""
     balancer, token = stage.fleet.balancer, stage.tokens.mint("reader", "clinician")
-    urls = [balancer.url_of(pod) for pod in balancer.pods] if balancer.is_pinned else [stage.front.url]
+    urls = [balancer.url_of(pod) for pod in balancer.pods]
     async with AsyncExitStack() as stack:
         made = (HubClient(f"{url}/hub", token=token, reconnect=RECONNECT, options=OPTIONS) for url in urls)
         yield Reader(stage, [await stack.enter_async_context(hub) for hub in made])

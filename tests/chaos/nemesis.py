@@ -5,9 +5,11 @@ was not met proves nothing. Read ``Nemesis.run`` first; the faults themselves ar
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import zip_longest
+from math import inf
 from typing import Final
 
 from tests.chaos import faults_bus, faults_clients, faults_network, faults_phone, faults_server
@@ -30,10 +32,15 @@ FAULTS: Final[Mapping[str, Strike]] = {
 
 
 class Nemesis:
-    """``landed`` counts the faults that did what they were to do, ``missed`` are the others."""
+    """``landed`` counts the faults that did what they were to do, ``missed`` are the others.
 
-    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
+    Of those that have not begun after ``for_s`` none begins any more: ``begun`` counts the others.
+    """
+
+    def __init__(self, stage: Stage, say: Callable[[str], None], *, for_s: float = inf) -> None:
         self._stage, self._say = stage, say
+        self._end_s = time.monotonic() + for_s
+        self.begun: Counter[str] = Counter()
         self.landed: Counter[str] = Counter()
         self.missed: list[Fault] = []
 
@@ -45,12 +52,15 @@ class Nemesis:
         async with asyncio.TaskGroup() as tasks:
             for faults in lanes.values():
                 tasks.create_task(self._lane(faults))
-        again, self.missed = self.missed, []
+        again, self.missed, self._end_s = self.missed, [], inf
+        self.begun = self.landed + Counter(fault.counted for fault in again)
         await self._lane(again)
 
     async def _lane(self, faults: list[Fault]) -> None:
         for fault, after in zip_longest(faults, faults[1:]):
             await asyncio.sleep(fault.pause_s)
+            if time.monotonic() > self._end_s:
+                return
             if after is not None and after.kind == "server_kill_at" and fault.kind in _ENDS_A_LIFE:
                 # The life that begins with this fault may as well know already where it ends.
                 self._stage.fleet.pods[fault.lane].then = after.value

@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.chaos.history import Event
 
-__all__ = ["BUS_LANE", "Fault", "Paths", "is_of_bus"]
+__all__ = ["ALL", "BUS_LANE", "Fault", "Paths", "is_of_bus"]
 
 BUS_LANE: Final = "bus"
 # Of everybody at once.

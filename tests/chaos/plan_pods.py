@@ -42,7 +42,7 @@ def _of_pods(rng: random.Random, profile: Profile, seed: int, lanes: list[str], 
     turn = rng.randrange(len(lanes))
     faults = []
     for place, point in enumerate(points):
-        faults.append(make("server_kill_at", lanes[(turn + place) % len(lanes)], f"{point}:{rng.randint(1, 3)}"))
+        faults.append(make("server_kill_at", lanes[(turn + place) % len(lanes)], f"{point}:{rng.randint(1, 2)}"))
     for place in range(profile.each):
         pods = [lanes[(turn + place + more) % len(lanes)] for more in range(3)]
         faults += [make("server_kill", pods[0]), make("server_terminate", pods[1])]

@@ -27,7 +27,7 @@ DATABASES: Final = ("sqlite", "postgres")
 # With several pods: what belongs together is kept on one; resumed connections come back to theirs; nothing is.
 PINS: Final = ("all", "resumes", "none")
 # The one switch: as much of that as the server does not do yet.
-PIN: Final = "all"
+PIN: Final = "resumes"
 KILL_POINTS: Final = (
     *("after_parse", "before_commit", "after_commit"),
     *("after_publish", "after_offer", "after_result_before_terminal"),

@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -70,7 +71,7 @@ class Result:
             "pods": self.plan.pods,
             "pin": self.plan.pin,
             "seconds": round(self.seconds, 1),
-            "faults": sum(self.plan.required.values()),
+            "faults": sum(self.counts["faults"].values()),
             "missing": self.missing,
             "broken": self.broken,
             "counts": self.counts,
@@ -78,13 +79,16 @@ class Result:
         }
 
 
-async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
-    """Carry a plan out in an empty folder, which keeps the plan, the history and all logs."""
+async def run(plan: Plan, folder: Path, say: Callable[[str], None], *, for_s: float = inf) -> Result:
+    """Carry a plan out in an empty folder, which keeps the plan, the history and all logs.
+
+    ``for_s``: faults that have not begun by then are left out.
+    """
     began = time.monotonic()
     (folder / "plan.json").write_text(json.dumps(plan.as_json(), indent=1))
     async with staged(plan, folder) as stage:
         say(f"server, {len(stage.phones)} phones and {len(stage.fitters)} fitters are up")
-        nemesis = Nemesis(stage, say)
+        nemesis = Nemesis(stage, say, for_s=for_s)
         missing = await _fault_phase(stage, nemesis, say)
         try:
             missing |= await _end(stage, say)
@@ -99,7 +103,8 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
     # Without the final reads most promises cannot be judged.
     violations = [] if unread else [*check(history), *nothing_leaks(channels, canaries)]
     packages = sum((package_counts(story) for story in stories(history).values()), Counter())
-    missing |= {f"packages: {name}": 1 for name in plan.profile.ends - packages.keys() if plan.is_whole}
+    is_whole = plan.is_whole and nemesis.begun == plan.required
+    missing |= {f"packages: {name}": 1 for name in plan.profile.ends - packages.keys() if is_whole}
     for lane, pod in stage.fleet.pods.items():
         violations += [Violation("CRASH", "", f"{lane} ended by itself with {code}") for code in pod.crashes]
     return Result(
@@ -184,9 +189,10 @@ def _waits(history: list[Event]) -> dict[str, dict[str, float]]:
 
 def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:
     """What must have happened for the run to prove anything."""
-    missing = dict(stage.plan.required - nemesis.landed)
+    missing = dict(nemesis.begun - nemesis.landed)
+    is_whole = stage.plan.is_whole and nemesis.begun == stage.plan.required
     open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_kill)
-    if stage.plan.is_whole and open_kills < stage.plan.profile.min_open_kills:
+    if is_whole and open_kills < stage.plan.profile.min_open_kills:
         missing["kills with an open journal"] = stage.plan.profile.min_open_kills - open_kills
     return missing
 

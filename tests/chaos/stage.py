@@ -25,6 +25,7 @@ from tests.chaos.history import HistoryFile
 from tests.chaos.patience import OPTIONS, RECONNECT
 from tests.chaos.plan import Plan
 from tests.chaos.plan_pods import RESUMERS
+from tests.chaos.presence import ask_whether_here
 from tests.chaos.processes import PhoneProcess, ProcessFailed
 from tests.chaos.proxy import MAX_LINKS, Proxy, proxy
 from tests.chaos.resumer import Resumer
@@ -37,6 +38,8 @@ __all__ = ["PROTOCOLS", "Stage", "staged"]
 FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
 WRITE_MS: Final = "40"
+# Whether a pod says of a phone that hangs on another one that it is there.
+PRESENCE_REACHES: Final = False
 # What the wearers say to a package, and whether they keep it, in turn.
 WEARERS: Final = (("yes", "no"), ("never", "yes"), ("no", "yes"), ("yes", "yes"))
 
@@ -151,6 +154,23 @@ async def _bystanders(stage: Stage, stack: AsyncExitStack) -> None:
         stage.resumers[lane] = Resumer(protocol, await stage.link(lane, stack), token, history, route)
     for work in (sample(stage.fleet, stage.history), lag(stage.history)):
         await stack.enter_async_context(background(work))
+    for pod in stage.fleet.pods:
+        await _asked(stage, pod, stack)
+
+
+async def _asked(stage: Stage, pod: str, stack: AsyncExitStack) -> None:
+    """Have a pod asked of the phones that hang on it, or of all as soon as it is to know of those on others."""
+    balancer, token = stage.fleet.balancer, stage.tokens.mint("reader", "clinician")
+    link = await stage.link(f"reader of {pod}", stack)
+    link.follow(balancer.fixed(pod))
+
+    def devices() -> list[str]:
+        here = balancer.url_of(pod)
+        phones = stage.phones.items()
+        return [phone.name for lane, phone in phones if PRESENCE_REACHES or here in stage.proxies[lane].targets]
+
+    work = ask_whether_here(link.url, token, pod, devices, stage.history)
+    await stack.enter_async_context(background(work))
 
 
 async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) -> None:

@@ -13,7 +13,7 @@ from tests.chaos.profile import PIN, PROFILES
 from tests.chaos.runner import run
 
 PATIENCE_S = 240
-"""A run takes less than a minute and a half on two idle cores; on a busy machine faults wait longer for their moment."""
+"""A run takes a minute or a minute and a half on two idle cores; on a busy one faults wait longer for their moment."""
 
 
 @pytest.mark.timeout(PATIENCE_S + 60)
