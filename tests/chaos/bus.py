@@ -30,19 +30,20 @@ class Bus:
     @property
     def url(self) -> str:
         """Of the server that is in charge now."""
-        return self._server.url
+        return self.server.url
 
     @property
-    def _server(self) -> RedisServer:
+    def server(self) -> RedisServer:
+        """The one in charge."""
         return self._servers[0]
 
     async def kill(self) -> None:
         """SIGKILL."""
-        await asyncio.to_thread(self._server.kill)
+        await asyncio.to_thread(self.server.kill)
 
     async def start(self) -> None:
         """Again, and empty."""
-        await asyncio.to_thread(self._server.start)
+        await asyncio.to_thread(self.server.start)
 
     async def drop_subscribers(self) -> int:
         """End the connections that listen, and no others; how many there were."""
@@ -51,7 +52,7 @@ class Bus:
     async def follow(self) -> bool:
         """Have the other server take over what this one holds; whether it has caught up."""
         follower = self._servers[1]
-        await asyncio.to_thread(follower.ask, "REPLICAOF", "127.0.0.1", str(self._server.port))
+        await asyncio.to_thread(follower.ask, "REPLICAOF", "127.0.0.1", str(self.server.port))
 
         def is_in_step() -> bool:
             return b"master_link_status:up" in follower.ask("INFO", "replication")
@@ -68,14 +69,14 @@ class Bus:
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
         """It takes connections and answers nothing within the block."""
-        self._server.signal(signal.SIGSTOP)
+        self.server.signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._server.signal(signal.SIGCONT)
+            self.server.signal(signal.SIGCONT)
 
     async def _ask(self, *command: str) -> bytes:
-        return await asyncio.to_thread(self._server.ask, *command)
+        return await asyncio.to_thread(self.server.ask, *command)
 
 
 @contextmanager
