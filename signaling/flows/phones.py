@@ -97,7 +97,10 @@ class Phone:
 
 
 class Phones:
-    """The phones of this pod, by device. ``on_wake`` is called when another pod has something for one of them."""
+    """The phones of this pod, by device.
+
+    ``on_asked`` is given what other pods ask of them, ``on_restoring`` what they had one of them restore for.
+    """
 
     def __init__(
         self,
@@ -113,6 +116,7 @@ class Phones:
         self.doubted: set[str] = set()
         self._carried: dict[str, set[str]] = {}
         self.on_asked: Callable[[str, Phone, AskPhone], None] = lambda *_: None
+        self.on_restoring: Callable[[str, RevertNow], None] = lambda *_: None
 
     def listen(self, device: str, on_wake: Callable[[], None]) -> None:
         """Hear what other pods have for the device; comes before its log is read.
@@ -237,7 +241,10 @@ class Phones:
         elif phone is None:
             return
         elif isinstance(word, TellPhone):
-            self._tell(phone, msgspec.msgpack.decode(word.payload, type=PUSHES[word.target]))
+            told = msgspec.msgpack.decode(word.payload, type=PUSHES[word.target])
+            self._tell(phone, told)
+            if isinstance(told, RevertNow):
+                self.on_restoring(device, told)
         elif phone.generation >= word.generation:
             # Of one that has attached elsewhere since, nothing is told here.
             self.on_asked(device, phone, word)

@@ -89,6 +89,7 @@ class SessionFlow:
         self._judging = Judging(parts, tasks=tasks, troubles=troubles)
         self._beginning = Beginning(parts, delivery=delivery, metrics=metrics, consent=consent, began=self._began)
         far.serve(self._judging.told, self._beginning.answer, self._judging.frozen_elsewhere)
+        phones.on_restoring = self._stopped_elsewhere
         delivery.is_frozen = lambda device: self.state_of(device) == "frozen"
 
     async def renew(self, caller: Caller, hold: Hold) -> LeaseRenewed | Failure:
@@ -232,6 +233,12 @@ class SessionFlow:
             # What the wearer takes back with it is over, also when the log hears of it later.
             self.ends.record_soon(request.device, event, actor, watch)
         return Relayed(relayed=relayed)
+
+    def _stopped_elsewhere(self, device: str, revert: RevertNow) -> None:
+        """Another pod has had the phone here restore for good, and records it: nothing is fed or rises meanwhile."""
+        watch, event = self._watched.get(device), TOLD_BY_PHONE.get(revert.cause)
+        if watch is not None and event is not None and watch.fence <= revert.fence:
+            watch.stop(event, "server")
 
     async def answer_consent(self, caller: Caller, answer: AnswerConsent) -> Done | Failure:
         """The patient takes a consent back: the base is restored, then live work ends."""

@@ -12,6 +12,7 @@ from fitting.mode import (
     ModeLimits,
     Signs,
     end_of,
+    judge_from_afar,
     judge_signs,
     only_lowers,
     preconditions,
@@ -113,6 +114,37 @@ def test_signs_freeze_thaw_and_end(signs: dict[str, Any], live: Event | None, fr
     given = Signs(**{"phone_silent_s": 0.0, "fitter_silent_s": 0.0} | signs)
     assert judge_signs("live", given, LIMITS) == live
     assert judge_signs("frozen", given, LIMITS) == frozen
+
+
+@pytest.mark.parametrize(
+    ("signs", "there", "is_lost", "live", "frozen"),
+    [
+        ({}, "live", False, None, Event.THAW),
+        # Whatever the phone's own pod has judged is so, and what it has not judged nobody knows.
+        *(({}, there, False, Event.FREEZE, None) for there in ("frozen", "asking", "none")),
+        ({"phone_silent_s": 10.0}, "live", False, Event.FREEZE, None),
+        ({"background_s": 10.0}, "live", False, Event.FREEZE, None),
+        ({"slow_s": 0.0}, "live", False, Event.FREEZE, None),
+        ({"fitter_silent_s": 10.0}, "live", False, Event.FREEZE, None),
+        # Signs of the phone that have travelled end nothing.
+        ({"battery_percent": 1}, "live", False, None, Event.THAW),
+        ({"background_s": 300.0}, "live", False, Event.FREEZE, None),
+        ({"aids_away_s": 300.0}, "live", False, Event.FREEZE, None),
+        ({"slow_s": 300.0}, "live", False, Event.FREEZE, None),
+        ({"phone_silent_s": 300.0}, "live", False, Event.FREEZE, None),
+        ({"phone_silent_s": 300.0}, "live", True, Event.PHONE_LOST, Event.PHONE_LOST),
+        ({"phone_silent_s": 29.0}, "live", True, Event.FREEZE, None),
+        # What is known here as well as anywhere does.
+        ({"call_silent_s": 30.0}, "live", False, Event.CALL_ENDED, Event.CALL_ENDED),
+        ({"session_s": 3_600.0}, "frozen", False, Event.TIME_UP, Event.TIME_UP),
+    ],
+)
+def test_from_afar_signs_freeze_and_only_a_loss_ends(
+    signs: dict[str, Any], there: SessionState, is_lost: bool, live: Event | None, frozen: Event | None
+) -> None:
+    given = Signs(**{"phone_silent_s": 0.0, "fitter_silent_s": 0.0} | signs)
+    assert judge_from_afar("live", given, LIMITS, there=there, is_lost=is_lost) == live
+    assert judge_from_afar("frozen", given, LIMITS, there=there, is_lost=is_lost) == frozen
 
 
 def head(**more: Any) -> DeviceHead:

@@ -120,9 +120,15 @@ OpenHouse = Callable[..., Awaitable[House]]
 
 
 @asynccontextmanager
-async def running_house(config: Config, hub: Hub | None, hubs: Sequence[Hub] = ()) -> AsyncIterator[House]:
-    """The server as ``signaling.server`` runs it; aiohttp's own test server would cancel handlers when clients go."""
-    log, wall, monotonic = io.StringIO(), Clock(), Clock(1_000.0)
+async def running_house(
+    config: Config, hub: Hub | None, hubs: Sequence[Hub] = (), clocks: tuple[Clock, Clock] | None = None
+) -> AsyncIterator[House]:
+    """The server as ``signaling.server`` runs it; aiohttp's own test server would cancel handlers when clients go.
+
+    ``clocks``: the one on the wall, and the one that only rises; its own, unless others are given.
+    """
+    log = io.StringIO()
+    wall, monotonic = clocks or (Clock(), Clock(1_000.0))
     create: Callable[..., web.Application] = partial(create_app, hubs=hubs) if hub is None else partial(app_around, hub)
     app = create(config, signing_key=KEY, log=LogBook(log), clock=wall, monotonic=monotonic)
     runner = runner_of(app, config, shutdown_timeout=0.01)

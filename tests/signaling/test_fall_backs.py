@@ -172,10 +172,10 @@ async def ended(told: Told) -> ModeChanged:
     return told.of(ModeChanged)[-1]
 
 
-@pytest.mark.parametrize(("reason", "restore", "bring"), CAUSES)
-async def test_a_fall_back_restores_tells_both_why_and_sees_to_work_in_flight(
+async def falls_back(
     connect: Connect, house: House, reason: str, restore: str, bring: Callable[[Visit, House], Awaitable[None]]
 ) -> None:
+    """Live work that is brought to its end, wherever its two ends hang, and all that becomes of it."""
     here = await visit(ending(connect, WHOSE_TOKEN.get(reason, "")))
     heard, offered, waiting = await in_flight(here)
     await bring(here, house)
@@ -213,6 +213,13 @@ async def test_a_fall_back_restores_tells_both_why_and_sees_to_work_in_flight(
     assert (found.state, found.code) == ("cancelled", "E_USER_STOP")
     if fitter is here.fitter:
         assert "cancelled" in [told.state for told in fitter.of(DeliveryChanged) if told.seq == waiting.seq]
+
+
+@pytest.mark.parametrize(("reason", "restore", "bring"), CAUSES)
+async def test_a_fall_back_restores_tells_both_why_and_sees_to_work_in_flight(
+    connect: Connect, house: House, reason: str, restore: str, bring: Callable[[Visit, House], Awaitable[None]]
+) -> None:
+    await falls_back(connect, house, reason, restore, bring)
 
 
 # What is no such cause

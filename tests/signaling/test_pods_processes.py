@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,17 @@ import pytest
 from clients.hub_client import HubClient
 from protocol.contract.devices import AttachAnswer, DeliveryChanged, LeaseAnswer, Offer, ReportAnswer, Settled
 from protocol.contract.fitting import Base, SubmitAnswer
-from protocol.contract.sessions import ModeChanged, Relayed, Revert, RevertNow
+from protocol.contract.sessions import (
+    Done,
+    Heartbeat,
+    Hold,
+    LeaseRenewed,
+    ModeChanged,
+    Relayed,
+    Revert,
+    RevertNow,
+    SessionAlive,
+)
 from signaling.auth import DevTokens
 from tests.databases import new_postgres
 from tests.eventually import eventually
@@ -21,11 +31,13 @@ from tests.postgres import PostgresServer
 from tests.redis_server import PROGRAMS, RedisServer, redis_server
 from tests.running import Server, server
 from tests.signaling.care import CLAIM, change, live, louder, report
-from tests.signaling.visit import Told
+from tests.signaling.visit import Told, refused
 
 AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
 BODY: dict[str, object] = {"device": "d1", "patient": "pat", "assignments": ["ann"], "right": AID}
 KEY = "one key of all pods, of 32 bytes"
+# Where nobody renews anything, however slow the machine is.
+PATIENT = {"AURICLE_LEASE_TTL_S": "100", "AURICLE_FREEZE_AFTER_S": "100", "AURICLE_DEAD_MAN_S": "200"}
 
 
 def token(user: str, *roles: str) -> str:
@@ -66,13 +78,14 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(postgres: PostgresServer, folder: Path, program: str) -> AsyncIterator[Fleet]:
+async def fleet(
+    postgres: PostgresServer, folder: Path, program: str, times: Mapping[str, str] = PATIENT
+) -> AsyncIterator[Fleet]:
     url = await new_postgres(postgres)
     async with AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server(program=program))
         environ = {"AURICLE_DEV_SIGNING_KEY": KEY, "AURICLE_DATABASE_URL": url, "AURICLE_REDIS_URL": bus.url}
-        # Nobody renews anything here, however slow the machine is.
-        environ |= {"AURICLE_LEASE_TTL_S": "100", "AURICLE_FREEZE_AFTER_S": "100", "AURICLE_DEAD_MAN_S": "200"}
+        environ |= times
         pods = []
         for number in range(3):
             data = folder / str(number)
@@ -143,3 +156,39 @@ async def test_changes_and_a_stop_get_through_whatever_becomes_of_the_bus(
         for pod in pods.pods:
             assert "task_failed" not in pod.log_text
             assert await pod.terminate() == 0
+
+
+async def go_on(session: Session, seconds: float, *, phone: bool = True) -> list[str]:
+    """Both ends say every second that they are there, and the fitter is told how it stands."""
+    states = []
+    for _ in range(round(seconds)):
+        if phone:
+            await session.pat.ask("Heartbeat", Heartbeat(device="d1"), answer=Done)
+        hold = Hold(device="d1", session="s1", fence=session.leased.fence)
+        renewed = await session.ann.ask("RenewLease", hold, answer=LeaseRenewed)
+        assert isinstance(renewed, LeaseRenewed), renewed
+        states.append(renewed.state)
+        await asyncio.sleep(1)  # time itself is what is tested
+    return states
+
+
+async def test_live_work_across_pods_stays_live_at_the_usual_times_and_freezes_without_its_phone(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    async with fleet(postgres, tmp_path, "valkey", {"AURICLE_FREEZE_AFTER_S": "5"}) as pods:
+        session = await begin(pods)
+        assert set(await go_on(session, 12)) == {"live"}
+        revision = await session.apply(session.leased.head.revision)  # type: ignore[union-attr]  # a device that was read
+        assert len(session.phone.of(SessionAlive)) >= 2
+        states = await go_on(session, 9, phone=False)
+        # No later than the pod of the phone knows it, and what another takes to hear of it.
+        assert (states[0], states[-1]) == ("live", "frozen")
+        request = change(session.leased, *louder(10), key="frozen", base=Base(revision=revision))
+        assert refused(await session.ann.ask("Submit", request, answer=SubmitAnswer)).code == "frozen"
+        assert (await go_on(session, 3))[-1] == "live"
+        assert session.phone.of(RevertNow) == []
+        # Both pods have told their own, once.
+        for end in (session.fitter, session.phone):
+            assert [one.reason for one in end.of(ModeChanged)] == ["accepted", "freeze", "thaw"]
+        for pod in pods.pods:
+            assert "task_failed" not in pod.log_text
