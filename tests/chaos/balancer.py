@@ -12,11 +12,12 @@ from typing import Final
 import aiohttp
 
 from tests.chaos.proxy import Route
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["Balancer"]
 
 ASKS_EVERY_S: Final = 0.25
-ASKS_FOR: Final = aiohttp.ClientTimeout(total=0.75)
+ASKS_FOR: Final = aiohttp.ClientTimeout(total=0.75 * PATIENCE)
 
 
 class Balancer:

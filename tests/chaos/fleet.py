@@ -22,24 +22,31 @@ from tests.chaos.history import HistoryFile
 from tests.chaos.plan import Plan
 from tests.chaos.processes import ServerProcess
 from tests.chaos.proxy import Proxy, proxy
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["CLINIC", "DEAD_MAN_S", "LEASE_TTL_S", "Edges", "Fleet", "Tokens", "background", "fleet"]
 
 CLINIC: Final = "canary-clinic"
 _READER: Final = ("--user", "reader", "--clinic", "any", "--role", "clinician", "--expires-in", "86400")
-LEASE_TTL_S: Final = 3.0
-DEAD_MAN_S: Final = "9"
+LEASE_TTL_S: Final = 3.0 * PATIENCE
+DEAD_MAN_S: Final = str(9 * PATIENCE)
+_TIMES: Final = {
+    "AURICLE_CLIENT_TIMEOUT_S": 3.0,
+    "AURICLE_OFFER_TIMEOUT_S": 1.5,
+    "AURICLE_FREEZE_AFTER_S": 4.0,
+    "AURICLE_DISCONNECT_TIMEOUT_S": 3.0,
+    "AURICLE_CLOSE_TIMEOUT_S": 0.5,
+    "AURICLE_DRAIN_S": 3.0,
+    "AURICLE_GRANT_PATIENCE_S": 1.0,
+    "AURICLE_RTT_TO_BEGIN_MS": 800,
+    "AURICLE_RTT_TO_GO_ON_MS": 1_500,
+}
 SERVER: Final = {
+    **{name: str(type(value)(value * PATIENCE)) for name, value in _TIMES.items()},
     "AURICLE_KEEP_ALIVE_S": "1",
-    "AURICLE_CLIENT_TIMEOUT_S": "3",
     "AURICLE_LEASE_TTL_S": str(LEASE_TTL_S),
-    "AURICLE_OFFER_TIMEOUT_S": "1.5",
     "AURICLE_SWEEP_S": "0.2",
-    "AURICLE_FREEZE_AFTER_S": "4",
     "AURICLE_DEAD_MAN_S": DEAD_MAN_S,
-    "AURICLE_DISCONNECT_TIMEOUT_S": "3",
-    "AURICLE_CLOSE_TIMEOUT_S": "0.5",
-    "AURICLE_DRAIN_S": "3",
     "AURICLE_QUESTION_AFTER_S": "1",
 }
 # Beside that, for pods: a hub that says what it is asked to, a bound that a slow reader meets soon, and patience with
@@ -47,7 +54,7 @@ SERVER: Final = {
 POD: Final = {
     "AURICLE_CONFORMANCE": "1",
     "AURICLE_MAX_SEND_QUEUE_BYTES": "262144",
-    "AURICLE_DISCONNECT_TIMEOUT_S": "10",
+    "AURICLE_DISCONNECT_TIMEOUT_S": str(10.0 * PATIENCE),
     "AURICLE_LOOK_S": "0.5",
 }
 

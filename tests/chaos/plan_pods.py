@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.chaos.profile import KILL_POINTS, Fault, Profile, pause
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["RESUMERS", "pod_faults"]
 
 RESUMERS: Final = ("resumer-0", "resumer-1")
-FREEZE_S: Final = (4.0, 6.0)
-LONG_FREEZE_S: Final = 20.0
+FREEZE_S: Final = (4.0 * PATIENCE, 6.0 * PATIENCE)
+LONG_FREEZE_S: Final = 20.0 * PATIENCE
 Make = Callable[..., Fault]
 
 

@@ -20,11 +20,12 @@ import msgspec
 from tests.chaos.history import HistoryFile
 from tests.chaos.orders import Orders
 from tests.chaos.phone import ORDERS
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["PhoneProcess", "ProcessFailed", "ServerProcess", "Supervised"]
 
-READY_TIMEOUT_S: Final = 60.0
-END_TIMEOUT_S: Final = 10.0
+READY_TIMEOUT_S: Final = 60.0 * PATIENCE
+END_TIMEOUT_S: Final = 10.0 * PATIENCE
 MAX_QUICK_DEATHS: Final = 20
 RESTART_PAUSE_S: Final = 0.05
 

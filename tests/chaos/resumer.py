@@ -23,6 +23,7 @@ from protocol.signalr.states import State
 from tests.chaos.history import HistoryFile
 from tests.chaos.patience import LIMITS
 from tests.chaos.proxy import Proxy, Route
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["Resumer"]
 
@@ -30,8 +31,8 @@ HUB: Final = "/hubs/conformance"
 SAYS_EVERY_S: Final = 0.05
 TICK_S: Final = 0.25
 AGAIN_S: Final = 0.1
-CONNECT_S: Final = 4.0
-FAREWELL_S: Final = 10.0
+CONNECT_S: Final = 4.0 * PATIENCE
+FAREWELL_S: Final = 10.0 * PATIENCE
 Socket = aiohttp.ClientWebSocketResponse[Any]
 
 

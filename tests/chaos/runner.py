@@ -31,12 +31,12 @@ from tests.chaos.plan import Plan
 from tests.chaos.stage import Stage, staged
 from tests.chaos.story import stories
 from tests.chaos.violation import Violation
-from tests.chaos.waiting import holds_within
+from tests.chaos.waiting import PATIENCE, holds_within
 
 __all__ = ["Result", "history_of", "run"]
 
 MAX_FAULT_PHASE_S: Final = 7_200.0
-WORK_TIMEOUT_S: Final = 60.0
+WORK_TIMEOUT_S: Final = 60.0 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ async def _fault_phase(stage: Stage, nemesis: Nemesis, say: Callable[[str], None
         stage.history.write("ok", "phase", name="calm")
         say(f"all faults are over: {healed_at} changes accepted so far")
         if stage.plan.pods > 1:
-            await asyncio.sleep(profile.calm_s)
+            await asyncio.sleep(profile.calm_s * PATIENCE)
         await holds_within(
             WORK_TIMEOUT_S, lambda: tally.accepted >= healed_at + profile.after and tally.done.keys() >= WORK
         )
@@ -160,7 +160,7 @@ async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
         phone.take_back_orders()
         await phone.restart()
     async with reader(stage) as reads, aiohttp.ClientSession() as session:
-        drained = await reads.drain(stage.plan.profile.drain_s)
+        drained = await reads.drain(stage.plan.profile.drain_s * PATIENCE)
         say("everything has come to its end" if drained else "some things have NOT come to an end")
         await reads.read_server()
         for lane, pod in stage.fleet.pods.items():

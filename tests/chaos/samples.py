@@ -13,12 +13,13 @@ import aiohttp
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import HistoryFile
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["lag", "sample"]
 
 EVERY_S: Final = 1.0
 LAG_EVERY_S: Final = 0.05
-TIMEOUT: Final = aiohttp.ClientTimeout(total=0.9)
+TIMEOUT: Final = aiohttp.ClientTimeout(total=0.9 * PATIENCE)
 _STATUS: Final = re.compile(r"^(VmRSS|Threads):\s+(\d+)", re.MULTILINE)
 _TASKS: Final = re.compile(r"^auricle_tasks (\S+)", re.MULTILINE)
 _CONNECTIONS: Final = re.compile(r"^signalr_server_active_connections\{.*\} (\S+)", re.MULTILINE)
