@@ -75,6 +75,8 @@ class Supervised(ABC):
         while self._watch is not None and not self._watch.done():
             await asyncio.wait({self._watch}, timeout=END_TIMEOUT_S)
             self.signal(signal.SIGKILL)
+        # One that was started and never came up has nobody else to end it.
+        self.signal(signal.SIGKILL)
         if self._watch is not None:
             self._watch.result()
         elif self._process is not None:

@@ -11,8 +11,9 @@ from tests.chaos.__main__ import replay
 from tests.chaos.plan import Plan, plan_of
 from tests.chaos.profile import PIN, PROFILES
 from tests.chaos.runner import run
+from tests.chaos.waiting import PATIENCE
 
-PATIENCE_S = 240
+PATIENCE_S = 240 * PATIENCE
 """A run takes a minute or a minute and a half on two idle cores; on a busy one faults wait longer for their moment."""
 
 
@@ -27,7 +28,7 @@ async def test_no_promise_is_broken_while_everything_else_is(database: str, seed
         async with asyncio.timeout(PATIENCE_S):  # ends all processes of the run, too
             result = await run(plan, folder, told.append)
     except TimeoutError:
-        pytest.fail(f"no verdict within {PATIENCE_S} s\n{_where(plan, folder, told)}")
+        pytest.fail(f"no verdict within {PATIENCE_S:g} s\n{_where(plan, folder, told)}")
     assert not result.broken, f"{result.witness}\n{_where(plan, folder, told)}"
     assert not result.missing, f"not met: {result.missing}\n{_where(plan, folder, told)}"
     shutil.rmtree(folder)
