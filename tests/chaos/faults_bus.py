@@ -96,7 +96,7 @@ async def bus_mute(stage: Stage, fault: Fault) -> bool:
 async def _for_a_while(stage: Stage, fault: Fault, worse: Callable[[Proxy], None]) -> bool:
     async with _bus(stage).turn:
         links = _edges(stage)
-        landed = any(link.connected for link in links)
+        landed = await holds_within(LANDS_S, lambda: any(link.connected for link in links))
         for link in links:
             worse(link)
         await asyncio.sleep(fault.length_s)

@@ -1,6 +1,7 @@
 """What other clients than phones and fitters go through, or put pods through. Each says whether it has landed."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +18,7 @@ __all__ = ["resume_bus_kill", "resume_cut", "slow_reader", "storm"]
 BLOB_CHARS: Final = 100_000
 BLOBS: Final = 300
 TRIES: Final = 4
+RETRY_S: Final = 0.2
 # It hears nothing for long, and is not to give up by itself.
 SLOW: Final = replace(OPTIONS, limits=replace(LIMITS, client_timeout_s=2 * LANDS_S), close_timeout_s=0.1)
 
@@ -36,11 +38,9 @@ async def storm(stage: Stage, _: Fault) -> bool:
 async def slow_reader(stage: Stage, fault: Fault) -> bool:
     """Somebody asks for megabytes and reads none of them: a pod keeps so much for him, and then he is gone."""
     link, token = stage.proxies[fault.lane], stage.tokens.mint("slow", "clinician")
-    hub = HubClient(f"{link.url}/hubs/conformance", token=token, reconnect=None, options=SLOW)
-    try:
-        await hub.start()
-    except ConnectionError:
-        return False  # a pod that has just gone is no bound; it is tried again
+    hub = await _connected(f"{link.url}/hubs/conformance", token)
+    if hub is None:
+        return False
     try:
         # What comes is left where it is, so that in the end no buffer of the way takes any more.
         link.rate_bytes_s = 1
@@ -52,6 +52,19 @@ async def slow_reader(stage: Stage, fault: Fault) -> bool:
     finally:
         link.rate_bytes_s = 0
         await hub.stop()
+
+
+async def _connected(url: str, token: str) -> HubClient | None:
+    end = time.monotonic() + LANDS_S
+    while time.monotonic() < end:
+        hub = HubClient(url, token=token, reconnect=None, options=SLOW)
+        try:
+            await hub.start()
+        except ConnectionError:
+            await asyncio.sleep(RETRY_S)  # a pod that has just gone is no bound
+        else:
+            return hub
+    return None
 
 
 async def resume_cut(stage: Stage, fault: Fault) -> bool:
