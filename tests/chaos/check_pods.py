@@ -59,7 +59,8 @@ def calls_succeed(stories: Mapping[str, Story], paths: Paths) -> Iterator[Violat
             if op.end is None:
                 continue
             if op.outcome == "ok" or (op.outcome == "fail" and op.answer["code"] not in UNSERVED):
-                well = op.end.t
+                # Its answer may have been on the way already when something broke.
+                well = op.invoke.t
             elif not paths.broken(process, well, op.end.t) and paths.lag_ms(well, op.end.t) < TOO_LATE_MS:
                 why = op.answer.get("code", "its fate is not known")
                 text = f"{op.invoke.f} of {process} failed ({why}), and nothing on its path was broken"

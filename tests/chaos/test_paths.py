@@ -63,6 +63,12 @@ def test_what_was_broken_before_a_call_that_succeeded_excuses_nothing() -> None:
     assert len(list(calls_succeed(stories(told), Paths(told)))) == 1
 
 
+def test_an_answer_that_was_under_way_when_something_broke_does_not_prove_that_it_is_whole_again() -> None:
+    asked, answered = call("ok")
+    told = history(ROUTE, asked, *fault("pod-1"), answered, *call("info"))
+    assert not list(calls_succeed(stories(told), Paths(told)))
+
+
 def test_a_refusal_of_the_domain_and_a_machine_that_stands_still_are_no_fault_of_the_server() -> None:
     told = history(ROUTE, *call("ok"), *call("fail", code="lease_lost"), *call("info"), fact("lag", worst_ms=900))
     assert not list(calls_succeed(stories(told), Paths(told)))
