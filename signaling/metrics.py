@@ -1,5 +1,6 @@
 """Every counter of the server, in one registry per process. No label ever names a user, a device or a connection."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -107,6 +108,13 @@ class StorageMetrics:
         self._failures.labels(reason).inc()
 
 
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # nothing runs
+        return 0
+
+
 class Metrics:
     """The names follow OpenTelemetry's SignalR conventions where these exist."""
 
@@ -157,6 +165,7 @@ class Metrics:
         self.unauthenticated = Counter(
             "auricle_unauthenticated_total", "Requests with no good token.", registry=registry
         )
+        Gauge("auricle_tasks", "Tasks of the event loop.", registry=registry).set_function(_tasks)
         self.storage = StorageMetrics(registry, self.bounds)
 
     def reached(self, bound: str) -> None:

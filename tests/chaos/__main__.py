@@ -11,29 +11,35 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Final
 
 from tests.chaos.checker import check, report
-from tests.chaos.plan import DATABASES, PROFILES, Plan, plan_of
+from tests.chaos.plan import Plan, plan_of
+from tests.chaos.profile import DATABASES, PIN, PINS, PROFILES
 from tests.chaos.runner import Result, history_of, run
 from tests.chaos.shrink import shrink
 
 EXIT: Final = {"ok": 0, "violation": 1, "invalid": 3}
 USAGE: Final = 2
 MAX_SHRINK_RUNS: Final = 20
+PODS: Final = (1, 2, 3)
 EPILOG: Final = """exit codes: 0 every promise was kept; 1 one was broken, the witness is on stderr;
 2 the command line cannot be used; 3 the run is invalid: a fault did not land, or too little was done.
-The result is one JSON object on stdout. A run is replayed by its seed, profile and database."""
+The result is one JSON object on stdout. A run is replayed by its seed, profile, database, pods and pin."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; the worst verdict is the exit code."""
-    given = _parser().parse_args(argv)
+    parser = _parser()
+    given = parser.parse_args(argv)
     if given.judge is not None:
         return _judge(given.judge)
+    if given.pods > 1 and given.database != "postgres":
+        parser.error("several pods share a database that is a server: --database postgres")
     seeds = range(given.seed, given.seed + given.runs)
-    plans = [plan_of(seed, PROFILES[given.profile], given.database) for seed in seeds]
+    plans = [plan_of(seed, PROFILES[given.profile], given.database, given.pods, given.pin) for seed in seeds]
     if given.only is not None:
         plans = [plan.only(given.only) for plan in plans]
     return max(_one(plan, given) for plan in plans)
@@ -50,7 +56,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="what the plan is drawn from (default %(default)s)")
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="this seed and the next ones (default 1)")
     parser.add_argument("--database", choices=DATABASES, default="sqlite", help="(default %(default)s)")
-    parser.add_argument("--pods", type=_one_pod, default=1, help="server processes; only 1 so far")
+    parser.add_argument(
+        "--pods",
+        type=int,
+        choices=PODS,
+        default=1,
+        help="server processes, several on postgres only (default 1)",
+    )
+    parser.add_argument(
+        "--pin",
+        choices=PINS,
+        default=PIN,
+        help="what is kept on one pod: a device's phone and fitters and resumed connections (all), those only "
+        "(resumes), or none (default %(default)s)",
+    )
     parser.add_argument(
         "--client", type=_signalr, default="signalr", help="protocol of the clients; only signalr so far"
     )
@@ -59,15 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", type=_places, metavar="I,J,..", help="only these faults of the plan, by their place")
     parser.add_argument("--shrink", action="store_true", help="look for fewer faults that break the same promise")
+    parser.add_argument("--minutes", type=float, default=inf, help="leave out the faults that come later than that")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="run nothing, judge what a run has left there")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
-
-
-def _one_pod(text: str) -> int:
-    if text != "1":
-        raise argparse.ArgumentTypeError("this suite runs one server process so far")
-    return 1
 
 
 def _signalr(text: str) -> str:
@@ -93,7 +107,7 @@ def _judge(folder: Path) -> int:
 
 def _one(plan: Plan, given: argparse.Namespace) -> int:
     folder = _folder(given.folder, plan.seed)
-    result = _run(plan, folder, given.quiet)
+    result = _run(plan, folder, given.quiet, 60 * given.minutes)
     if result is None:
         return EXIT["invalid"]
     print(json.dumps(result.as_json()), flush=True)
@@ -112,13 +126,14 @@ def _one(plan: Plan, given: argparse.Namespace) -> int:
 
 def replay(plan: Plan) -> str:
     """The command that runs the same plan again."""
-    return f"python -m tests.chaos --profile {plan.profile.name} --seed {plan.seed} --database {plan.database}"
+    pods = f" --pods {plan.pods} --pin {plan.pin}" if plan.pods > 1 else ""
+    return f"python -m tests.chaos --profile {plan.profile.name} --seed {plan.seed} --database {plan.database}{pods}"
 
 
-def _run(plan: Plan, folder: Path, quiet: bool) -> Result | None:
+def _run(plan: Plan, folder: Path, quiet: bool, for_s: float) -> Result | None:
     """None for a run that came to no verdict; its processes have ended all the same."""
     try:
-        return asyncio.run(interruptible(run(plan, folder, _teller(quiet))))
+        return asyncio.run(interruptible(run(plan, folder, _teller(quiet), for_s=for_s)))
     except Interrupted:
         print(f"interrupted, kept in {folder}", file=sys.stderr)
     except (Exception, asyncio.CancelledError):  # noqa: BLE001  # the suite itself went wrong: nothing is proven or broken

@@ -50,7 +50,24 @@ def old_fences_are_dead(story: Story) -> Iterator[Violation]:
         if op.invoke.v["fence"] < before.invoke.v["fence"]:
             text = f"seq {op.answer['seq']} has a lower fence than seq {before.answer['seq']}"
             yield Violation("I6", story.device, text, (*before.events, *op.events))
+    yield from _old_in_the_record(story)
     yield from _phone_obeys(story)
+
+
+def _old_in_the_record(story: Story) -> Iterator[Violation]:
+    """By the order of the server's own record, which also has what was asked before a grant and taken after it.
+
+    Fences rise by one at least, so behind so many grants a lower one is an old one.
+    """
+    granted: list[Event] = []
+    fences = {op.answer["seq"]: op for op in story.accepted.values() if op.invoke.v.get("fence") is not None}
+    for event in sorted(story.facts["read_audit"], key=lambda event: int(event.v["n"])):
+        if event.v.get("kind") == "grant":
+            granted.append(event)
+        op = fences.get(event.v.get("seq", 0)) if event.v.get("state") == "accepted" else None
+        if op is not None and event.v.get("ear") is None and op.invoke.v["fence"] < len(granted):
+            text = f"seq {event.v['seq']} was taken under fence {op.invoke.v['fence']} behind {len(granted)} grants"
+            yield Violation("I6", story.device, text, (granted[-1], event, *op.events))
 
 
 def _phone_obeys(story: Story) -> Iterator[Violation]:

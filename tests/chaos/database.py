@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -60,8 +61,16 @@ class PostgresDatabase(Database):
     needs_migration = True
 
     def __init__(self, server: PostgresServer) -> None:
+        assert server.folder is not None
         self._server = server
         self.environ = {"AURICLE_DATABASE_URL": server.url}
+        # Its own socket, where a connection of no network ends.
+        self.target = f"unix://{server.folder}/.s.PGSQL.5432"
+
+    def environ_through(self, url: str) -> dict[str, str]:
+        """``environ`` for who is to reach it through a proxy, at ``http://host:port``."""
+        address = urlsplit(url)
+        return {"AURICLE_DATABASE_URL": f"postgresql://auricle@{address.hostname}:{address.port}/postgres"}
 
     async def rows(self, query: str) -> Sequence[Sequence[Any]]:
         """Ask it."""

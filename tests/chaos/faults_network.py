@@ -2,14 +2,27 @@
 
 import asyncio
 
-from tests.chaos.plan import Fault
+from tests.chaos.profile import Fault
 from tests.chaos.proxy import Proxy
 from tests.chaos.stage import Stage
 from tests.chaos.waiting import LANDS_S, holds_within
 
-__all__ = ["black_hole", "cut_byte", "cut_frame", "delay", "fin", "half_open", "mirror", "reset"]
+__all__ = [
+    "black_hole",
+    "cut_byte",
+    "cut_frame",
+    "deaf",
+    "delay",
+    "fin",
+    "half_open",
+    "mirror",
+    "mute",
+    "rate",
+    "reset",
+]
 
 DELAY_S = 0.05
+RATE_BYTES_S = 2_000
 
 
 def _link(stage: Stage, fault: Fault) -> Proxy:
@@ -71,6 +84,35 @@ async def black_hole(stage: Stage, fault: Fault) -> bool:
     await asyncio.sleep(fault.length_s)
     link.heal()
     return landed
+
+
+async def deaf(stage: Stage, fault: Fault) -> bool:
+    """What the server says does not arrive; what the client says does."""
+    link = _link(stage, fault)
+    landed = await _is_connected(link)
+    link.black_hole(of_client=False)
+    await asyncio.sleep(fault.length_s)
+    link.heal()
+    return landed
+
+
+async def mute(stage: Stage, fault: Fault) -> bool:
+    """The other way round."""
+    link = _link(stage, fault)
+    landed = await _is_connected(link)
+    link.black_hole(of_server=False)
+    await asyncio.sleep(fault.length_s)
+    link.heal()
+    return landed
+
+
+async def rate(stage: Stage, fault: Fault) -> bool:
+    """Everything trickles."""
+    link = _link(stage, fault)
+    link.rate_bytes_s = RATE_BYTES_S
+    await asyncio.sleep(fault.length_s)
+    link.rate_bytes_s = 0
+    return True
 
 
 async def delay(stage: Stage, fault: Fault) -> bool:

@@ -15,11 +15,20 @@ from tests.chaos.faults_server import freeze
 from tests.chaos.orders import Orders
 from tests.chaos.patience import OPTIONS
 from tests.chaos.phone import NamingLog
-from tests.chaos.plan import Fault
+from tests.chaos.profile import Fault
+from tests.chaos.proxy import Route
 from tests.chaos.stage import Stage
 from tests.chaos.waiting import LANDS_S, holds_within
 
-__all__ = ["aid_fault", "phone_freeze", "phone_kill", "phone_kill_at", "phone_sleep", "takeover"]
+__all__ = [
+    "aid_fault",
+    "phone_freeze",
+    "phone_kill",
+    "phone_kill_at",
+    "phone_sleep",
+    "takeover",
+    "takeover_elsewhere",
+]
 
 RETRY_S: Final = 0.1
 AID_FAULTS: Final = {
@@ -69,10 +78,26 @@ async def aid_fault(stage: Stage, fault: Fault) -> bool:
 
 async def takeover(stage: Stage, fault: Fault) -> bool:
     """Somebody attaches for the same device: the newest wins, and is sent what there is to send."""
+    # Where what belongs together is kept together, this does.
+    route = stage.fleet.balancer.route(stage.group_of(fault.lane))
+    return await _take_over(stage, fault, route)
+
+
+async def takeover_elsewhere(stage: Stage, fault: Fault) -> bool:
+    """The same on another pod than the one that the phone hangs on."""
+    balancer, link = stage.fleet.balancer, stage.proxies[fault.lane]
+
+    def elsewhere() -> list[str]:
+        return [url for url in balancer.route()() if url not in link.targets]
+
+    return await _take_over(stage, fault, elsewhere)
+
+
+async def _take_over(stage: Stage, fault: Fault, route: Route) -> bool:
     file = os.open(stage.folder / "shadows.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         log = NamingLog(file, device=stage.phones[fault.lane].name, process="shadow")
-        return await _Shadow(stage, fault, log).run()
+        return await _Shadow(stage, fault, log, route).run()
     finally:
         os.close(file)
 
@@ -80,8 +105,8 @@ async def takeover(stage: Stage, fault: Fault) -> bool:
 class _Shadow:
     """A second connection of a phone's device that claims what the phone's journal says, and then only listens."""
 
-    def __init__(self, stage: Stage, fault: Fault, log: NamingLog) -> None:
-        self._stage, self._fault, self._log = stage, fault, log
+    def __init__(self, stage: Stage, fault: Fault, log: NamingLog, route: Route) -> None:
+        self._stage, self._fault, self._log, self._route = stage, fault, log, route
         self._phone = stage.phones[fault.lane]
         self._generation: int | None = None
 
@@ -90,16 +115,18 @@ class _Shadow:
         end = time.monotonic() + LANDS_S
         while self._generation is None and time.monotonic() < end:
             try:
-                async with self._hub() as hub, asyncio.timeout(LANDS_S):
-                    await self._take_over(hub)
+                for url in self._route()[:1]:
+                    async with self._hub(url) as hub, asyncio.timeout(LANDS_S):
+                        await self._take_over(hub)
             except (ConnectionError, TimeoutError, HubCallError) as error:
                 self._log.write("shadow_gone", error=type(error).__name__)
+            if self._generation is None:
                 await asyncio.sleep(RETRY_S)
         return self._generation is not None
 
-    def _hub(self) -> HubClient:
+    def _hub(self, url: str) -> HubClient:
         token = self._stage.tokens.mint(f"canary-patient-{self._fault.lane}", "patient", "device")
-        hub = HubClient(f"{self._stage.server.url}/hub", token=token, reconnect=None, options=OPTIONS)
+        hub = HubClient(f"{url}/hub", token=token, reconnect=None, options=OPTIONS)
         hub.on("Offer", self._offered, Offer)
         return hub
 

@@ -1,11 +1,12 @@
 """The end of a run: wait until nothing is under way, then write down what everybody says there is.
 
 The server is asked over its hub, the aids through their files, the audit in the database. Nobody's word is taken for
-another's. Read ``Reader.drain`` first.
+another's. Read ``reader`` and ``Reader.drain`` first.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -17,11 +18,12 @@ from protocol.contract.devices import DeliveryAnswer, DeliveryQuery, DeviceAnswe
 from protocol.contract.history import GetHistory, HistoryAnswer, RevisionView
 from protocol.contract.session import Hello, HelloAnswer
 from tests.chaos.database import audit_events
+from tests.chaos.fleet import LEASE_TTL_S
 from tests.chaos.patience import OPTIONS, RECONNECT
-from tests.chaos.stage import LEASE_TTL_S, Stage
+from tests.chaos.stage import Stage
 from tests.chaos.story import ENDS
 
-__all__ = ["Reader", "read_aids", "read_audit"]
+__all__ = ["Reader", "read_aids", "read_audit", "reader"]
 
 POLL_S: Final = 0.1
 PAGE: Final = 100
@@ -32,19 +34,14 @@ T = TypeVar("T")
 class Reader:
     """Somebody who may see every device, connected to the healed server."""
 
-    def __init__(self, stage: Stage, hub: HubClient) -> None:
-        self._stage, self._history, self._hub = stage, stage.history, hub
-
-    @classmethod
-    def hub(cls, stage: Stage) -> HubClient:
-        """A client for a reader."""
-        token = stage.tokens.mint("reader", "clinician")
-        return HubClient(f"{stage.server.url}/hub", token=token, reconnect=RECONNECT, options=OPTIONS)
+    def __init__(self, stage: Stage, hubs: list[HubClient]) -> None:
+        self._stage, self._history, self._hubs = stage, stage.history, hubs
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every phone is there and every delivery has an end; whether that came to be."""
         hello = Hello(contract=1, app="reader")
-        await self._again(partial(self._hub.invoke, "Hello", hello, result=HelloAnswer))
+        for hub in self._hubs:
+            await _again(hub, partial(hub.invoke, "Hello", hello, result=HelloAnswer))
         # What ends with its lease ends now, and what was tried in it is taken back.
         await asyncio.sleep(LEASE_TTL_S)
         try:
@@ -66,7 +63,8 @@ class Reader:
                 if answer is not None and answer.state not in ENDS[kind]:
                     break
                 seq += 1
-            if seq > held.last_seq and held.phone.online and _in_aid(held) == self._stage.phone_of(device).aids():
+            is_true = _in_aid(held) == self._stage.phone_of(device).aids()
+            if seq > held.last_seq and is_true and await self._is_online(device):
                 return
             await asyncio.sleep(POLL_S)
 
@@ -87,41 +85,61 @@ class Reader:
                     self._history.write("ok", "read_delivery", device, **values, code=code)
             self._history.write("ok", "read_device", device, last_seq=held.last_seq, in_aid=_in_aid(held))
 
-    async def _again(self, read: Callable[[], Awaitable[T]]) -> T:
-        """A read, once more when its link dies under it. Raises ConnectionError when links keep dying."""
-        for left in reversed(range(MAX_TRIES)):
-            try:
-                await self._hub.connected()
-                return await read()
-            except (ConnectionError, TimeoutError):
-                if not left:
-                    raise
-                await asyncio.sleep(POLL_S)
-        raise AssertionError("unreachable")
-
     async def _device(self, device: str) -> DeviceAnswer:
-        query = DeviceQuery(device=device)
-        return await self._again(partial(self._hub.invoke, "GetDevice", query, result=DeviceAnswer))
+        return await _device(self._hubs[0], device)
+
+    async def _is_online(self, device: str) -> bool:
+        """Whether a pod that was asked says so."""
+        answers = [await _device(hub, device) for hub in self._hubs]
+        return any(answer.phone.online for answer in answers)
 
     async def _delivery(self, device: str, seq: int) -> DeliveryAnswer | None:
         """None for a delivery that the server does not know."""
+        hub = self._hubs[0]
         for epoch in sorted(self._stage.tally.epochs):
             query = DeliveryQuery(device=device, epoch=epoch, seq=seq)
-            answer = await self._again(partial(self._hub.ask, "GetDelivery", query, answer=DeliveryAnswer))
+            answer = await _again(hub, partial(hub.ask, "GetDelivery", query, answer=DeliveryAnswer))
             if not isinstance(answer, Failure):
                 return answer
         return None
 
     async def _revisions(self, device: str) -> list[RevisionView]:
+        hub, before = self._hubs[0], None
         views: list[RevisionView] = []
-        before = None
         while True:
             query = GetHistory(device=device, limit=PAGE, before=UNSET if before is None else before)
-            page = await self._again(partial(self._hub.invoke, "GetHistory", query, result=HistoryAnswer))
+            page = await _again(hub, partial(hub.invoke, "GetHistory", query, result=HistoryAnswer))
             views += page.revisions
             if page.next is UNSET:
                 return views
             before = page.next
+
+
+@asynccontextmanager
+async def reader(stage: Stage) -> AsyncIterator[Reader]:
+    """Somebody who is connected, to every pod: what one knows of a phone another need not have heard yet."""
+    balancer, token = stage.fleet.balancer, stage.tokens.mint("reader", "clinician")
+    urls = [balancer.url_of(pod) for pod in balancer.pods]
+    async with AsyncExitStack() as stack:
+        made = (HubClient(f"{url}/hub", token=token, reconnect=RECONNECT, options=OPTIONS) for url in urls)
+        yield Reader(stage, [await stack.enter_async_context(hub) for hub in made])
+
+
+async def _again(hub: HubClient, read: Callable[[], Awaitable[T]]) -> T:
+    """A read, once more when its link dies under it. Raises ConnectionError when links keep dying."""
+    for left in reversed(range(MAX_TRIES)):
+        try:
+            await hub.connected()
+            return await read()
+        except (ConnectionError, TimeoutError):
+            if not left:
+                raise
+            await asyncio.sleep(POLL_S)
+    raise AssertionError("unreachable")
+
+
+async def _device(hub: HubClient, device: str) -> DeviceAnswer:
+    return await _again(hub, partial(hub.invoke, "GetDevice", DeviceQuery(device=device), result=DeviceAnswer))
 
 
 def _in_aid(held: DeviceAnswer) -> dict[str, dict[str, str]]:
@@ -138,10 +156,10 @@ def read_aids(stage: Stage) -> None:
 async def read_audit(stage: Stage) -> None:
     """Every recorded event, with the hash that it should have; the server must have ended."""
     kinds: dict[tuple[str, int], str] = {}
-    for device, seq, revision, kind, mode in await stage.database.rows(_DELIVERIES):
+    for device, seq, revision, kind, mode in await stage.fleet.database.rows(_DELIVERIES):
         kinds[device, seq] = kind
         stage.history.write("ok", "read_row", device, seq=seq, rev=revision, kind=kind, mode=mode)
-    async for event in audit_events(stage.database):
+    async for event in audit_events(stage.fleet.database):
         device = event.pop("device")
         ends = ENDS[kinds.get((device, event["seq"]), "volatile")]
         is_whole = event["kind"] == "delivery" and event["ear"] is None

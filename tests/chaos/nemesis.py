@@ -5,22 +5,26 @@ was not met proves nothing. Read ``Nemesis.run`` first; the faults themselves ar
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import zip_longest
+from math import inf
 from typing import Final
 
-from tests.chaos import faults_network, faults_phone, faults_server
-from tests.chaos.plan import Fault
+from tests.chaos import faults_bus, faults_clients, faults_network, faults_phone, faults_server
+from tests.chaos.profile import Fault
 from tests.chaos.stage import Stage
 
 __all__ = ["FAULTS", "Nemesis"]
 
 Strike = Callable[[Stage, Fault], Awaitable[bool]]
 _ENDS_A_LIFE: Final = frozenset({"server_kill", "server_terminate", "server_kill_at"})
-_NETWORK: Final = ("cut_frame", "cut_byte", "reset", "fin", "half_open", "black_hole", "delay", "mirror")
+_NETWORK: Final = faults_network.__all__
 FAULTS: Final[Mapping[str, Strike]] = {
     **{name: getattr(faults_server, name) for name in faults_server.__all__ if name != "freeze"},
+    **{name: getattr(faults_bus, name) for name in faults_bus.__all__ if name != "without_bus"},
+    **{name: getattr(faults_clients, name) for name in faults_clients.__all__},
     **{name: getattr(faults_phone, name) for name in faults_phone.__all__ if name != "aid_fault"},
     **dict.fromkeys(faults_phone.AID_FAULTS, faults_phone.aid_fault),
     **{f"{side}_{name}": getattr(faults_network, name) for side in ("phone", "fitter") for name in _NETWORK},
@@ -28,10 +32,15 @@ FAULTS: Final[Mapping[str, Strike]] = {
 
 
 class Nemesis:
-    """``landed`` counts the faults that did what they were to do, ``missed`` are the others."""
+    """``landed`` counts the faults that did what they were to do, ``missed`` are the others.
 
-    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
+    Of those that have not begun after ``for_s`` none begins any more: ``begun`` counts the others.
+    """
+
+    def __init__(self, stage: Stage, say: Callable[[str], None], *, for_s: float = inf) -> None:
         self._stage, self._say = stage, say
+        self._end_s = time.monotonic() + for_s
+        self.begun: Counter[str] = Counter()
         self.landed: Counter[str] = Counter()
         self.missed: list[Fault] = []
 
@@ -43,15 +52,18 @@ class Nemesis:
         async with asyncio.TaskGroup() as tasks:
             for faults in lanes.values():
                 tasks.create_task(self._lane(faults))
-        again, self.missed = self.missed, []
+        again, self.missed, self._end_s = self.missed, [], inf
+        self.begun = self.landed + Counter(fault.counted for fault in again)
         await self._lane(again)
 
     async def _lane(self, faults: list[Fault]) -> None:
         for fault, after in zip_longest(faults, faults[1:]):
             await asyncio.sleep(fault.pause_s)
+            if time.monotonic() > self._end_s:
+                return
             if after is not None and after.kind == "server_kill_at" and fault.kind in _ENDS_A_LIFE:
                 # The life that begins with this fault may as well know already where it ends.
-                self._stage.server.then = after.value
+                self._stage.fleet.pods[fault.lane].then = after.value
             self._note("start", fault)
             landed = await FAULTS[fault.kind](self._stage, fault)
             self._note("stop", fault, landed=landed)

@@ -14,11 +14,12 @@ from protocol.contract.devices import DeviceAnswer, DeviceQuery
 from protocol.contract.fitting import Base, Content, Patch, PatchOp, Submit, SubmitAnswer
 from protocol.contract.sessions import ModeAnswer, SetMode
 from tests.chaos.desk import Desk, Known
+from tests.chaos.waiting import PATIENCE
 from tests.chaos.wire import Call, Refused
 
 __all__ = ["PackageDesk"]
 
-WAITS_S: Final = 8
+WAITS_S: Final = int(8 * PATIENCE)
 TRIES: Final = 6
 # What passes: the phone has to put the base back and say so first.
 PASSES: Final = frozenset({"not_read_back", "not_confirmed", "base_mismatch", "in_session"})

@@ -6,7 +6,6 @@ obey them, the client is as impatient as a run needs it, and the event log tells
 
 import os
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ from clients.phone_events import EventLog
 from protocol.contract.base import EARS
 from protocol.contract.devices import Offer
 from tests.chaos.orders import DyingJournal, FaultyAid
-from tests.chaos.patience import OPTIONS, RECONNECT
+from tests.chaos.patience import OPTIONS, RECONNECT_FROM_START
 
 __all__ = ["ORDERS", "main", "named_by"]
 
@@ -45,7 +44,7 @@ class ImpatientHub(HubClient):
     """A client that tries again as soon as a run needs it, from its first connect on."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **(options | {"reconnect": replace(RECONNECT, from_start=True), "options": OPTIONS}))
+        super().__init__(url, **(options | {"reconnect": RECONNECT_FROM_START, "options": OPTIONS}))
 
 
 def main() -> int:

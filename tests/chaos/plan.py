@@ -6,89 +6,47 @@ so what a run does is fixed by its plan, and how long it takes by the machine. R
 
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from tests.chaos.check_packages import ENDS
+from tests.chaos.plan_pods import pod_faults
+from tests.chaos.profile import KILL_POINTS, MAX_FRAME, PHASES, WAITING, Fault, Profile, pause
 
-__all__ = ["DATABASES", "KILL_POINTS", "PHASES", "PROFILES", "WAITING", "Fault", "Plan", "Profile", "plan_of"]
-
-DATABASES: Final = ("sqlite", "postgres")
-KILL_POINTS: Final = (
-    *("after_parse", "before_commit", "after_commit"),
-    *("after_publish", "after_offer", "after_result_before_terminal"),
-)
-PHASES: Final = (
-    *("received", "writing:right", "verified:right", "writing:left", "verified:left"),
-    *("committing:right", "committing:left", "active:right", "active:left", "ended"),
-)
-# A package that is just being put aside.
-WAITING: Final = "awaiting_install"
-MAX_FRAME: Final = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How large a run is. ``each``: how often each kind of fault strikes at least; ``pause_s``: mean time between two.
-
-    ``points`` and ``phases``: how many of each a run takes, in turn by seed. ``frames``: cuts after a frame, per side.
-    ``warm_up`` and ``after``: accepted changes before the first fault and after the last. ``drain_s``: for the end.
-    ``min_open_kills``: kills of a phone that must have landed while its journal was open. ``ends``: what packages must
-    have come to, see ``check_packages``.
-    """
-
-    name: str
-    devices: int
-    fitters: int
-    each: int
-    points: int
-    phases: int
-    frames: int
-    pause_s: float
-    warm_up: int
-    after: int
-    drain_s: float
-    min_open_kills: int
-    ends: frozenset[str] = frozenset()
-
-
-PROFILES: Final[Mapping[str, Profile]] = {
-    profile.name: profile
-    for profile in (
-        Profile("smoke", 3, 2, 1, 3, 5, 3, 0.2, 3, 3, 20.0, 2),
-        Profile("standard", 8, 4, 3, 12, 30, 24, 1.0, 20, 20, 60.0, 15, ENDS),
-        Profile("soak", 12, 6, 40, 240, 480, 240, 2.0, 50, 50, 60.0, 200, ENDS),
-    )
-}
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One fault. ``lane`` is its victim: server, phone-N or fitter-N. ``value`` is what its kind needs to know."""
-
-    kind: str
-    lane: str
-    pause_s: float
-    value: str = ""
-    length_s: float = 0.0
-
-    @property
-    def counted(self) -> str:
-        """What it is counted as: points and phases count one by one."""
-        return f"{self.kind}:{self.value}" if self.kind.endswith("_kill_at") else self.kind
+__all__ = ["Plan", "plan_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run before it is run. ``is_whole`` is false for a part of the faults that its seed gives."""
+    """A run before it is run. ``is_whole`` is false for a part of the faults that its seed gives.
+
+    ``pin``, one of ``PINS``: what is kept on one pod.
+    """
 
     seed: int
     profile: Profile
     database: str
     faults: tuple[Fault, ...]
+    pods: int = 1
+    pin: str = "none"
     is_whole: bool = True
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether a device's phone and its fitters hang on one pod."""
+        return self.pods > 1 and self.pin == "all"
+
+    @property
+    def resumes_anywhere(self) -> bool:
+        """Whether a connection that lost its socket comes back through any pod, not only through its own."""
+        return self.pin == "none"
+
+    @property
+    def fitters(self) -> int:
+        """How many professionals there are; at least two for each pod, so that there is somebody to race with."""
+        return fitters_of(self.profile, self.pods)
 
     @property
     def required(self) -> Counter[str]:
@@ -103,25 +61,33 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """For the record."""
         faults = msgspec.to_builtins(self.faults)
-        return {"seed": self.seed, "profile": self.profile.name, "database": self.database, "faults": faults}
+        return {
+            **{"seed": self.seed, "profile": self.profile.name, "database": self.database},
+            **{"pods": self.pods, "pin": self.pin, "faults": faults},
+        }
 
 
-def plan_of(seed: int, profile: Profile, database: str) -> Plan:
+def fitters_of(profile: Profile, pods: int) -> int:
+    """How many professionals a run has."""
+    return profile.fitters if pods == 1 else max(profile.fitters, 2 * pods)
+
+
+def plan_of(seed: int, profile: Profile, database: str, pods: int = 1, pin: str = "none") -> Plan:
     """The plan of a seed."""
-    rng = random.Random(f"{seed} {profile.name} {database}")
-    makers = (_server_faults, _phone_faults, _fitter_faults)
-    faults = [fault for make in makers for fault in make(rng, profile, seed, database)]
+    rng = random.Random(f"{seed} {profile.name} {database}" + (f" {pods}" if pods > 1 else ""))
+    if pods == 1:
+        faults = _server_faults(rng, profile, seed, database)
+    else:
+        faults = pod_faults(rng, profile, seed, pods, fitters_of(profile, pods), is_pinned=pin == "all")
+    faults += _phone_faults(rng, profile, seed)
+    faults += _fitter_faults(rng, profile, fitters_of(profile, pods))
     rng.shuffle(faults)
-    return Plan(seed, profile, database, tuple(faults))
-
-
-def _pause(rng: random.Random, profile: Profile) -> float:
-    return round(min(rng.expovariate(1 / profile.pause_s), 5 * profile.pause_s), 3)
+    return Plan(seed, profile, database, tuple(faults), pods, pin)
 
 
 def _server_faults(rng: random.Random, profile: Profile, seed: int, database: str) -> list[Fault]:
     def fault(kind: str, value: str = "", length_s: float = 0.0) -> Fault:
-        return Fault(kind, "server", _pause(rng, profile), value, length_s)
+        return Fault(kind, "pod-0", pause(rng, profile), value, length_s)
 
     points = [KILL_POINTS[(seed * profile.points + place) % len(KILL_POINTS)] for place in range(profile.points)]
     faults = [fault("server_kill_at", f"{point}:{rng.randint(1, 3)}") for point in points]
@@ -136,10 +102,10 @@ def _server_faults(rng: random.Random, profile: Profile, seed: int, database: st
     return faults
 
 
-def _phone_faults(rng: random.Random, profile: Profile, seed: int, database: str) -> list[Fault]:
+def _phone_faults(rng: random.Random, profile: Profile, seed: int) -> list[Fault]:
     def fault(kind: str, value: str = "", length_s: float = 0.0) -> Fault:
         lane = f"phone-{rng.randrange(profile.devices)}"
-        return Fault(kind, lane, _pause(rng, profile), value, length_s)
+        return Fault(kind, lane, pause(rng, profile), value, length_s)
 
     phases = [PHASES[(seed * profile.phases + place) % len(PHASES)] for place in range(profile.phases)]
     if profile.each > 1:
@@ -154,10 +120,10 @@ def _phone_faults(rng: random.Random, profile: Profile, seed: int, database: str
     return faults
 
 
-def _fitter_faults(rng: random.Random, profile: Profile, seed: int, database: str) -> list[Fault]:
+def _fitter_faults(rng: random.Random, profile: Profile, fitters: int) -> list[Fault]:
     def fault(kind: str, value: str = "", length_s: float = 0.0) -> Fault:
-        lane = f"fitter-{rng.randrange(profile.fitters)}"
-        return Fault(kind, lane, _pause(rng, profile), value, length_s)
+        lane = f"fitter-{rng.randrange(fitters)}"
+        return Fault(kind, lane, pause(rng, profile), value, length_s)
 
     return _network(rng, profile, fault, "fitter")
 

@@ -20,11 +20,12 @@ import msgspec
 from tests.chaos.history import HistoryFile
 from tests.chaos.orders import Orders
 from tests.chaos.phone import ORDERS
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["PhoneProcess", "ProcessFailed", "ServerProcess", "Supervised"]
 
-READY_TIMEOUT_S: Final = 20.0
-END_TIMEOUT_S: Final = 10.0
+READY_TIMEOUT_S: Final = 60.0 * PATIENCE
+END_TIMEOUT_S: Final = 10.0 * PATIENCE
 MAX_QUICK_DEATHS: Final = 20
 RESTART_PAUSE_S: Final = 0.05
 
@@ -74,6 +75,8 @@ class Supervised(ABC):
         while self._watch is not None and not self._watch.done():
             await asyncio.wait({self._watch}, timeout=END_TIMEOUT_S)
             self.signal(signal.SIGKILL)
+        # One that was started and never came up has nobody else to end it.
+        self.signal(signal.SIGKILL)
         if self._watch is not None:
             self._watch.result()
         elif self._process is not None:
@@ -165,11 +168,22 @@ class _Ready(msgspec.Struct, frozen=True):
 
 
 class ServerProcess(Supervised):
-    """``auricle serve --dev`` on a free port of its own for every life; ``on_ready`` is told where it is."""
+    """``auricle serve --dev`` on a free port of its own for every life.
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], on_ready: Callable[[str], None]) -> None:
-        super().__init__("server", folder, environ)
-        self.on_ready = on_ready
+    ``on_ready`` is told where it is, ``on_gone`` when it is there no more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        on_ready: Callable[[str], None],
+        on_gone: Callable[[], None],
+    ) -> None:
+        super().__init__(name, folder, environ)
+        self.on_ready, self.on_gone = on_ready, on_gone
         self.url = ""
         self.kill_point = self.then = ""
         """Where the next life is to end; where one is to end that nothing else was said of."""
@@ -184,10 +198,12 @@ class ServerProcess(Supervised):
     @property
     def log_texts(self) -> dict[str, str]:
         """What every life wrote to stderr."""
-        return {path.name: path.read_text(errors="replace") for path in sorted(self.folder.glob("server-*.log"))}
+        paths = sorted(self.folder.glob("server-*.log"))
+        return {f"{self.name} {path.name}": path.read_text(errors="replace") for path in paths}
 
     def buried(self, exit_code: int) -> None:
         """Remember where it died if nobody did it: where it was told to, or by itself."""
+        self.on_gone()
         if self.struck == self.life:
             return
         if exit_code == -signal.SIGKILL and self.armed:

@@ -1,35 +1,40 @@
 """A TCP proxy on loopback that breaks connections the ways that networks do; it knows only where frames end.
 
-Bounded: at most ``MAX_LINKS`` connections, and a few ``CHUNK_BYTES`` of each direction in its hands. Read ``Proxy``
-first.
+Bounded: at most ``MAX_LINKS`` connections unless it is told otherwise, and a few ``CHUNK_BYTES`` of each direction in
+its hands. Read ``Proxy`` first.
 """
 
 import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from tests.chaos.frame_count import FrameCount
 
-__all__ = ["Proxy", "proxy"]
+__all__ = ["MAX_LINKS", "Proxy", "Route", "proxy"]
+
+Route = Callable[[], Sequence[str]]
+"""Where a new connection may go, the best first: ``http://host:port`` or ``unix:///path``."""
 
 MAX_LINKS = 32
 CHUNK_BYTES = 65_536
+PIECES_PER_S = 10
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Link:
     """One client connection and its connection to the server."""
 
-    def __init__(self, to_client: asyncio.StreamWriter, to_server: asyncio.StreamWriter) -> None:
+    def __init__(self, target: str, to_client: asyncio.StreamWriter, to_server: asyncio.StreamWriter) -> None:
+        self.target = target
         self.to_client = to_client
         self.to_server = to_server
         self.mirror: asyncio.StreamWriter | None = None
-        # What is read is thrown away, and neither end hears anything: a cable that nobody pulled.
-        self.is_black_hole = False
+        # What is read of the client, or of the server, is thrown away: a cable that nobody pulled.
+        self.swallows_client = self.swallows_server = False
         # The server's side stays open when the client's has gone.
         self.is_half_open = False
         self.from_server, self.from_client = FrameCount(), FrameCount()
@@ -49,14 +54,18 @@ class Link:
 class Proxy:
     """Passes bytes to the server of ``target`` until it is told otherwise; see its verbs.
 
-    ``url`` is where clients connect. ``delay_s``: each chunk waits so long, in either direction. ``cuts`` counts the
-    connections that ``cut_after_bytes`` and ``cut_after_frames`` have cut.
+    ``url`` is where clients connect. ``delay_s``: each chunk waits so long, in either direction. ``rate_bytes_s``: so
+    much is read of the server on each connection, 0 for all that comes. ``cuts`` counts the connections that
+    ``cut_after_bytes`` and ``cut_after_frames`` have cut. ``on_link`` is told where each new connection has gone.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, max_links: int = MAX_LINKS) -> None:
         self.url = ""
         self.delay_s = 0.0
+        self.rate_bytes_s = 0
         self.mirrors = False
+        self.on_link: Callable[[str], None] = lambda _: None
+        self._max_links = max_links
         self.accepted = self.cuts = 0
         self._links: set[Link] = set()
         self._passes = asyncio.Event()
@@ -71,15 +80,24 @@ class Proxy:
         """How many connections pass through."""
         return len(self._links)
 
+    @property
+    def targets(self) -> list[str]:
+        """Where the connections have gone."""
+        return [link.target for link in self._links]
+
     def aim(self, target: str) -> None:
         """New connections go to another server."""
-        address = urlsplit(target)
-        self._host, self._port = address.hostname, address.port
+        self.follow(lambda: (target,))
 
-    def reset(self) -> None:
-        """Cut all connections with a TCP reset on both sides."""
+    def follow(self, route: Route) -> None:
+        """Each new connection goes where ``route`` says then, to the next place if the first does not take it."""
+        self._route = route
+
+    def reset(self, *, but_to: Container[str] = ()) -> None:
+        """Cut all connections with a TCP reset on both sides, ``but_to`` some places."""
         for link in tuple(self._links):
-            _cut(link)
+            if link.target not in but_to:
+                _cut(link)
 
     def finish(self) -> None:
         """End all connections with a TCP FIN on both sides."""
@@ -93,11 +111,11 @@ class Proxy:
             link.is_half_open = True
             _reset(link.to_client)
 
-    def black_hole(self) -> None:
-        """Swallow everything on all connections, and let no new one through."""
+    def black_hole(self, *, of_client: bool = True, of_server: bool = True) -> None:
+        """Swallow what one side or both say on all connections, and let no new one through."""
         self.hold()
         for link in self._links:
-            link.is_black_hole = True
+            link.swallows_client, link.swallows_server = of_client, of_server
 
     def hold(self) -> None:
         """New connections are accepted and get no answer, until ``let_pass``."""
@@ -117,17 +135,17 @@ class Proxy:
 
     def heal(self) -> None:
         """Pass everything from now on. Connections that were broken stay so, and are reset."""
-        self.delay_s, self.mirrors = 0.0, False
+        self.delay_s, self.rate_bytes_s, self.mirrors = 0.0, 0, False
         self._bytes_left = self._frames_left = None
         for link in tuple(self._links):
-            if link.is_black_hole or link.is_half_open:
+            if link.swallows_client or link.swallows_server or link.is_half_open:
                 _cut(link)
         self.let_pass()
 
     def accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """A client has connected."""
         self.accepted += 1
-        if len(self._tasks) >= MAX_LINKS:
+        if len(self._tasks) >= self._max_links:
             to_client.close()
             return
         task = asyncio.get_running_loop().create_task(self._serve(from_client, to_client))
@@ -144,13 +162,14 @@ class Proxy:
     async def _serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
             await self._passes.wait()
-            from_server, to_server = await asyncio.open_connection(self._host, self._port)
-            link = Link(to_client, to_server)
+            target, (from_server, to_server) = await self._open()
+            link = Link(target, to_client, to_server)
             self._links.add(link)
+            self.on_link(target)
             try:
                 async with asyncio.TaskGroup() as group:
                     if self.mirrors:
-                        from_mirror, link.mirror = await asyncio.open_connection(self._host, self._port)
+                        from_mirror, link.mirror = await _opened(target)
                         group.create_task(_swallow(from_mirror))
                     group.create_task(self._pump(link, from_client, to_server))
                     group.create_task(self._pump(link, from_server, to_client))
@@ -165,13 +184,22 @@ class Proxy:
         finally:
             to_client.close()
 
+    async def _open(self) -> tuple[str, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        for target in self._route():
+            with contextlib.suppress(OSError):  # then perhaps the next one is there
+                return target, await _opened(target)
+        raise ConnectionRefusedError("nobody is there")
+
     async def _pump(self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         is_from_client = writer is link.to_server
         with contextlib.suppress(ConnectionError):
-            while chunk := await reader.read(CHUNK_BYTES):
+            while chunk := await reader.read(CHUNK_BYTES if is_from_client else self._piece_bytes()):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                if link.is_black_hole or (link.is_half_open and not is_from_client):
+                if self.rate_bytes_s and not is_from_client:
+                    # Not for longer, so that nobody waits long for it after it is healed.
+                    await asyncio.sleep(min(1.0, len(chunk) / self.rate_bytes_s))
+                if link.swallows_client if is_from_client else link.swallows_server or link.is_half_open:
                     continue
                 last = self._last_byte(link, chunk, is_from_client=is_from_client)
                 writer.write(chunk[:last])
@@ -185,6 +213,9 @@ class Proxy:
             writer.close()
             if link.mirror is not None:
                 link.mirror.close()  # its reader ends, and with it the link
+
+    def _piece_bytes(self) -> int:
+        return max(1, self.rate_bytes_s // PIECES_PER_S) if self.rate_bytes_s else CHUNK_BYTES
 
     def _last_byte(self, link: Link, chunk: bytes, *, is_from_client: bool) -> int | None:
         """After how many bytes of ``chunk`` the link is to be cut; None for not now."""
@@ -200,6 +231,13 @@ class Proxy:
                 return last
             self._frames_left -= len(ends)
         return None
+
+
+async def _opened(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    address = urlsplit(target)
+    if address.scheme == "unix":
+        return await asyncio.open_unix_connection(address.path)
+    return await asyncio.open_connection(address.hostname, address.port)
 
 
 async def _swallow(reader: asyncio.StreamReader) -> None:
@@ -221,9 +259,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def proxy(target: str) -> AsyncIterator[Proxy]:
+async def proxy(target: str, *, max_links: int = MAX_LINKS) -> AsyncIterator[Proxy]:
     """A proxy before the server at the URL ``target``, closed with the block."""
-    running = Proxy(target)
+    running = Proxy(target, max_links=max_links)
     listener = await asyncio.start_server(running.accept, "127.0.0.1", 0, limit=CHUNK_BYTES)
     port = listener.sockets[0].getsockname()[1]
     running.url = f"http://127.0.0.1:{port}"

@@ -7,32 +7,36 @@ land, or that did too little work, is invalid: it proves nothing. Read ``run`` f
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import aiohttp
 
 from tests.chaos.check_packages import package_counts
+from tests.chaos.check_pods import waits_s
 from tests.chaos.check_record import nothing_leaks
-from tests.chaos.checker import check, report
-from tests.chaos.final_reads import Reader, read_aids, read_audit
+from tests.chaos.checker import calm_of, check, report
+from tests.chaos.final_reads import read_aids, read_audit, reader
 from tests.chaos.fitter import WORK
 from tests.chaos.history import Event, merged, read_history
 from tests.chaos.nemesis import Nemesis
+from tests.chaos.paths import Paths
 from tests.chaos.phone_events import phone_events
 from tests.chaos.plan import Plan
 from tests.chaos.stage import Stage, staged
 from tests.chaos.story import stories
 from tests.chaos.violation import Violation
-from tests.chaos.waiting import holds_within
+from tests.chaos.waiting import PATIENCE, holds_within
 
 __all__ = ["Result", "history_of", "run"]
 
 MAX_FAULT_PHASE_S: Final = 7_200.0
-WORK_TIMEOUT_S: Final = 60.0
+WORK_TIMEOUT_S: Final = 60.0 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,10 @@ class Result:
             "seed": self.plan.seed,
             "profile": self.plan.profile.name,
             "database": self.plan.database,
+            "pods": self.plan.pods,
+            "pin": self.plan.pin,
             "seconds": round(self.seconds, 1),
-            "faults": sum(self.plan.required.values()),
+            "faults": sum(self.counts["faults"].values()),
             "missing": self.missing,
             "broken": self.broken,
             "counts": self.counts,
@@ -73,13 +79,16 @@ class Result:
         }
 
 
-async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
-    """Carry a plan out in an empty folder, which keeps the plan, the history and all logs."""
+async def run(plan: Plan, folder: Path, say: Callable[[str], None], *, for_s: float = inf) -> Result:
+    """Carry a plan out in an empty folder, which keeps the plan, the history and all logs.
+
+    ``for_s``: faults that have not begun by then are left out.
+    """
     began = time.monotonic()
     (folder / "plan.json").write_text(json.dumps(plan.as_json(), indent=1))
     async with staged(plan, folder) as stage:
         say(f"server, {len(stage.phones)} phones and {len(stage.fitters)} fitters are up")
-        nemesis = Nemesis(stage, say)
+        nemesis = Nemesis(stage, say, for_s=for_s)
         missing = await _fault_phase(stage, nemesis, say)
         try:
             missing |= await _end(stage, say)
@@ -87,15 +96,17 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
         except (ConnectionError, TimeoutError) as error:
             unread = True
             missing[f"final reads: {type(error).__name__} {error}"] = 1
-        channels = {**stage.server.log_texts, "errors": "\n".join(stage.tally.error_texts), **stage.texts}
+        channels = {**stage.fleet.log_texts, "errors": "\n".join(stage.tally.error_texts), **stage.texts}
         canaries = stage.canaries()
         missing |= _uncovered(stage, nemesis)
     history = history_of(folder)
     # Without the final reads most promises cannot be judged.
     violations = [] if unread else [*check(history), *nothing_leaks(channels, canaries)]
     packages = sum((package_counts(story) for story in stories(history).values()), Counter())
-    missing |= {f"packages: {name}": 1 for name in plan.profile.ends - packages.keys() if plan.is_whole}
-    violations += [Violation("CRASH", "", f"the server ended by itself with {code}") for code in stage.server.crashes]
+    is_whole = plan.is_whole and nemesis.begun == plan.required
+    missing |= {f"packages: {name}": 1 for name in plan.profile.ends - packages.keys() if is_whole}
+    for lane, pod in stage.fleet.pods.items():
+        violations += [Violation("CRASH", "", f"{lane} ended by itself with {code}") for code in pod.crashes]
     return Result(
         plan=plan,
         folder=folder,
@@ -103,7 +114,8 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
         broken=dict(sorted(Counter(each.invariant for each in violations).items())),
         witness=report(history, violations),
         missing=missing,
-        counts=_counts(stage, nemesis, history) | {"packages": dict(sorted(packages.items()))},
+        counts=_counts(stage, nemesis, history)
+        | {"packages": dict(sorted(packages.items())), "waits": _waits(history)},
     )
 
 
@@ -114,20 +126,27 @@ async def _fault_phase(stage: Stage, nemesis: Nemesis, say: Callable[[str], None
     async with asyncio.TaskGroup() as tasks:
         for fitter in stage.fitters.values():
             tasks.create_task(fitter.run(stop))
+        for resumer in stage.resumers.values():
+            tasks.create_task(resumer.run(stop))
         warmed_up = await holds_within(WORK_TIMEOUT_S, lambda: tally.accepted >= profile.warm_up)
         say(f"{'warmed up' if warmed_up else 'NOT warmed up'}: {tally.accepted} changes accepted")
         if not warmed_up:
             stop.set()
             return {"warm up": profile.warm_up - tally.accepted}
+        stage.history.write("ok", "phase", name="faults")
         async with asyncio.timeout(MAX_FAULT_PHASE_S):
             await nemesis.run()
         for link in stage.proxies.values():
             link.heal()
         healed_at = tally.accepted
+        stage.history.write("ok", "phase", name="calm")
         say(f"all faults are over: {healed_at} changes accepted so far")
+        if stage.plan.pods > 1:
+            await asyncio.sleep(profile.calm_s * PATIENCE)
         await holds_within(
             WORK_TIMEOUT_S, lambda: tally.accepted >= healed_at + profile.after and tally.done.keys() >= WORK
         )
+        stage.history.write("ok", "phase", name="over")
         stop.set()
     undone = {f"work: {name}": 1 for name in WORK - tally.done.keys()}
     left = healed_at + profile.after - tally.accepted
@@ -136,32 +155,44 @@ async def _fault_phase(stage: Stage, nemesis: Nemesis, say: Callable[[str], None
 
 async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
     """Restart everybody, let what is under way come to its end, and write down what there is."""
-    server = stage.server
-    server.kill_point = server.then = ""
-    await server.restart()
+    await stage.fleet.restart()
     for phone in stage.phones.values():
         phone.take_back_orders()
         await phone.restart()
-    async with Reader.hub(stage) as hub, aiohttp.ClientSession() as session:
-        reader = Reader(stage, hub)
-        drained = await reader.drain(stage.plan.profile.drain_s)
+    async with reader(stage) as reads, aiohttp.ClientSession() as session:
+        drained = await reads.drain(stage.plan.profile.drain_s * PATIENCE)
         say("everything has come to its end" if drained else "some things have NOT come to an end")
-        await reader.read_server()
-        async with session.get(f"{server.url}/metrics") as answer:
-            stage.texts["metrics"] = await answer.text()
+        await reads.read_server()
+        for lane, pod in stage.fleet.pods.items():
+            async with session.get(f"{pod.url}/metrics") as answer:
+                stage.texts[f"{lane} metrics"] = await answer.text()
     for phone in stage.phones.values():
         await phone.stop()
-    exit_code = await server.stop()
+    exit_codes = await stage.fleet.stop()
     read_aids(stage)
     await read_audit(stage)
-    return {} if exit_code == 0 else {f"server exit code {exit_code}": 1}
+    return {f"server exit code {code}": 1 for code in exit_codes if code != 0}
+
+
+def _waits(history: list[Event]) -> dict[str, dict[str, float]]:
+    """How long live changes waited for their offers with nothing in their way, in seconds."""
+    found: dict[str, list[float]] = defaultdict(list)
+    paths, calm = Paths(history), calm_of(history)
+    for story in stories(history).values():
+        for when, wait_s, _, _ in waits_s(story, paths, calm):
+            found[when].append(wait_s)
+    return {
+        when: {"n": len(waits), "median": round(median(waits), 3), "longest": round(max(waits), 3)}
+        for when, waits in found.items()
+    }
 
 
 def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:
     """What must have happened for the run to prove anything."""
-    missing = dict(stage.plan.required - nemesis.landed)
+    missing = dict(nemesis.begun - nemesis.landed)
+    is_whole = stage.plan.is_whole and nemesis.begun == stage.plan.required
     open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_kill)
-    if stage.plan.is_whole and open_kills < stage.plan.profile.min_open_kills:
+    if is_whole and open_kills < stage.plan.profile.min_open_kills:
         missing["kills with an open journal"] = stage.plan.profile.min_open_kills - open_kills
     return missing
 
@@ -179,7 +210,7 @@ def _counts(stage: Stage, nemesis: Nemesis, history: list[Event]) -> dict[str, A
         "accepted": stage.tally.accepted,
         "offers": sum(event.f == "offer_in" for event in history),
         "written": sum(event.f == "side_commit" for event in history),
-        "server deaths": stage.server.deaths,
+        "server deaths": sum(pod.deaths for pod in stage.fleet.pods.values()),
         "phone deaths": sum(phone.deaths for phone in stage.phones.values()),
         "kills with open journal": sum(bool(p) for phone in stage.phones.values() for p in phone.phases_at_kill),
         "faults": dict(sorted(nemesis.landed.items())),

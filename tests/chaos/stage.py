@@ -1,10 +1,9 @@
 """Everything that takes part in a run, brought up in order and taken down by pid whatever happens.
 
-Server, database, a proxy before every client, phones as processes, fitters as tasks of this one. What they go through
+The server's pods, a proxy before every client, phones as processes, fitters as tasks of this one. What they go through
 is for the nemesis. Read ``staged`` first.
 """
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import jwt
 import msgspec
 
 from clients.hub_client import HubClient
@@ -20,38 +18,28 @@ from protocol.contract.base import EARS
 from protocol.contract.devices import RegisteredAid
 from protocol.contract.registration import RegisterDevice
 from protocol.signalr.codec import ProtocolName
-from tests.chaos.database import Database, database
+from tests.chaos.crowd import Crowd, crowd
 from tests.chaos.fitter import FitterWorker
+from tests.chaos.fleet import CLINIC, DEAD_MAN_S, Fleet, Tokens, background, fleet
 from tests.chaos.history import HistoryFile
 from tests.chaos.patience import OPTIONS, RECONNECT
 from tests.chaos.plan import Plan
-from tests.chaos.processes import PhoneProcess, ProcessFailed, ServerProcess
-from tests.chaos.proxy import Proxy, proxy
+from tests.chaos.plan_pods import RESUMERS
+from tests.chaos.presence import ask_whether_here
+from tests.chaos.processes import PhoneProcess, ProcessFailed
+from tests.chaos.proxy import MAX_LINKS, Proxy, proxy
+from tests.chaos.resumer import Resumer
+from tests.chaos.samples import lag, sample
 from tests.chaos.waiting import LANDS_S, holds_within
 from tests.chaos.wire import Caller, Tally
 
-__all__ = ["CLINIC", "LEASE_TTL_S", "Stage", "staged"]
+__all__ = ["PROTOCOLS", "Stage", "staged"]
 
-CLINIC: Final = "canary-clinic"
 FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
-_READER: Final = ("--user", "reader", "--clinic", "any", "--role", "clinician", "--expires-in", "86400")
-LEASE_TTL_S: Final = 3.0
-DEAD_MAN_S: Final = "9"
 WRITE_MS: Final = "40"
-SERVER: Final = {
-    "AURICLE_KEEP_ALIVE_S": "1",
-    "AURICLE_CLIENT_TIMEOUT_S": "3",
-    "AURICLE_LEASE_TTL_S": str(LEASE_TTL_S),
-    "AURICLE_OFFER_TIMEOUT_S": "1.5",
-    "AURICLE_SWEEP_S": "0.2",
-    "AURICLE_FREEZE_AFTER_S": "4",
-    "AURICLE_DEAD_MAN_S": DEAD_MAN_S,
-    "AURICLE_DISCONNECT_TIMEOUT_S": "3",
-    "AURICLE_CLOSE_TIMEOUT_S": "0.5",
-    "AURICLE_DRAIN_S": "3",
-    "AURICLE_QUESTION_AFTER_S": "1",
-}
+# Whether a pod says of a phone that hangs on another one that it is there.
+PRESENCE_REACHES: Final = False
 # What the wearers say to a package, and whether they keep it, in turn.
 WEARERS: Final = (("yes", "no"), ("never", "yes"), ("no", "yes"), ("yes", "yes"))
 
@@ -60,19 +48,20 @@ WEARERS: Final = (("yes", "no"), ("never", "yes"), ("no", "yes"), ("yes", "yes")
 class Stage:
     """The parts. Phones and fitters by their lane; ``proxies`` by the lane of the client that they are before.
 
-    ``texts`` are what the server has told outside of its log, by channel.
+    ``front`` is where everybody else reaches the server. ``texts`` are what it has told outside of its log, by channel.
     """
 
     plan: Plan
     folder: Path
-    server: ServerProcess
-    database: Database
+    fleet: Fleet
+    front: Proxy
     history: HistoryFile
-    tally: Tally
-    tokens: "Tokens"
+    tally: Tally = field(default_factory=Tally)
     proxies: dict[str, Proxy] = field(default_factory=dict)
     phones: dict[str, PhoneProcess] = field(default_factory=dict)
     fitters: dict[str, FitterWorker] = field(default_factory=dict)
+    resumers: dict[str, Resumer] = field(default_factory=dict)
+    crowd: Crowd | None = None
     texts: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -84,30 +73,46 @@ class Stage:
         """The phone that carries a device."""
         return next(phone for phone in self.phones.values() if phone.name == device)
 
+    @property
+    def tokens(self) -> Tokens:
+        """For everybody."""
+        return self.fleet.tokens
+
+    def group_of(self, lane: str) -> int | None:
+        """Whose connections are to end on one pod, where that is asked for; None: he is nobody's."""
+        who, _, number = lane.rpartition("-")
+        return int(number) % self.plan.pods if who in {"phone", "fitter"} else None
+
+    async def link(self, lane: str, stack: AsyncExitStack) -> Proxy:
+        """A proxy before a client, through which it reaches a pod as the balancer says."""
+        link = await stack.enter_async_context(proxy("", max_links=self.plan.profile.crowd + MAX_LINKS))
+        balancer = self.fleet.balancer
+        link.follow(balancer.route(self.group_of(lane)))
+        link.on_link = lambda target: self._went(lane, target)
+        self.proxies[lane] = link
+        return link
+
+    def _went(self, lane: str, target: str) -> None:
+        self.history.write("ok", "route", lane=lane, pod=self.fleet.balancer.pod_at(target))
+
+    def spread(self, _: str = "") -> None:
+        """Have those connect anew who hang where no new connection would go; with no pod of their own all do."""
+        balancer = self.fleet.balancer
+        for lane, link in self.proxies.items():
+            group = self.group_of(lane)
+            keep = balancer.route(group)()[:1] if balancer.is_pinned else []
+            if group is None or set(link.targets) <= set(keep):
+                continue
+            moved = {"fault": "spread", "lane": lane}
+            self.history.write("ok", "start", **moved)
+            link.reset(but_to=keep)
+            self.history.write("ok", "stop", **moved)
+
     def canaries(self) -> list[str]:
         """What must not be told anywhere outside of the database."""
         people = [*self.fitters, *(f"canary-patient-{lane}" for lane in self.phones)]
         serials = [serial_of(device, ear) for device in self.devices for ear in EARS]
         return [CLINIC, *self.devices, *people, *serials, *self.tokens.minted, "chaos fitter-"]
-
-
-class Tokens:
-    """Tokens for everybody, minted with the key that the server was given."""
-
-    def __init__(self) -> None:
-        self.key = secrets.token_urlsafe(48)
-        self.minted: list[str] = []
-        self._claims: dict[str, object] = {}
-
-    def learn(self, token: str) -> None:
-        """Take the form of the claims from a token of the server's own command."""
-        self._claims = jwt.decode(token, options={"verify_signature": False})
-
-    def mint(self, user: str, *roles: str) -> str:
-        """One more, in the same form."""
-        claims = self._claims | {"sub": user, "clinic": CLINIC, "roles": list(roles)}
-        self.minted.append(jwt.encode(claims, self.key, algorithm="HS256"))
-        return self.minted[-1]
 
 
 def serial_of(device: str, ear: str) -> str:
@@ -119,44 +124,63 @@ def serial_of(device: str, ear: str) -> str:
 async def staged(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
     """All parts, running; ended with the block."""
     async with AsyncExitStack() as stack:
-        stage = await _server(plan, folder, stack)
+        history = stack.enter_context(HistoryFile(folder / "runner.jsonl", "runner"))
+        pods = await stack.enter_async_context(fleet(plan, folder, history))
+        front = await stack.enter_async_context(proxy(""))
+        front.follow(pods.balancer.route())
+        stage = Stage(plan, folder, pods, front, history)
+        if plan.is_pinned:
+            pods.balancer.on_back = stage.spread
         for number in range(plan.profile.devices):
             await _phone(stage, f"phone-{number}", number, stack)
-        for number in range(plan.profile.fitters):
+        for number in range(plan.fitters):
             await _fitter(stage, f"fitter-{number}", number, stack)
+        if plan.pods > 1:
+            await _bystanders(stage, stack)
         yield stage
 
 
-async def _server(plan: Plan, folder: Path, stack: AsyncExitStack) -> Stage:
-    data = folder / "data"
-    data.mkdir()
-    tokens = Tokens()
-    kept = stack.enter_context(database(plan.database, data))
-    environ = SERVER | kept.environ | {"AURICLE_DEV_SIGNING_KEY": tokens.key}
-    history = stack.enter_context(HistoryFile(folder / "runner.jsonl", "runner"))
-    proxies: dict[str, Proxy] = {}
+async def _bystanders(stage: Stage, stack: AsyncExitStack) -> None:
+    """Who fits nothing and wears nothing, and the scales."""
+    token, balancer = stage.tokens.mint("crowd", "clinician"), stage.fleet.balancer
+    await stage.link("slow", stack)
+    stage.crowd = await stack.enter_async_context(
+        crowd(await stage.link("crowd", stack), token, stage.plan.profile.crowd)
+    )
+    for number, protocol in enumerate(PROTOCOLS):
+        lane = RESUMERS[number]
+        history = stack.enter_context(HistoryFile(stage.folder / f"{lane}.jsonl", lane))
+        route = balancer.route if stage.plan.resumes_anywhere else lambda: balancer.fixed(balancer.next_pod())
+        stage.resumers[lane] = Resumer(protocol, await stage.link(lane, stack), token, history, route)
+    for work in (sample(stage.fleet, stage.history), lag(stage.history)):
+        await stack.enter_async_context(background(work))
+    for pod in stage.fleet.pods:
+        await _asked(stage, pod, stack)
 
-    def ready(url: str) -> None:
-        for each in proxies.values():
-            each.aim(url)
 
-    server = ServerProcess(folder, environ, ready)
-    if kept.needs_migration:
-        await server.command("migrate")
-    await server.start()
-    stack.push_async_callback(server.stop)
-    tokens.learn(await server.command("token", *_READER))
-    return Stage(plan, folder, server, kept, history, Tally(), tokens, proxies)
+async def _asked(stage: Stage, pod: str, stack: AsyncExitStack) -> None:
+    """Have a pod asked of the phones that hang on it, or of all as soon as it is to know of those on others."""
+    balancer, token = stage.fleet.balancer, stage.tokens.mint("reader", "clinician")
+    link = await stage.link(f"reader of {pod}", stack)
+    link.follow(balancer.fixed(pod))
+
+    def devices() -> list[str]:
+        here = balancer.url_of(pod)
+        phones = stage.phones.items()
+        return [phone.name for lane, phone in phones if PRESENCE_REACHES or here in stage.proxies[lane].targets]
+
+    work = ask_whether_here(link.url, token, pod, devices, stage.history)
+    await stack.enter_async_context(background(work))
 
 
 async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) -> None:
     device = f"canary-device-{number}"
-    stage.proxies[lane] = await stack.enter_async_context(proxy(stage.server.url))
+    link = await stage.link(lane, stack)
     folder = stage.folder / lane
     (folder / "aids").mkdir(parents=True)
     await _register(stage, lane, device)
     token = stage.tokens.mint(f"canary-patient-{lane}", "patient", "device")
-    arguments = ["--url", stage.proxies[lane].url, "--token", token, "--device", device]
+    arguments = ["--url", link.url, "--token", token, "--device", device]
     arguments += ["--protocol", PROTOCOLS[number % 2], "--write-ms", WRITE_MS, "--dead-man-s", DEAD_MAN_S]
     installs, keeps = WEARERS[number % len(WEARERS)]
     arguments += ["--install", installs, "--keep", keeps]
@@ -174,7 +198,7 @@ async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) ->
 
 async def _register(stage: Stage, lane: str, device: str) -> None:
     aids = {ear: RegisteredAid(serial=serial_of(device, ear), model="ref10", firmware=FIRMWARE) for ear in EARS}
-    fitters = tuple(f"fitter-{number}" for number in range(stage.plan.profile.fitters))
+    fitters = tuple(f"fitter-{number}" for number in range(stage.plan.fitters))
     body = RegisterDevice(
         device=device,
         patient=f"canary-patient-{lane}",
@@ -186,17 +210,17 @@ async def _register(stage: Stage, lane: str, device: str) -> None:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.post(f"{stage.server.url}/api/v1/devices", data=msgspec.json.encode(body)) as answer,
+        session.post(f"{stage.front.url}/api/v1/devices", data=msgspec.json.encode(body)) as answer,
     ):
         assert answer.status == 201, await answer.text()
     stage.history.write("ok", "register", device, serials=[aid.serial for aid in aids.values()])
 
 
 async def _fitter(stage: Stage, lane: str, number: int, stack: AsyncExitStack) -> None:
-    stage.proxies[lane] = await stack.enter_async_context(proxy(stage.server.url))
+    link = await stage.link(lane, stack)
     history = stack.enter_context(HistoryFile(stage.folder / f"{lane}.jsonl", lane))
     hub = HubClient(
-        f"{stage.proxies[lane].url}/hub",
+        f"{link.url}/hub",
         token=stage.tokens.mint(lane, "clinician"),
         protocol=PROTOCOLS[number % 2],
         reconnect=RECONNECT,
@@ -205,4 +229,6 @@ async def _fitter(stage: Stage, lane: str, number: int, stack: AsyncExitStack) -
     await stack.enter_async_context(hub)
     caller = Caller(lane, hub, history, stage.tally)
     seed = f"{stage.plan.seed} {lane}"
-    stage.fitters[lane] = FitterWorker(caller, stage.devices, seed=seed)
+    group = {phone.name: stage.group_of(lane) for lane, phone in stage.phones.items()}
+    mine = [name for name in stage.devices if not stage.plan.is_pinned or group[name] == stage.group_of(lane)]
+    stage.fitters[lane] = FitterWorker(caller, mine, seed=seed)

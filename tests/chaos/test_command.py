@@ -16,7 +16,9 @@ from tests.chaos.runner import Result
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--pods", "2"], "one server process"),
+        (["--pods", "2"], "--database postgres"),
+        (["--pods", "4", "--database", "postgres"], "invalid choice"),
+        (["--pin", "some"], "invalid choice"),
         (["--client", "socketio"], "SignalR only"),
         (["--profile", "huge"], "invalid choice"),
         (["--database", "oracle"], "invalid choice"),

@@ -4,7 +4,9 @@ import pytest
 
 from tests.chaos.check_packages import ENDS
 from tests.chaos.nemesis import FAULTS
-from tests.chaos.plan import DATABASES, KILL_POINTS, MAX_FRAME, PHASES, PROFILES, WAITING, plan_of
+from tests.chaos.plan import plan_of
+from tests.chaos.plan_pods import LONG_FREEZE_S
+from tests.chaos.profile import DATABASES, KILL_POINTS, MAX_FRAME, PHASES, PINS, PROFILES, WAITING
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -17,6 +19,7 @@ def test_a_seed_gives_the_same_plan_and_another_seed_another_one(name: str, data
 
 def test_every_fault_that_is_planned_can_be_done_and_every_one_that_can_be_done_is_planned() -> None:
     planned = {fault.kind for database in DATABASES for fault in plan_of(1, PROFILES["smoke"], database).faults}
+    planned |= {fault.kind for fault in plan_of(1, PROFILES["smoke"], "postgres", 2).faults}
     assert planned == set(FAULTS)
 
 
@@ -48,3 +51,20 @@ def test_a_part_of_a_plan_asks_for_a_part_of_its_faults() -> None:
     part = plan.only([0, 2])
     assert part.faults == (plan.faults[0], plan.faults[2])
     assert sum(part.required.values()) == 2
+
+
+def test_of_several_pods_each_goes_down_and_each_is_cut_off_from_what_they_share() -> None:
+    plan = plan_of(1, PROFILES["standard"], "postgres", 3)
+    pods = {"pod-0", "pod-1", "pod-2"}
+    for kind in ("server_kill", "server_terminate", "server_freeze", "server_kill_at"):
+        assert {fault.lane for fault in plan.faults if fault.kind == kind} == pods
+    for edge in ("bus", "database"):
+        assert {fault.lane for fault in plan.faults if fault.value.partition(":")[0] == edge} <= pods
+    assert max(fault.length_s for fault in plan.faults if fault.kind == "server_freeze") == LONG_FREEZE_S
+    assert plan.fitters >= 6
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_whoever_is_kept_on_one_pod_is_not_taken_over_on_another(pin: str) -> None:
+    kinds = {fault.kind for fault in plan_of(1, PROFILES["smoke"], "postgres", 2, pin).faults}
+    assert ("takeover_elsewhere" in kinds) is (pin != "all")

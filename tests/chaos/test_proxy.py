@@ -136,3 +136,43 @@ async def test_healing_cuts_what_was_swallowed_and_lets_the_next_one_pass() -> N
         assert await reader.readexactly(1) == b"2"
         assert got == [b"1", b"2"]
         writer.close()
+
+
+async def test_a_connection_goes_to_the_first_place_that_takes_it() -> None:
+    async with echo() as (url, got), proxy("") as link:
+        went: list[str] = []
+        link.on_link = went.append
+        link.follow(lambda: ("http://127.0.0.1:1", url))
+        _, writer = await connect(link)
+        writer.write(b"hello")
+        await eventually(lambda: got == [b"hello"])
+        assert went == link.targets == [url]
+        link.reset(but_to=[url])
+        assert link.connected == 1
+        writer.close()
+
+
+@pytest.mark.parametrize(("of_client", "of_server", "heard"), [(True, False, [b"1"]), (False, True, [b"1lost"])])
+async def test_one_side_alone_can_be_swallowed(of_client: bool, of_server: bool, heard: list[bytes]) -> None:
+    async with echo() as (url, got), proxy(url) as link:
+        reader, writer = await connect(link)
+        writer.write(b"1")
+        assert await reader.readexactly(1) == b"1"
+        link.black_hole(of_client=of_client, of_server=of_server)
+        writer.write(b"lost")
+        if of_server:
+            await eventually(lambda: got == heard)
+        link.heal()
+        with pytest.raises(ConnectionResetError):
+            await reader.read(-1)
+        assert got == heard
+        writer.close()
+
+
+async def test_a_slow_reader_gets_what_was_sent_all_the_same() -> None:
+    async with echo() as (url, _), proxy(url) as link:
+        link.rate_bytes_s = 10_000
+        reader, writer = await connect(link)
+        writer.write(b"x" * 5_000)
+        assert await reader.readexactly(5_000) == b"x" * 5_000
+        writer.close()

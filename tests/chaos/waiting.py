@@ -1,12 +1,18 @@
 """Waiting for what other processes do, always with a bound: a fault that never lands must not hold up a run."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["LANDS_S", "holds_within"]
+__all__ = ["LANDS_S", "PATIENCE", "holds_within"]
 
-LANDS_S: Final = 30.0
+PATIENCE: Final = float(os.environ.get("AURICLE_CHAOS_PATIENCE", "1"))
+"""By what everything is multiplied that is given up after a while, by a client, the server or a run.
+
+For a machine that is busy with other things: where nobody gets his turn, nothing can be shown.
+"""
+LANDS_S: Final = 30.0 * PATIENCE
 """How long a fault may wait for its moment; a busy machine is slow, and a run waits for its slowest fault."""
 
 

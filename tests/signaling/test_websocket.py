@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import aiohttp
@@ -324,7 +325,9 @@ async def test_health_pages_and_metrics_name_nobody(house: House) -> None:
             text = await answer.text()
             assert answer.status == status
             assert "very-private-name" not in text
-    assert 'signalr_server_active_connections{signalr_transport="web_sockets"} 1.0' in await metrics(house)
+    page = await metrics(house)
+    assert 'signalr_server_active_connections{signalr_transport="web_sockets"} 1.0' in page
+    assert re.search(r"^auricle_tasks [1-9]", page, re.MULTILINE)
     await socket.close()
     assert "very-private-name" not in house.log.getvalue()
 

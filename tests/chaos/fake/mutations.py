@@ -30,6 +30,15 @@ class Mutation(Enum):
     ALLOT_BACKWARDS = auto()
     RESURRECT_A_SUPERSEDED_ONE = auto()
     INSTALL_WITHOUT_A_YES = auto()
+    CALL_SOMEBODY_AWAY = auto()
+    STALL_AFTER_ALL_FAULTS = auto()
+    STALL_WITHOUT_BUS = auto()
+    REFUSE_WITHOUT_BUS = auto()
+    LEAK_WHEN_THE_BUS_IS_LOST = auto()
+    FORGET_WHO_MAY_COME_BACK = auto()
+    SEND_AGAIN_WHAT_WAS_HEARD = auto()
+    ACCEPT_FROM_A_POD_THAT_SLEPT = auto()
+    COUNT_ATTACHMENTS_APART = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +73,13 @@ BUGS: Final[Mapping[Mutation, Bug]] = {
     Mutation.ALLOT_BACKWARDS: _bug(0.05, "RT"),
     Mutation.RESURRECT_A_SUPERSEDED_ONE: _bug(0.3, "I1", "I15"),
     Mutation.INSTALL_WITHOUT_A_YES: _bug(0.3, "I4"),
+    Mutation.CALL_SOMEBODY_AWAY: _bug(0.1, "I9"),
+    Mutation.STALL_AFTER_ALL_FAULTS: _bug(0.01, "I10"),
+    Mutation.STALL_WITHOUT_BUS: _bug(0.1, "I10"),
+    Mutation.REFUSE_WITHOUT_BUS: _bug(0.3, "I12"),
+    Mutation.LEAK_WHEN_THE_BUS_IS_LOST: _bug(1.0, "I13"),
+    Mutation.FORGET_WHO_MAY_COME_BACK: _bug(0.1, "RS"),
+    Mutation.SEND_AGAIN_WHAT_WAS_HEARD: _bug(0.1, "RS"),
+    Mutation.ACCEPT_FROM_A_POD_THAT_SLEPT: _bug(1.0, "I6"),
+    Mutation.COUNT_ATTACHMENTS_APART: _bug(0.3, "I7"),
 }

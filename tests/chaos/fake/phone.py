@@ -150,11 +150,11 @@ class FakePhone:
         offer, key = entry.offer, {"epoch": entry.offer["epoch"], "seq": entry.offer["seq"]}
         for ear in offer["ears"]:
             target = offer["expect"][ear]
-            for _ in range(2):
+            for attempt in range(2):
                 if self.aids[ear]["ram"] == target and not forgets:
                     break
                 self._journal(f"writing:{ear}")
-                yield from self._write(ear, target, key)
+                yield from self._write(ear, target, key, attempt)
                 if self.network.strikes(Mutation.APPLIED_WITHOUT_VERIFY):
                     break
             verified = self.aids[ear]["ram"] == target or self.network.strikes(Mutation.APPLIED_WITHOUT_VERIFY)
@@ -170,8 +170,8 @@ class FakePhone:
             yield from self._commit(offer, key)
         self._end_with(None)
 
-    def _write(self, ear: str, target: str, key: dict[str, Any]) -> Iterator[None]:
-        before, kept = self.aids[ear]["ram"], digest_of(target, "wrong") if self.network.lies() else target
+    def _write(self, ear: str, target: str, key: dict[str, Any], attempt: int) -> Iterator[None]:
+        before, kept = self.aids[ear]["ram"], digest_of(target, "wrong", attempt) if self.network.lies() else target
         for chunk in range(1, CHUNKS + 1):
             self.aids[ear]["ram"] = kept if chunk == CHUNKS or before == kept else digest_of(before, kept, chunk)
             self.tell("chunk", ear=ear, k=chunk, digest=self.aids[ear]["ram"], **key)

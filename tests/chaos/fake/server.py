@@ -16,6 +16,7 @@ __all__ = ["FakeServer", "Refused", "Row", "Shelf", "digest_of"]
 
 EARS: Final = ("right", "left")
 LEASE_TICKS: Final = 60
+SLEPT_TICKS: Final = 20
 
 
 class Refused(Exception):
@@ -65,6 +66,7 @@ class Shelf:
     fence: int = 0
     holder: tuple[str, str] | None = None
     lease_until: float = 0.0
+    granted_at: float = 0.0
     generation: int = 0
     conn: int | None = None
     replaced: int | None = None
@@ -110,6 +112,7 @@ class FakeServer:
             shelf.fence += 1
             self._record(shelf, "grant", fence=shelf.fence)
         shelf.holder, shelf.lease_until = holder, self.now() + LEASE_TICKS
+        shelf.granted_at = self.now()
         return shelf.fence
 
     def submit(self, device: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +125,7 @@ class FakeServer:
             return known[1]
         is_package = request["mode"] == "standard"
         is_old = request["fence"] != shelf.fence or self.now() >= shelf.lease_until
-        if is_old and not is_package and not self.strikes(Mutation.ACCEPT_AN_OLD_FENCE):
+        if is_old and not is_package and not self._obeys_an_old_one(shelf, request):
             raise Refused("fence_stale")
         if is_package:
             self._make_room(shelf)
@@ -132,6 +135,12 @@ class FakeServer:
         if self.strikes(Mutation.LEAK_A_CANARY):
             self.log_text += f'{{"event": "accepted", "device": "{device}"}}\n'
         return answer
+
+    def _obeys_an_old_one(self, shelf: Shelf, request: dict[str, Any]) -> bool:
+        """A bug. A pod that slept through a grant finds what it was asked before."""
+        if request["fence"] == shelf.fence - 1 and self.now() - shelf.granted_at < SLEPT_TICKS:
+            return self.strikes(Mutation.ACCEPT_FROM_A_POD_THAT_SLEPT)
+        return self.strikes(Mutation.ACCEPT_AN_OLD_FENCE)
 
     def _make_room(self, shelf: Shelf) -> None:
         """A newer package takes the place of the one that nobody has seen yet."""
@@ -174,7 +183,9 @@ class FakeServer:
     def attach(self, device: str) -> dict[str, Any]:
         """A phone says hello: one generation more."""
         shelf = self.shelves[device]
-        shelf.replaced, shelf.generation = shelf.conn, shelf.generation + 1
+        shelf.replaced = shelf.conn
+        # A bug: two pods that each count for themselves.
+        shelf.generation += not (shelf.generation and self.strikes(Mutation.COUNT_ATTACHMENTS_APART))
         shelf.conn = shelf.generation
         return {"epoch": self.epoch, "from_seq": self._after(shelf) + 1, "gen": shelf.generation, "resume": "ok"}
 

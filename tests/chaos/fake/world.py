@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.chaos.fake.mutations import BUGS, Mutation
 from tests.chaos.fake.phone import FakePhone
+from tests.chaos.fake.pods import FakePods
 from tests.chaos.fake.server import EARS, FakeServer, Refused, Row, Shelf
 from tests.chaos.history import Event, EventType
 
@@ -56,6 +57,7 @@ class _World:
             self.read_aids(name)
         self.fitters = [self.fitter(f"f{number}") for number in range(size.fitters)]
         self.nonce = 0
+        self.pods = FakePods(self, self.rng, (f"f{number}" for number in range(size.fitters)), size.steps)
 
     # What a phone has around it.
     def tell(self, process: str, f: str, dev: str, /, **values: Any) -> None:
@@ -87,6 +89,7 @@ class _World:
     # What happens.
     def step(self) -> None:
         self.ticks += 1
+        self.pods.step(self.ticks, lambda: {name: phone.gen is not None for name, phone in self.phones.items()})
         for phone in self.phones.values():
             if self.rng.random() < 0.8:
                 phone.step()
@@ -97,6 +100,8 @@ class _World:
         self.fault()
 
     def pump(self) -> None:
+        if self.pods.holds_offers(self.ticks):
+            return
         for shelf in self.server.shelves.values():
             found = self.server.next_offer(shelf)
             if found is None:
@@ -113,6 +118,8 @@ class _World:
 
     def fault(self) -> None:
         name, roll = self.rng.choice(self.names), self.rng.random()
+        if self.pods.is_calm(self.ticks):
+            return
         if roll < 0.006:
             self.tell("nemesis", "crash", name)
             self.phones[name].crash()
@@ -189,20 +196,32 @@ class _World:
         for _ in range(3):
             self.event(process, "invoke", "submit", name, **request)
             yield
-            if self.rng.random() < LOST_ANSWER:
+            if self.is_cut(process):
                 self.event(process, "info", "submit", name)
                 continue
+            if self.pods.is_bus_away(self.ticks) and self.strikes(Mutation.REFUSE_WITHOUT_BUS):
+                self.event(process, "fail", "submit", name, code="unavailable")
+                return True
             try:
                 answer = self.server.submit(name, request)
             except Refused as refused:
                 self.event(process, "fail", "submit", name, code=str(refused))
                 return True
-            if self.rng.random() < LOST_ANSWER:
+            if self.is_cut(process):
                 self.event(process, "info", "submit", name)
                 continue
             self.event(process, "ok", "submit", name, **answer)
             return False
         return False
+
+    def is_cut(self, process: str) -> bool:
+        """Whether the network takes an answer, or what was asked; it says so, as a nemesis does."""
+        is_cut = self.rng.random() < LOST_ANSWER
+        for f in ("start", "stop") if is_cut else ():
+            self.tell("nemesis", f, "", fault="fitter_reset", lane=process, value="")
+        if is_cut:
+            self.pods.route(process)
+        return is_cut
 
     def cancel(self, process: str, name: str) -> Iterator[None]:
         seq = self.server.shelves[name].last_seq

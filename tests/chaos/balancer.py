@@ -1,0 +1,109 @@
+"""Which pod a new connection goes to: any that is up, in turn, with no memory of who went where.
+
+A pod is up from the moment that it is ready until its process has ended or ``/readyz`` says otherwise, as any balancer
+would ask it. It must not know who connects, nor why. Read ``Balancer.route`` first.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import aiohttp
+
+from tests.chaos.proxy import Route
+from tests.chaos.waiting import PATIENCE
+
+__all__ = ["Balancer"]
+
+ASKS_EVERY_S: Final = 0.25
+ASKS_FOR: Final = aiohttp.ClientTimeout(total=0.75 * PATIENCE)
+
+
+class Balancer:
+    """``pods`` by name. ``is_pinned``: connections that belong together stay on one pod, for as long as it is up.
+
+    ``on_back`` is told of a pod that is up again.
+    """
+
+    def __init__(self, pods: Sequence[str], rng: random.Random, *, is_pinned: bool = False) -> None:
+        self.pods, self.is_pinned = tuple(pods), is_pinned
+        self.on_back: Callable[[str], None] = lambda _: None
+        self._urls: dict[str, str] = {}
+        self._pod_at: dict[str, str] = {}
+        self._up: set[str] = set()
+        self._turn = rng.randrange(len(self.pods))
+
+    def came(self, pod: str, url: str) -> None:
+        """A pod is ready there."""
+        self._urls[pod], self._pod_at[url] = url, pod
+        self._set(pod, is_up=True)
+
+    def went(self, pod: str) -> None:
+        """Its process has ended."""
+        self._set(pod, is_up=False)
+
+    def pod_at(self, url: str) -> str:
+        """The pod that is, or once was, reached there."""
+        return self._pod_at[url]
+
+    def url_of(self, pod: str) -> str:
+        """Where a pod is, or was last."""
+        return self._urls[pod]
+
+    def is_up(self, pod: str) -> bool:
+        """Whether new connections go there."""
+        return pod in self._up
+
+    def next_pod(self) -> str:
+        """The pod whose turn it is; of those that are up if there is one."""
+        self._turn += 1
+        return self._in_order(self._turn)[0]
+
+    def route(self, group: int | None = None) -> Route:
+        """Where connections of one client go. ``group``: which clients belong together, None for none."""
+        home = group if self.is_pinned else None
+        if home is None:
+            return lambda: self._urls_in_order(self._turned())
+        return lambda: self._urls_in_order(home)
+
+    def fixed(self, pod: str) -> Route:
+        """To one pod, wherever it is then."""
+        return lambda: (self._urls[pod],)
+
+    async def watch(self) -> None:
+        """Ask every pod for ever whether it may get traffic."""
+        async with aiohttp.ClientSession(timeout=ASKS_FOR) as session, asyncio.TaskGroup() as tasks:
+            for pod in self.pods:
+                tasks.create_task(self._watch(session, pod))
+
+    async def _watch(self, session: aiohttp.ClientSession, pod: str) -> None:
+        while True:
+            await asyncio.sleep(ASKS_EVERY_S)
+            url = self._urls[pod]
+            try:
+                async with session.get(f"{url}/readyz") as answer:
+                    is_up = answer.status == 200
+            except (aiohttp.ClientError, TimeoutError):
+                is_up = False
+            if url == self._urls[pod]:
+                self._set(pod, is_up=is_up)
+
+    def _set(self, pod: str, *, is_up: bool) -> None:
+        was_up = pod in self._up
+        (self._up.add if is_up else self._up.discard)(pod)
+        if is_up and not was_up:
+            self.on_back(pod)
+
+    def _turned(self) -> int:
+        self._turn += 1
+        return self._turn
+
+    def _in_order(self, first: int) -> list[str]:
+        count = len(self.pods)
+        turned = [self.pods[(first + place) % count] for place in range(count)]
+        return sorted(turned, key=lambda pod: pod not in self._up)
+
+    def _urls_in_order(self, first: int) -> list[str]:
+        # One that is down is no target: what answers at its old address, if anything, is not asked.
+        return [self._urls[pod] for pod in self._in_order(first) if pod in self._up]

@@ -1,0 +1,95 @@
+"""What a client's calls went through, and what of it was broken when: by the history alone.
+
+A fault is on the path of a client when it is of that client's own network, of a pod that the client hung on, or of the
+database. The bus is on nobody's path: whatever becomes of it, nobody is to notice. Read ``Paths.broken`` first.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from math import inf
+from typing import Final
+
+from tests.chaos.history import Event
+
+__all__ = ["ALL", "BUS_LANE", "Fault", "Paths", "is_of_bus"]
+
+BUS_LANE: Final = "bus"
+# Of everybody at once.
+ALL: Final = frozenset({"crowd", "database"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault as the history tells it; ``until`` is infinite when it never tells of its end."""
+
+    event: Event
+    until: float
+
+    @property
+    def lane(self) -> str:
+        """Whose it was."""
+        return str(self.event.v["lane"])
+
+
+def is_of_bus(event: Event) -> bool:
+    """Whether a fault leaves all but the bus as it is."""
+    kind, value = str(event.v["fault"]), str(event.v.get("value", ""))
+    return event.v["lane"] == BUS_LANE or kind.startswith("resume_") or (kind[:5], value[:3]) == ("edge_", "bus")
+
+
+class Paths:
+    """Of one history."""
+
+    def __init__(self, history: Iterable[Event]) -> None:
+        self.faults: list[Fault] = []
+        self._routes: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._lags: list[tuple[int, int]] = []
+        begun: dict[tuple[str, str], Event] = {}
+        for event in history:
+            if event.f == "start" and "lane" in event.v:
+                begun[event.v["lane"], event.v["fault"]] = event
+            elif event.f == "stop" and (start := begun.pop(_name(event), None)) is not None:
+                self.faults.append(Fault(start, event.t))
+            elif event.f == "route":
+                self._routes[event.v["lane"]].append((event.t, event.v["pod"]))
+            elif event.f == "lag":
+                self._lags.append((event.t, event.v["worst_ms"]))
+        self.faults += [Fault(start, inf) for start in begun.values()]
+        self.faults.sort(key=lambda fault: fault.event.t)
+        # Until when the longest of all up to each lasts: whoever looks back knows where to stop.
+        self._until = list(accumulate((fault.until for fault in self.faults), max))
+
+    def pods(self, lane: str, since: float, until: float) -> set[str]:
+        """Which pods a client hung on between two moments."""
+        routes = self._routes[lane]
+        first = max(0, bisect_left(routes, since, key=_when) - 1)
+        return {pod for _, pod in routes[first : bisect_right(routes, until, key=_when)]}
+
+    def broken(self, lane: str, since: float, until: float, *, behind: bool = False) -> bool:
+        """Whether anything on the path of a client was broken between two moments; ``behind`` its own network only."""
+        lanes = ALL | self.pods(lane, since, until) | (set() if behind else {lane})
+        return any(fault.lane in lanes and not is_of_bus(fault.event) for fault in self.active(since, until))
+
+    def active(self, since: float, until: float) -> Iterator[Fault]:
+        """The faults that were there between two moments, of whomever."""
+        place = bisect_right(self.faults, until, key=lambda fault: fault.event.t) - 1
+        while place >= 0 and self._until[place] >= since:
+            if self.faults[place].until >= since:
+                yield self.faults[place]
+            place -= 1
+
+    def lag_ms(self, since: float, until: float) -> int:
+        """How late the machine was at worst between two moments."""
+        second_ns = 1_000_000_000
+        return max((late for t, late in self._lags if since <= t <= until + second_ns), default=0)
+
+
+def _name(event: Event) -> tuple[str, str]:
+    return event.v.get("lane", ""), event.v["fault"]
+
+
+def _when(route: tuple[int, str]) -> int:
+    return route[0]

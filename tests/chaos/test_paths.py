@@ -1,0 +1,105 @@
+"""What was on the path of a client, and when it was broken, by a history of a few lines."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.chaos.check_pods import calls_succeed
+from tests.chaos.check_resume import nothing_is_lost_on_the_way
+from tests.chaos.history import Event, EventType
+from tests.chaos.paths import Paths
+from tests.chaos.story import stories
+
+S_NS = 1_000_000_000
+
+
+def history(*lines: tuple[str, EventType, str, str, dict[str, Any]]) -> list[Event]:
+    times = count(S_NS, S_NS)
+    return [Event(next(times), p, kind, f, dev, v) for p, kind, f, dev, v in lines]
+
+
+def fact(f: str, p: str = "runner", /, **values: Any) -> tuple[str, EventType, str, str, dict[str, Any]]:
+    return (p, "ok", f, "", values)
+
+
+def call(outcome: EventType, **values: Any) -> list[tuple[str, EventType, str, str, dict[str, Any]]]:
+    return [("fitter-0", "invoke", "renew", "d", {}), ("fitter-0", outcome, "renew", "d", values)]
+
+
+def fault(
+    lane: str, kind: str = "server_kill", value: str = ""
+) -> list[tuple[str, EventType, str, str, dict[str, Any]]]:
+    return [fact(f, fault=kind, lane=lane, value=value) for f in ("start", "stop")]
+
+
+ROUTE = fact("route", lane="fitter-0", pod="pod-1")
+
+
+@pytest.mark.parametrize(
+    ("broken", "is_excused"),
+    [
+        (fault("fitter-0", "fitter_reset"), True),
+        (fault("pod-1"), True),
+        (fault("database", "database_kill"), True),
+        (fault("pod-1", "edge_reset", "database"), True),
+        (fault("pod-0"), False),
+        (fault("fitter-1", "fitter_reset"), False),
+        (fault("bus", "bus_kill"), False),
+        (fault("pod-1", "edge_reset", "bus"), False),
+        ([], False),
+    ],
+)
+@pytest.mark.parametrize("lost", [call("info"), call("fail", code="unavailable"), call("fail", code="not_sent")])
+def test_a_lost_call_is_excused_by_what_was_broken_on_its_own_path(
+    broken: list[Any], is_excused: bool, lost: list[Any]
+) -> None:
+    told = history(ROUTE, *call("ok"), *broken, *lost)
+    assert [one.invariant for one in calls_succeed(stories(told), Paths(told))] == ([] if is_excused else ["I12"])
+
+
+def test_what_was_broken_before_a_call_that_succeeded_excuses_nothing() -> None:
+    told = history(ROUTE, *fault("pod-1"), *call("ok"), *call("info"))
+    assert len(list(calls_succeed(stories(told), Paths(told)))) == 1
+
+
+def test_an_answer_that_was_under_way_when_something_broke_does_not_prove_that_it_is_whole_again() -> None:
+    asked, answered = call("ok")
+    told = history(ROUTE, asked, *fault("pod-1"), answered, *call("info"))
+    assert not list(calls_succeed(stories(told), Paths(told)))
+
+
+def test_a_refusal_of_the_domain_and_a_machine_that_stands_still_are_no_fault_of_the_server() -> None:
+    told = history(ROUTE, *call("ok"), *call("fail", code="lease_lost"), *call("info"), fact("lag", worst_ms=900))
+    assert not list(calls_succeed(stories(told), Paths(told)))
+
+
+def resumed(*lines: tuple[str, dict[str, Any]]) -> list[tuple[str, EventType, str, str, dict[str, Any]]]:
+    return [fact(f"resume_{what}", "resumer-0", **values) for what, values in lines]
+
+
+HEARD = [("open", {}), *((what, {"number": 1}) for what in ("said", "heard", "answered"))]
+
+
+@pytest.mark.parametrize(
+    ("lines", "broken"),
+    [
+        ([("end", {"why": "done"})], 0),
+        ([("said", {"number": 2}), ("end", {"why": "done"})], 1),
+        ([("heard", {"number": 1})], 1),
+        ([("answered", {"number": 3})], 1),
+        ([("lost", {}), ("end", {"why": "gone"})], 1),
+        ([("lost", {}), ("back", {}), ("said", {"number": 2}), ("heard", {"number": 2})], 0),
+        ([("end", {"why": "closed"}), *HEARD], 0),
+    ],
+)
+def test_a_connection_that_is_resumed_says_everything_once(lines: list[Any], broken: int) -> None:
+    told = history(*resumed(*HEARD, *lines))
+    assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken
+
+
+@pytest.mark.parametrize(("pod", "broken"), [("pod-1", 0), ("pod-0", 1)])
+def test_a_pod_that_died_may_forget_a_connection(pod: str, broken: int) -> None:
+    gone = [*resumed(("lost", {})), *fault(pod, "server_gone"), *resumed(("end", {"why": "gone"}))]
+    told = history(fact("route", lane="resumer-0", pod="pod-1"), *resumed(*HEARD), *gone)
+    assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken
