@@ -18,7 +18,7 @@ from clients.ear_hands import EarDone, EarHands, EarJob, for_each_ear
 from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
 from clients.journal import Back, EarPlan, JournalEntry, Phase
 from clients.phone_book import PhoneBook
-from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, report_on, serial_of, slots_of, vendor_of
+from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, report_on, serial_of, slots_to_write, vendor_of
 from clients.phone_limits import PhoneLimits
 from protocol.contract.base import Ear
 from protocol.contract.devices import Images, Report, ReportedState
@@ -236,12 +236,12 @@ class DeliveryWork:
         return False
 
     async def _commit_ear(self, plan: EarPlan, had_begun: bool) -> EarDone:
-        # What is in RAM, and of which aid, may have changed since it was read: the other ear took its time.
-        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.CHECKING_RAM)
+        # What is in RAM and NVM, and of which aid, may have changed since it was read: the other ear took its time.
+        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.CHECKING_BOTH)
         done = await self._run(plan, work, heeds_brake=False)
         if done.work.phase is EarPhase.CONFIRMED:
             # RAM had been lost and was written again: now it can be copied.
-            done = await self._run(plan, replace(done.work, phase=EarPhase.COMMITTING), heeds_brake=False)
+            done = await self._run(plan, replace(done.work, phase=EarPhase.CHECKING_BOTH), heeds_brake=False)
         return done
 
     def _give_up_or_wait(self, ear: Ear, work: EarWork) -> None:
@@ -258,6 +258,9 @@ class DeliveryWork:
                 self._book.note("read_back")
             if 0 <= now_s - stuck_at_s < self._limits.commit_retry_s:
                 return
+        if work.cause == "E_BASE":
+            # Somebody else has saved something in that aid: the server gets to see it as a whole.
+            self._book.note("read_back")
         self._book.change(entry.going_back(Back(work.cause or "E_NVM", ear)))
 
     async def _go_back(self) -> None:
@@ -279,8 +282,10 @@ class DeliveryWork:
                 await self._tell(plan.ear, "failed", code=done.work.cause, held=done.held, loudness=back.loudness)
 
     async def _run(self, plan: EarPlan, work: EarWork, *, heeds_brake: bool = True) -> EarDone:
-        offer = self._book.entry.offer
-        job = EarJob(plan, serial_of(offer, plan.ear), slots_of(offer, plan.ear), vendor_of(offer))
+        offer, back = self._book.entry.offer, self._book.entry.back
+        # An aid that did not keep what it was given may hold anything.
+        owns_nvm = back is not None and (back.code, back.ear) == ("E_NVM", plan.ear)
+        job = EarJob(plan, serial_of(offer, plan.ear), slots_to_write(offer, plan), vendor_of(offer), owns_nvm)
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 
     async def _tell_step(self, ear: Ear, state: ReportedState, code: str | None) -> None:

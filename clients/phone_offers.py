@@ -347,7 +347,17 @@ class OfferDesk:
             facts,
             is_late=self._clock() >= self._deadlines.get((offer.epoch, offer.seq), float("inf")),
             live_code="E_BUSY" if self.guard.is_restoring else self.guard.live_code(offer.fence),
+            over_trial=self._may_go_over_a_trial(offer),
         )
+
+    def _may_go_over_a_trial(self, offer: Offer) -> bool:
+        """Whether a package may stand beside what RAM plays and nobody has saved.
+
+        While it waits for its wearer it may. To be installed it is their wish that counts: what they have asked for by
+        taking another back must not wait for a restart of the aids.
+        """
+        key = (offer.epoch, offer.seq)
+        return not self.guard.is_open and (key not in self._installs or key in self._book.record.agreed)
 
     def _facts(self, ear: Ear, reading: Reading | None) -> AidFacts | None:
         if reading is None:
