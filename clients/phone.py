@@ -120,7 +120,12 @@ class Phone:
             install=self._install,
         )
         self.questions = Questions(
-            hub, runner.device, lambda: runner.wearer, errand=self.duties.errand, push=self._options.push
+            hub,
+            runner.device,
+            lambda: runner.wearer,
+            agreements=runner,
+            errand=self.duties.errand,
+            push=self._options.push,
         )
         self._listen(hub)
 

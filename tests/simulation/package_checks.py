@@ -103,7 +103,7 @@ class PackageChecks:
         fits = sent is not None and sent.is_known and self._nvm() == sent.nvm
         by_phone = report.code == "E_BASE" and sent is not None and report.digest in sent.nvm.values()
         # The server looks again before it offers one, and has the phone give it back.
-        by_server = delivery.code == "E_BASE" and delivery.withdrawn is not None
+        by_server = delivery.code == "E_BASE" and report.state == delivery.withdrawn
         if fits and (by_phone or by_server):
             self._checks.fail("ground", f"seq {report.seq} does not fit on what the aids have kept all the time")
         if delivery.state == "active" and (not self.worn or self.worn[-1].seq != delivery.seq):
