@@ -59,6 +59,7 @@ class EarJob:
     """What is to be done to one ear: a plan, and what its target is written with.
 
     ``serial`` is that of the one aid that it is for: another in its place counts as away. ``owns_nvm``: see ``Sought``.
+    ``may_begin`` is asked right before the first byte of a write.
     """
 
     plan: EarPlan
@@ -66,6 +67,7 @@ class EarJob:
     slots: tuple[SlotImage, ...] = ()
     vendor: VendorData | None = None
     owns_nvm: bool = False
+    may_begin: Callable[[], bool] = lambda: True
 
     def meaning(self, phase: EarPhase, reading: "Reading") -> EarEvent:
         """What a read-back of that aid is to the work."""
@@ -122,6 +124,10 @@ class EarHands:
             return EarDone(EarWork(EarPhase.PARKED, work.cause), None)
         aid = self._pair.aid(ear)
         while (operation := OPERATIONS.get(work.phase)) is not None:
+            if operation is Operation.WRITE and not counts[operation] and not job.may_begin():
+                # The phone slept between the word and the deed.
+                work = EarWork(EarPhase.UNDOING, "E_EXPIRED")
+                continue
             if heeds_brake and self._brake.is_on and operation is not Operation.COMMIT:
                 break
             if operation is Operation.READ:

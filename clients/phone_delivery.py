@@ -46,7 +46,8 @@ class DeliveryWork:
     """Moves the delivery in work. ``began_here`` is the one that this very process has begun.
 
     ``is_refused``: the wearer has taken it back meanwhile, so no more of it is kept; whoever heard the wearer takes
-    over. ``on_kept`` is called when NVM of all its aids was read to hold it, before anybody is told.
+    over. ``is_late``: the time of a delivery is over. ``on_kept`` is called when NVM of all its aids was read to hold
+    it, before anybody is told.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class DeliveryWork:
         clock: Callable[[], float],
         ask_loudness: AskLoudness,
         is_refused: Callable[[], bool],
+        is_late: Callable[[tuple[str, int]], bool],
         on_kept: Callable[[], None],
     ) -> None:
         self._book, self._hands, self._brake = book, hands, brake
         self._limits, self._clock, self._ask_loudness = limits, clock, ask_loudness
-        self._is_refused, self._on_kept = is_refused, on_kept
+        self._is_refused, self._is_late, self._on_kept = is_refused, is_late, on_kept
         self._heard: _Heard | None = None
         self._telling = asyncio.Lock()
         self.began_here: tuple[str, int] | None = None
@@ -282,10 +284,14 @@ class DeliveryWork:
                 await self._tell(plan.ear, "failed", code=done.work.cause, held=done.held, loudness=back.loudness)
 
     async def _run(self, plan: EarPlan, work: EarWork, *, heeds_brake: bool = True) -> EarDone:
-        offer, back = self._book.entry.offer, self._book.entry.back
+        entry = self._book.entry
+        offer, back, had_begun = entry.offer, entry.back, entry.has_begun
         # An aid that did not keep what it was given may hold anything.
         owns_nvm = back is not None and (back.code, back.ear) == ("E_NVM", plan.ear)
-        job = EarJob(plan, serial_of(offer, plan.ear), slots_to_write(offer, plan), vendor_of(offer), owns_nvm)
+        job = EarJob(
+            *(plan, serial_of(offer, plan.ear), slots_to_write(offer, plan), vendor_of(offer), owns_nvm),
+            may_begin=lambda: had_begun or not self._is_late(entry.key),
+        )
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 
     async def _tell_step(self, ear: Ear, state: ReportedState, code: str | None) -> None:

@@ -76,6 +76,7 @@ class OfferDesk:
             clock=clock,
             ask_loudness=lambda: self._ask(wearer.loudness, limits.loudness_s),
             is_refused=self.guard.is_refused,
+            is_late=self._is_late,
             on_kept=self.guard.saved,
         )
         self._deadlines: dict[tuple[str, int], float] = {}
@@ -345,10 +346,13 @@ class OfferDesk:
             offer,
             self._book.record,
             facts,
-            is_late=self._clock() >= self._deadlines.get((offer.epoch, offer.seq), float("inf")),
+            is_late=self._is_late((offer.epoch, offer.seq)),
             live_code="E_BUSY" if self.guard.is_restoring else self.guard.live_code(offer.fence),
             over_trial=self._may_go_over_a_trial(offer),
         )
+
+    def _is_late(self, key: tuple[str, int]) -> bool:
+        return self._clock() >= self._deadlines.get(key, float("inf"))
 
     def _may_go_over_a_trial(self, offer: Offer) -> bool:
         """Whether a package may stand beside what RAM plays and nobody has saved.
