@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
+from .admission import Gate
 from .auth import DevTokens
 from .backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from .bodies import Bodies
@@ -19,6 +20,7 @@ from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
+from .flows.arrivals import Arrivals
 from .flows.changes import Changes
 from .flows.consents import ConsentFlow
 from .flows.delivery import DeliveryFlow
@@ -134,6 +136,7 @@ class Assembly:
             DeviceGrants(self.devices, self.people.assignments),
             limit=config.max_grants,
             patience_s=config.grant_patience_s,
+            wait_s=config.database_timeout_s,
             monotonic=monotonic,
             reached=self.metrics.reached,
         )
@@ -209,6 +212,7 @@ class Assembly:
             views=views,
             verifier=self.verifier,
             grants=self.grants,
+            arrivals=self.arrivals(),
         )
         lookout = self.lookout(phones, delivery, session)
         server = self.hub_server(hub, lifetime)
@@ -226,6 +230,11 @@ class Assembly:
             monotonic=self.monotonic,
             reached=self.metrics.reached,
         )
+
+    def arrivals(self) -> Arrivals:
+        limit, reached = self.config.max_attachments, self.metrics.reached
+        gate = Gate(limit, bound="max_attachments", monotonic=self.monotonic, reached=reached)
+        return Arrivals(gate, self.monotonic)
 
     def changes(self) -> Changes:
         return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)

@@ -66,6 +66,7 @@ from protocol.contract.sessions import (
 from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, Overloaded, Unauthenticated
 from signaling.auth import TokenVerifier
+from signaling.flows.arrivals import Arrivals
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.device_views import DeviceViews, head_view
 from signaling.flows.history import DeviceHistory
@@ -150,8 +151,10 @@ class CareHub(Hub):
         views: DeviceViews,
         verifier: TokenVerifier,
         grants: Grants,
+        arrivals: Arrivals,
     ) -> None:
         self._grants = grants
+        self.guards = {"AttachDevice": arrivals}
         self._log = log
         self._verifier = verifier
         self._submit = submit
