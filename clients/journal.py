@@ -97,7 +97,8 @@ class Back:
 class JournalEntry:
     """A delivery under way. ``reports`` are all that were made, in order, whether they arrived or not.
 
-    ``stuck_at_s``: when an aid first did not keep what it was to keep, by the phone's clock.
+    ``stuck_at_s``: when an aid first did not keep what it was to keep, by the phone's clock. ``until_s``: when its time
+    is over, by the same clock, as it counts since the start of the machine that is named ``boot``.
     """
 
     offer: Offer
@@ -106,6 +107,8 @@ class JournalEntry:
     reports: tuple[Report, ...] = ()
     back: Back | None = None
     stuck_at_s: float | None = None
+    until_s: float | None = None
+    boot: str = ""
 
     @property
     def key(self) -> tuple[str, int]:

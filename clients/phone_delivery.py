@@ -285,12 +285,14 @@ class DeliveryWork:
 
     async def _run(self, plan: EarPlan, work: EarWork, *, heeds_brake: bool = True) -> EarDone:
         entry = self._book.entry
-        offer, back, had_begun = entry.offer, entry.back, entry.has_begun
+        offer, back = entry.offer, entry.back
+        # Once the other ear has it in time this one follows; and what was confirmed is kept.
+        goes_on = not heeds_brake or any(entry.has_begun_on(one.ear) for one in entry.plans if one.ear != plan.ear)
         # An aid that did not keep what it was given may hold anything.
         owns_nvm = back is not None and (back.code, back.ear) == ("E_NVM", plan.ear)
         job = EarJob(
             *(plan, serial_of(offer, plan.ear), slots_to_write(offer, plan), vendor_of(offer), owns_nvm),
-            may_begin=lambda: had_begun or not self._is_late(entry.key),
+            may_begin=lambda: goes_on or not self._is_late(entry.key),
         )
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 

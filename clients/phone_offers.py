@@ -79,6 +79,7 @@ class OfferDesk:
             is_late=self._is_late,
             on_kept=self.guard.saved,
         )
+        self._boot = boot
         self._deadlines: dict[tuple[str, int], float] = {}
         self._holds: dict[tuple[str, int], int] = {}
         self._installs: set[tuple[str, int]] = set()
@@ -127,7 +128,8 @@ class OfferDesk:
         if self._brake.is_on:
             # Interrupted before anything was known of it: it will be offered again.
             return
-        entry = JournalEntry(offer, examined.plans)
+        until_s = self._deadlines.get((offer.epoch, offer.seq))
+        entry = JournalEntry(offer, examined.plans, until_s=until_s, boot=self._boot)
         if examined.refusals:
             await self._refuse(entry, examined.refusals)
             return
@@ -352,7 +354,11 @@ class OfferDesk:
         )
 
     def _is_late(self, key: tuple[str, int]) -> bool:
-        return self._clock() >= self._deadlines.get(key, float("inf"))
+        until_s, entry = self._deadlines.get(key), self._book.record.in_flight
+        if until_s is None and entry is not None and (entry.key, entry.boot) == (key, self._boot):
+            # Of an earlier life of this process. On another clock nobody can tell.
+            until_s = entry.until_s
+        return until_s is not None and self._clock() >= until_s
 
     def _may_go_over_a_trial(self, offer: Offer) -> bool:
         """Whether a package may stand beside what RAM plays and nobody has saved.

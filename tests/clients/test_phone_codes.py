@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace as struct_replace
 
 from clients.device_driver import AidIdentity
-from clients.journal import JournalRecord
+from clients.journal import JournalRecord, MemoryJournal
 from clients.phone_core import AidFacts, Refused, examine
 from clients.virtual_aid.aid import VENDOR_FORMAT, VendorSlots, VirtualAid
 from clients.virtual_aid.faults import Faults
@@ -23,8 +23,8 @@ from fitting.digest import body_hash, ear_digest
 from protocol.contract.base import EARS
 from protocol.contract.devices import Offer, Report
 from protocol.contract.fitting import DeliveryKind, VendorPayload
-from tests.clients.offers import BANDS_HZ, EPOCH, FIRMWARE, SERIALS, make_offer, make_pair, slot_with, told
-from tests.clients.phone_bench import HAPPY, Clock, Server, digests, make_runner
+from tests.clients.offers import BANDS_HZ, EPOCH, FIRMWARE, SERIALS, again, make_offer, make_pair, slot_with, told
+from tests.clients.phone_bench import HAPPY, Clock, Killed, Server, digests, make_runner
 
 ROOT = Path(__file__).parents[2]
 
@@ -237,6 +237,27 @@ async def test_a_phone_that_sleeps_between_the_word_and_the_first_byte_does_not_
 
     await runner.run_offer(offer, report)
     assert told(hub.facts())[1:] == ["right writing", "right rolled_back E_EXPIRED", "left rejected E_PARTIAL"]
+    assert [pair.aid(ear).writes_completed for ear in EARS] == [0, 0]
+
+
+async def test_a_phone_that_died_between_the_word_and_the_first_byte_does_not_begin_too_late_either() -> None:
+    pair, hub, clock, journal = make_pair(), Server(kind="persist"), Clock(), MemoryJournal()
+    offer = make_offer(pair, kind="persist", mode="standard")
+
+    async def report(sent: Report) -> None:
+        await hub.report(sent)
+        if told([sent]) == ["right writing"]:
+            raise Killed
+
+    runner = make_runner(pair, journal, clock=clock)
+    await runner.run_offer(offer, report)
+    with pytest.raises(Killed):
+        await runner.answer_install(offer, accepted=True, report=report)
+    clock.now_s += offer.expires_in_s
+    runner = make_runner(pair, journal, clock=clock)
+    await runner.recover()
+    await runner.run_offer(again(offer), hub.report)
+    assert told(hub.facts())[3:] == ["right writing", "right rolled_back E_EXPIRED", "left rejected E_PARTIAL"]
     assert [pair.aid(ear).writes_completed for ear in EARS] == [0, 0]
 
 
