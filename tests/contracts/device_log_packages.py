@@ -282,6 +282,17 @@ class PackageContract:
         assert (again.seq, again.replayed) == (first.seq, True)
         assert refused(await try_package(bench, key="k", request_hash="other")).code == "idempotency_conflict"
 
+    async def test_a_phone_that_comes_and_goes_while_its_wearer_thinks_it_over_dies_of_nothing(
+        self, bench: Bench
+    ) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await wait_for_install(bench, accepted.seq)
+        for _ in range(2 * LIMITS.max_unanswered):
+            await bench.attach()
+            assert (await bench.offer()).withdrawn is None
+        assert (await bench.head()).alarms == frozenset()
+
     # What its wearer is asked
 
     async def test_its_wearer_is_asked_once_it_was_worn_and_the_answer_is_recorded(self, bench: Bench) -> None:
