@@ -27,7 +27,8 @@ from clients.device_driver import (
     LinkUnavailable,
     VendorData,
 )
-from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarPhase, EarWork, Operation, Sought, read_event, step
+from clients.ear_reading import Sought, is_torn, read_event
+from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarPhase, EarWork, Operation, step
 from clients.journal import EarPlan
 from clients.phone_book import Watch
 from clients.phone_limits import PhoneLimits
@@ -57,19 +58,24 @@ _EVENTS: Final[tuple[tuple[type[Exception], EarEvent], ...]] = (
 class EarJob:
     """What is to be done to one ear: a plan, and what its target is written with.
 
-    ``serial`` is that of the one aid that it is for: another in its place counts as away.
+    ``serial`` is that of the one aid that it is for: another in its place counts as away. ``owns_nvm``: see ``Sought``.
+    ``may_begin`` is asked right before the first byte of a write.
     """
 
     plan: EarPlan
     serial: str
     slots: tuple[SlotImage, ...] = ()
     vendor: VendorData | None = None
+    owns_nvm: bool = False
+    may_begin: Callable[[], bool] = lambda: True
 
-    @property
-    def sought(self) -> Sought:
-        """The digests that matter."""
-        plan = self.plan
-        return Sought(plan.before_digest, plan.target_digest, plan.nvm_digest)
+    def meaning(self, phase: EarPhase, reading: "Reading") -> EarEvent:
+        """What a read-back of that aid is to the work."""
+        plan, held = self.plan, reading.images
+        sought = Sought(plan.before_digest, plan.target_digest, plan.nvm_digest, self.owns_nvm)
+        before, target = plan.before_nvm, plan.target
+        torn = before is not None and target is not None and is_torn(reading.nvm, before, target)
+        return read_event(phase, held.ram, held.nvm, sought, is_torn=torn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +124,17 @@ class EarHands:
             return EarDone(EarWork(EarPhase.PARKED, work.cause), None)
         aid = self._pair.aid(ear)
         while (operation := OPERATIONS.get(work.phase)) is not None:
+            if operation is Operation.WRITE and not counts[operation] and not job.may_begin():
+                # The phone slept between the word and the deed.
+                work = EarWork(EarPhase.UNDOING, "E_EXPIRED")
+                continue
             if heeds_brake and self._brake.is_on and operation is not Operation.COMMIT:
                 break
             if operation is Operation.READ:
                 reading = await self.read(aid, heeds_brake=heeds_brake)
                 is_it = reading is not None and reading.images.serial == job.serial
                 held = reading.images if reading is not None and is_it else None
-                event = EarEvent.LOST if held is None else read_event(work.phase, held.ram, held.nvm, job.sought)
+                event = EarEvent.LOST if reading is None or not is_it else job.meaning(work.phase, reading)
             elif self._is_exhausted(operation, counts):
                 event = EarEvent.EXHAUSTED
             else:

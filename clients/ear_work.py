@@ -6,8 +6,9 @@ then ``step``.
 
 A trial: a read-back that equals the target confirms, wherever it comes. A link lost in a write leaves UNKNOWN: the
 target confirms, the old content is written again, a mixture is undone. An aid that differs after a second write, or
-that restarted, is undone. A commit begins only from a RAM that was read as the target, and ends with NVM read as the
-target. Going back, once the pair has decided it, never turns round: RAM and NVM become what they were before.
+that restarted, is undone. A commit begins only from a RAM that was read as the target and an NVM that is nobody
+else's, and ends with NVM read as the target. Going back, once the pair has decided it, never turns round: RAM and NVM
+become what they were before, but what somebody else has saved meanwhile stays.
 """
 
 from collections.abc import Mapping
@@ -27,10 +28,8 @@ __all__ = [
     "EarPhase",
     "EarWork",
     "Operation",
-    "Sought",
     "Step",
     "outcome",
-    "read_event",
     "resumed",
     "step",
 ]
@@ -50,6 +49,7 @@ class EarPhase(StrEnum):
     COMMITTING = "committing"
     CHECKING_NVM = "checking_nvm"
     NVM_UNKNOWN = "nvm_unknown"
+    CHECKING_BOTH = "checking_both"
     CHECKING_RAM = "checking_ram"
     BACK_CHECKING = "back_checking"
     BACK_RAM = "back_ram"
@@ -74,7 +74,10 @@ class EarEvent(StrEnum):
     READ_BEFORE = "read_before"
     READ_OTHER = "read_other"
     READ_OTHER_NVM = "read_other_nvm"
-    """Only on the way back: NVM is not what it was."""
+    """Only on the way back: NVM is not what it was, and that is our doing."""
+    READ_FOREIGN = "read_foreign"
+    """Somebody else has saved something in this aid since the work on it began; on the way back, and RAM plays
+    nothing of ours."""
     WRITTEN = "written"
     """A write, a restore or a copy to NVM was acknowledged."""
     LOST = "lost"
@@ -121,15 +124,6 @@ class EarWork:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sought:
-    """The digests that tell one read-back from another; ``nvm_before`` None when NVM is not looked at."""
-
-    before: str
-    target: str
-    nvm_before: str | None = None
-
-
 _P, _E = EarPhase, EarEvent
 _Row = Mapping[EarEvent, Step]
 
@@ -145,6 +139,7 @@ OPERATIONS: Final[Mapping[EarPhase, Operation]] = {
     _P.COMMITTING: Operation.COMMIT,
     _P.CHECKING_NVM: Operation.READ,
     _P.NVM_UNKNOWN: Operation.READ,
+    _P.CHECKING_BOTH: Operation.READ,
     _P.CHECKING_RAM: Operation.READ,
     _P.BACK_CHECKING: Operation.READ,
     _P.BACK_RAM: Operation.RESTORE,
@@ -168,6 +163,7 @@ def _unproven(phase: EarPhase, rebooted: EarPhase) -> dict[EarEvent, Step]:
 
 _LOST_WRITING: Final = Step(_P.UNKNOWN, "E_BLE_DURING", "indeterminate")
 _AWAY: Final = Step(_P.PARKED, report="indeterminate")
+_FOREIGN: Final = Step(_P.UNKEPT, "E_BASE")
 
 _TRIAL: Final[Mapping[EarPhase, _Row]] = {
     _P.CHECKING_BASE: {
@@ -228,29 +224,41 @@ _COMMIT: Final[Mapping[EarPhase, _Row]] = {
     _P.COMMITTING: {
         _E.WRITTEN: Step(_P.CHECKING_NVM),
         **_unproven(_P.NVM_UNKNOWN, _P.NVM_UNKNOWN),
-        _E.NVM_FAILED: Step(_P.CHECKING_RAM, "E_NVM"),
+        _E.NVM_FAILED: Step(_P.CHECKING_BOTH, "E_NVM"),
         _E.REFUSED: Step(_P.UNKEPT, "E_NVM"),
         _E.LOW_BATTERY: Step(_P.BUSY, "E_BATTERY", "received"),
         _E.BUSY: _BUSY,
         _E.EXHAUSTED: Step(_P.UNKEPT, "E_NVM"),
     },
+    # Right after a copy that was acknowledged: what is there is the aid's own failing, unless RAM says otherwise.
     _P.CHECKING_NVM: {
         _E.READ_TARGET: Step(_P.ACTIVE),
-        _E.READ_BEFORE: Step(_P.CHECKING_RAM, "E_NVM"),
+        _E.READ_BEFORE: Step(_P.CHECKING_BOTH, "E_NVM"),
         _E.READ_OTHER: Step(_P.CHECKING_RAM, "E_NVM"),
+        _E.READ_FOREIGN: _FOREIGN,
         _E.LOST: Step(_P.NVM_UNKNOWN, "E_BLE_DURING", "indeterminate"),
     },
     _P.NVM_UNKNOWN: {
         _E.READ_TARGET: Step(_P.ACTIVE),
-        _E.READ_BEFORE: Step(_P.CHECKING_RAM),
-        _E.READ_OTHER: Step(_P.CHECKING_RAM),
+        _E.READ_BEFORE: Step(_P.CHECKING_BOTH),
+        _E.READ_OTHER: Step(_P.CHECKING_BOTH),
+        _E.READ_FOREIGN: _FOREIGN,
         _E.LOST: _AWAY,
     },
-    # A copy to NVM takes whatever RAM holds, and RAM may have been lost since it was last read.
+    # A copy to NVM takes whatever RAM holds, and RAM may have been lost since it was last read. It also takes the place
+    # of whatever NVM holds: that of a clinic, or of another app, is not ours to overwrite.
+    _P.CHECKING_BOTH: {
+        _E.READ_TARGET: Step(_P.COMMITTING),
+        _E.READ_BEFORE: Step(_P.WRITING),
+        _E.READ_OTHER: Step(_P.RESTORING),
+        _E.READ_FOREIGN: _FOREIGN,
+        _E.LOST: _AWAY,
+    },
     _P.CHECKING_RAM: {
         _E.READ_TARGET: Step(_P.COMMITTING),
         _E.READ_BEFORE: Step(_P.WRITING),
         _E.READ_OTHER: Step(_P.RESTORING),
+        _E.READ_FOREIGN: _FOREIGN,
         _E.LOST: _AWAY,
     },
 }
@@ -259,6 +267,7 @@ _BACK: Final[Mapping[EarPhase, _Row]] = {
         _E.READ_BEFORE: Step(_P.UNDONE),
         _E.READ_OTHER: Step(_P.BACK_RAM),
         _E.READ_OTHER_NVM: Step(_P.BACK_NVM),
+        _E.READ_FOREIGN: Step(_P.UNDONE),
         _E.LOST: _AWAY,
     },
     _P.BACK_RAM: {
@@ -278,6 +287,7 @@ _BACK: Final[Mapping[EarPhase, _Row]] = {
     _P.BACK_VERIFYING: {
         _E.READ_TARGET: Step(_P.BACK_COMMITTING),
         _E.READ_OTHER: Step(_P.BACK_NVM),
+        _E.READ_FOREIGN: Step(_P.BACK_CHECKING),
         _E.LOST: _AWAY,
     },
     _P.BACK_COMMITTING: {
@@ -307,7 +317,6 @@ _OUTCOMES: Final[Mapping[EarPhase, ReportedState]] = {
     _P.UNREACHED: "failed",
 }
 GOING_BACK: Final = frozenset(_BACK)
-_NVM_IS_READ: Final = frozenset({_P.CHECKING_NVM, _P.NVM_UNKNOWN})
 
 
 def step(work: EarWork, event: EarEvent) -> tuple[EarWork, Step]:
@@ -332,20 +341,6 @@ def outcome(work: EarWork) -> tuple[ReportedState, str | None] | None:
     if work.cause == "E_READBACK":
         return "failed", work.cause
     return state, work.cause
-
-
-def read_event(phase: EarPhase, ram: str, nvm: str, sought: Sought) -> EarEvent:
-    """What a read-back means in a phase. An aid that held the target before all this is at its target."""
-    if phase is EarPhase.BACK_CHECKING:
-        if sought.nvm_before is not None and nvm != sought.nvm_before:
-            return EarEvent.READ_OTHER_NVM
-        return EarEvent.READ_BEFORE if ram == sought.before else EarEvent.READ_OTHER
-    if phase is EarPhase.BACK_VERIFYING:
-        return EarEvent.READ_TARGET if ram == sought.nvm_before else EarEvent.READ_OTHER
-    digest, before = (nvm, sought.nvm_before) if phase in _NVM_IS_READ else (ram, sought.before)
-    if digest == sought.target:
-        return EarEvent.READ_TARGET
-    return EarEvent.READ_BEFORE if digest == before else EarEvent.READ_OTHER
 
 
 def resumed(last_state: str | None, *, committing: bool = False) -> EarWork:

@@ -58,6 +58,7 @@ _PHASES: Final[Mapping[tuple[str, str | UnsetType], Phase]] = {
     ("active", "right"): "active:right",
     ("active", "left"): "active:left",
 }
+_MAX_AGREED: Final = 8
 _WITHDRAWN: Final = frozenset({"superseded", "expired", "cancelled"})
 _ENDS: Final = frozenset({"active", "rejected", "declined", "rolled_back", "failed"}) | _WITHDRAWN
 _BEGUN: Final = frozenset({"writing", "indeterminate", "confirmed", "committing", "active", "rolled_back", "failed"})
@@ -67,7 +68,7 @@ _BEGUN: Final = frozenset({"writing", "indeterminate", "confirmed", "committing"
 class EarPlan:
     """One ear of a delivery: what the aid held before, and the digests before and after.
 
-    ``before_nvm`` and ``nvm_digest`` are there when the delivery goes on to NVM.
+    ``before_nvm``, ``nvm_digest`` and ``target`` are there when the delivery goes on to NVM.
     """
 
     ear: Ear
@@ -76,6 +77,7 @@ class EarPlan:
     target_digest: str
     before_nvm: EarImage | None = None
     nvm_digest: str | None = None
+    target: EarImage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Back:
 class JournalEntry:
     """A delivery under way. ``reports`` are all that were made, in order, whether they arrived or not.
 
-    ``stuck_at_s``: when an aid first did not keep what it was to keep, by the phone's clock.
+    ``stuck_at_s``: when an aid first did not keep what it was to keep, by the phone's clock. ``until_s``: when its time
+    is over, by the same clock, as it counts since the start of the machine that is named ``boot``.
     """
 
     offer: Offer
@@ -104,6 +107,8 @@ class JournalEntry:
     reports: tuple[Report, ...] = ()
     back: Back | None = None
     stuck_at_s: float | None = None
+    until_s: float | None = None
+    boot: str = ""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -187,6 +192,7 @@ class JournalRecord:
 
     ``ended`` is bounded by whoever appends to it, oldest first. ``awaiting`` are packages that wait for the wearer to
     install them, and hold nothing else back. ``public_key`` is what the first server signed with, "" for nothing yet.
+    ``agreed`` are packages that the wearer has asked for by taking others back: epoch and seq, oldest first.
     """
 
     epoch: str = ""
@@ -199,6 +205,7 @@ class JournalRecord:
     consent: Consent | None = None
     public_key: str = ""
     notices: tuple[Notice, ...] = ()
+    agreed: tuple[tuple[str, int], ...] = ()
 
     def reports_of(self, epoch: str, seq: int) -> tuple[Report, ...] | None:
         """What was reported of a delivery that has ended, None when none is remembered."""
@@ -274,6 +281,11 @@ class JournalRecord:
     def remembering(self, ended: Ended, *, max_ended: int) -> "JournalRecord":
         """The answer to a delivery that was never under way."""
         return replace(self, ended=(*self.ended, ended)[-max_ended:])
+
+    def agreeing(self, key: tuple[str, int]) -> "JournalRecord":
+        """The wearer has asked for that package."""
+        others = tuple(old for old in self.agreed if old != key)
+        return replace(self, agreed=(*others[1 - _MAX_AGREED :], key))
 
     def noticed(self, notice: Notice) -> "JournalRecord":
         """Something to tell the server, once for each cause."""

@@ -48,6 +48,7 @@ __all__ = ["AttachRefused", "Phone", "PhoneOptions"]
 
 _LOG: Final = logging.getLogger("auricle.clients")
 _RETRY: Final = ReconnectPolicy(base_s=0.2, cap_s=10.0)
+_LONGEST_REST_S: Final = 600.0
 _PASSING_CODES: Final = frozenset({"unavailable", "overloaded"})
 
 
@@ -106,6 +107,8 @@ class Phone:
         self._uniform, self._sleep = uniform, sleep
         self._turns: asyncio.Queue[tuple[Offer, float] | _Turn] = asyncio.Queue()
         self._vain_attaches = 0
+        self._rest_s = 0.0
+        self._is_over = asyncio.Event()
         self.attached = asyncio.Event()
         self._news = PhoneNews(hub, runner, new_key)
         self.duties = Duties(
@@ -120,7 +123,12 @@ class Phone:
             install=self._install,
         )
         self.questions = Questions(
-            hub, runner.device, lambda: runner.wearer, errand=self.duties.errand, push=self._options.push
+            hub,
+            runner.device,
+            lambda: runner.wearer,
+            agreements=runner,
+            errand=self.duties.errand,
+            push=self._options.push,
         )
         self._listen(hub)
 
@@ -209,8 +217,7 @@ class Phone:
         self.duties.look_again()
 
     async def _attach(self) -> None:
-        if self._vain_attaches:
-            await self._sleep(self._options.retry.delay_s(self._vain_attaches, self._uniform))
+        await self._rest()
         self._vain_attaches += 1
         try:
             await self._hub.invoke("Hello", Hello(contract=CONTRACT_VERSION, app="auricle-phone"), result=HelloAnswer)
@@ -231,6 +238,8 @@ class Phone:
             self._refused(error.code, error.message)
             return
         if isinstance(answer, Failure):
+            after_ms = answer.error.retry_after_ms
+            self._rest_s = min(_LONGEST_REST_S, after_ms / 1_000) if isinstance(after_ms, int) else 0.0
             self._refused(answer.error.code, answer.error.message)
             return
         self.runner.watch("welcome", answer=answer)
@@ -241,6 +250,17 @@ class Phone:
         self.questions.attached()
         self.attached.set()
         self.duties.look_again()
+
+    async def _rest(self) -> None:
+        """Before attaching again: as long as the server has asked for, or a while; not when the phone is to end."""
+        if self._rest_s:
+            # Never less: it is when there is room, for one phone after the other.
+            seconds, self._rest_s = self._uniform(self._rest_s, 1.25 * self._rest_s), 0.0
+        elif self._vain_attaches:
+            seconds = self._options.retry.delay_s(self._vain_attaches, self._uniform)
+        else:
+            return
+        await answer_within(self._is_over.wait, seconds, self._sleep)
 
     async def _install(self, offer: Offer) -> bool | None:
         return await self.questions.install(offer)
@@ -314,6 +334,7 @@ class Phone:
         self._turns.put_nowait(_Turn.ATTACH)
 
     def _closed(self) -> None:
+        self._is_over.set()
         self._turns.put_nowait(_Turn.END)
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "report_on",
     "serial_of",
     "slots_of",
+    "slots_to_write",
     "vendor_of",
 ]
 
@@ -143,17 +144,19 @@ def examine(
     *,
     is_late: bool = False,
     live_code: str | None = None,
+    over_trial: bool = False,
 ) -> Examined:
     """The work to do, one plan per ear that changes, or why none of it is done.
 
     ``facts`` has None for an aid that cannot be reached and no key for an ear without an aid. An ear that
     cannot be written keeps the other from being written too (``E_PARTIAL``): they were checked as a pair.
-    ``is_late``: its time is over. ``live_code`` is why live work is not allowed now.
+    ``is_late``: its time is over. ``live_code`` is why live work is not allowed now. ``over_trial``: a package may take
+    the place of what RAM plays and nobody has saved.
     """
     whole = _refusal_of_offer(offer, record, is_late, live_code)
     if whole is not None:
         return Examined(refusals=(Refused(whole),))
-    judged = {ear: _judge_ear(offer, ear, facts) for ear in ears_of(offer)}
+    judged = {ear: _judge_ear(offer, ear, facts, over_trial) for ear in ears_of(offer)}
     plans = tuple(verdict for verdict in judged.values() if isinstance(verdict, EarPlan))
     if len(plans) == len(judged):
         return Examined(plans=plans)
@@ -192,7 +195,7 @@ def raises_mpo(offer: Offer, plans: tuple[EarPlan, ...]) -> bool:
     """Whether any maximum output rises over what an aid plays now; a new program counts as one that rises."""
     for plan in plans:
         before = {slot.slot: slot.program.mpo_ddb for slot in plan.before.slots}
-        for slot in slots_of(offer, plan.ear):
+        for slot in slots_to_write(offer, plan):
             old = before.get(slot.slot)
             if old is None or any(new > was for new, was in zip(slot.program.mpo_ddb, old, strict=True)):
                 return True
@@ -227,7 +230,7 @@ def _is_whole(offer: Offer) -> bool:
     return True
 
 
-def _judge_ear(offer: Offer, ear: Ear, facts: Mapping[Ear, AidFacts | None]) -> EarPlan | Refused:
+def _judge_ear(offer: Offer, ear: Ear, facts: Mapping[Ear, AidFacts | None], over_trial: bool) -> EarPlan | Refused:
     target = _target(offer, ear)
     if ear not in facts or target is None:
         return Refused("E_DEVICE", ear)
@@ -243,26 +246,46 @@ def _judge_ear(offer: Offer, ear: Ear, facts: Mapping[Ear, AidFacts | None]) -> 
     vendor = offer.body.vendor
     if vendor is not UNSET and vendor.format not in aid.vendor_formats:
         return Refused("E_CAPABILITY", ear)
-    return _judge_content(offer, ear, aid, aid.sheet)
+    return _judge_content(offer, ear, aid, aid.sheet, over_trial)
 
 
-def _judge_content(offer: Offer, ear: Ear, aid: AidFacts, sheet: CapabilitySheet) -> EarPlan | Refused:
-    before, target = _digests(offer, ear)
+def _judge_content(
+    offer: Offer, ear: Ear, aid: AidFacts, sheet: CapabilitySheet, over_trial: bool
+) -> EarPlan | Refused:
+    _, target = _digests(offer, ear)
     current, slots = ear_digest(aid.ram), slots_of(offer, ear)
     if not all(_in_range(slot.program, sheet) and slot.slot <= sheet.slots for slot in slots):
         return Refused("E_RANGE", ear, digest=current)
-    if before is None or target is None or current not in {before, target}:
+    ground = _ground(offer, ear, aid, over_trial)
+    if target is None or ground is None:
         gone = {slot.slot for slot in slots} - {slot.slot for slot in aid.ram.slots}
         return Refused("E_PROGRAM" if gone and offer.kind == "volatile" else "E_BASE", ear, digest=current)
     if aid.has_moved and offer.kind == "volatile":
         return Refused("E_PROGRAM", ear, digest=current)
     # Writing this would not give what was signed for: server and phone disagree, so nobody writes.
-    if ear_digest(_with_slots(aid.ram, slots)) != target:
+    image = _with_slots(ground, slots)
+    if ear_digest(image) != target:
         return Refused("E_RANGE", ear, digest=current)
     plan = EarPlan(ear=ear, before=aid.ram, before_digest=current, target_digest=target)
     if offer.kind == "volatile" or aid.nvm is None:
         return plan
-    return dataclass_replace(plan, before_nvm=aid.nvm, nvm_digest=ear_digest(aid.nvm))
+    return dataclass_replace(plan, before_nvm=aid.nvm, nvm_digest=ear_digest(aid.nvm), target=image)
+
+
+def _ground(offer: Offer, ear: Ear, aid: AidFacts, over_trial: bool) -> EarImage | None:
+    """What the values go on, None for an aid that is not at the base.
+
+    A package was thought of on what the aid keeps, and must not take the place of anything else there.
+    """
+    known = _digests(offer, ear)
+    is_package = offer.mode == "standard" and aid.nvm is not None
+    if None in known or (is_package and aid.nvm is not None and ear_digest(aid.nvm) not in known):
+        return None
+    if ear_digest(aid.ram) in known:
+        return aid.ram
+    # A program that only RAM has could not be taken out by writing others.
+    is_within = aid.nvm is not None and {slot.slot for slot in aid.ram.slots} <= {slot.slot for slot in aid.nvm.slots}
+    return aid.nvm if over_trial and is_package and is_within and offer.body.vendor is UNSET else None
 
 
 def _in_range(program: EarProgram, sheet: CapabilitySheet) -> bool:
@@ -295,6 +318,14 @@ def _digests(offer: Offer, ear: Ear) -> tuple[str | None, str | None]:
 def _target(offer: Offer, ear: Ear) -> Target | None:
     target = offer.target.right if ear == "right" else offer.target.left
     return None if target is UNSET else target
+
+
+def slots_to_write(offer: Offer, plan: EarPlan) -> tuple[SlotImage, ...]:
+    """The slots that bring one ear from what it holds to the target: all of them over what nobody has saved."""
+    slots = slots_of(offer, plan.ear)
+    if plan.target is None or not slots or plan.before_digest in _digests(offer, plan.ear):
+        return slots
+    return plan.target.slots
 
 
 def _with_slots(image: EarImage, slots: tuple[SlotImage, ...]) -> EarImage:

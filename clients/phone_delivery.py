@@ -18,7 +18,7 @@ from clients.ear_hands import EarDone, EarHands, EarJob, for_each_ear
 from clients.ear_work import WAITS, EarPhase, EarWork, outcome, resumed
 from clients.journal import Back, EarPlan, JournalEntry, Phase
 from clients.phone_book import PhoneBook
-from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, report_on, serial_of, slots_of, vendor_of
+from clients.phone_core import COMMIT_NEEDS_PERCENT, raises_mpo, report_on, serial_of, slots_to_write, vendor_of
 from clients.phone_limits import PhoneLimits
 from protocol.contract.base import Ear
 from protocol.contract.devices import Images, Report, ReportedState
@@ -46,7 +46,8 @@ class DeliveryWork:
     """Moves the delivery in work. ``began_here`` is the one that this very process has begun.
 
     ``is_refused``: the wearer has taken it back meanwhile, so no more of it is kept; whoever heard the wearer takes
-    over. ``on_kept`` is called when NVM of all its aids was read to hold it, before anybody is told.
+    over. ``is_late``: the time of a delivery is over. ``on_kept`` is called when NVM of all its aids was read to hold
+    it, before anybody is told.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class DeliveryWork:
         clock: Callable[[], float],
         ask_loudness: AskLoudness,
         is_refused: Callable[[], bool],
+        is_late: Callable[[tuple[str, int]], bool],
         on_kept: Callable[[], None],
     ) -> None:
         self._book, self._hands, self._brake = book, hands, brake
         self._limits, self._clock, self._ask_loudness = limits, clock, ask_loudness
-        self._is_refused, self._on_kept = is_refused, on_kept
+        self._is_refused, self._is_late, self._on_kept = is_refused, is_late, on_kept
         self._heard: _Heard | None = None
         self._telling = asyncio.Lock()
         self.began_here: tuple[str, int] | None = None
@@ -236,12 +238,12 @@ class DeliveryWork:
         return False
 
     async def _commit_ear(self, plan: EarPlan, had_begun: bool) -> EarDone:
-        # What is in RAM, and of which aid, may have changed since it was read: the other ear took its time.
-        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.CHECKING_RAM)
+        # What is in RAM and NVM, and of which aid, may have changed since it was read: the other ear took its time.
+        work = resumed(None, committing=True) if had_begun else EarWork(EarPhase.CHECKING_BOTH)
         done = await self._run(plan, work, heeds_brake=False)
         if done.work.phase is EarPhase.CONFIRMED:
             # RAM had been lost and was written again: now it can be copied.
-            done = await self._run(plan, replace(done.work, phase=EarPhase.COMMITTING), heeds_brake=False)
+            done = await self._run(plan, replace(done.work, phase=EarPhase.CHECKING_BOTH), heeds_brake=False)
         return done
 
     def _give_up_or_wait(self, ear: Ear, work: EarWork) -> None:
@@ -258,6 +260,9 @@ class DeliveryWork:
                 self._book.note("read_back")
             if 0 <= now_s - stuck_at_s < self._limits.commit_retry_s:
                 return
+        if work.cause == "E_BASE":
+            # Somebody else has saved something in that aid: the server gets to see it as a whole.
+            self._book.note("read_back")
         self._book.change(entry.going_back(Back(work.cause or "E_NVM", ear)))
 
     async def _go_back(self) -> None:
@@ -279,8 +284,16 @@ class DeliveryWork:
                 await self._tell(plan.ear, "failed", code=done.work.cause, held=done.held, loudness=back.loudness)
 
     async def _run(self, plan: EarPlan, work: EarWork, *, heeds_brake: bool = True) -> EarDone:
-        offer = self._book.entry.offer
-        job = EarJob(plan, serial_of(offer, plan.ear), slots_of(offer, plan.ear), vendor_of(offer))
+        entry = self._book.entry
+        offer, back = entry.offer, entry.back
+        # Once the other ear has it in time this one follows; and what was confirmed is kept.
+        goes_on = not heeds_brake or any(entry.has_begun_on(one.ear) for one in entry.plans if one.ear != plan.ear)
+        # An aid that did not keep what it was given may hold anything.
+        owns_nvm = back is not None and (back.code, back.ear) == ("E_NVM", plan.ear)
+        job = EarJob(
+            *(plan, serial_of(offer, plan.ear), slots_to_write(offer, plan), vendor_of(offer), owns_nvm),
+            may_begin=lambda: goes_on or not self._is_late(entry.key),
+        )
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 
     async def _tell_step(self, ear: Ear, state: ReportedState, code: str | None) -> None:

@@ -255,6 +255,10 @@ class OfferRunner:
         async with self._turns(report):
             await self._desk.answer_install((offer.epoch, offer.seq), accepted=accepted)
 
+    def agree(self, epoch: str, seq: int) -> None:
+        """The wearer has asked for that package, by taking another back: no second word is needed then."""
+        self._book.save_if_possible(self.record.agreeing((epoch, seq)))
+
     def alive(self, message: SessionAlive) -> None:
         """The lease is live: feeds the dead-man, and nothing else does."""
         if message.device == self.device:

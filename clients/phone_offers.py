@@ -76,8 +76,10 @@ class OfferDesk:
             clock=clock,
             ask_loudness=lambda: self._ask(wearer.loudness, limits.loudness_s),
             is_refused=self.guard.is_refused,
+            is_late=self._is_late,
             on_kept=self.guard.saved,
         )
+        self._boot = boot
         self._deadlines: dict[tuple[str, int], float] = {}
         self._holds: dict[tuple[str, int], int] = {}
         self._installs: set[tuple[str, int]] = set()
@@ -126,7 +128,8 @@ class OfferDesk:
         if self._brake.is_on:
             # Interrupted before anything was known of it: it will be offered again.
             return
-        entry = JournalEntry(offer, examined.plans)
+        until_s = self._deadlines.get((offer.epoch, offer.seq))
+        entry = JournalEntry(offer, examined.plans, until_s=until_s, boot=self._boot)
         if examined.refusals:
             await self._refuse(entry, examined.refusals)
             return
@@ -345,9 +348,26 @@ class OfferDesk:
             offer,
             self._book.record,
             facts,
-            is_late=self._clock() >= self._deadlines.get((offer.epoch, offer.seq), float("inf")),
+            is_late=self._is_late((offer.epoch, offer.seq)),
             live_code="E_BUSY" if self.guard.is_restoring else self.guard.live_code(offer.fence),
+            over_trial=self._may_go_over_a_trial(offer),
         )
+
+    def _is_late(self, key: tuple[str, int]) -> bool:
+        until_s, entry = self._deadlines.get(key), self._book.record.in_flight
+        if until_s is None and entry is not None and (entry.key, entry.boot) == (key, self._boot):
+            # Of an earlier life of this process. On another clock nobody can tell.
+            until_s = entry.until_s
+        return until_s is not None and self._clock() >= until_s
+
+    def _may_go_over_a_trial(self, offer: Offer) -> bool:
+        """Whether a package may stand beside what RAM plays and nobody has saved.
+
+        While it waits for its wearer it may. To be installed it is their wish that counts: what they have asked for by
+        taking another back must not wait for a restart of the aids.
+        """
+        key = (offer.epoch, offer.seq)
+        return not self.guard.is_open and (key not in self._installs or key in self._book.record.agreed)
 
     def _facts(self, ear: Ear, reading: Reading | None) -> AidFacts | None:
         if reading is None:

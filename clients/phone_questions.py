@@ -9,12 +9,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import UNSET
 
 from clients.hub_client import HubClient
 from clients.hub_errors import HubCallError, HubOverloaded
+from clients.journal import JournalRecord
 from clients.wearer import KeepAnswer, Wearer, heard
 from protocol.contract.base import Failure
 from protocol.contract.devices import Offer
@@ -25,8 +26,20 @@ from protocol.errors import AuricleError
 __all__ = ["Questions"]
 
 _LOG: Final = logging.getLogger("auricle.clients")
-_MAX_AGREED: Final = 8
 Errand = Callable[[], Awaitable[object]]
+
+
+class Agreements(Protocol):
+    """Keeps which packages the wearer has asked for by taking others back, over restarts of the phone too."""
+
+    @property
+    def record(self) -> JournalRecord:
+        """What is kept: ``agreed``."""
+        ...
+
+    def agree(self, epoch: str, seq: int) -> None:
+        """Keep one more."""
+        ...
 
 
 class Questions:
@@ -38,12 +51,12 @@ class Questions:
         device: str,
         wearer: Callable[[], Wearer],
         *,
+        agreements: Agreements,
         errand: Callable[[Errand], None],
         push: RegisterPush | None = None,
     ) -> None:
         self._hub, self._device, self._wearer, self._errand = hub, device, wearer, errand
-        self._push = push
-        self._agreed: list[tuple[str, int]] = []
+        self._push, self._agreements = push, agreements
         self._answering = 0
         self._answered = asyncio.Event()
         self._asking: set[tuple[str, int]] = set()
@@ -134,11 +147,11 @@ class Questions:
         if isinstance(outcome, Failure):
             _LOG.warning("the server did not take an answer: %s", outcome.error.code)
         elif isinstance(outcome.epoch, str) and isinstance(outcome.seq, int):
-            self._agreed = [*self._agreed[1 - _MAX_AGREED :], (outcome.epoch, outcome.seq)]
+            self._agreements.agree(outcome.epoch, outcome.seq)
         return outcome
 
     def _is_agreed(self, offer: Offer) -> bool:
-        return (offer.epoch, offer.seq) in self._agreed
+        return (offer.epoch, offer.seq) in self._agreements.record.agreed
 
     async def _until_agreed(self, offer: Offer) -> None:
         """An answer that was lost is given again, and names a package that is asked about by then."""

@@ -206,11 +206,12 @@ class DeviceLog(Protocol):
         ...
 
     async def answer_question(
-        self, device: str, seq: int, *, state: str, actor: str, text: str | None = None
+        self, device: str, seq: int, *, state: str, actor: str, text: str | None = None, wish: int | None = None
     ) -> Delivery | None:
         """Record the wearer's answer, ``state`` being what it comes to; None when nobody asked.
 
-        That it was ``undone`` may be said unasked; said again it is not recorded again.
+        That it was ``undone`` may be said unasked; said again it is not recorded again. ``wish`` is the package that
+        takes it back: it is offered whatever the aids play.
         """
         ...
 

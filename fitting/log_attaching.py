@@ -72,7 +72,9 @@ def _count_unanswered(rows: DeviceRows, now_s: float, claim: AttachDevice) -> No
     entry = rows.oldest()
     if entry is None or entry.offered_to != rows.generation or entry.delivery.withdrawn is not None:
         return
-    is_known = entry.answered or (claim.in_flight is not UNSET and claim.in_flight.seq == entry.delivery.seq)
+    is_in_work = claim.in_flight is not UNSET and claim.in_flight.seq == entry.delivery.seq
+    # What was put aside for its wearer the phone has lived through, and only says again.
+    is_known = entry.answered or is_in_work or "awaiting_install" in entry.delivery.ears.values()
     entry.unanswered = 0 if is_known else entry.unanswered + 1
     if entry.unanswered >= rows.limits.max_unanswered and ask_back(rows, entry, "cancelled"):
         entry.delivery = replace(entry.delivery, code="poison")

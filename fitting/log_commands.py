@@ -309,11 +309,13 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
 
 
 def _is_over_a_trial(rows: DeviceRows, delivery: Delivery) -> bool:
-    """Whether a package would come over what a session has left in RAM: the phone would refuse it, for good.
+    """Whether a package would come over what a session has left in RAM: it waits until the aids play what they keep.
 
-    It waits until the aids were read to hold what they keep.
+    Not for what its wearer wants back: a phone lets that take the place of what nobody has saved.
     """
-    return delivery.mode == "standard" and not delivery.attempt and not rows.truth.is_saved(rows.aids)
+    if delivery.mode != "standard" or delivery.attempt or delivery.seq == rows.wish:
+        return False
+    return not rows.truth.is_saved(rows.aids)
 
 
 def _carries(rows: DeviceRows, generation: int) -> bool:

@@ -293,10 +293,10 @@ class StoredDeviceLog:
         return asked if refusal is None else refusal
 
     async def answer_question(
-        self, device: str, seq: int, *, state: str, actor: str, text: str | None = None
+        self, device: str, seq: int, *, state: str, actor: str, text: str | None = None, wish: int | None = None
     ) -> Delivery | None:
         def step(rows: DeviceRows, now_s: float) -> bool:
-            return log_packages.answer_question(rows, now_s, seq, state=state, actor=actor, text=text)
+            return log_packages.answer_question(rows, now_s, seq, state=state, actor=actor, text=text, wish=wish)
 
         asked = await self._ended(device, seq)
         if asked is None or asked.mode != "standard" or asked.state != "active":

@@ -111,9 +111,14 @@ def ask_question(rows: DeviceRows, now_s: float, asked: Delivery) -> Refusal | N
     return None
 
 
-def answer_question(rows: DeviceRows, now_s: float, seq: int, *, state: str, actor: str, text: str | None) -> bool:
+def answer_question(
+    rows: DeviceRows, now_s: float, seq: int, *, state: str, actor: str, text: str | None, wish: int | None
+) -> bool:
     """See ``DeviceLog.answer_question``."""
     if state == TAKEN_BACK:
+        if wish is not None and rows.wish != wish:
+            rows.wish = wish
+            rows.touch()
         if rows.taken_back == seq:
             return True
         rows.taken_back = seq

@@ -56,8 +56,8 @@ class DeviceRows:
 
     ``entries`` are the deliveries without an end. ``keys`` are idempotency keys known without asking the store.
     ``soft`` are steps that were told and are not recorded yet, in order. ``read_due``: the ears that may hold what a
-    session has left in them: nothing begins before each of them was read again. ``question``: the package that its
-    wearer was asked about and has not answered; ``taken_back`` the last one that they did not want to keep.
+    session has left in them: nothing begins before each was read again. ``question``: the package that its wearer was
+    asked about and has not answered; ``taken_back`` the last one they did not want, ``wish`` what takes it back.
     """
 
     def __init__(self, device: str, epoch: str, aids: Mapping[Ear, RegisteredAid], limits: LogLimits) -> None:
@@ -83,6 +83,7 @@ class DeviceRows:
         self.read_due: set[Ear] = set()
         self.question: int | None = None
         self.taken_back: int | None = None
+        self.wish: int | None = None
         self.keys: OrderedDict[str, KnownKey] = OrderedDict()
         self.soft: list[LogEvent] = []
         self.fresh = Fresh()

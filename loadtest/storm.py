@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ from .idle import require_files
 from .postgres_process import postgres_process
 from .servers import ServerProcess
 from .storm_generator import Outcome, Plan
-from .storm_package import MAX_DEVICES
-from .storm_report import Memory, StormResult, counted_between, joined, storm_table
+from .storm_package import MAX_DEVICES, device_name
+from .storm_report import WAITING, Memory, StormResult, counted_between, joined, storm_table
 from .storm_seed import CLINIC, Place, seed, server_on, states_of
 from .submit_report import Quantiles, commits_between
 
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("storm: ended by a signal", file=sys.stderr)
         return EXIT_FAILED
     print(msgspec.json.encode(result).decode() if options.json else storm_table(result))
-    for fault in (*result.wrong, *(f"{device} has not got its package" for device in result.lost)):
+    for fault in result.faults:
         print(f"storm: {fault}", file=sys.stderr)
     return 0 if result.is_whole else EXIT_FAILED
 
@@ -96,8 +97,10 @@ async def run(settings: StormSettings, place: Place, database: str) -> StormResu
         await asyncio.sleep(SETTLE_S)  # sleep: what is left when they have gone
         after = await _metrics(http, server)
         memory = Memory(rss_before, max(peak, server.rss_bytes), server.rss_bytes)
-    asked = range(0, settings.devices, max(1, settings.devices // ASKED_OF_THE_LOG))
-    states = await states_of(place, asked)
+    given_up = set(outcome.given_up)
+    asked = set(range(0, settings.devices, max(1, settings.devices // ASKED_OF_THE_LOG)))
+    states = await states_of(place, sorted(asked | given_up))
+    left = {number: states[number] in WAITING for number in given_up}
     wall_s, devices = outcome.ended_s - begin_s, settings.devices
     return StormResult(
         database=database,
@@ -112,9 +115,11 @@ async def run(settings: StormSettings, place: Place, database: str) -> StormResu
         latest_s=outcome.latest_s,
         most=outcome.most,
         failed=outcome.failed,
-        lost=outcome.lost,
+        put_off=outcome.put_off,
+        lost=[device_name(number) for number, waits in left.items() if not waits],
+        waiting=[device_name(number) for number, waits in left.items() if waits],
         wrong=outcome.wrong,
-        states=dict(states),
+        states=Counter(states[number] for number in asked - given_up),
         memory=memory,
         server_ms=cpu_s / devices * 1_000,
         server_busy=cpu_s / wall_s,

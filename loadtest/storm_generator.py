@@ -18,7 +18,7 @@ from protocol.signalr.codec import ProtocolName
 
 from .bare import loop_factory
 from .dev_tokens import mint
-from .storm_package import device_name, patient_name
+from .storm_package import patient_name
 from .storm_phone import Visit, VisitFailed, Visitors, WrongPackage
 
 __all__ = ["Outcome", "Plan", "run"]
@@ -54,8 +54,9 @@ class Plan(msgspec.Struct, frozen=True, rename="camel"):
 class Outcome(msgspec.Struct, rename="camel"):
     """What became of the phones of one process. Times in seconds; those from ``due`` count what a phone was late, too.
 
-    ``lost``: devices that have not got their package. ``wrong``: those that were offered another. ``failed``: visits
-    that came to nothing, by reason. ``most``: phones on the line at a time.
+    ``wrong``: those that were offered another. ``failed``: visits
+    that came to nothing, by reason. ``most``: phones on the line at a time. ``given_up``: devices whose phones gave up;
+    what becomes of their packages the log has to say. ``put_off``: how often a phone was told to attach later.
     """
 
     attach: list[float] = msgspec.field(default_factory=list)
@@ -63,7 +64,8 @@ class Outcome(msgspec.Struct, rename="camel"):
     due: list[float] = msgspec.field(default_factory=list)
     late: int = 0
     latest_s: float = 0.0
-    lost: list[str] = msgspec.field(default_factory=list)
+    given_up: list[int] = msgspec.field(default_factory=list)
+    put_off: int = 0
     wrong: list[str] = msgspec.field(default_factory=list)
     failed: dict[str, int] = msgspec.field(default_factory=dict)
     most: int = 0
@@ -99,7 +101,7 @@ class _Phones:
                     group.create_task(self._be(number, due_s))
         finally:
             ticking.cancel()
-        self.outcome.failed = dict(self._failed)
+        self.outcome.failed, self.outcome.put_off = dict(self._failed), self._visitors.put_off
         self.outcome.ended_s = time.time()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self.outcome.cpu_s = usage.ru_utime + usage.ru_stime
@@ -129,7 +131,7 @@ class _Phones:
                 self._on_line -= 1
                 self._room.release()
             if time.monotonic() - due_s >= self._plan.give_up_s:
-                self.outcome.lost.append(device_name(number))
+                self.outcome.given_up.append(number)
                 return
             await asyncio.sleep(pause_s)  # sleep: whoever was sent away comes again after a while
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -6,6 +6,7 @@ of somebody else never passes. It must not know when phones wake up. Read ``visi
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,8 +49,22 @@ class Visit:
     attach_to_offer_s: float
 
 
+class _Told(msgspec.Struct, frozen=True, rename="camel"):
+    code: str = ""
+    retry_after_ms: int = 0
+
+
 class _Verdict(msgspec.Struct):
     ok: bool
+    error: _Told = _Told()
+
+
+class _NotNow(VisitFailed):
+    """The server has no room, and has said when to ask again."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__("asked to come back, and the line was lost")
+        self.after_s = after_s
 
 
 class _Line:
@@ -81,6 +96,13 @@ class _Line:
         self._answers[name] = answer
         self._write(self._codec.encode(Invocation(target=target, arguments=(payload,), invocation_id=name)))
         return answer
+
+    async def until_over(self, seconds: float) -> None:
+        """Wait, and no longer than there is a line. Raises VisitFailed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # That an offer comes before it was asked for is nothing to wait for, and no harm.
+                await asyncio.shield(self.offered)
 
     def tick(self) -> None:
         """Show that it lives."""
@@ -130,10 +152,14 @@ class _Line:
         result = completion.result
         if completion.error is not None or not isinstance(result, Raw):
             answer.set_exception(VisitFailed(f"a call failed: {completion.error}"))
-        elif not self._verdict_of(result).ok:
-            answer.set_exception(VisitFailed("a call was refused"))
-        else:
+            return
+        verdict = self._verdict_of(result)
+        if verdict.ok:
             answer.set_result(None)
+        elif verdict.error.retry_after_ms:
+            answer.set_exception(_NotNow(verdict.error.retry_after_ms / 1_000))
+        else:
+            answer.set_exception(VisitFailed(f"a call was refused: {verdict.error.code}"))
 
     def _write(self, data: bytes) -> None:
         if not self._is_over:
@@ -142,7 +168,10 @@ class _Line:
 
 
 class Visitors:
-    """All phones of one process that are on the line. ``patience_s`` bounds every wait, ``stay_s`` is spent there."""
+    """All phones of one process that are on the line. ``patience_s`` bounds every wait, ``stay_s`` is spent there.
+
+    ``put_off``: how often one was asked to come back. It stays on the line, as a phone does, and asks again in time.
+    """
 
     def __init__(
         self, url: str, protocol: ProtocolName, *, patience_s: float, stay_s: float, now: Callable[[], float]
@@ -150,6 +179,7 @@ class Visitors:
         self._url, self._protocol, self._now = url, protocol, now
         self._patience_s, self._stay_s = patience_s, stay_s
         self._lines: set[_Line] = set()
+        self.put_off = 0
 
     async def visit(self, number: int, token: str) -> Visit:
         """One phone comes, and has gone again. Raises VisitFailed and WrongPackage."""
@@ -162,8 +192,7 @@ class Visitors:
         line = _Line(socket, self._protocol, self._now)
         self._lines.add(line)
         try:
-            async with asyncio.timeout(self._patience_s):
-                visit = await self._collect(line, number, began_s)
+            visit = await self._collect(line, number, began_s)
             await asyncio.sleep(self._stay_s)  # sleep: a phone stays for a while
             return visit
         except TimeoutError:
@@ -179,13 +208,31 @@ class Visitors:
             line.tick()
 
     async def _collect(self, line: _Line, number: int, began_s: float) -> Visit:
-        await line.shake_hands()
-        await line.call("Hello", Hello(contract=CONTRACT_VERSION, app="auricle-storm"))
+        async with asyncio.timeout(self._patience_s):
+            await line.shake_hands()
+            await line.call("Hello", Hello(contract=CONTRACT_VERSION, app="auricle-storm"))
         hello: AttachDevice = claim(number)
-        attached_s = self._now()
-        attached = line.call("AttachDevice", hello)
-        await attached
-        offer, offered_s = await line.offered
+        attached_s = await self._attach(line, hello)
+        async with asyncio.timeout(self._patience_s):
+            offer, offered_s = await line.offered
+            await self._put_aside(line, offer, number)
+        return Visit(offered_s - began_s, offered_s - attached_s)
+
+    async def _attach(self, line: _Line, hello: AttachDevice) -> float:
+        """When it was asked for that the server has let it in."""
+        while True:
+            asked_s = self._now()
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await line.call("AttachDevice", hello)
+            except _NotNow as put_off:
+                self.put_off += 1
+                after_s = random.uniform(1.0, 1.25) * put_off.after_s
+            else:
+                return asked_s
+            await line.until_over(after_s)
+
+    async def _put_aside(self, line: _Line, offer: Offer, number: int) -> None:
         fault = wrong(offer, number)
         if fault:
             raise WrongPackage(f"{device_name(number)} was offered what is not its own: {fault}")
@@ -201,4 +248,3 @@ class Visitors:
         ]
         for answer in waiting:
             await answer
-        return Visit(offered_s - began_s, offered_s - attached_s)

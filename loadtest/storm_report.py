@@ -1,14 +1,17 @@
 """What a storm measured, and how it is shown. Pure. Read ``StormResult`` first."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from .storm_generator import Outcome
 from .submit_report import Commits, Quantiles, grown, samples
 
-__all__ = ["Memory", "StormResult", "counted_between", "joined", "storm_table"]
+__all__ = ["WAITING", "Memory", "StormResult", "counted_between", "joined", "storm_table"]
 
+# What the log says of a package that is still to be had.
+WAITING: Final = frozenset({"accepted at 1", "offered at 1", "received at 1", "awaiting_install at 1"})
 _MIB = 1_048_576
 _CACHE = "auricle_log_cache_total"
 _BOUNDS = "auricle_bound_reached_total"
@@ -34,8 +37,10 @@ class StormResult(msgspec.Struct, frozen=True, rename="camel"):
     """One storm. Quantiles are from ``AttachDevice``, from connecting, and from when the phone was due.
 
     ``late`` phones could not begin when they were due, the latest by ``latest_s``; ``most`` were on the line at a time.
-    ``wall_s`` is from the first phone's time to the last one's leaving. CPU is in milliseconds a device, ``busy`` in
-    shares of one core; the generators' is that of all of them.
+    ``put_off``: how often one was told to attach later, with nothing done for it. ``waiting``: devices whose packages
+    wait in the log, and their phones gave up; those of the ``lost`` ones do not. ``wall_s`` is from the first phone's
+    time to the last one's leaving. CPU is in milliseconds a device, ``busy`` in shares of one core; the generators' is
+    that of all of them.
     """
 
     database: str
@@ -50,7 +55,9 @@ class StormResult(msgspec.Struct, frozen=True, rename="camel"):
     latest_s: float
     most: int
     failed: dict[str, int]
+    put_off: int
     lost: Sequence[str]
+    waiting: Sequence[str]
     wrong: Sequence[str]
     states: dict[str, int]
     memory: Memory
@@ -65,7 +72,17 @@ class StormResult(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def is_whole(self) -> bool:
         """Whether every device has got its package and no other, by its phone and by the log."""
-        return not self.lost and not self.wrong and not self.misplaced
+        return not self.faults and not self.misplaced
+
+    @property
+    def faults(self) -> list[str]:
+        """What is not as it should be, by device."""
+        lost = [f"the package of {device} is lost" for device in self.lost]
+        return [
+            *self.wrong,
+            *lost,
+            *(f"{device}: package waits in the log, its phone gave up" for device in self.waiting),
+        ]
 
     @property
     def misplaced(self) -> dict[str, int]:
@@ -82,7 +99,8 @@ def joined(outcomes: Iterable[Outcome]) -> Outcome:
         whole.due += one.due
         whole.late += one.late
         whole.latest_s = max(whole.latest_s, one.latest_s)
-        whole.lost += one.lost
+        whole.given_up += one.given_up
+        whole.put_off += one.put_off
         whole.wrong += one.wrong
         for reason, count in one.failed.items():
             whole.failed[reason] = whole.failed.get(reason, 0) + count
@@ -124,8 +142,8 @@ def _facts(result: StormResult) -> list[str]:
     facts = [
         f"{result.devices} devices on {result.database} ({result.protocol}), due within {result.within_s:g} s, "
         f"gone after {result.wall_s:.1f} s; at most {result.most} on the line",
-        f"late starts: {result.late}, the latest by {result.latest_s:.1f} s; visits that failed and were made again: "
-        f"{sum(result.failed.values())} {result.failed or ''}".rstrip(),
+        f"late starts: {result.late}, the latest by {result.latest_s:.1f} s; told to attach later: {result.put_off}; "
+        f"visits that failed and were made again: {sum(result.failed.values())} {result.failed or ''}".rstrip(),
         f"server CPU {result.server_ms:.2f} ms a device, {result.server_busy:.2f} of a core; {result.generators} "
         f"generators {result.generator_ms:.2f} ms a device, {result.generator_busy:.2f} of a core",
         f"server memory: {memory.before / _MIB:.0f} MiB before, {memory.peak / _MIB:.0f} at most, "
@@ -139,7 +157,8 @@ def _facts(result: StormResult) -> list[str]:
         )
     asked = sum(result.states.values())
     facts.append(
-        f"packages: {result.devices - len(result.lost) - len(result.wrong)} arrived, {len(result.lost)} lost, "
-        f"{len(result.wrong)} wrong; asked of the log: {asked}, not as they should be: {result.misplaced or 'none'}"
+        f"packages: {result.devices - len(result.faults)} arrived, {len(result.lost)} lost, {len(result.wrong)} wrong, "
+        f"{len(result.waiting)} wait in the log and their phones gave up; asked of the log: {asked}, not as they "
+        f"should be: {result.misplaced or 'none'}"
     )
     return facts

@@ -9,8 +9,7 @@ import asyncio
 import secrets
 import sys
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +78,9 @@ async def seed(place: Place, devices: int) -> None:
         await _each("packages", devices, _AT_ONCE, lambda number: _fill(store, number))
 
 
-async def states_of(place: Place, numbers: range) -> Counter[str]:
+async def states_of(place: Place, numbers: Iterable[int]) -> dict[int, str]:
     """How it stands with the packages of some devices, by the log itself; no server may run."""
-    states: Counter[str] = Counter()
+    states: dict[int, str] = {}
 
     def state(rows: DeviceRows, _: float) -> str:
         entry = rows.oldest()
@@ -90,7 +89,7 @@ async def states_of(place: Place, numbers: range) -> Counter[str]:
     async with _store(place) as store:
         for number in numbers:
             found = await store.run(device_name(number), state)
-            states[found.code if isinstance(found, Refusal) else found] += 1
+            states[number] = found.code if isinstance(found, Refusal) else found
     return states
 
 

@@ -109,6 +109,7 @@ class Assembly:
             QuietingGrants(DeviceGrants(self.devices, self.people.assignments), self.storage.visits),
             limit=self.config.max_grants,
             patience_s=self.config.grant_patience_s,
+            wait_s=self.config.database_timeout_s,
             monotonic=self.monotonic,
             reached=self.metrics.reached,
         )

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from fitting.safety import Kernel
 
+from .admission import Gate
 from .assembly import Assembly
 from .auth import Principal
 from .calls.build import CallHouse, call_house
+from .flows.arrivals import Arrivals
 from .flows.changes import Changes
 from .flows.chat import ChatFlow
 from .flows.delivery import DeliveryFlow
@@ -117,6 +119,7 @@ class CareAssembly(Assembly):
             chat=chat,
             verifier=self.verifier,
             grants=self.grants,
+            arrivals=self.arrivals(),
         )
         server = self.hub_server(hub, lifetime)
         onlookers = self.onlookers(lifetime, phones)
@@ -175,6 +178,11 @@ class CareAssembly(Assembly):
         )
         self.turn = house.turn
         return house
+
+    def arrivals(self) -> Arrivals:
+        limit, reached = self.config.max_attachments, self.metrics.reached
+        gate = Gate(limit, bound="max_attachments", monotonic=self.monotonic, reached=reached)
+        return Arrivals(gate, self.monotonic)
 
     def changes(self) -> Changes:
         return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)

@@ -66,6 +66,7 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, VisitConfig, Workers
     ``max_groups``: groups of one connection.
     ``max_early_bytes``: what a client may post before its first poll or event stream has come.
     ``max_early_connections``: connections that have posted before it.
+    ``max_attachments``: phones that are being attached at a time; one more is told when to come back.
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
     ``max_devices``: devices, devices with assignments, and bind codes that the memory stores hold.
@@ -147,6 +148,7 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, VisitConfig, Workers
     max_streams: int = 64
     upload_buffer_items: int = 10
     max_groups: int = 64
+    max_attachments: int = 128
     max_unanswered_attachments: int = 3
     max_early_bytes: int = 65_536
     max_early_connections: int = 256

@@ -145,14 +145,13 @@ class Dispatcher:
     async def _run(self, session: DispatchSession, endpoint: Endpoint, message: Invocation, turn: Turn) -> None:
         try:
             arguments = self.bind(session.codec, endpoint, message)
-            await self.check(session, endpoint, arguments)
-            caller = session.caller.in_turn(turn)
-            try:
-                result = endpoint.call(caller, *arguments)
-                if endpoint.is_async:
-                    result = await result
-            finally:
-                caller.end_turn()
+            guard = self._hub.guards.get(endpoint.name)
+            if guard is None:
+                result = await self._call(session, endpoint, arguments, turn)
+            elif endpoint.roles.isdisjoint(session.principal.roles):
+                raise NotAllowed("not allowed")
+            else:
+                result = await guard(arguments[0], lambda: self._call(session, endpoint, arguments, turn))
             self.succeeded(session, endpoint, message, result)
         except asyncio.CancelledError:
             if is_cancelled():
@@ -161,6 +160,15 @@ class Dispatcher:
             fail(session, message, self.failed(session, endpoint, message.target, RuntimeError("cancelled inside")))
         except Exception as error:  # noqa: BLE001  # the boundary of a call: nothing of it may end the connection
             fail(session, message, self.failed(session, endpoint, message.target, error))
+
+    async def _call(self, session: DispatchSession, endpoint: Endpoint, arguments: list[Any], turn: Turn) -> object:
+        await self.check(session, endpoint, arguments)
+        caller = session.caller.in_turn(turn)
+        try:
+            result = endpoint.call(caller, *arguments)
+            return await result if endpoint.is_async else result
+        finally:
+            caller.end_turn()
 
     async def _run_cancellable(
         self, session: DispatchSession, endpoint: Endpoint, message: Invocation, turn: Turn, running: RunningStream

@@ -22,7 +22,11 @@ STALE_S: Final = 3_600.0
 
 
 class RememberedGrants:
-    """``Grants`` over another, remembering ``limit`` positive answers, those that were used last."""
+    """``Grants`` over another, remembering ``limit`` positive answers, those that were used last.
+
+    ``patience_s``: how long the store may take before what is remembered counts. ``wait_s``: how long where nothing is:
+    a store that is slow is not away.
+    """
 
     def __init__(
         self,
@@ -30,12 +34,13 @@ class RememberedGrants:
         *,
         limit: int,
         patience_s: float,
+        wait_s: float,
         monotonic: Callable[[], float],
         reached: Callable[[str], None],
     ) -> None:
         self._inner = inner
         self._limit = limit
-        self._patience_s = patience_s
+        self._patience_s, self._wait_s = patience_s, wait_s
         self._monotonic = monotonic
         self._reached = reached
         self._known: OrderedDict[_Key, float] = OrderedDict()
@@ -47,8 +52,9 @@ class RememberedGrants:
         now_s, found_s, forgotten = self._monotonic(), self._known.get(key), self._forgotten
         if found_s is not None and now_s - found_s < FRESH_S:
             return True
+        is_remembered = found_s is not None and now_s - found_s < STALE_S
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._patience_s if is_remembered else self._wait_s):
                 holds = await self._inner.holds(principal, relation, object_id)
         except (Unavailable, TimeoutError):
             # Again: who was forgotten meanwhile may not.

@@ -5,7 +5,7 @@ Hubs are thin: what they need is given to their constructors. Read ``Hub``, then
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from .policy import Grants, Rule, check_complete
 __all__ = [
     "Caller",
     "Endpoint",
+    "Guarding",
     "Hub",
     "Lane",
     "MistakenHub",
@@ -34,6 +35,7 @@ __all__ = [
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Answer = TypeVar("Answer")
+Guarding = Callable[[Any, Callable[[], Awaitable[object]]], Awaitable[object]]
 MARK = "__auricle_hub_method__"
 CANCELLABLE = "__auricle_cancellable__"
 
@@ -66,6 +68,8 @@ class Hub:
     grants: Grants | None = None
     parts: ClassVar[tuple[type, ...]] = ()
     """Base classes whose methods are the hub's too: a hub that does much is written in several files."""
+    guards: Mapping[str, "Guarding"] = MappingProxyType({})
+    """By method, what stands before its policy: it may answer in the method's place."""
     explains_arguments: ClassVar[bool] = False
     """Whether a client is told what was wrong with its arguments, beyond Microsoft's bare text."""
 

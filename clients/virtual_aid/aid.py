@@ -216,6 +216,12 @@ class VirtualAid:
         self._hold(with_slots(self._ram, slots))
         self._keep_ram()
 
+    def save_by_another_app(self, slots: tuple[SlotImage, ...]) -> None:
+        """The same, and it is kept: both memories hold it."""
+        self.write_by_another_app(slots)
+        self._nvm = with_slots(self._nvm, slots)
+        self._keep_nvm()
+
     def select_slot(self, slot: int) -> None:
         """Press the program button. Raises AidRefused for an empty slot."""
         if slot not in {held.slot for held in self._ram.slots}:

@@ -115,6 +115,7 @@ class Working(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unidentified: frozenset[Ear] = frozenset()
     question: int | None = None
     taken_back: int | None = None
+    wish: int | None = None
     last_end: LastEnd | None = None
 
 
@@ -155,7 +156,7 @@ def fill(rows: DeviceRows, working: Working, revisions: Mapping[str, Revision]) 
     rows.truth.ears = dict(working.ears)
     rows.truth.images = dict(working.images)
     rows.truth.battery = working.battery
-    rows.question, rows.taken_back = working.question, working.taken_back
+    rows.question, rows.taken_back, rows.wish = working.question, working.taken_back, working.wish
     rows.soft = list(working.soft)
 
 
@@ -210,6 +211,7 @@ def _working(rows: DeviceRows) -> Working:
         unidentified=frozenset(rows.truth.unidentified),
         question=rows.question,
         taken_back=rows.taken_back,
+        wish=rows.wish,
         last_end=rows.last_end,
     )
 

@@ -106,8 +106,9 @@ class PackageFlow:
         if isinstance(taken, Failure):
             return taken
         state, text = ("kept" if answer.keep else TAKEN_BACK), _text(answer)
+        wish = None if taken is None else taken.seq
         recorded = await self._log.answer_question(
-            answer.device, answer.seq, state=state, actor=caller.principal.user, text=text
+            answer.device, answer.seq, state=state, actor=caller.principal.user, text=text, wish=wish
         )
         if recorded is None:
             return _refused(_NOT_WORN)

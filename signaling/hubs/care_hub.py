@@ -57,6 +57,7 @@ from protocol.contract.times import iso_ms
 from protocol.errors import BadArgument, Overloaded, Unauthenticated
 from signaling.auth import TokenVerifier
 from signaling.calls.build import CallHouse
+from signaling.flows.arrivals import Arrivals
 from signaling.flows.chat import ChatFlow
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.device_views import DeviceViews, head_view
@@ -158,8 +159,10 @@ class CareHub(HistoryMethods, VisitMethods, ChatMethods, CallMethods, Hub):
         chat: ChatFlow,
         verifier: TokenVerifier,
         grants: Grants,
+        arrivals: Arrivals,
     ) -> None:
         self._grants = grants
+        self.guards = {"AttachDevice": arrivals}
         self._log = log
         self._verifier = verifier
         self._submit = submit

@@ -37,8 +37,8 @@ class BindStore(Protocol):
     """Bind codes and bindings. Every call is atomic, and raises Unavailable when the store is away."""
 
     async def add(self, code: BindCode) -> bool:
-        """Keep a new code, and forget those of its device that have expired by now; False when so many are live that
-        there may not be one more.
+        """Keep a new code, and forget those of its device that have expired by now, also those that were used, but for
+        the newest binding; False when so many are live that there may not be one more.
         """
         ...
 

@@ -7,7 +7,7 @@ at once for the last place one gets it. Read ``SqlBindStore.add`` first.
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import Double, LargeBinary, Text, bindparam, delete, null, select, update
+from sqlalchemy import Double, LargeBinary, Text, bindparam, delete, func, null, select, update
 
 from protocol.errors import Unavailable
 
@@ -34,6 +34,10 @@ _ROW = select(
     _C.phone,
 )
 _FORGET = delete(table).where(_DEVICE, _C.bound_at.is_(None), _C.expires_at <= _NOW)
+_OTHERS = table.alias("others")
+_NEWEST = select(func.max(_OTHERS.columns.bound_at)).where(_OTHERS.columns.device == _C.device).scalar_subquery()
+# One that was used and has expired tells nobody anything any more, unless it is how the device is bound now.
+_FORGET_USED = delete(table).where(_DEVICE, _C.bound_at < _NEWEST, _C.expires_at <= _NOW)
 _PLACES = select(_C.place).where(_DEVICE, _C.place.is_not(None))
 _KNOWN = select(_C.code_hash).where(_C.code_hash == bindparam("of_hash", type_=LargeBinary))
 _LIVE = _ROW.where(
@@ -60,7 +64,8 @@ class SqlBindStore:
 
     async def add(self, code: BindCode) -> bool:
         """See ``BindStore``."""
-        await self._rows.change(_FORGET, {"of_device": code.device, "now": code.made_at_s})
+        for forget in (_FORGET, _FORGET_USED):
+            await self._rows.change(forget, {"of_device": code.device, "now": code.made_at_s})
         for _ in range(TRIES):
             taken = {place for [place] in await self._rows.read(_PLACES, {"of_device": code.device})}
             free = next((place for place in range(self._max_live) if place not in taken), None)

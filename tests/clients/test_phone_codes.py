@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace as struct_replace
 
 from clients.device_driver import AidIdentity
-from clients.journal import JournalRecord
+from clients.journal import JournalRecord, MemoryJournal
 from clients.phone_core import AidFacts, Refused, examine
 from clients.virtual_aid.aid import VENDOR_FORMAT, VendorSlots, VirtualAid
 from clients.virtual_aid.faults import Faults
@@ -21,10 +21,10 @@ from clients.virtual_aid.pair import VirtualPair
 from fitting.capability import SHEETS
 from fitting.digest import body_hash, ear_digest
 from protocol.contract.base import EARS
-from protocol.contract.devices import Offer
-from protocol.contract.fitting import VendorPayload
-from tests.clients.offers import BANDS_HZ, EPOCH, FIRMWARE, SERIALS, make_offer, make_pair, slot_with, told
-from tests.clients.phone_bench import HAPPY, Server, digests, make_runner
+from protocol.contract.devices import Offer, Report
+from protocol.contract.fitting import DeliveryKind, VendorPayload
+from tests.clients.offers import BANDS_HZ, EPOCH, FIRMWARE, SERIALS, again, make_offer, make_pair, slot_with, told
+from tests.clients.phone_bench import HAPPY, Clock, Killed, Server, digests, make_runner
 
 ROOT = Path(__file__).parents[2]
 
@@ -221,3 +221,54 @@ def test_the_page_for_phone_developers_has_every_code_and_no_other() -> None:
     produced = set(re.findall(r'"(E_[A-Z_]+)"', sources))
     documented = set(re.findall(r"`(E_[A-Z_]+)`", (ROOT / "docs" / "phone.md").read_text()))
     assert produced == documented
+
+
+@pytest.mark.parametrize("kind", ["volatile", "persist"])
+async def test_a_phone_that_sleeps_between_the_word_and_the_first_byte_does_not_begin_too_late(
+    kind: DeliveryKind,
+) -> None:
+    pair, hub, clock = make_pair(), Server(kind=kind), Clock()
+    runner, offer = make_runner(pair, clock=clock), make_offer(pair, kind=kind)
+
+    async def report(sent: Report) -> None:
+        await hub.report(sent)
+        if told([sent]) == ["right writing"]:
+            clock.now_s += offer.expires_in_s
+
+    await runner.run_offer(offer, report)
+    assert told(hub.facts())[1:] == ["right writing", "right rolled_back E_EXPIRED", "left rejected E_PARTIAL"]
+    assert [pair.aid(ear).writes_completed for ear in EARS] == [0, 0]
+
+
+async def test_a_phone_that_died_between_the_word_and_the_first_byte_does_not_begin_too_late_either() -> None:
+    pair, hub, clock, journal = make_pair(), Server(kind="persist"), Clock(), MemoryJournal()
+    offer = make_offer(pair, kind="persist", mode="standard")
+
+    async def report(sent: Report) -> None:
+        await hub.report(sent)
+        if told([sent]) == ["right writing"]:
+            raise Killed
+
+    runner = make_runner(pair, journal, clock=clock)
+    await runner.run_offer(offer, report)
+    with pytest.raises(Killed):
+        await runner.answer_install(offer, accepted=True, report=report)
+    clock.now_s += offer.expires_in_s
+    runner = make_runner(pair, journal, clock=clock)
+    await runner.recover()
+    await runner.run_offer(again(offer), hub.report)
+    assert told(hub.facts())[3:] == ["right writing", "right rolled_back E_EXPIRED", "left rejected E_PARTIAL"]
+    assert [pair.aid(ear).writes_completed for ear in EARS] == [0, 0]
+
+
+async def test_what_has_begun_in_time_is_brought_to_its_end() -> None:
+    pair, hub, clock = make_pair(), Server(), Clock()
+    runner, offer = make_runner(pair, clock=clock), make_offer(pair)
+
+    async def report(sent: Report) -> None:
+        await hub.report(sent)
+        if told([sent]) == ["left writing"]:
+            clock.now_s += offer.expires_in_s
+
+    await runner.run_offer(offer, report)
+    assert told(hub.facts()) == HAPPY

@@ -10,9 +10,7 @@ from clients.ear_work import (
     EarPhase,
     EarWork,
     Operation,
-    Sought,
     outcome,
-    read_event,
     resumed,
     step,
 )
@@ -29,10 +27,11 @@ EXPECTED_EVENTS: dict[Operation | None, set[EarEvent]] = {
     Operation.COMMIT: WRITES | {E.LOW_BATTERY, E.NVM_FAILED},
     None: set(),
 }
-# What a reading can mean on the way back.
-READINGS_BACK = {
-    P.BACK_CHECKING: {E.READ_BEFORE, E.READ_OTHER, E.READ_OTHER_NVM, E.LOST},
-    P.BACK_VERIFYING: {E.READ_TARGET, E.READ_OTHER, E.LOST},
+# What a reading can mean where NVM is looked at, and on the way back.
+READINGS = {
+    **dict.fromkeys((P.CHECKING_BOTH, P.CHECKING_RAM, P.CHECKING_NVM, P.NVM_UNKNOWN), READS | {E.READ_FOREIGN}),
+    P.BACK_CHECKING: {E.READ_BEFORE, E.READ_OTHER, E.READ_OTHER_NVM, E.READ_FOREIGN, E.LOST},
+    P.BACK_VERIFYING: {E.READ_TARGET, E.READ_OTHER, E.READ_FOREIGN, E.LOST},
 }
 TRIAL = {P.CHECKING_BASE, P.WRITING, P.VERIFYING, P.REWRITING, P.REVERIFYING, P.UNKNOWN, P.RESTORING, P.UNDOING}
 BACK = {P.BACK_CHECKING, P.BACK_RAM, P.BACK_NVM, P.BACK_VERIFYING, P.BACK_COMMITTING}
@@ -43,7 +42,7 @@ BACK = {P.BACK_CHECKING, P.BACK_RAM, P.BACK_NVM, P.BACK_VERIFYING, P.BACK_COMMIT
 def test_every_pair_has_a_cell_or_is_an_error(phase: EarPhase, event: EarEvent) -> None:
     """What an operation can come to has a cell; nothing else has."""
     work = EarWork(phase, "E_BLE_DURING")
-    if event in READINGS_BACK.get(phase, EXPECTED_EVENTS[OPERATIONS.get(phase)]):
+    if event in READINGS.get(phase, EXPECTED_EVENTS[OPERATIONS.get(phase)]):
         after, cell = step(work, event)
         assert after.phase is cell.phase
         assert after.cause == (cell.cause or "E_BLE_DURING")
@@ -74,7 +73,22 @@ def test_nothing_is_active_but_by_reading_the_target_in_nvm() -> None:
 def test_a_copy_to_nvm_follows_only_a_reading_of_ram() -> None:
     copies = {phase for phase, operation in OPERATIONS.items() if operation is Operation.COMMIT}
     into = {(phase, event) for phase, row in TABLE.items() for event, c in row.items() if c.phase in copies}
-    assert into == {(P.CHECKING_RAM, E.READ_TARGET), (P.BACK_VERIFYING, E.READ_TARGET)}
+    assert into == {
+        (P.CHECKING_BOTH, E.READ_TARGET),
+        (P.CHECKING_RAM, E.READ_TARGET),
+        (P.BACK_VERIFYING, E.READ_TARGET),
+    }
+
+
+def test_nothing_is_copied_over_what_somebody_else_has_saved() -> None:
+    seen = {phase: row[E.READ_FOREIGN] for phase, row in TABLE.items() if E.READ_FOREIGN in row}
+    ends = {P.BACK_CHECKING: P.UNDONE, P.BACK_VERIFYING: P.BACK_CHECKING}
+    for phase, cell in seen.items():
+        assert cell.phase is ends.get(phase, P.UNKEPT)
+        assert phase in ends or cell.cause == "E_BASE"
+    copies = {phase for phase, operation in OPERATIONS.items() if operation is Operation.COMMIT}
+    before_a_copy = {phase for phase, row in TABLE.items() for cell in row.values() if cell.phase in copies}
+    assert before_a_copy <= seen.keys()
 
 
 def test_the_way_back_never_turns_round() -> None:
@@ -91,6 +105,7 @@ def test_a_write_follows_only_a_reading_of_the_content_before_or_a_failed_check(
         (P.UNKNOWN, E.READ_BEFORE),
         (P.VERIFYING, E.READ_BEFORE),
         (P.VERIFYING, E.READ_OTHER),
+        (P.CHECKING_BOTH, E.READ_BEFORE),
         (P.CHECKING_RAM, E.READ_BEFORE),
     }
 
@@ -146,12 +161,19 @@ def test_the_ways_through_a_write(events: str, end: tuple[str, str | None] | Non
         (P.COMMITTING, "timed_out lost", P.PARKED),
         (P.COMMITTING, "low_battery", P.BUSY),
         (P.COMMITTING, "written lost lost", P.PARKED),
+        (P.COMMITTING, "written read_other read_target written read_target", P.ACTIVE),
+        (P.COMMITTING, "written read_foreign", P.UNKEPT),
+        (P.COMMITTING, "lost read_other read_target written read_target", P.ACTIVE),
+        (P.CHECKING_BOTH, "read_foreign", P.UNKEPT),
         (P.BACK_CHECKING, "read_before", P.UNDONE),
         (P.BACK_CHECKING, "read_other written read_before", P.UNDONE),
         (P.BACK_CHECKING, "read_other_nvm written read_target written read_other written read_before", P.UNDONE),
         (P.BACK_CHECKING, "read_other_nvm written read_other written read_target nvm_failed lost", P.PARKED),
         (P.BACK_CHECKING, "read_other_nvm written read_target rebooted read_before", P.UNDONE),
         (P.BACK_CHECKING, "read_other exhausted", P.BROKEN),
+        (P.BACK_CHECKING, "read_foreign", P.UNDONE),
+        (P.BACK_CHECKING, "read_other written read_foreign", P.UNDONE),
+        (P.BACK_CHECKING, "read_other_nvm written read_foreign read_other written read_foreign", P.UNDONE),
     ],
 )
 def test_the_ways_through_a_commit_and_back(phase: EarPhase, events: str, after: EarPhase) -> None:
@@ -173,26 +195,6 @@ def test_what_breaks_a_write_off_is_told_at_once() -> None:
     for phase in (*writes, P.VERIFYING, P.REVERIFYING, P.CHECKING_NVM):
         for event in (E.LOST, E.TIMED_OUT, E.REBOOTED):
             assert event not in TABLE[phase] or TABLE[phase][event].report == "indeterminate"
-
-
-def test_what_a_read_back_means() -> None:
-    sought, saving = Sought("b", "t", "n"), Sought("t", "t", "n")
-    for phase in (P.CHECKING_BASE, P.VERIFYING, P.UNKNOWN, P.UNDOING, P.CHECKING_RAM):
-        assert read_event(phase, "t", "-", sought) is E.READ_TARGET
-        assert read_event(phase, "b", "-", sought) is E.READ_BEFORE
-        assert read_event(phase, "x", "t", sought) is E.READ_OTHER
-        assert read_event(phase, "t", "-", saving) is E.READ_TARGET
-    for phase in (P.CHECKING_NVM, P.NVM_UNKNOWN):
-        assert read_event(phase, "-", "t", sought) is E.READ_TARGET
-        assert read_event(phase, "-", "n", sought) is E.READ_BEFORE
-        assert read_event(phase, "t", "x", sought) is E.READ_OTHER
-    back = P.BACK_CHECKING
-    assert read_event(back, "b", "n", sought) is E.READ_BEFORE
-    assert read_event(back, "t", "n", sought) is E.READ_OTHER
-    assert read_event(back, "b", "t", sought) is E.READ_OTHER_NVM
-    assert read_event(back, "b", "t", Sought("b", "t")) is E.READ_BEFORE
-    assert read_event(P.BACK_VERIFYING, "n", "t", sought) is E.READ_TARGET
-    assert read_event(P.BACK_VERIFYING, "b", "n", sought) is E.READ_OTHER
 
 
 def test_an_ear_is_taken_up_where_its_last_report_left_it() -> None:

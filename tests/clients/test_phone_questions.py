@@ -15,6 +15,7 @@ from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import Offer
 from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, RegisterPush
 from tests.clients.offers import DEVICE, EPOCH, make_offer, make_pair
+from tests.clients.phone_bench import make_runner
 
 PUSH = RegisterPush(device=DEVICE, platform="fcm", token="t0ken")
 NOT_WORN = Refusal(code="not_worn", message="that package is not what the aids keep")
@@ -49,7 +50,10 @@ class Bench:
         self.errands: list[Errand] = []
         self.is_full = False
         hub: Any = self.hub
-        self.questions = Questions(hub, DEVICE, lambda: self.wearer, errand=self.errand, push=push)
+        self.runner = make_runner(make_pair())
+        self.questions = Questions(
+            hub, DEVICE, lambda: self.wearer, agreements=self.runner, errand=self.errand, push=push
+        )
         self.questions.listen()
 
     def errand(self, errand: Errand) -> None:

@@ -60,6 +60,19 @@ class BindStoreContract:
         assert await store.used(CODE.code_hash) == await store.bound("c1", "d1")
         assert await store.used(b"2" * 32) is None
 
+    async def test_used_codes_are_forgotten_when_they_have_expired_but_for_the_one_that_binds(
+        self, store: BindStore
+    ) -> None:
+        for number, at_s in ((1, 1_100.0), (2, 1_200.0)):
+            await store.add(code(number))
+            await store.redeem(code(number).code_hash, by="pat", at_s=at_s)
+        await store.add(code(3, device="d2"))
+        await store.redeem(code(3).code_hash, by="pat", at_s=1_150.0)
+        assert await store.add(code(4, made_at_s=1_900.0, expires_at_s=2_800.0))
+        assert await store.used(code(1).code_hash) is None
+        assert await store.used(code(2).code_hash) == await store.bound("c1", "d1")
+        assert await store.used(code(3).code_hash) == await store.bound("c1", "d2")
+
     async def test_of_a_device_only_so_many_are_live(self, store: BindStore, bounds: list[str]) -> None:
         outcomes = await asyncio.gather(*(store.add(code(number)) for number in range(4)))
         assert sorted(outcomes) == [False, False, True, True]

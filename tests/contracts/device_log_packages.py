@@ -282,6 +282,17 @@ class PackageContract:
         assert (again.seq, again.replayed) == (first.seq, True)
         assert refused(await try_package(bench, key="k", request_hash="other")).code == "idempotency_conflict"
 
+    async def test_a_phone_that_comes_and_goes_while_its_wearer_thinks_it_over_dies_of_nothing(
+        self, bench: Bench
+    ) -> None:
+        await bench.attach()
+        accepted = await package(bench)
+        await wait_for_install(bench, accepted.seq)
+        for _ in range(2 * LIMITS.max_unanswered):
+            await bench.attach()
+            assert (await bench.offer()).withdrawn is None
+        assert (await bench.head()).alarms == frozenset()
+
     # What its wearer is asked
 
     async def test_its_wearer_is_asked_once_it_was_worn_and_the_answer_is_recorded(self, bench: Bench) -> None:
@@ -299,6 +310,28 @@ class PackageContract:
         assert await bench.log.answer_question(DEVICE, accepted.seq, state="kept", actor="pat") is None
         events = [e for e in await bench.log.changed_since(DEVICE, 0) if e.kind == "device" and e.seq == accepted.seq]
         assert [(e.state, e.actor, e.text) for e in events] == [("question", "server", None), ("kept", "pat", "5 good")]
+
+    async def test_what_its_wearer_wants_back_does_not_wait_for_what_nobody_has_saved(self, bench: Bench) -> None:
+        await bench.attach()
+        first = await package(bench)
+        await install(bench, await wait_for_install(bench, first.seq))
+        tried = {ear: images(QUIETER, ear, nvm=digest(BOTH_LOUDER, ear)) for ear in EARS}
+        told = ReportDevice(device=DEVICE, cause="other_app", left=tried["left"], right=tried["right"])
+        assert not isinstance(await bench.log.report_device(told), Refusal)
+        back = await package(bench, FRESH, origin="rollback")
+        assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        answered = await bench.log.answer_question(DEVICE, first.seq, state="undone", actor="pat", wish=back.seq)
+        assert answered is not None
+        assert not bench.log.is_quiet(DEVICE, bench.generation)
+        offered = await bench.offer()
+        assert (offered.seq, offered.base.content) == (back.seq, BOTH_LOUDER)
+        # Said again it names the way that is open now.
+        for ear in EARS:
+            await bench.report(back.seq, "rejected", ear, code="E_BASE", digest=digest(QUIETER, ear))
+        again = await package(bench, FRESH, origin="rollback")
+        assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        assert await bench.log.answer_question(DEVICE, first.seq, state="undone", actor="pat", wish=again.seq)
+        assert (await bench.offer()).seq == again.seq
 
     async def test_nobody_is_asked_about_what_is_worn_no_more(self, bench: Bench) -> None:
         await bench.attach()

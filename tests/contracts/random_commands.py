@@ -175,7 +175,8 @@ class Script:
         seq, state = self._some(self._last_seq), self._random.choice(["kept", "undone"])
         if self._random.random() < 0.5:
             return lambda log: log.ask_question(DEVICE, seq)
-        return lambda log: log.answer_question(DEVICE, seq, state=state, actor="pat")
+        wish = self._some(self._last_seq) if state == "undone" else None
+        return lambda log: log.answer_question(DEVICE, seq, state=state, actor="pat", wish=wish)
 
     def _offer(self) -> Callable[[DeviceLog], Awaitable[object]]:
         generation = self._some(self._generation)

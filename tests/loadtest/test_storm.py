@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from loadtest import storm_generator, storm_phone
 from loadtest.storm import StormSettings, main, run
 from loadtest.storm_package import MAX_DEVICES, judged, wanted
+from loadtest.storm_report import storm_table
 from loadtest.storm_seed import Place, seed
 
 SMALL = StormSettings(devices=4, within_s=0.2, stay_s=0.1)
@@ -67,9 +69,42 @@ async def test_a_device_whose_package_does_not_come_is_lost(tmp_path: Path, monk
     # Nobody has ever registered the last one.
     result = await run(SMALL, place, "sqlite")
     assert result.lost == ["storm-3"]
-    assert result.states == {"not_found": 1, "awaiting_install at 1": 3}
-    assert not result.is_whole
+    assert result.states == {"awaiting_install at 1": 3}
+    assert (result.waiting, result.is_whole) == ([], False)
     assert sum(result.failed.values()) >= 1
+
+
+@pytest.mark.timeout(120)
+async def test_a_package_whose_phone_gives_up_is_not_lost_and_is_told_of_in_words_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, "", "k" * 32)
+    await seed(place, 2)
+
+    async def generate(_: storm_generator.Plan) -> storm_generator.Outcome:
+        return storm_generator.Outcome(given_up=[0, 1], put_off=3, ended_s=time.time())
+
+    monkeypatch.setattr("loadtest.storm._generate", generate)
+    result = await run(StormSettings(devices=2, within_s=0.1), place, "sqlite")
+    assert (result.lost, sorted(result.waiting), result.put_off) == ([], ["storm-0", "storm-1"], 3)
+    assert not result.is_whole
+    assert "storm-0: package waits in the log, its phone gave up" in result.faults
+    table = storm_table(result)
+    assert "0 arrived, 0 lost, 0 wrong, 2 wait in the log and their phones gave up" in table
+    assert "told to attach later: 3" in table
+
+
+async def test_a_phone_that_is_told_to_come_back_does_so_on_the_same_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, "", "k" * 32)
+    await seed(place, 40)
+    monkeypatch.setenv("AURICLE_MAX_ATTACHMENTS", "1")
+    result = await run(StormSettings(devices=40, within_s=0.1, stay_s=0.0), place, "sqlite")
+    assert result.is_whole
+    assert result.put_off > 0
+    assert result.failed == {}
+    assert result.counted.bounds["max_attachments"] == result.put_off
 
 
 async def test_phones_that_find_no_room_on_the_line_are_late_and_come_all_the_same(
@@ -98,7 +133,7 @@ async def test_phones_that_find_no_room_on_the_line_are_late_and_come_all_the_sa
     )
     outcome = await storm_generator.run(plan)
     assert (outcome.attach, outcome.connect) == ([1.0] * 5, [2.0] * 5)
-    assert (outcome.late, outcome.most, outcome.lost) == (5, 1, [])
+    assert (outcome.late, outcome.most, outcome.given_up) == (5, 1, [])
     assert outcome.latest_s >= 0.4
     assert min(outcome.due) > 2.0
 

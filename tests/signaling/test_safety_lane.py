@@ -122,7 +122,8 @@ class Store:
 
 
 def remembered(store: Store, clock: Clock, limit: int = 2) -> RememberedGrants:
-    return RememberedGrants(store, limit=limit, patience_s=0.05, monotonic=clock, reached=store.metrics.reached)
+    reached = store.metrics.reached
+    return RememberedGrants(store, limit=limit, patience_s=0.05, wait_s=0.2, monotonic=clock, reached=reached)
 
 
 async def test_what_was_just_found_is_not_asked_again_and_what_was_refused_is() -> None:
@@ -154,6 +155,20 @@ async def test_with_the_store_away_what_was_found_within_the_hour_counts_and_not
     clock.now_s += 1
     with pytest.raises(Unavailable):
         await grants.holds(ANN, Relation.ASSIGNED, "d1")
+
+
+async def test_a_store_that_is_slow_is_not_away_for_what_was_never_found() -> None:
+    store = Store(stalls=asyncio.Event())
+    grants = RememberedGrants(
+        store, limit=2, patience_s=0.0, wait_s=60.0, monotonic=Clock(0.0), reached=store.metrics.reached
+    )
+    asking = asyncio.create_task(grants.holds(ANN, Relation.ASSIGNED, "d1"))
+    await eventually(lambda: store.asked == 1)
+    await asyncio.sleep(0.02)  # sleep: for longer than its patience
+    assert not asking.done()
+    assert store.stalls is not None
+    store.stalls.set()
+    assert await asking
 
 
 async def test_only_so_many_grants_are_remembered() -> None:

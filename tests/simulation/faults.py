@@ -13,7 +13,6 @@ from msgspec.structs import replace as struct_replace
 
 from clients.hub_errors import HubCallError
 from clients.virtual_aid.aid import VirtualAid
-from clients.virtual_aid.memory import with_slots
 from protocol.contract.base import EARS
 from protocol.errors import Unavailable
 
@@ -299,9 +298,8 @@ class Strikes:
             first = aid._nvm.slots[0]
             low = tuple(max(0, value - 50) for value in first.program.g50_ddb)
             program = struct_replace(first.program, g50_ddb=low, g65_ddb=low, g80_ddb=low)
-            changed = (struct_replace(first, program=program),)
-            aid._nvm = with_slots(aid._nvm, changed)
             aid.write_by_another_app(aid._nvm.slots)
+            aid.save_by_another_app((struct_replace(first, program=program),))
             aid._news.set()
         record = self._world.paper.record
         if record.session.base or record.in_flight is not None:

@@ -68,6 +68,7 @@ class PackageChecks:
         self._foreign: set[str] = set()
         self._commits: dict[Ear, JournalEntry | None] = {}
         self._begun: set[Key] = set()
+        self._under: dict[int, dict[Ear, str]] = {}
         self._ended_at_s: dict[int, float] = {}
         self._unreachable: set[int] = set()
         self._told_of = self._nvm()
@@ -89,8 +90,7 @@ class PackageChecks:
             self._check_undo(int(proposal.key.split("-")[2]), sent)
 
     def _check_undo(self, taken_back: int, sent: Sent) -> None:
-        before = self.sent.get(taken_back)
-        if before is not None and sent.digests != before.nvm:
+        if sent.digests != self._under.get(taken_back, sent.digests):
             self._checks.fail("undo", f"seq {sent.seq} takes {taken_back} back, and brings something else")
 
     def reported(self, report: Report, delivery: Delivery) -> None:
@@ -103,7 +103,7 @@ class PackageChecks:
         fits = sent is not None and sent.is_known and self._nvm() == sent.nvm
         by_phone = report.code == "E_BASE" and sent is not None and report.digest in sent.nvm.values()
         # The server looks again before it offers one, and has the phone give it back.
-        by_server = delivery.code == "E_BASE" and delivery.withdrawn is not None
+        by_server = delivery.code == "E_BASE" and report.state == delivery.withdrawn
         if fits and (by_phone or by_server):
             self._checks.fail("ground", f"seq {report.seq} does not fit on what the aids have kept all the time")
         if delivery.state == "active" and (not self.worn or self.worn[-1].seq != delivery.seq):
@@ -131,13 +131,15 @@ class PackageChecks:
 
     def taken_back(self, seq: int) -> None:
         """The wearer takes one back: another that waits and brings the same is their wish too, whoever has sent it."""
-        asked, newest = self.sent.get(seq), self.sent.get(max(self.sent, default=0))
-        if asked is not None and newest is not None and newest.digests == asked.nvm:
+        under, newest = self._under.get(seq), self.sent.get(max(self.sent, default=0))
+        if newest is not None and newest.digests == under:
             self._wished.add(newest.seq)
 
     def touched(self, ear: Ear, what: Literal["write", "restore", "commit"], entry: JournalEntry | None) -> None:
         """A phone is about to do something to an aid."""
         self._commits[ear] = entry if what == "commit" else None
+        if what == "commit" and entry is not None:
+            self._check_overwritten(ear, entry)
         if entry is None or entry.offer.mode != "standard" or entry.back is not None or what == "restore":
             return
         if not self._answers.get(entry.key) and entry.offer.seq not in self._wished:
@@ -145,7 +147,17 @@ class PackageChecks:
         sent = self.sent.get(entry.offer.seq)
         if entry.key not in self._begun and sent is not None and self._now() > sent.expires_at_s + _LATE_S:
             self._checks.fail("expired", f"seq {entry.offer.seq} is begun after its time")
+        if entry.key not in self._begun:
+            # What it takes the place of: when it was accepted another may just have been on its way.
+            self._under[entry.offer.seq] = self._nvm()
         self._begun.add(entry.key)
+
+    def _check_overwritten(self, ear: Ear, entry: JournalEntry) -> None:
+        """What a clinic has saved since the work on an ear began is not the phone's to overwrite."""
+        held = self._nvm()[ear]
+        known = {digest for plan in entry.plans if plan.ear == ear for digest in (plan.nvm_digest, plan.target_digest)}
+        if held in self._foreign and held not in known:
+            self._checks.fail("foreign", f"seq {entry.offer.seq} is copied over what a clinic has saved in {ear}")
 
     def changed(self, change: AidChange) -> None:
         """A memory has changed."""

@@ -105,8 +105,10 @@ class WatchedLog(StoredDeviceLog):
             self._packages.asked(seq)
         return outcome
 
-    async def answer_question(self, device: str, seq: int, *, state: str, actor: str, text: str | None = None) -> Any:
-        outcome = await super().answer_question(device, seq, state=state, actor=actor, text=text)
+    async def answer_question(
+        self, device: str, seq: int, *, state: str, actor: str, text: str | None = None, wish: int | None = None
+    ) -> Any:
+        outcome = await super().answer_question(device, seq, state=state, actor=actor, text=text, wish=wish)
         self._note("answer", seq=seq, state=state, taken=outcome is not None)
         if outcome is not None and state == TAKEN_BACK:
             self._packages.taken_back(seq)
