@@ -97,15 +97,16 @@ class Sender:
 
     async def read(self) -> None:
         """Count the answers. Raises LinkLost."""
-        while True:
-            said = await self._link.read()
-            self._owed -= 1
-            if isinstance(said, Refusal):
-                self._watch.dropped("refused", 1)
-                # Wherever it belongs, or whatever we may not do here: it has to be found out anew.
-                raise LinkLost(said.code)
-            if self._owed <= 0:
-                self._settled.set()
+        await self._link.each(self._answered)
+
+    def _answered(self, said: object) -> None:
+        self._owed -= 1
+        if isinstance(said, Refusal):
+            self._watch.dropped("refused", 1)
+            # Wherever it belongs, or whatever we may not do here: it has to be found out anew.
+            raise LinkLost(said.code)
+        if self._owed <= 0:
+            self._settled.set()
 
     async def judge(self) -> None:
         """Hold every flush to its time. Raises LinkLost for what is so late that nobody waits for it."""
