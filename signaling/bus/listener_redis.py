@@ -112,14 +112,15 @@ class Listener:
 
     def _take(self, said: object) -> None:
         verbs = self._verbs
-        if isinstance(said, Refusal):
+        if isinstance(said, list):
+            what, channel, value = said[0], said[1], said[-1]
+            if what == verbs.message:
+                self._heard(channel, value)
+                return
+        elif isinstance(said, Refusal):
             raise LinkLost(said.code)
-        if not isinstance(said, list):
+        else:
             self._answered()
-            return
-        what, channel, value = said[0], said[1], said[-1]
-        if what == verbs.message:
-            self._heard(channel, value)
             return
         if what == verbs.unsubscribe.lower() and channel in self._asked:
             # Nobody asked for that: the slot of the channel has moved to another server.
