@@ -12,9 +12,8 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -50,8 +49,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What another pod has said."""
 
     kind: Kind
