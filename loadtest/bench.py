@@ -7,16 +7,11 @@ judges a time. Read ``run`` first.
 
 import argparse
 import asyncio
-import os
-import platform
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -27,26 +22,16 @@ from .bench_socketio import SocketIo
 from .bench_websocket import BenchFailed
 from .dialects import BareText, SignalRJson, SignalRMessagePack
 from .idle import BARE, HUB, HUB_MESSAGEPACK, Idle, Idler, measure_idle, require_files
-from .report import IdleSample, Machine, Report, Sample, Settings, joined, summarise, table
-from .servers import ServerProcess, auricle_server, auricle_token, bare_server, node_server
-from .traffic import Load, Tally, Target, open_crowd
+from .measure import Measured, machine, one_round
+from .report import IdleSample, Report, Settings, summarise, table
+from .servers import auricle_server, auricle_token, bare_server, node_server
+from .traffic import Load, Target
 
 __all__ = ["main", "run", "within"]
 
 IN_FLIGHT: Final = (1, 8)
-MICROSECONDS: Final = 1e6
-MAX_LOOKS: Final = 20
-TURNS: Final = 5
 EXIT_FAILED: Final = 1
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A way to speak to a running server."""
-
-    target: Target
-    process: ServerProcess
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,21 +71,9 @@ async def run(settings: Settings, progress: Progress) -> Report:
             for number in range(settings.rounds):
                 progress(f"round {number + 1} of {settings.rounds}")
                 for load in _loads(settings):
-                    samples += await _round(measured, load, settings, number)
+                    samples += await one_round(measured, load, settings, number)
         idle = await _idle(folder, settings, progress) if settings.idle else []
-    return Report(settings, _machine(), summarise(samples), samples, idle)
-
-
-async def _round(measured: list[_Measured], load: Load, settings: Settings, number: int) -> list[Sample]:
-    """One sample of each server, of several short windows in turn: a neighbour who comes and goes meets them all."""
-    turns = TURNS if load.connections <= settings.connections else 1
-    windows: list[list[Sample]] = [[] for _ in measured]
-    for turn in range(turns):
-        in_turn = list(zip(measured, windows, strict=True))
-        # Forwards, then backwards: a drift favours nobody.
-        for one, samples in in_turn if (number + turn) % 2 == 0 else reversed(in_turn):
-            samples.append(await _measure(one, load, settings, number, settings.seconds / turns))
-    return [joined(samples) for samples in windows]
+    return Report(settings, machine(), summarise(samples), samples, idle)
 
 
 async def _idle(folder: Path, settings: Settings, progress: Progress) -> list[IdleSample]:
@@ -132,18 +105,18 @@ async def _bounded(settings: Settings, time_limit_s: float) -> Report:
         raise BenchFailed(f"not finished within the time limit of {time_limit_s:g} s") from None
 
 
-async def _start_servers(stack: AsyncExitStack, folder: Path, *, node: bool) -> list[_Measured]:
+async def _start_servers(stack: AsyncExitStack, folder: Path, *, node: bool) -> list[Measured]:
     auricle = await stack.enter_async_context(auricle_server(folder))
     bare = await stack.enter_async_context(bare_server(folder))
     headers = {"Authorization": f"Bearer {await auricle_token(folder)}"}
     measured = [
-        _Measured(Target(SignalRJson(), auricle.url, headers), auricle),
-        _Measured(Target(SignalRMessagePack(), auricle.url, headers), auricle),
-        _Measured(Target(BareText(), bare.url), bare),
+        Measured(Target(SignalRJson(), auricle.url, headers), auricle),
+        Measured(Target(SignalRMessagePack(), auricle.url, headers), auricle),
+        Measured(Target(BareText(), bare.url), bare),
     ]
     if node:
         peer = await stack.enter_async_context(await node_server(folder))
-        measured.append(_Measured(Target(SocketIo(), peer.url), peer))
+        measured.append(Measured(Target(SocketIo(), peer.url), peer))
     return measured
 
 
@@ -156,69 +129,6 @@ def _loads(settings: Settings) -> list[Load]:
     if settings.fanout:
         loads.append(Load("fanout", settings.fanout, 1, settings.text_chars))
     return loads
-
-
-async def _measure(one: _Measured, load: Load, settings: Settings, number: int, seconds: float) -> Sample:
-    name = one.target.dialect.name
-    try:
-        async with open_crowd(one.target, load) as crowd:
-            crowd.start()
-            await crowd.tally.hold(min(settings.warm_up_s, seconds / 4))
-            before, after = await _window(one.process, crowd.tally, seconds)
-            await crowd.tally.drain()
-            sent, delivered = crowd.tally.sent, crowd.tally.delivered
-    except BenchFailed as error:
-        raise BenchFailed(f"{name}, {load.workload} x{load.in_flight}: {error}") from None
-    messages = after.delivered - before.delivered
-    wall_s = after.wall_s - before.wall_s
-    server_s = after.server_s - before.server_s
-    return Sample(
-        round=number,
-        workload=load.workload,
-        in_flight=load.in_flight,
-        server=name,
-        messages=messages,
-        sent=sent,
-        delivered=delivered,
-        wall_s=wall_s,
-        server_us=server_s / messages * MICROSECONDS,
-        generator_us=(after.generator_s - before.generator_s) / messages * MICROSECONDS,
-        server_busy=server_s / wall_s,
-    )
-
-
-async def _window(server: ServerProcess, tally: Tally, seconds: float) -> "tuple[_Instant, _Instant]":
-    """Two instants at least ``seconds`` apart, with something between them: some CPU clocks tick 100 times a second."""
-    before = _Instant.now(server, tally.delivered)
-    for _ in range(MAX_LOOKS):
-        await tally.hold(seconds)
-        after = _Instant.now(server, tally.delivered)
-        if after.delivered > before.delivered and after.server_s > before.server_s:
-            return before, after
-    raise BenchFailed(f"nothing arrived in {MAX_LOOKS * seconds:g} s")
-
-
-@dataclass(frozen=True, slots=True)
-class _Instant:
-    delivered: int
-    wall_s: float
-    server_s: float
-    generator_s: float
-
-    @classmethod
-    def now(cls, server: ServerProcess, delivered: int) -> "_Instant":
-        return cls(delivered, time.perf_counter(), server.cpu_s, time.process_time())
-
-
-def _machine() -> Machine:
-    uvloop = metadata.version("uvloop") if loop_factory() else None
-    return Machine(
-        python=platform.python_version(),
-        aiohttp=metadata.version("aiohttp"),
-        uvloop=uvloop,
-        cores=os.cpu_count() or 1,
-        platform=platform.platform(),
-    )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,8 +1,9 @@
-"""How Socket.IO on Node is spoken to: Engine.IO 4 over a WebSocket, the default namespace, text packets.
+"""How Socket.IO is spoken to: Engine.IO 4 over a WebSocket, the default namespace, text packets.
 
 Every packet is one text frame: ``0`` opens and ``2`` pings on the level of Engine.IO; ``40`` connects, ``42`` is an
-event and ``43`` an acknowledgement, the digits behind them the number of the call. The server is
-``loadtest/node/server.mjs``. It must not know sockets or clocks. Read ``SocketIo`` first.
+event and ``43`` an acknowledgement, the digits behind them the number of the call. The servers are
+``loadtest/node/server.mjs`` and ``loadtest/socketio_python.py``. It must not know sockets or clocks. Read ``SocketIo``
+first.
 """
 
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ _decode: Final = msgspec.json.Decoder(list[Any]).decode
 
 
 class SocketIo:
-    """A ``Dialect``; texts are plain ASCII with nothing to escape."""
+    """A ``Dialect``; texts are plain ASCII with nothing to escape. ``name``: of the server that is spoken to."""
 
-    name = "socketio-node"
     speaks_first = True
+
+    def __init__(self, name: str = "socketio-node") -> None:
+        self.name = name
 
     def path(self, _own: str, _to: str, /) -> str:
         """See ``Dialect``."""

@@ -61,6 +61,8 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     server_us: float
     generator_us: float
     server_busy: float
+    beside_us: float = 0.0
+    """CPU time a message of what works for the server and is counted apart."""
 
 
 def joined(samples: Sequence[Sample]) -> Sample:
@@ -75,6 +77,7 @@ def joined(samples: Sequence[Sample]) -> Sample:
         server_us=sum(s.server_us * s.messages for s in samples) / messages,
         generator_us=sum(s.generator_us * s.messages for s in samples) / messages,
         server_busy=sum(s.server_busy * s.wall_s for s in samples) / wall_s,
+        beside_us=sum(s.beside_us * s.messages for s in samples) / messages,
     )
 
 
@@ -126,12 +129,12 @@ class Report(msgspec.Struct, frozen=True):
     idle: list[IdleSample] = []
 
 
-def summarise(samples: Sequence[Sample]) -> list[Row]:
+def summarise(samples: Sequence[Sample], by: str = YARDSTICK) -> list[Row]:
     """One row for each workload and server, in the order of the first round.
 
-    Every round must hold the yardstick; the yardstick's own ratio is 1.
+    Every round must hold the yardstick, the server ``by``; its own ratio is 1.
     """
-    yardstick = {(s.workload, s.in_flight, s.round): s.server_us for s in samples if s.server == YARDSTICK}
+    yardstick = {(s.workload, s.in_flight, s.round): s.server_us for s in samples if s.server == by}
     rows = []
     for workload, in_flight, server in dict.fromkeys((s.workload, s.in_flight, s.server) for s in samples):
         same = [s for s in samples if (s.workload, s.in_flight, s.server) == (workload, in_flight, server)]

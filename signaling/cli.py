@@ -12,14 +12,15 @@ __all__ = ["main"]
 EXIT_USAGE = 2
 EXIT_NOT_READ = 1
 MAX_LIFETIME_S = 1e10
+_CLIENTS: Final = {"demo": "clients.demo", "probe": "clients.probe"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 2 means that its words or its configuration cannot be used."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["demo"]:
-        # The demo is a client: it runs as a process of its own and has options of its own.
-        os.execv(sys.executable, [sys.executable, "-m", "clients.demo", *given[1:]])  # noqa: S606  # our own module, no shell
+    if given and given[0] in _CLIENTS:
+        # A client runs as a process of its own and has options of its own.
+        os.execv(sys.executable, [sys.executable, "-m", _CLIENTS[given[0]], *given[1:]])  # noqa: S606  # our own module, no shell
     options = _parser().parse_args(given)
     from protocol.errors import AuricleError
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _verify_options(verify)
 
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
+    commands.add_parser("probe", help="look at a deployment from outside, as its clients reach it", add_help=False)
     return parser
 
 

@@ -1,7 +1,7 @@
 """Who is connected to a hub here, and how a message finds connections, users and groups anywhere.
 
 The tables hold local connections only. Every send delivers locally first and then tells the other pods over
-the backplane, already encoded in every format. Knows neither transports nor methods.
+the backplane, already encoded. Knows neither transports nor methods.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,10 @@ from typing import Final
 import msgspec
 
 from protocol.errors import Overloaded, Unavailable
-from protocol.signalr.codec import CODECS
 
 from .auth import Principal
 from .backplane import Backplane
-from .outbound import ClientLink, Outbound
+from .outbound import ClientLink, Outbound, frame_of_another_pod
 
 __all__ = ["NOBODY", "LifetimeManager"]
 
@@ -22,15 +21,16 @@ NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """A message between pods: version, excluded connections, framed bytes by format name."""
+    """A message between pods: version, excluded connections, framed bytes by format name, one at least."""
 
     version: int
     excluded: tuple[str, ...]
     frames: dict[str, bytes]
 
 
+_encode = msgspec.msgpack.Encoder().encode
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
-ENVELOPE_VERSION = 1
+ENVELOPE_VERSION = 2
 
 
 class LifetimeManager:
@@ -194,11 +194,15 @@ class LifetimeManager:
         envelope = _decode_envelope(body)
         if envelope.version != ENVELOPE_VERSION:
             return
+        frames = envelope.frames
         for connection_id, link in tuple(self._members.get(channel, {}).items()):
-            if connection_id not in envelope.excluded:
-                link.send_frames(envelope.frames)
+            if connection_id in envelope.excluded:
+                continue
+            codec = link.codec
+            if codec.name not in frames:
+                frames[codec.name] = frame_of_another_pod(frames, codec)
+            link.send_frames(frames)
 
 
 def _encode_envelope(outbound: Outbound, excluded: frozenset[str]) -> bytes:
-    frames = {name: outbound.frame(codec) for name, codec in CODECS.items()}
-    return msgspec.msgpack.encode(_Envelope(ENVELOPE_VERSION, tuple(excluded), frames))
+    return _encode((ENVELOPE_VERSION, tuple(excluded), outbound.frames()))

@@ -3,16 +3,21 @@
 ``ClientLink`` is what everything above a transport sees of a connection.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Raw
 
-from protocol.signalr.codec import Codec, transcode
+from protocol.signalr.codec import CODECS, Codec, codec_for, transcode
+from protocol.signalr.framing import JsonSplitter, MessagePackSplitter
 from protocol.signalr.messages import Invocation
+from protocol.signalr.prescan import ScanLimits
 
 from .auth import Principal
 
-__all__ = ["ClientLink", "Outbound"]
+__all__ = ["ClientLink", "Outbound", "frame_of_another_pod"]
+
+# Another pod has looked at it already, whatever its limits are.
+_ANY_SIZE: Final = ScanLimits(depth=1_000, keys=10_000_000, number_chars=100_000)
 
 
 class Outbound:
@@ -35,6 +40,15 @@ class Outbound:
             frame = self._frames[codec.name] = codec.encode(self._message_for(codec))
         return frame
 
+    def frames(self) -> dict[str, bytes]:
+        """For other pods: in every format, or in one when all it carries is passed on as it came.
+
+        ``frame_of_another_pod`` makes the others, where somebody is who needs them.
+        """
+        if self._source is not None and all(type(value) is Raw for value in self.message.arguments):
+            return {self._source.name: self.frame(self._source)}
+        return {name: self.frame(codec) for name, codec in CODECS.items()}
+
     def _message_for(self, codec: Codec) -> Invocation:
         source = self._source
         if source is None or source.name == codec.name:
@@ -43,6 +57,17 @@ class Outbound:
             transcode(value, source, codec) if isinstance(value, Raw) else value for value in self.message.arguments
         )
         return Invocation(target=self.message.target, arguments=arguments, invocation_id=self.message.invocation_id)
+
+
+def frame_of_another_pod(frames: dict[str, bytes], codec: Codec) -> bytes:
+    """The framed bytes of a message in a format in which another pod has not sent it."""
+    [(name, frame)] = frames.items()
+    source = codec_for("json" if name == "json" else "messagepack", _ANY_SIZE)
+    [body] = (MessagePackSplitter if source.binary else JsonSplitter)(len(frame)).feed(frame)
+    message = source.decode(body)
+    if not isinstance(message, Invocation):
+        raise ValueError("another pod has sent what is no invocation")
+    return Outbound(message, source).frame(codec)
 
 
 class ClientLink(Protocol):

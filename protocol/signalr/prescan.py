@@ -104,7 +104,7 @@ def is_utf8(text: bytes) -> bool:
     return True
 
 
-_SMALL_BYTES: Final = 1_024
+_SMALL_BYTES: Final = 2_048
 _FEW_DIGITS: Final = 60
 _NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
 _QUOTE, _BRACE, _BRACKET, _COLON, _E, _CAPITAL_E = b'"{[:eE'

@@ -74,6 +74,35 @@ async def test_every_kind_of_send_reaches_both_pods_in_each_ones_format(bus: Mem
     assert bob.frames == [frame(text, "messagepack") for text in ("all", "user", "connection", "group", "others")]
 
 
+VALUES: tuple[object, ...] = ({"deep": [[1, -2.5, None, "é"]], "n": 2**53}, "x" * 5_000, [True], {})
+
+
+@pytest.mark.parametrize("name", ["json", "messagepack"])
+async def test_what_is_passed_on_as_it_came_crosses_once_and_is_said_in_each_ones_format(
+    bus: MemoryBus, name: str
+) -> None:
+    here, there = pod(bus), pod(bus)
+    people = [RecordingLink("1"), RecordingLink("2", "bob", "messagepack"), RecordingLink("3", "cid", "messagepack")]
+    for each in people:
+        there.add(each)
+    source = CODECS[name]
+    values = tuple(source.encode_value(value) for value in VALUES)
+    outbound = Outbound(Invocation(target="news", arguments=values), source)
+    assert list(outbound.frames()) == [name]
+    crossed: list[bytes] = []
+    bus_end = MemoryBackplane(bus)
+    bus_end.subscribe("care:all", crossed.append)
+    here.send_all(outbound)
+    assert [each.frames for each in people] == [[outbound.frame(each.codec)] for each in people]
+    assert len(crossed) == 1
+    assert len(crossed[0]) < len(outbound.frame(source)) + 100
+
+
+async def test_what_was_made_here_crosses_in_every_format(bus: MemoryBus) -> None:
+    mixed = Outbound(Invocation("news", (CODECS["json"].encode_value("x"), 7)), CODECS["json"])
+    assert [set(outbound.frames()) for outbound in (news("x"), mixed)] == [{"json", "messagepack"}] * 2
+
+
 async def test_excluded_connections_hear_nothing_on_either_pod(bus: MemoryBus) -> None:
     here, there = pod(bus), pod(bus)
     ann, again, bob = RecordingLink("1"), RecordingLink("2"), RecordingLink("3", "bob")

@@ -1,5 +1,7 @@
 """Envelopes: nothing is heard that no pod has said, on another channel, twice, or long ago."""
 
+import hmac
+
 import msgspec
 import pytest
 
@@ -21,6 +23,14 @@ def opener(clock: Clock) -> Opener:
 
 def sealer(clock: Clock, *, key: bytes = KEY, sender: bytes = THERE, stream: bytes = b"stream-1") -> Sealer:
     return Sealer(key, sender=sender, stream=stream, clock=clock)
+
+
+@pytest.mark.parametrize("size", [1, 32, 63, 64, 65, 200])
+def test_the_tag_is_that_of_hmac_sha256_for_keys_of_every_size(clock: Clock, size: int) -> None:
+    key = bytes(range(size))
+    wire = sealer(clock, key=key).seal(b"c", Kind.MESSAGE, b"x")
+    signed = wire[:1] + (1).to_bytes(4, "big") + b"c" + wire[1:9] + wire[41:]
+    assert wire[9:41] == hmac.digest(key, signed, "sha256")
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -94,4 +104,4 @@ def test_another_version_and_another_shape_are_not_heard(opener: Opener, clock: 
     from signaling.bus import envelope
 
     body = msgspec.msgpack.encode((7, b"stream-1", 1, clock(), b"x"))
-    assert opener.open(b"c", b"\x01" + THERE + envelope._tag(KEY, b"c", THERE, body) + body) == "unreadable"
+    assert opener.open(b"c", b"\x01" + THERE + envelope._Tagger(KEY).tag(b"c", THERE, body) + body) == "unreadable"
