@@ -80,12 +80,7 @@ class Assembly:
         self.guests = VisitTokens(signing_key, clock)
         self.links = LinkTokens(signing_key, clock)
         self.verifier: TokenVerifier = AnyOf((DevTokens(signing_key, clock), self.guests))
-        self.tokens = ConnectionTokens(
-            key=hmac.digest(signing_key, b"connection-tokens", hashlib.sha256),
-            pod=self.joined.pod,
-            ttl_s=config.connection_token_ttl_s,
-            clock=clock,
-        )
+        self.tokens = self.connection_tokens()
         self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
         self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
@@ -103,6 +98,14 @@ class Assembly:
         self.grants: Grants = self.remembered
         self.visit_grants = VisitGrants(self.storage.visits, self.devices, self.people.assignments)
         self.visits = self.visit_parts()
+
+    def connection_tokens(self) -> ConnectionTokens:
+        return ConnectionTokens(
+            key=hmac.digest(self.signing_key, b"connection-tokens", hashlib.sha256),
+            pod=self.joined.pod,
+            ttl_s=self.config.connection_token_ttl_s,
+            clock=self.clock,
+        )
 
     def remembered_grants(self) -> RememberedGrants:
         return RememberedGrants(

@@ -121,11 +121,9 @@ class CareAssembly(Assembly):
             grants=self.grants,
             arrivals=self.arrivals(),
         )
-        server = self.hub_server(hub, lifetime)
-        onlookers = self.onlookers(lifetime, phones)
-        lookout = self.lookout(phones, delivery, session)
+        onlookers, lookout = self.onlookers(lifetime, phones), self.lookout(phones, delivery, session)
         return Care(
-            *(server, delivery, session, phones, news, packages, submit, views, history),
+            *(self.hub_server(hub, lifetime), delivery, session, phones, news, packages, submit, views, history),
             *(lookout, onlookers, visits, calls, chat),
         )
 
