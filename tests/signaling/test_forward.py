@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.signalr.codec import ProtocolName
+from signaling.config import MEMORY, Config
 from tests.eventually import eventually
+from tests.redis_server import redis_server
 from tests.signaling.by_hand import (
     HELLO,
     HUB,
@@ -20,6 +22,7 @@ from tests.signaling.by_hand import (
     request,
     socket,
 )
+from tests.signaling.conftest import running_house
 from tests.signaling.pods_around import Around, around, forwarded, len_of
 from tests.signaling.returning import answer_to, returning
 
@@ -189,3 +192,13 @@ async def test_a_client_that_leaves_ends_what_was_carried_for_it(scene: Around) 
     # What waits is for the poll that comes, not for the one that nobody hears.
     scene.east.sweep()
     assert (await client.messages(1))[0]["result"] == 1
+
+
+async def test_a_pod_that_is_nowhere_reached_says_so_and_keeps_to_its_own() -> None:
+    with redis_server() as bus:
+        config = Config(conformance=True, dev=True, sweep_s=3_600, database_url=MEMORY, redis_url=bus.url)
+        async with running_house(config, None) as alone:
+            assert alone.log.getvalue().count('"event": "internal_listener_off"') == 1
+            client = await poller(alone)
+            await client.send(call("Echo", 1, id_="1"))
+            assert (await client.messages(1))[0]["result"] == 1
