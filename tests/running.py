@@ -15,7 +15,7 @@ import aiohttp
 
 __all__ = ["Server", "script", "server"]
 
-START_TIMEOUT_S = 40.0
+START_TIMEOUT_S = 60.0
 LOG_FILE = "server.log"
 
 
