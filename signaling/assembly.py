@@ -154,7 +154,8 @@ class Assembly:
         config = self.config
         lifetime = self.lifetime(CareHub.name)
         phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
-        anywhere = PhonesAnywhere(phones, self.joined.presence)
+        far = self.far_phones(phones)
+        anywhere = PhonesAnywhere(phones, far, self.joined.presence)
         delivery = DeliveryFlow(
             log=self.device_log,
             devices=self.devices,
@@ -167,8 +168,8 @@ class Assembly:
             troubles=self.troubles,
             objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
-        session = self.session(phones, delivery)
-        news = self.news(phones, anywhere, delivery)
+        session = self.session(phones, far, delivery)
+        news = self.news(phones, anywhere, far, delivery)
         views = DeviceViews(self.device_log, anywhere)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         submit = self.submit(delivery, session)
@@ -192,8 +193,8 @@ class Assembly:
         onlookers = self.onlookers(lifetime, phones)
         return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout, onlookers)
 
-    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
-        far = FarPhones(
+    def far_phones(self, phones: Phones) -> FarPhones:
+        return FarPhones(
             phones,
             self.backplane,
             self.joined.asks,
@@ -201,6 +202,8 @@ class Assembly:
             patience_s=self.config.pod_ask_s,
             reached=self.metrics.reached,
         )
+
+    def session(self, phones: Phones, far: FarPhones, delivery: DeliveryFlow) -> SessionFlow:
         return SessionFlow(
             log=self.device_log,
             phones=phones,
@@ -247,11 +250,12 @@ class Assembly:
             reached=self.metrics.reached,
         )
 
-    def news(self, phones: Phones, anywhere: PhonesAnywhere, delivery: DeliveryFlow) -> DeviceNews:
+    def news(self, phones: Phones, anywhere: PhonesAnywhere, far: FarPhones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(
             log=self.device_log,
             phones=phones,
             anywhere=anywhere,
+            far=far,
             delivery=delivery,
             tasks=self.flows,
             metrics=self.metrics,
@@ -337,6 +341,7 @@ class Assembly:
             remembered=self.remembered,
             waking=self.waking,
             lifetime=care.server.lifetime,
+            backplane=self.backplane,
             reached=self.metrics.reached,
         )
         assignments = self.people.assignments

@@ -102,10 +102,10 @@ class FarPhones:
         said = await self._ask(device, "signs", generation, body, timeout_s=self._patience_s)
         return None if said is None else FarSigns(msgspec.msgpack.decode(said, type=SignsTold), asked_s)
 
-    async def read_back(self, device: str, generation: int) -> bool:
-        """Have both aids read; whether a phone was there to hear it."""
+    async def read_back(self, device: str) -> bool:
+        """Have both aids read; whether a phone was there to hear it. Needs no log: any phone will do."""
         body = msgspec.msgpack.encode(ReadBackNow(device=device))
-        return await self._ask(device, "read_back", generation, body, timeout_s=self._patience_s) is not None
+        return await self._ask(device, "read_back", 0, body, timeout_s=self._patience_s) is not None
 
     async def begin(self, begin: Begin, generation: int, *, within_s: float) -> Begun | None:
         """Have the pod of the phone begin live work, whatever its wearer says; None: nobody can say what came of it."""

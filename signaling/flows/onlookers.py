@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fitting.log_values import DeviceHead
 from protocol.contract.session import PresenceChanged
+from signaling.flows.far_phones import FarPhones
 from signaling.flows.phones import Phones
 from signaling.presence import Mark, Presence
 from signaling.stores.devices import OnFile
@@ -138,8 +139,9 @@ class Onlookers:
 class PhonesAnywhere:
     """Whether a device's phone is attached, here or on another pod."""
 
-    def __init__(self, phones: Phones, presence: Presence) -> None:
+    def __init__(self, phones: Phones, far: FarPhones, presence: Presence) -> None:
         self._phones = phones
+        self._far = far
         self._presence = presence
         phones.on_carried = self._carried
 
@@ -147,8 +149,13 @@ class PhonesAnywhere:
         """What other pods say, or the log when they cannot be asked: a phone whose pod has died is there in it."""
         if self._phones.get(head.device) is not None:
             return True
+        if not head.attached:
+            return False
         counts = await self._presence.count((self._presence.device(head.device),))
-        return head.attached if counts is None else counts[0] > 0
+        if counts is None or counts[0] or not self._far.are_there or not self._far.can_be_heard:
+            return counts is None or counts[0] > 0
+        # It has attached a moment ago and is not counted yet, or its pod has died.
+        return await self._far.signs(head.device, head.generation) is not None
 
     async def is_known_attached(self, device: str) -> bool:
         """The same without the log: what cannot be known is taken for no."""

@@ -8,17 +8,26 @@ import msgspec
 import pytest
 
 from protocol.contract.base import Failure
-from protocol.contract.devices import AcquireLease, AttachAnswer, LeaseAnswer, Offer
+from protocol.contract.devices import (
+    AcquireLease,
+    AttachAnswer,
+    DeliveryAnswer,
+    DeliveryQuery,
+    LeaseAnswer,
+    Offer,
+)
 from protocol.contract.fitting import SubmitAnswer
 from protocol.contract.sessions import (
     ConsentAnswer,
     ConsentAsked,
+    DeviceHeld,
     Done,
     Heartbeat,
     Hold,
     LeaseRenewed,
     ModeAnswer,
     ModeChanged,
+    ReadBackNow,
     Relayed,
     Revert,
     RevertNow,
@@ -348,6 +357,40 @@ async def test_a_pod_with_nobody_of_it_says_nothing(pods: Near, here: Visit) -> 
         await pods.sweep_care()
     assert said == []
     assert states(pods)[1] == "live"
+
+
+# What is asked of it
+
+
+async def test_a_read_back_reaches_the_phone_and_says_whether_one_was_there(pods: Near, before: Visit) -> None:
+    assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=True)
+    assert (await before.phone.first(ReadBackNow)).device == "d1"
+    await before.pat.stop()
+    await eventually(lambda: pods.west.app_sessions() == 0)
+    assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=False)
+
+
+async def test_no_more_is_asked_at_a_time_than_may_be(
+    pods: Near, before: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = care_of(pods.east)._session._judging._far._asks
+    assert asks is not None
+    monkeypatch.setattr(asks, "_max_open", 0)
+    assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=False)
+    assert pods.east.metric("auricle_bound_reached_total", bound="max_pod_asks") == 1
+
+
+async def test_who_may_not_fit_a_device_any_more_hears_nothing_on_any_pod(pods: Near, before: Visit) -> None:
+    told = Told()
+    abe = await pods.connect("abe", "clinician", heard=told, on=pods.west)
+    await abe.ask("GetDelivery", DeliveryQuery(device="d1", epoch="", seq=1), answer=DeliveryAnswer)
+    phones = care_of(pods.west)._phones
+    assert phones.is_watched_here("d1")
+    url = f"{pods.east.url}/api/v1/devices/d1/assignments/abe"
+    body = {"reason": "moved away"}
+    async with pods.east.http.delete(url, json=body, headers=pods.east.bearer("ann")) as answer:
+        assert answer.status in {200, 204}, await answer.text()
+    await eventually(lambda: not phones.is_watched_here("d1"))
 
 
 # The newest phone wins
