@@ -239,8 +239,7 @@ class Assembly:
         def moved(who: Principal, has_come: bool) -> None:
             (presence.came if has_come else presence.left)(presence.person(who.clinic, who.user))
 
-        lifetime.on_people = moved
-        return Onlookers(
+        onlookers = Onlookers(
             presence,
             phones,
             self.devices,
@@ -249,6 +248,8 @@ class Assembly:
             monotonic=self.monotonic,
             reached=self.metrics.reached,
         )
+        lifetime.on_people, lifetime.on_group = moved, onlookers.began
+        return onlookers
 
     def news(self, phones: Phones, anywhere: PhonesAnywhere, far: FarPhones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(

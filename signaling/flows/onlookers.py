@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fitting.log_values import DeviceHead
 from protocol.contract.session import PresenceChanged
 from signaling.flows.far_phones import FarPhones
-from signaling.flows.phones import Phones
+from signaling.flows.phones import Phones, device_of
 from signaling.presence import Mark, Presence
 from signaling.stores.devices import OnFile
 from signaling.troubles import Troubles
@@ -63,32 +63,27 @@ class Onlookers:
         self._monotonic = monotonic
         self._reached = reached
         self._wearers: dict[str, _Wearer] = {}
-        self._watched_by_mark: dict[Mark, int] = {}
-        self._looked_s = float("-inf")
+        self._marks: dict[Mark, None] = {}
+        self._due_s = float("-inf")
         self._has_moved = False
         presence.on_moved(self._moved)
 
+    def began(self, group: str) -> None:
+        """Somebody here has joined a group that nobody here was in."""
+        self._has_moved = self._has_moved or device_of(group) is not None
+
     def _moved(self, marks: Sequence[Mark]) -> None:
-        self._has_moved = self._has_moved or any(mark in self._watched_by_mark for mark in marks)
+        self._has_moved = self._has_moved or any(mark in self._marks for mark in marks)
 
     async def look(self) -> None:
         """Look at everybody when it is time, or when somebody has come or gone. Raises Unavailable."""
         now_s = self._monotonic()
-        is_due = self._has_moved or now_s - self._looked_s >= self._pace.every_s
-        if not (is_due or self._is_anybody_new() or self._is_somebody_gone(now_s)):
+        if not (self._has_moved or now_s >= self._due_s):
             return
-        self._has_moved, self._looked_s = False, now_s
+        self._has_moved = False
+        self._due_s = now_s + self._pace.every_s
         await self._follow()
         await self._judge(now_s)
-
-    def _is_anybody_new(self) -> bool:
-        room = len(self._wearers) < self._pace.max_people
-        return room and any(device not in self._wearers for device in self._phones.watched_here())
-
-    def _is_somebody_gone(self, now_s: float) -> bool:
-        grace_s = self._pace.grace_s
-        gone = (one.gone_since_s for one in self._wearers.values())
-        return any(since_s is not None and now_s - since_s >= grace_s for since_s in gone)
 
     async def _follow(self) -> None:
         """Know the wearers of all devices that are watched here, and of no others."""
@@ -103,10 +98,10 @@ class Onlookers:
             if record is not None:
                 mark = self._presence.person(record.clinic, record.patient)
                 self._wearers[device] = _Wearer(record.patient, mark)
-        self._watched_by_mark = dict.fromkeys((one.mark for one in self._wearers.values()), 1)
+        self._marks = dict.fromkeys(one.mark for one in self._wearers.values())
 
     async def _judge(self, now_s: float) -> None:
-        marks = tuple(self._watched_by_mark)
+        marks = tuple(self._marks)
         counts = await self._presence.count(marks)
         known = None if counts is None else dict(zip(marks, counts, strict=True))
         for device, wearer in tuple(self._wearers.items()):
@@ -130,6 +125,8 @@ class Onlookers:
         if now_s - wearer.gone_since_s >= self._pace.grace_s:
             wearer.is_online, wearer.gone_since_s = False, None
             self._tell(device, wearer)
+        else:
+            self._due_s = min(self._due_s, wearer.gone_since_s + self._pace.grace_s)
 
     def _tell(self, device: str, wearer: _Wearer) -> None:
         told = PresenceChanged(user=wearer.user, online=bool(wearer.is_online))

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from protocol.contract.base import Failure
 from protocol.contract.devices import (
     AcquireLease,
     AttachAnswer,
@@ -172,6 +171,28 @@ async def test_a_stop_while_the_patient_is_asked_on_another_pod_begins_nothing(
     await pods.sweep_care()
     assert states(pods) == ("none", "none")
     assert await care_of(pods.east)._log.alive("d1") is None
+
+
+async def test_a_fitter_who_goes_while_the_patient_thinks_begins_nothing(pods: Near, before: Visit) -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def think(_: ConsentAsked) -> ConsentAnswer:
+        asked.set()
+        await answered.wait()
+        return ConsentAnswer(accepted=True)
+
+    before.phone.consent = think
+    asking = asyncio.get_running_loop().create_task(before.set_mode())
+    await asked.wait()
+    await before.ann.stop()
+    with pytest.raises(ConnectionError):
+        await asking
+    west = care_of(pods.west)._session
+    await eventually(lambda: west._watched["d1"].stopped is not None)
+    answered.set()
+    await eventually(lambda: states(pods) == ("none", "none"))
+    assert await care_of(pods.west)._log.alive("d1") is None
+    assert before.phone.of(SessionAlive) == []
 
 
 async def test_a_pod_that_dies_while_it_asks_keeps_nobody_waiting_for_long(
@@ -434,11 +455,47 @@ async def test_an_older_phone_is_not_asked_for_anything(pods: Near, before: Visi
         bus.loses = lambda *_: False
     again = await pods.connect("ann", "clinician", on=pods.west)
     request = SetMode(device="d1", mode="advanced", reason="a visit", fence=before.leased.fence)
-    answer = await again.ask("SetMode", request, answer=ModeAnswer)
-    assert isinstance(answer, Failure)
-    assert before.phone.of(ConsentAsked) == []
-    assert isinstance(await before.set_mode(), ModeAnswer)
-    assert len(newer.of(ConsentAsked)) == 1
+    assert isinstance(await again.ask("SetMode", request, answer=ModeAnswer), ModeAnswer)
+    assert (len(before.phone.of(ConsentAsked)), len(newer.of(ConsentAsked))) == (0, 1)
+    assert care_of(pods.west)._phones.get("d1") is None
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+async def test_without_a_bus_an_older_phone_is_let_go_when_the_log_tells_of_a_newer_one(
+    pods: Near, before: Visit, is_live: bool
+) -> None:
+    if is_live:
+        await before.go_live()
+    pods.bus(BusState.DEGRADED)
+    newer = Told()
+    await attach(pods, newer, pods.east)
+    assert care_of(pods.west)._phones.get("d1") is not None
+    if is_live:
+        await pods.sweep_care()
+    else:
+        # What looks into the log while the bus is away.
+        care = pods.lookouts[1]
+        pods.monotonic.now_s += 10
+        await care.look()
+    await eventually(lambda: pods.west.app_sessions() == 0)
+    assert care_of(pods.west)._phones.get("d1") is None
+    assert care_of(pods.east)._phones.get("d1") is not None
+
+
+async def test_a_phone_that_comes_to_a_pod_that_only_knew_of_its_session_goes_on(pods: Near, here: Visit) -> None:
+    # The fitter is on a third connection, so that his own pod has nobody.
+    await here.ann.stop()
+    await eventually(lambda: pods.east.app_sessions() == 0)
+    care_of(pods.east)._session._watched.clear()
+    await pods.sweep_care()
+    assert states(pods) == ("frozen", "live")
+    here.ann = await pods.connect("ann", "clinician", on=pods.west)
+    accepted = await submit(here.ann, change(await lease(here.ann)))
+    assert isinstance(accepted, SubmitAnswer)
+    newer = Told()
+    await attach(pods, newer, pods.east)
+    assert (await newer.first(Offer)).seq == accepted.seq
+    assert states(pods)[0] == "live"
 
 
 def test_what_is_no_word_is_refused() -> None:
