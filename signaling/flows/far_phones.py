@@ -96,11 +96,13 @@ class FarPhones:
             for pod in phone.askers:
                 self._asks.say(pod, msgspec.msgpack.encode(Frozen(device, fence)))
 
-    async def signs(self, device: str, generation: int, asked: SignsAsked = _ANY) -> FarSigns | None:
+    async def signs(
+        self, device: str, generation: int, asked: SignsAsked = _ANY, *, within_s: float | None = None
+    ) -> FarSigns | None:
         """How a phone of that generation or a newer one is; None: nobody has told in time."""
         asked_s = self._phones.now_s()
         body = msgspec.msgpack.encode(asked)
-        said = await self._ask(device, "signs", generation, body, timeout_s=self._patience_s)
+        said = await self._ask(device, "signs", generation, body, timeout_s=within_s or self._patience_s)
         return None if said is None else FarSigns(msgspec.msgpack.decode(said, type=SignsTold), asked_s)
 
     async def read_back(self, device: str) -> bool:

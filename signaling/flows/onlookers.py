@@ -7,6 +7,7 @@ another clinic watches a device. It is advice: a wearer who is said to be away m
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from fitting.log_values import DeviceHead
 from protocol.contract.session import PresenceChanged
@@ -17,6 +18,9 @@ from signaling.stores.devices import OnFile
 from signaling.troubles import Troubles
 
 __all__ = ["Onlookers", "PhonesAnywhere", "PresencePace"]
+
+# A phone that is not counted yet answers at once, and one that is gone never.
+_LATELY_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Onlookers:
 
     async def _judge(self, now_s: float) -> None:
         marks = tuple(self._marks)
-        counts = await self._presence.count(marks)
+        counts = await self._presence.count(marks, patient=True)
         known = None if counts is None else dict(zip(marks, counts, strict=True))
         for device, wearer in tuple(self._wearers.items()):
             with self._troubles.of(device):
@@ -152,7 +156,7 @@ class PhonesAnywhere:
         if counts is None or counts[0] or not self._far.are_there or not self._far.can_be_heard:
             return counts is None or counts[0] > 0
         # It has attached a moment ago and is not counted yet, or its pod has died.
-        return await self._far.signs(head.device, head.generation) is not None
+        return await self._far.signs(head.device, head.generation, within_s=_LATELY_S) is not None
 
     async def is_known_attached(self, device: str) -> bool:
         """The same without the log: what cannot be known is taken for no."""

@@ -332,6 +332,15 @@ async def test_a_call_that_is_silent_freezes_where_the_phone_is_too(pods: Near, 
     assert (await here.phone.first(ModeChanged, 1)).reason == "freeze"
 
 
+@pytest.mark.parametrize("method", ["Stop", "Revert"])
+async def test_a_stop_of_the_fitter_holds_at_once_where_the_phone_is(pods: Near, here: Visit, method: str) -> None:
+    revert = Revert(device="d1", fence=here.leased.fence)
+    await here.call(method, revert, Relayed)
+    await here.phone.first(RevertNow)
+    # Before that pod has looked into the log; after a Revert live work goes on.
+    assert states(pods)[1] == ("frozen" if method == "Stop" else "live")
+
+
 # Who comes later
 
 
