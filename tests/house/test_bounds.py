@@ -40,6 +40,8 @@ RHYTHMS = {
     "owner_ttl_s",
     "pod_beat_s",
     "signs_every_s",
+    "presence_flush_s",
+    "presence_grace_s",
     "pod_gone_s",
     "worker_restart_window_s",
     "worker_back_off_s",
