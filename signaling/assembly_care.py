@@ -81,7 +81,8 @@ class CareAssembly(Assembly):
         config = self.config
         lifetime = self.lifetime(CareHub.name)
         phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
-        anywhere = PhonesAnywhere(phones, self.joined.presence)
+        far = self.far_phones(phones)
+        anywhere = PhonesAnywhere(phones, far, self.joined.presence)
         delivery = DeliveryFlow(
             log=self.device_log,
             devices=self.devices,
@@ -94,8 +95,8 @@ class CareAssembly(Assembly):
             troubles=self.troubles,
             objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
-        session = self.session(phones, delivery)
-        news = self.news(phones, anywhere, delivery)
+        session = self.session(phones, far, delivery)
+        news = self.news(phones, anywhere, far, delivery)
         views = DeviceViews(self.device_log, anywhere)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         submit = self.submit(delivery, session)
@@ -127,8 +128,8 @@ class CareAssembly(Assembly):
             *(lookout, onlookers, visits, calls, chat),
         )
 
-    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
-        far = FarPhones(
+    def far_phones(self, phones: Phones) -> FarPhones:
+        return FarPhones(
             phones,
             self.backplane,
             self.joined.asks,
@@ -136,6 +137,8 @@ class CareAssembly(Assembly):
             patience_s=self.config.pod_ask_s,
             reached=self.metrics.reached,
         )
+
+    def session(self, phones: Phones, far: FarPhones, delivery: DeliveryFlow) -> SessionFlow:
         return SessionFlow(
             log=self.device_log,
             phones=phones,
@@ -202,11 +205,12 @@ class CareAssembly(Assembly):
             reached=self.metrics.reached,
         )
 
-    def news(self, phones: Phones, anywhere: PhonesAnywhere, delivery: DeliveryFlow) -> DeviceNews:
+    def news(self, phones: Phones, anywhere: PhonesAnywhere, far: FarPhones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(
             log=self.device_log,
             phones=phones,
             anywhere=anywhere,
+            far=far,
             delivery=delivery,
             tasks=self.flows,
             metrics=self.metrics,

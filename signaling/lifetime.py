@@ -37,7 +37,7 @@ class LifetimeManager:
     """Connections, users and groups of one hub on this pod, and all routing.
 
     ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does. ``on_people`` is given whose
-    connection has come (true) or gone.
+    connection has come (true) or gone, ``on_group`` a group that has its first member here.
     """
 
     def __init__(self, hub: str, backplane: Backplane, *, max_groups: int, reached: Callable[[str], None]) -> None:
@@ -49,6 +49,7 @@ class LifetimeManager:
         # Dicts with no values: sets that keep their order, so that a broadcast is repeatable.
         self._members: dict[str, dict[str, ClientLink]] = {}
         self._groups_of: dict[str, set[str]] = {}
+        self.on_group: Callable[[str], None] = lambda _: None
         self.on_people: Callable[[Principal, bool], None] = lambda *_: None
 
     def __len__(self) -> int:
@@ -90,7 +91,10 @@ class LifetimeManager:
             self._reached("max_groups")
             raise Overloaded(f"a connection may be in at most {self._max_groups} groups")
         groups.add(group)
+        is_first = not self.has_here(group)
         self._join(self._group(group), link)
+        if is_first:
+            self.on_group(group)
 
     def remove_from_group(self, connection_id: str, group: str) -> None:
         """Take a local connection out of a group; not being in it is no error."""

@@ -36,8 +36,8 @@ class Presence(Protocol):
         """How many there are on this pod."""
         ...
 
-    async def count(self, marks: Sequence[Mark]) -> tuple[int, ...] | None:
-        """How many of each there are on all pods; None: that cannot be known now."""
+    async def count(self, marks: Sequence[Mark], *, patient: bool = False) -> tuple[int, ...] | None:
+        """How many of each there are on all pods; None: that cannot be known now. ``patient``: nobody waits for it."""
         ...
 
     def on_moved(self, moved: Callable[[Sequence[Mark]], None]) -> None:
@@ -127,7 +127,7 @@ class MemoryPresence:
         """See ``Presence``."""
         return self._counts.of.get(mark, 0)
 
-    async def count(self, marks: Sequence[Mark]) -> tuple[int, ...] | None:
+    async def count(self, marks: Sequence[Mark], *, patient: bool = False) -> tuple[int, ...] | None:
         """See ``Presence``; it is always known."""
         pods = {id(counts): counts for counts in (*self._board.pods, self._counts)}
         return tuple(sum(counts.of.get(mark, 0) for counts in pods.values()) for mark in marks)

@@ -76,12 +76,12 @@ class RedisPresence:
         """See ``Presence``."""
         return self._counts.of.get(mark, 0)
 
-    async def count(self, marks: Sequence[Mark]) -> tuple[int, ...] | None:
+    async def count(self, marks: Sequence[Mark], *, patient: bool = False) -> tuple[int, ...] | None:
         """See ``Presence``."""
         others = [_place(pod) for pod in self._directory.pods() if pod != self._directory.pod]
         totals = [self.here(mark) for mark in marks]
         for first in range(0, len(marks) if others else 0, _BATCH):
-            said = await self._tables.field_of_each(others, *marks[first : first + _BATCH])
+            said = await self._tables.field_of_each(others, *marks[first : first + _BATCH], patient=patient)
             if said is AWAY:
                 return None
             for found in said:

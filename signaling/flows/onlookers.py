@@ -7,15 +7,20 @@ another clinic watches a device. It is advice: a wearer who is said to be away m
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from fitting.log_values import DeviceHead
 from protocol.contract.session import PresenceChanged
-from signaling.flows.phones import Phones
+from signaling.flows.far_phones import FarPhones
+from signaling.flows.phones import Phones, device_of
 from signaling.presence import Mark, Presence
 from signaling.stores.devices import OnFile
 from signaling.troubles import Troubles
 
 __all__ = ["Onlookers", "PhonesAnywhere", "PresencePace"]
+
+# A phone that is not counted yet answers at once, and one that is gone never.
+_LATELY_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +67,27 @@ class Onlookers:
         self._monotonic = monotonic
         self._reached = reached
         self._wearers: dict[str, _Wearer] = {}
-        self._watched_by_mark: dict[Mark, int] = {}
-        self._looked_s = float("-inf")
+        self._marks: dict[Mark, None] = {}
+        self._due_s = float("-inf")
         self._has_moved = False
         presence.on_moved(self._moved)
 
+    def began(self, group: str) -> None:
+        """Somebody here has joined a group that nobody here was in."""
+        self._has_moved = self._has_moved or device_of(group) is not None
+
     def _moved(self, marks: Sequence[Mark]) -> None:
-        self._has_moved = self._has_moved or any(mark in self._watched_by_mark for mark in marks)
+        self._has_moved = self._has_moved or any(mark in self._marks for mark in marks)
 
     async def look(self) -> None:
         """Look at everybody when it is time, or when somebody has come or gone. Raises Unavailable."""
         now_s = self._monotonic()
-        is_due = self._has_moved or now_s - self._looked_s >= self._pace.every_s
-        if not (is_due or self._is_anybody_new() or self._is_somebody_gone(now_s)):
+        if not (self._has_moved or now_s >= self._due_s):
             return
-        self._has_moved, self._looked_s = False, now_s
+        self._has_moved = False
+        self._due_s = now_s + self._pace.every_s
         await self._follow()
         await self._judge(now_s)
-
-    def _is_anybody_new(self) -> bool:
-        room = len(self._wearers) < self._pace.max_people
-        return room and any(device not in self._wearers for device in self._phones.watched_here())
-
-    def _is_somebody_gone(self, now_s: float) -> bool:
-        grace_s = self._pace.grace_s
-        gone = (one.gone_since_s for one in self._wearers.values())
-        return any(since_s is not None and now_s - since_s >= grace_s for since_s in gone)
 
     async def _follow(self) -> None:
         """Know the wearers of all devices that are watched here, and of no others."""
@@ -102,11 +102,11 @@ class Onlookers:
             if record is not None:
                 mark = self._presence.person(record.clinic, record.patient)
                 self._wearers[device] = _Wearer(record.patient, mark)
-        self._watched_by_mark = dict.fromkeys((one.mark for one in self._wearers.values()), 1)
+        self._marks = dict.fromkeys(one.mark for one in self._wearers.values())
 
     async def _judge(self, now_s: float) -> None:
-        marks = tuple(self._watched_by_mark)
-        counts = await self._presence.count(marks)
+        marks = tuple(self._marks)
+        counts = await self._presence.count(marks, patient=True)
         known = None if counts is None else dict(zip(marks, counts, strict=True))
         for device, wearer in tuple(self._wearers.items()):
             with self._troubles.of(device):
@@ -129,6 +129,8 @@ class Onlookers:
         if now_s - wearer.gone_since_s >= self._pace.grace_s:
             wearer.is_online, wearer.gone_since_s = False, None
             self._tell(device, wearer)
+        else:
+            self._due_s = min(self._due_s, wearer.gone_since_s + self._pace.grace_s)
 
     def _tell(self, device: str, wearer: _Wearer) -> None:
         told = PresenceChanged(user=wearer.user, online=bool(wearer.is_online))
@@ -138,8 +140,9 @@ class Onlookers:
 class PhonesAnywhere:
     """Whether a device's phone is attached, here or on another pod."""
 
-    def __init__(self, phones: Phones, presence: Presence) -> None:
+    def __init__(self, phones: Phones, far: FarPhones, presence: Presence) -> None:
         self._phones = phones
+        self._far = far
         self._presence = presence
         phones.on_carried = self._carried
 
@@ -147,8 +150,13 @@ class PhonesAnywhere:
         """What other pods say, or the log when they cannot be asked: a phone whose pod has died is there in it."""
         if self._phones.get(head.device) is not None:
             return True
+        if not head.attached:
+            return False
         counts = await self._presence.count((self._presence.device(head.device),))
-        return head.attached if counts is None else counts[0] > 0
+        if counts is None or counts[0] or not self._far.are_there or not self._far.can_be_heard:
+            return counts is None or counts[0] > 0
+        # It has attached a moment ago and is not counted yet, or its pod has died.
+        return await self._far.signs(head.device, head.generation, within_s=_LATELY_S) is not None
 
     async def is_known_attached(self, device: str) -> bool:
         """The same without the log: what cannot be known is taken for no."""

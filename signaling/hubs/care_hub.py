@@ -283,9 +283,9 @@ class CareHub(HistoryMethods, VisitMethods, ChatMethods, CallMethods, Hub):
         return await self._views.delivery(DeliveryQuery(device=request.device, epoch=request.epoch, seq=request.seq))
 
     @hub_method("ReadBack")
-    async def read_back(self, _: Caller, request: DeviceHeld) -> Relayed:
+    async def read_back(self, caller: Caller, request: DeviceHeld) -> Relayed:
         """Have the phone read both aids now."""
-        return self._news.read_back(request.device)
+        return await self._news.read_back(request.device, caller.user)
 
     @hub_method("Revert", lane=Lane.SAFETY)
     async def revert(self, caller: Caller, request: Revert) -> Relayed:

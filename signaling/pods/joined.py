@@ -3,6 +3,8 @@
 The only place of this package that knows the configuration. Read ``Joined`` first.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -70,8 +72,11 @@ class Joined:
 
     async def close(self) -> None:
         """Leave them."""
-        await self.presence.close()
-        await self.directory.close()
+        # It is polite to say goodbye, and no more than that: whoever has not heard it notices.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.bus_timeout_s):
+                await self.presence.close()
+                await self.directory.close()
         if self.tables is not None:
             await self.tables.close()
         if self.asks is not None:

@@ -129,7 +129,7 @@ async def test_without_other_pods_to_ask_nobody_is_said_to_be_gone(
     pat = await pods.connect("pat", "patient", on=pods.east)
     await look()
 
-    async def unknown(*_: object) -> None:
+    async def unknown(*_: object, **__: object) -> None:
         return None
 
     presence = care_of(pods.east)._views._phones._presence
@@ -182,7 +182,7 @@ async def test_a_phone_is_online_on_whichever_pod_it_hangs(pods: Near) -> None:
 async def test_where_other_pods_cannot_be_asked_the_log_tells_of_the_phone(
     pods: Near, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def unknown(*_: object) -> None:
+    async def unknown(*_: object, **__: object) -> None:
         return None
 
     monkeypatch.setattr(care_of(pods.east)._views._phones._presence, "count", unknown)

@@ -1,12 +1,15 @@
 """A server with workers, as one who runs it sees it: real processes, real clients, real kills."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import quote
 
+import aiohttp
 import pytest
 
 from clients.reconnect import Link
@@ -16,7 +19,7 @@ from protocol.contract.session import WhoAmIAnswer
 from tests.eventually import eventually
 from tests.redis_server import redis_server
 from tests.running import script
-from tests.signaling.care import CLAIM, apply, change, lease, live, submit
+from tests.signaling.care import CLAIM, apply, change, live, submit
 from tests.signaling.visit import Told
 from tests.signaling.workers.crew import BODY, KEY, PATIENT, Crew, crew, token
 
@@ -50,14 +53,37 @@ async def fits(workers: Crew, fitter: int, phone: int) -> None:
     await workers.running.register(token("ann", "clinician"), BODY)
     pat = await workers.client(phone, "pat", "patient", "device", heard=heard)
     assert isinstance(await pat.ask("AttachDevice", CLAIM, answer=AttachAnswer), AttachAnswer)
-    await live(await workers.client(phone, "ann", "clinician"))
     ann = await workers.client(fitter, "ann", "clinician", heard=told)
-    leased = await lease(ann)
+    leased = await live(ann)
     accepted = await submit(ann, change(leased))
     assert isinstance(accepted, SubmitAnswer), accepted
     await apply(pat, await heard.first(Offer))
     proven = (accepted.seq, "confirmed")
     await eventually(lambda: proven in [(one.seq, one.state) for one in told.of(DeliveryChanged)])
+
+
+async def polls(workers: Crew) -> None:
+    """Calls over long polling, each request over a connection of its own: nothing keeps a client on its worker."""
+
+    async def asked(method: str, path: str, body: bytes = b"") -> bytes:
+        head = {"Authorization": f"Bearer {token('ann', 'clinician')}"}
+        async with (
+            aiohttp.ClientSession(headers=head) as http,
+            http.request(method, workers.url + path, data=body) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            return await answer.read()
+
+    negotiated = json.loads(await asked("POST", "/hub/negotiate?negotiateVersion=1"))
+    path = f"/hub?id={quote(negotiated['connectionToken'])}"
+    assert await asked("GET", path) == b""
+    await asked("POST", path, b'{"protocol":"json","version":1}\x1e')
+    assert await asked("GET", path) == b"{}\x1e"
+    for number in range(12):
+        call = f'{{"type":1,"invocationId":"{number}","target":"WhoAmI","arguments":[]}}\x1e'
+        await asked("POST", path, call.encode())
+        answer = json.loads((await asked("GET", path)).rstrip(b"\x1e"))
+        assert (answer["invocationId"], answer["result"]["user"]) == (str(number), "ann")
 
 
 async def test_it_serves_and_ends_in_order(tmp_path: Path) -> None:
@@ -70,6 +96,7 @@ async def test_it_serves_and_ends_in_order(tmp_path: Path) -> None:
             calls = {"worker": number, "hub": "care", "method": "WhoAmI", "outcome": "ok"}
             assert found["auricle_hub_invocations_total", frozenset(calls.items())] >= 1
         assert await workers.degraded() == []
+        await polls(workers)
         assert len(workers.valkey()) == 1
         assert not [one for child in workers.valkey() for one in child.net_connections("inet")]
         assert await workers.running.terminate() == 0
