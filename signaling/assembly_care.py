@@ -239,7 +239,7 @@ class CareAssembly(Assembly):
             self.metrics,
             changes=self.changes(),
             delivery=delivery,
-            state_of=session.state_of,
+            may_rise=session.may_rise,
             package_refusal=self.consents.package_refusal,
         )
 
@@ -260,6 +260,7 @@ class CareAssembly(Assembly):
             remembered=self.remembered,
             waking=self.waking,
             lifetime=care.server.lifetime,
+            backplane=self.backplane,
             reached=self.metrics.reached,
         )
         assignments = self.people.assignments

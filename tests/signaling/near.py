@@ -12,7 +12,7 @@ import pytest
 
 from clients.hub_client import HubClient
 from signaling import assembly
-from signaling.assembly import Assembly
+from signaling.assembly_care import CareAssembly
 from signaling.backplane import BusState, MemoryBackplane, MemoryBus, Payload
 from signaling.config import MEMORY, Config
 from signaling.flows.lookout import Lookout
@@ -120,9 +120,9 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
     bus, board, people, stored = MemoryBus(), PodBoard(), PresenceBoard(), list[Storage]()
     buses: list[NearBus] = []
     lookouts: list[Lookout] = []
-    look_out = Assembly.lookout
+    look_out = CareAssembly.lookout
 
-    def lookout(assembly: Assembly, *parts: Any) -> Lookout:
+    def lookout(assembly: CareAssembly, *parts: Any) -> Lookout:
         lookouts.append(look_out(assembly, *parts))
         return lookouts[-1]
 
@@ -137,7 +137,7 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
     def asks(joined: Joined) -> PodAsks:
         return PodAsks(joined.pod, joined.backplane, max_open=100, reached=joined._metrics.reached)
 
-    monkeypatch.setattr(Assembly, "lookout", lookout)
+    monkeypatch.setattr(CareAssembly, "lookout", lookout)
     monkeypatch.setattr(Joined, "_backplane", backplane)
     monkeypatch.setattr(Joined, "_asks", asks)
     monkeypatch.setattr(Joined, "_directory", lambda joined: MemoryDirectory(joined.pod, board))
