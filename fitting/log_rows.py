@@ -141,6 +141,7 @@ class DeviceRows:
             alarms=frozenset(self.alarms),
             ground=ground,
             last_end=self.last_end,
+            attached=self.attached,
         )
 
     def append(

@@ -207,7 +207,7 @@ class DeviceHead(Struct, frozen=True):
     ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one. ``active`` is what
     NVM held as far as budgets look back, ``waiting`` the newest change if it is volatile and was never offered.
     ``at_s`` is when this was true, on the log's clock. ``ground`` is what a package would be written over, None when it
-    is not known what the aids keep.
+    is not known what the aids keep. ``attached``: a phone has attached, and nobody has said that it is gone.
     """
 
     device: str
@@ -229,6 +229,7 @@ class DeviceHead(Struct, frozen=True):
     alarms: frozenset[Alarm] = frozenset()
     ground: Revision | None = None
     last_end: LastEnd | None = None
+    attached: bool = False
 
     @property
     def is_saved(self) -> bool:

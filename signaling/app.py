@@ -171,6 +171,7 @@ def _running(
         sweeps.spawn(_look_after("care", care.sweep, told, parts.config.sweep_s))
         # Nor must a push service that takes its time.
         sweeps.spawn(_look_after("packages", care.packages.sweep, told, parts.config.sweep_s))
+        sweeps.spawn(_look_after("onlookers", care.onlookers.look, told, parts.config.presence_flush_s))
         if parts.config.redis_url:
             # Alone nobody can miss anything.
             sweeps.spawn(_look_after("lookout", care.lookout.look, told, parts.config.look_live_s))

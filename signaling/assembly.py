@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fitting.safety import Kernel
 from fitting.signing import OfferSigner
 
-from .auth import DevTokens
+from .auth import DevTokens, Principal
 from .bodies import Bodies
 from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
@@ -26,6 +26,7 @@ from .flows.first_fit import FirstFitFlow
 from .flows.history import DeviceHistory
 from .flows.lookout import Lookout, LookTimes
 from .flows.news import DeviceNews
+from .flows.onlookers import Onlookers, PhonesAnywhere, PresencePace
 from .flows.packages import PackageFlow, PackageLimits
 from .flows.phones import Phones
 from .flows.second_look import SecondLook
@@ -77,6 +78,7 @@ class Care:
     views: DeviceViews
     history: DeviceHistory
     lookout: Lookout
+    onlookers: Onlookers
 
     async def sweep(self) -> None:
         try:
@@ -152,6 +154,8 @@ class Assembly:
         config = self.config
         lifetime = self.lifetime(CareHub.name)
         phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
+        far = self.far_phones(phones)
+        anywhere = PhonesAnywhere(phones, far, self.joined.presence)
         delivery = DeliveryFlow(
             log=self.device_log,
             devices=self.devices,
@@ -164,12 +168,12 @@ class Assembly:
             troubles=self.troubles,
             objection=SecondLook(self.device_log, Kernel(), self.changes(), self.consents.package_refusal).objection,
         )
-        session = self.session(phones, delivery)
-        news = self.news(phones, delivery)
-        views = DeviceViews(self.device_log, phones)
+        session = self.session(phones, far, delivery)
+        news = self.news(phones, anywhere, far, delivery)
+        views = DeviceViews(self.device_log, anywhere)
         history = DeviceHistory(self.device_log, look_every_s=config.watch_every_s)
         submit = self.submit(delivery, session)
-        packages = self.packages(phones, submit)
+        packages = self.packages(phones, anywhere, submit)
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -186,10 +190,11 @@ class Assembly:
         )
         lookout = self.lookout(phones, delivery, session)
         server = self.hub_server(hub, lifetime)
-        return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout)
+        onlookers = self.onlookers(lifetime, phones)
+        return Care(server, delivery, session, phones, news, packages, submit, views, history, lookout, onlookers)
 
-    def session(self, phones: Phones, delivery: DeliveryFlow) -> SessionFlow:
-        far = FarPhones(
+    def far_phones(self, phones: Phones) -> FarPhones:
+        return FarPhones(
             phones,
             self.backplane,
             self.joined.asks,
@@ -197,6 +202,8 @@ class Assembly:
             patience_s=self.config.pod_ask_s,
             reached=self.metrics.reached,
         )
+
+    def session(self, phones: Phones, far: FarPhones, delivery: DeliveryFlow) -> SessionFlow:
         return SessionFlow(
             log=self.device_log,
             phones=phones,
@@ -226,23 +233,44 @@ class Assembly:
     def changes(self) -> Changes:
         return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
 
-    def news(self, phones: Phones, delivery: DeliveryFlow) -> DeviceNews:
+    def onlookers(self, lifetime: LifetimeManager, phones: Phones) -> Onlookers:
+        presence, config = self.joined.presence, self.config
+
+        def moved(who: Principal, has_come: bool) -> None:
+            (presence.came if has_come else presence.left)(presence.person(who.clinic, who.user))
+
+        onlookers = Onlookers(
+            presence,
+            phones,
+            self.devices,
+            pace=PresencePace(config.pod_beat_s, config.presence_grace_s, config.max_watched_people),
+            troubles=self.troubles,
+            monotonic=self.monotonic,
+            reached=self.metrics.reached,
+        )
+        lifetime.on_people, lifetime.on_group = moved, onlookers.began
+        return onlookers
+
+    def news(self, phones: Phones, anywhere: PhonesAnywhere, far: FarPhones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(
             log=self.device_log,
             phones=phones,
+            anywhere=anywhere,
+            far=far,
             delivery=delivery,
             tasks=self.flows,
             metrics=self.metrics,
             max_untold=self.config.max_untold_devices,
         )
 
-    def packages(self, phones: Phones, submit: SubmitFlow) -> PackageFlow:
+    def packages(self, phones: Phones, anywhere: PhonesAnywhere, submit: SubmitFlow) -> PackageFlow:
         return PackageFlow(
             log=self.device_log,
             outbox=self.storage.outbox,
             tokens=self.storage.push_tokens,
             notifier=self.notifier,
             phones=phones,
+            anywhere=anywhere,
             submit=submit,
             troubles=self.troubles,
             secret=self.push_secret,
@@ -314,6 +342,7 @@ class Assembly:
             remembered=self.remembered,
             waking=self.waking,
             lifetime=care.server.lifetime,
+            backplane=self.backplane,
             reached=self.metrics.reached,
         )
         assignments = self.people.assignments

@@ -7,6 +7,7 @@ from .bus.address import BusAddress, bus_address
 from .bus.limits import BusLimits, LineLimits
 from .config_error import ConfigError
 from .pods.directory import DirectoryTimes
+from .presence import PresenceTimes
 
 __all__ = ["BusConfig"]
 
@@ -34,6 +35,9 @@ class BusConfig:
     answers of one server that are waited for at a time.
     ``pod_ask_s``: how long another pod may take to answer. ``max_pod_asks``: answers that are waited for at a time.
     ``signs_every_s``: how often the pod that carries the phone of a live session is asked how it is.
+    ``presence_flush_s``: who comes and goes within it is told to other pods together, ``max_presence_changes`` of them
+    one by one. ``presence_grace_s``: who is back within it was never gone. ``max_watched_people``: those of whom
+    somebody here is told.
     ``pod_beat_s``: how often a pod says that it lives. ``pod_gone_s``: a pod that has not said so is gone.
     """
 
@@ -52,10 +56,14 @@ class BusConfig:
     table_answer_s: float = 0.025
     max_table_calls: int = 10_000
     pod_beat_s: float = 3.0
-    pod_gone_s: float = 10.0
+    pod_gone_s: float = 9.0
     pod_ask_s: float = 1.0
     max_pod_asks: int = 10_000
     signs_every_s: float = 1.0
+    presence_flush_s: float = 0.1
+    presence_grace_s: float = 2.0
+    max_presence_changes: int = 10_000
+    max_watched_people: int = 10_000
 
     def _check_bus(self) -> None:
         try:
@@ -89,6 +97,16 @@ class BusConfig:
     def table_limits(self) -> LineLimits:
         """The bounds of the tables in Redis."""
         return LineLimits(answer_s=self.table_answer_s, timeout_s=self.bus_timeout_s, max_waiting=self.max_table_calls)
+
+    @property
+    def presence_times(self) -> PresenceTimes:
+        """How often who is here is told."""
+        return PresenceTimes(
+            flush_s=self.presence_flush_s,
+            beat_s=self.pod_beat_s,
+            gone_s=self.pod_gone_s,
+            max_changes=self.max_presence_changes,
+        )
 
     @property
     def directory_times(self) -> DirectoryTimes:

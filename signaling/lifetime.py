@@ -12,6 +12,7 @@ import msgspec
 from protocol.errors import Overloaded, Unavailable
 from protocol.signalr.codec import CODECS
 
+from .auth import Principal
 from .backplane import Backplane
 from .outbound import ClientLink, Outbound
 
@@ -35,7 +36,8 @@ ENVELOPE_VERSION = 1
 class LifetimeManager:
     """Connections, users and groups of one hub on this pod, and all routing.
 
-    ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does.
+    ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does. ``on_people`` is given whose
+    connection has come (true) or gone, ``on_group`` a group that has its first member here.
     """
 
     def __init__(self, hub: str, backplane: Backplane, *, max_groups: int, reached: Callable[[str], None]) -> None:
@@ -47,6 +49,8 @@ class LifetimeManager:
         # Dicts with no values: sets that keep their order, so that a broadcast is repeatable.
         self._members: dict[str, dict[str, ClientLink]] = {}
         self._groups_of: dict[str, set[str]] = {}
+        self.on_group: Callable[[str], None] = lambda _: None
+        self.on_people: Callable[[Principal, bool], None] = lambda *_: None
 
     def __len__(self) -> int:
         """The number of local connections."""
@@ -62,6 +66,7 @@ class LifetimeManager:
         self._groups_of[link.connection_id] = set()
         for channel in self._own_channels(link):
             self._join(channel, link)
+        self.on_people(link.principal, True)
 
     def remove(self, link: ClientLink) -> None:
         """A connection is gone: it leaves everything. Unknown ones are ignored."""
@@ -70,6 +75,7 @@ class LifetimeManager:
         groups = self._groups_of.pop(link.connection_id)
         for channel in (*self._own_channels(link), *(self._group(name) for name in groups)):
             self._leave(channel, link)
+        self.on_people(link.principal, False)
 
     def add_to_group(self, connection_id: str, group: str) -> None:
         """Join a local connection to a group; joining twice is joining once.
@@ -85,7 +91,10 @@ class LifetimeManager:
             self._reached("max_groups")
             raise Overloaded(f"a connection may be in at most {self._max_groups} groups")
         groups.add(group)
+        is_first = not self.has_here(group)
         self._join(self._group(group), link)
+        if is_first:
+            self.on_group(group)
 
     def remove_from_group(self, connection_id: str, group: str) -> None:
         """Take a local connection out of a group; not being in it is no error."""

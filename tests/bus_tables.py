@@ -12,6 +12,7 @@ from signaling.config import Config
 from signaling.log import LogBook
 from signaling.metrics import Metrics
 from signaling.pods.directory_redis import RedisDirectory
+from signaling.presence_redis import RedisPresence
 from signaling.tasks import TaskSet
 from tests.bus_pods import BusPods, bus_pods
 
@@ -44,6 +45,20 @@ class PodTables:
             times=self.config.directory_times,
             tasks=TaskSet("directory", LogBook(self.log)),
         )
+
+    def present(self, pod: str) -> tuple[RedisDirectory, RedisPresence]:
+        """Presence over these tables, and the directory that it needs; opened and closed by whoever wants both."""
+        directory = self.directory(pod)
+        presence = RedisPresence(
+            directory,
+            self.tables,
+            self.backplane,
+            key=KEY,
+            times=self.config.presence_times,
+            tasks=TaskSet("presence", LogBook(self.log)),
+            reached=self.metrics.reached,
+        )
+        return directory, presence
 
 
 @dataclass

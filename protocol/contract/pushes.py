@@ -11,7 +11,7 @@ from typing import Final, get_args
 from .base import Wire
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .packages import KeepAsked, PackageAnswered
-from .session import Draining, SessionExpiring
+from .session import Draining, PresenceChanged, SessionExpiring
 from .sessions import (
     ConsentAnswer,
     ConsentAsked,
@@ -37,6 +37,7 @@ Push = (
     | ModeChanged
     | Offer
     | PackageAnswered
+    | PresenceChanged
     | ReadBackNow
     | RevertNow
     | SessionAlive

@@ -6,6 +6,7 @@ __all__ = [
     "Draining",
     "Hello",
     "HelloAnswer",
+    "PresenceChanged",
     "Reauthenticate",
     "ReauthenticateAnswer",
     "SessionExpiring",
@@ -55,6 +56,16 @@ class Draining(Wire, frozen=True, kw_only=True):
     """To everybody: the server is about to close every connection; come back then."""
 
     retry_after_ms: int
+
+
+class PresenceChanged(Wire, frozen=True, kw_only=True):
+    """To whoever watches a device: its wearer has come, on the first connection anywhere, or is gone from all of them.
+
+    It is told some seconds late, and never in place of an answer: nothing is refused because somebody seems to be away.
+    """
+
+    user: str
+    online: bool
 
 
 class WhoAmIAnswer(Answer, frozen=True, kw_only=True):

@@ -6,10 +6,10 @@ that must be kept is kept here. Read ``RedisTables`` from the top.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from signaling.log import LogBook
 from signaling.metrics import Metrics, Tallies
@@ -113,9 +113,27 @@ class RedisTables:
         found = await self._ask(key, (b"HMGET", self._name(key), *fields), patient=patient)
         return AWAY if found is AWAY else tuple(found[0])
 
-    async def fields(self, key: str) -> dict[bytes, bytes] | TablesAway:
+    async def field_of_each(
+        self, keys: Sequence[str], *fields: bytes, patient: bool = False
+    ) -> tuple[tuple[bytes | None, ...], ...] | TablesAway:
+        """The same of several hashes, wherever they are, in no order."""
+        if self._plan is None:
+            return AWAY
+        by_node: dict[Node, list[str]] = {}
+        for key in keys:
+            by_node.setdefault(self._plan.node_of(self._name(key), slot_of), []).append(key)
+        found: list[tuple[bytes | None, ...]] = []
+        for together in by_node.values():
+            commands = (cast("Command", (b"HMGET", self._name(key), *fields)) for key in together)
+            said = await self._ask(together[0], *commands, patient=patient)
+            if said is AWAY:
+                return AWAY
+            found += map(tuple, said)
+        return tuple(found)
+
+    async def fields(self, key: str, *, patient: bool = False) -> dict[bytes, bytes] | TablesAway:
         """A whole hash, empty when there is none."""
-        found = await self._ask(key, (b"HGETALL", self._name(key)))
+        found = await self._ask(key, (b"HGETALL", self._name(key)), patient=patient)
         if found is AWAY:
             return AWAY
         flat = iter(found[0])

@@ -62,6 +62,8 @@ class Beginning:
         """Begin, wherever the phone is. ``before_asking`` is called before anything that takes long."""
         if self._is_asking(begin):
             return _ASKING
+        # One that is here may have attached elsewhere since, without a word.
+        self._phones.outdated(begin.device, head.generation)
         if self._phones.get(begin.device) is None and self._far.are_there:
             before_asking()
             return await self._elsewhere(begin, head)
@@ -89,7 +91,14 @@ class Beginning:
             return watch.state
         if self._is_asking(begin):
             return _ASKING
+        self._phones.outdated(begin.device, head.generation)
         return await self._here(begin, head, lambda: None)
+
+    def given_up(self, device: str, fence: int) -> None:
+        """The fitter on another pod has gone while the wearer thinks: nothing begins. What has begun goes on."""
+        watch = self._watched.get(device)
+        if watch is not None and (watch.fence, watch.state) == (fence, "asking"):
+            watch.stop(Event.LEFT, "server")
 
     def _is_asking(self, begin: Begin) -> bool:
         watch = self._watched.get(begin.device)
@@ -97,9 +106,6 @@ class Beginning:
 
     async def _here(self, begin: Begin, head: DeviceHead, before_asking: Callable[[], None]) -> SessionState | Refusal:
         phone = self._phones.get(begin.device)
-        if phone is not None and phone.generation < head.generation:
-            # Another one carries the aids by now, and is just being told of.
-            phone = None
         signs = None if phone is None else phone.signs(self._phones.now_s())
         refusal = preconditions(head, signs, self._limits) or await self._consent(begin.device)
         if refusal is not None or phone is None:
@@ -117,7 +123,13 @@ class Beginning:
     async def _elsewhere(self, begin: Begin, head: DeviceHead) -> SessionState | Refusal:
         within_s = self._times.consent_s + self._times.make_way_s + _SLACK_S
         with self._asked(begin) as watch:
-            begun = await self._far.begin(begin, head.generation, within_s=within_s)
+            begun = None
+            try:
+                begun = await self._far.begin(begin, head.generation, within_s=within_s)
+            finally:
+                if begun is None:
+                    # Nobody answers, or nobody waits for an answer: whoever still thinks of it needs not.
+                    self._phones.give_up(begin.device, begin.fence)
             if begun is None:
                 return _OFFLINE
             if begun.refusal is not None:

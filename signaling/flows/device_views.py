@@ -22,7 +22,7 @@ from protocol.contract.devices import (
 from protocol.contract.times import iso_ms
 from protocol.errors import NotFound
 
-from .phones import Phones
+from .onlookers import PhonesAnywhere
 
 __all__ = ["DeviceViews", "head_view"]
 
@@ -30,7 +30,7 @@ __all__ = ["DeviceViews", "head_view"]
 class DeviceViews:
     """Answers what is known of devices now."""
 
-    def __init__(self, log: DeviceLog, phones: Phones) -> None:
+    def __init__(self, log: DeviceLog, phones: PhonesAnywhere) -> None:
         self._log = log
         self._phones = phones
 
@@ -41,9 +41,9 @@ class DeviceViews:
             raise NotFound("no such device")
         return head
 
-    def phone(self, head: DeviceHead) -> PhoneView:
-        """What is known of the phone that carries the aids."""
-        online = self._phones.get(head.device) is not None
+    async def phone(self, head: DeviceHead) -> PhoneView:
+        """What is known of the phone that carries the aids, wherever it is attached."""
+        online = await self._phones.is_attached(head)
         ears = tuple(ear for ear in EARS if getattr(head.in_aid, ear) is not UNSET)
         battery = UNSET if head.battery is None else head.battery
         return PhoneView(online=online, ears=ears, battery=battery)
@@ -54,7 +54,7 @@ class DeviceViews:
         return DeviceAnswer(
             device=head.device,
             in_aid=head.in_aid,
-            phone=self.phone(head),
+            phone=await self.phone(head),
             last_seq=head.last_seq,
             left=head.aids.get("left", UNSET),
             right=head.aids.get("right", UNSET),

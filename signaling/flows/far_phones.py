@@ -25,6 +25,7 @@ __all__ = ["FarPhones"]
 _ASKED_LATELY_S: Final = 30.0
 _LOOK_AFTER_S: Final = 2.0
 _MISSES: Final = 3
+_ANY: Final = SignsAsked()
 
 SignsOf = Callable[[str, Phone, SignsAsked], SignsTold]
 BeginHere = Callable[[Begin], Awaitable[Begun]]
@@ -95,17 +96,19 @@ class FarPhones:
             for pod in phone.askers:
                 self._asks.say(pod, msgspec.msgpack.encode(Frozen(device, fence)))
 
-    async def signs(self, device: str, generation: int, call_silent_s: float | None = None) -> FarSigns | None:
+    async def signs(
+        self, device: str, generation: int, asked: SignsAsked = _ANY, *, within_s: float | None = None
+    ) -> FarSigns | None:
         """How a phone of that generation or a newer one is; None: nobody has told in time."""
         asked_s = self._phones.now_s()
-        body = msgspec.msgpack.encode(SignsAsked(call_silent_s))
-        said = await self._ask(device, "signs", generation, body, timeout_s=self._patience_s)
+        body = msgspec.msgpack.encode(asked)
+        said = await self._ask(device, "signs", generation, body, timeout_s=within_s or self._patience_s)
         return None if said is None else FarSigns(msgspec.msgpack.decode(said, type=SignsTold), asked_s)
 
-    async def read_back(self, device: str, generation: int) -> bool:
-        """Have both aids read; whether a phone was there to hear it."""
+    async def read_back(self, device: str) -> bool:
+        """Have both aids read; whether a phone was there to hear it. Needs no log: any phone will do."""
         body = msgspec.msgpack.encode(ReadBackNow(device=device))
-        return await self._ask(device, "read_back", generation, body, timeout_s=self._patience_s) is not None
+        return await self._ask(device, "read_back", 0, body, timeout_s=self._patience_s) is not None
 
     async def begin(self, begin: Begin, generation: int, *, within_s: float) -> Begun | None:
         """Have the pod of the phone begin live work, whatever its wearer says; None: nobody can say what came of it."""

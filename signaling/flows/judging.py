@@ -56,6 +56,11 @@ class Judging:
             watch.state = "frozen"
             watch.phone_heard_s -= self._limits.freeze_after_s
 
+    def has_come(self, device: str, watch: Watch) -> None:
+        """Its phone hangs here from now on: what was only not known of it freezes nothing any more."""
+        if self._far.are_there and self._event(device, watch, self._phones.now_s()) is Event.THAW:
+            watch.state = "live"
+
     def held(self, watch: Watch, head: DeviceHead) -> None:
         """What the log says of the fitter: he was there when his lease was renewed, over whichever pod."""
         lease = head.lease
@@ -91,7 +96,7 @@ class Judging:
         watch, now_s = self._watched.get(device), self._phones.now_s()
         slow_s = None
         if watch is not None:
-            if asked.call_silent_s is not None:
+            if asked.call_silent_s is not None and asked.fence == watch.fence:
                 watch.called(now_s - asked.call_silent_s)
             slow_s = watch.signs(phone, now_s, self._limits).slow_s
         signs = phone.signs(now_s)
@@ -145,7 +150,7 @@ class Judging:
         if isinstance(head, Refusal):
             return
         call_silent_s = None if watch.call_heard_s is None else self._phones.now_s() - watch.call_heard_s
-        found = await self._far.signs(device, head.generation, call_silent_s)
+        found = await self._far.signs(device, head.generation, SignsAsked(watch.fence, call_silent_s))
         if found is not None:
             watch.learned(found)
 

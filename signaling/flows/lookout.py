@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from fitting.log import DeviceLog
 from fitting.log_values import LogEvent
 from protocol.contract.base import EARS, Refusal
-from protocol.contract.sessions import RestoreCause, RevertNow
+from protocol.contract.sessions import ReadBackNow, RestoreCause, RevertNow
 from signaling.backplane import Backplane, BusState
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.phones import Phones
@@ -167,6 +167,9 @@ class Lookout:
     def _restore(self, device: str, events: Iterable[LogEvent], at_s: float) -> None:
         """Have the phone of this pod do what somebody asked for elsewhere, unless it was asked to since."""
         phone = self._phones.get(device)
+        if phone is not None and any((event.kind, event.state) == ("session", "read_back") for event in events):
+            # Once more does no harm.
+            self._phones.relay(device, ReadBackNow(device=device))
         for event in events:
             cause = _RESTORES.get(event.state) if event.kind == "session" else None
             if phone is None or cause is None:

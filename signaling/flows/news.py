@@ -16,6 +16,8 @@ from protocol.contract.devices import PhoneView
 from protocol.contract.sessions import DeviceChanged, Done, Heartbeat, ReadBackNow, Relayed, ReportDevice
 from protocol.errors import Unavailable
 from signaling.flows.delivery import DeliveryFlow
+from signaling.flows.far_phones import FarPhones
+from signaling.flows.onlookers import PhonesAnywhere
 from signaling.flows.phones import Phones
 from signaling.hub import Caller
 from signaling.metrics import Metrics
@@ -52,6 +54,8 @@ class DeviceNews:
         *,
         log: DeviceLog,
         phones: Phones,
+        anywhere: PhonesAnywhere,
+        far: FarPhones,
         delivery: DeliveryFlow,
         tasks: TaskSet,
         metrics: Metrics,
@@ -59,15 +63,23 @@ class DeviceNews:
     ) -> None:
         self._log = log
         self._phones = phones
+        self._anywhere = anywhere
+        self._far = far
         self._delivery = delivery
         self._tasks = tasks
         self._metrics = metrics
         self._max_untold = max_untold
         self._untold: dict[str, _Settings] = {}
 
-    def read_back(self, device: str) -> Relayed:
-        """Have both aids read now."""
-        return Relayed(relayed=self._phones.relay(device, ReadBackNow(device=device)))
+    async def read_back(self, device: str, actor: str) -> Relayed:
+        """Have both aids read now, by a phone wherever it is attached."""
+        if self._phones.get(device) is not None:
+            return Relayed(relayed=self._phones.relay(device, ReadBackNow(device=device)))
+        if self._far.are_there and not self._far.can_be_heard:
+            # The pod that has the phone finds it in the log.
+            await self._log.note(device, "session", "read_back", actor=actor)
+            return Relayed(relayed=False)
+        return Relayed(relayed=await self._far.read_back(device))
 
     def heartbeat(self, caller: Caller, heartbeat: Heartbeat) -> Done:
         """One end is there; a phone says how it stands with its device."""
@@ -124,7 +136,7 @@ class DeviceNews:
         phone = self._phones.get(device)
         battery = head.battery if phone is None or phone.battery is None else phone.battery
         view = PhoneView(
-            online=phone is not None,
+            online=await self._anywhere.is_attached(head),
             ears=tuple(head.aids),
             battery=UNSET if battery is None else battery,
         )

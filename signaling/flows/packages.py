@@ -28,6 +28,7 @@ from protocol.contract.fitting import Base, Submit, SubmitAnswer
 from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered
 from protocol.contract.times import iso_ms
 from protocol.errors import Unavailable
+from signaling.flows.onlookers import PhonesAnywhere
 from signaling.flows.phones import Phones
 from signaling.flows.submit import SubmitFlow
 from signaling.hub import Caller
@@ -67,6 +68,7 @@ class PackageFlow:
         tokens: PushTokens,
         notifier: PushNotifier,
         phones: Phones,
+        anywhere: PhonesAnywhere,
         submit: SubmitFlow,
         troubles: Troubles,
         secret: bytes,
@@ -78,6 +80,7 @@ class PackageFlow:
         self._tokens = tokens
         self._notifier = notifier
         self._phones = phones
+        self._anywhere = anywhere
         self._submit = submit
         self._troubles = troubles
         self._secret = secret
@@ -169,7 +172,7 @@ class PackageFlow:
 
     async def _push_package(self, item: DueItem) -> None:
         delivery = await self._log.delivery(item.device, item.seq)
-        judged = judge_push(delivery, is_online=self._phones.get(item.device) is not None)
+        judged = judge_push(delivery, is_online=await self._anywhere.is_known_attached(item.device))
         if delivery is None or judged == "drop":
             await self._outbox.done(item)
         elif judged == "wait":

@@ -19,6 +19,7 @@ __all__ = [
     "Begin",
     "Begun",
     "Frozen",
+    "GivenUp",
     "PhoneWord",
     "SignsAsked",
     "SignsTold",
@@ -58,12 +59,22 @@ class AskPhone(msgspec.Struct, frozen=True, array_like=True, tag=3):
     body: bytes = b""
 
 
-PhoneWord = Wake | TellPhone | Attached | AskPhone
+class GivenUp(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Whoever had asked for live work under that fence does not wait for it any more."""
+
+    fence: int
+
+
+PhoneWord = Wake | TellPhone | Attached | AskPhone | GivenUp
 
 
 class SignsAsked(msgspec.Struct, frozen=True, array_like=True):
-    """How is the phone? ``call_silent_s``: since when the fitter here has told of no call, None when of none at all."""
+    """How is the phone? ``fence`` is that of the session that is meant, 0 without one.
 
+    ``call_silent_s``: since when the fitter here has told of no call, None when of none at all.
+    """
+
+    fence: int = 0
     call_silent_s: float | None = None
 
 

@@ -20,12 +20,12 @@ from protocol.contract.packages import KeepAsked
 from protocol.contract.pushes import PUSHES, Push
 from protocol.contract.sessions import Heartbeat, ModeChanged, ReadBackNow, RestoreCause, RevertNow
 from signaling.backplane import Backplane
-from signaling.flows.phone_words import AskPhone, Attached, PhoneWord, TellPhone, Wake, word_of
+from signaling.flows.phone_words import AskPhone, Attached, GivenUp, PhoneWord, TellPhone, Wake, word_of
 from signaling.hub import Caller
 from signaling.hub_clients import HubClients
 from signaling.pushes import push
 
-__all__ = ["Phone", "Phones", "device_group", "phone_channel"]
+__all__ = ["Phone", "Phones", "device_group", "device_of", "phone_channel"]
 
 _RTT_SAMPLES: Final = 20
 _GO_ON_AFTER: Final[frozenset[RestoreCause]] = frozenset({"revert", "undo"})
@@ -99,7 +99,9 @@ class Phone:
 class Phones:
     """The phones of this pod, by device.
 
-    ``on_asked`` is given what other pods ask of them, ``on_restoring`` what they had one of them restore for.
+    ``on_asked`` is given what other pods ask of them, ``on_given_up`` the fence of live work that another pod waits for
+    no more, ``on_restoring`` what another one had a phone restore for, and ``on_carried`` a device that a phone here
+    carries now (true), or none any more.
     """
 
     def __init__(
@@ -116,6 +118,8 @@ class Phones:
         self.doubted: set[str] = set()
         self._carried: dict[str, set[str]] = {}
         self.on_asked: Callable[[str, Phone, AskPhone], None] = lambda *_: None
+        self.on_given_up: Callable[[str, int], None] = lambda *_: None
+        self.on_carried: Callable[[str, bool], None] = lambda *_: None
         self.on_restoring: Callable[[str, RevertNow], None] = lambda *_: None
 
     def listen(self, device: str, on_wake: Callable[[], None]) -> None:
@@ -136,6 +140,8 @@ class Phones:
             self._let_go(device, older)
             older.caller.abort()
         self._phones[device] = phone
+        if older is None:
+            self.on_carried(device, True)
         self._carried.setdefault(connection_id, set()).add(device)
         self._say(device, Attached(phone.generation))
 
@@ -145,6 +151,7 @@ class Phones:
         if older is None or older.generation >= generation:
             return
         del self._phones[device]
+        self.on_carried(device, False)
         self._let_go(device, older)
         self._backplane.unsubscribe(phone_channel(device))
         older.caller.abort()
@@ -167,6 +174,7 @@ class Phones:
         """A connection is gone: the devices that it carried are carried by nobody here."""
         for device in self._carried.pop(connection_id, ()):
             self._backplane.unsubscribe(phone_channel(device))
+            self.on_carried(device, False)
             yield device, self._phones.pop(device)
 
     def _let_go(self, device: str, phone: Phone) -> None:
@@ -193,6 +201,10 @@ class Phones:
             return True
         self._say(device, TellPhone(type(payload).__name__, msgspec.Raw(msgspec.msgpack.encode(payload))))
         return False
+
+    def give_up(self, device: str, fence: int) -> None:
+        """Nobody here waits for live work any more that another pod was to begin."""
+        self._say(device, GivenUp(fence))
 
     def wake(self, device: str) -> None:
         """The log has something new for a device that another pod may carry."""
@@ -238,6 +250,8 @@ class Phones:
             on_wake()
         elif isinstance(word, Attached):
             self.outdated(device, word.generation)
+        elif isinstance(word, GivenUp):
+            self.on_given_up(device, word.fence)
         elif phone is None:
             return
         elif isinstance(word, TellPhone):
@@ -263,6 +277,12 @@ def _p95(values: list[int]) -> int | None:
 def device_group(device: str) -> str:
     """The group of those who watch a device; named by the server, never by a client."""
     return f"device:{device}"
+
+
+def device_of(group: str) -> str | None:
+    """The device that those in a group watch; None: it is another kind of group."""
+    prefix = device_group("")
+    return group.removeprefix(prefix) if group.startswith(prefix) else None
 
 
 def phone_channel(device: str) -> str:

@@ -90,6 +90,7 @@ class SessionFlow:
         self._beginning = Beginning(parts, delivery=delivery, metrics=metrics, consent=consent, began=self._began)
         far.serve(self._judging.told, self._beginning.answer, self._judging.frozen_elsewhere)
         phones.on_restoring = self._stopped_elsewhere
+        phones.on_given_up = self._beginning.given_up
         delivery.is_frozen = lambda device: self.state_of(device) == "frozen"
 
     async def renew(self, caller: Caller, hold: Hold) -> LeaseRenewed | Failure:
@@ -251,7 +252,9 @@ class SessionFlow:
     def attached(self, caller: Caller, claim: AttachDevice, attached: Attached) -> None:
         """A phone is there again: it hears whether the session that it knows goes on."""
         device = claim.device
-        if attached.live is not None and self._watch(device, attached.live).stopped is None:
+        watch = None if attached.live is None else self._watch(device, attached.live)
+        if watch is not None and watch.stopped is None:
+            self._judging.has_come(device, watch)
             self._tasks.spawn(self._feed_or_later(device))
         elif claim.trial:
             push(caller, RevertNow(device=device, fence=_TOP_FENCE, cause="session_ended"))
@@ -310,6 +313,8 @@ class SessionFlow:
         head = await self._log.head(device)
         if isinstance(head, Refusal) or self._watched.get(device) is not watch:
             return
+        # One that has attached elsewhere is judged there, also when no word of it came.
+        self._phones.outdated(device, head.generation)
         self._take_up(head)
         if watch is not None and watch.stopped is not None and head.live is not None:
             await self.ends.record(device, *watch.stopped, watch, self._phones.now_s())

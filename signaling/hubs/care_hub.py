@@ -269,9 +269,9 @@ class CareHub(Hub):
         return await self._views.delivery(DeliveryQuery(device=request.device, epoch=request.epoch, seq=request.seq))
 
     @hub_method("ReadBack")
-    async def read_back(self, _: Caller, request: DeviceHeld) -> Relayed:
+    async def read_back(self, caller: Caller, request: DeviceHeld) -> Relayed:
         """Have the phone read both aids now."""
-        return self._news.read_back(request.device)
+        return await self._news.read_back(request.device, caller.user)
 
     @hub_method("Revert", lane=Lane.SAFETY)
     async def revert(self, caller: Caller, request: Revert) -> Relayed:
@@ -382,7 +382,7 @@ class CareHub(Hub):
             lease_for_ms=int(granted.lease_for_s * 1_000),
             mode="advanced" if is_live else "standard",
             in_aid=head.in_aid,
-            phone=self._views.phone(head),
+            phone=await self._views.phone(head),
             head=head_view(head.revision),
             alarms=tuple(sorted(head.alarms)),
         )

@@ -3,6 +3,8 @@
 The only place of this package that knows the configuration. Read ``Joined`` first.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -13,6 +15,7 @@ from signaling.backplane import Backplane, BusState, MemoryBackplane, MemoryBus
 from signaling.config import Config
 from signaling.log import LogBook
 from signaling.metrics import Metrics
+from signaling.presence import MemoryPresence, Presence, PresenceBoard
 from signaling.tasks import TaskSet
 
 from .asks import PodAsks
@@ -50,6 +53,7 @@ class Joined:
         self.tables = self._tables()
         self.directory: PodDirectory = self._directory()
         self.asks = self._asks()
+        self.presence: Presence = self._presence()
 
     @property
     def is_whole(self) -> bool:
@@ -64,10 +68,15 @@ class Joined:
         if self.tables is not None:
             await self.tables.open()
         await self.directory.open()
+        await self.presence.open()
 
     async def close(self) -> None:
         """Leave them."""
-        await self.directory.close()
+        # It is polite to say goodbye, and no more than that: whoever has not heard it notices.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.bus_timeout_s):
+                await self.presence.close()
+                await self.directory.close()
         if self.tables is not None:
             await self.tables.close()
         if self.asks is not None:
@@ -106,6 +115,21 @@ class Joined:
             metrics=self._metrics,
             log=self._log,
             monotonic=self._monotonic,
+        )
+
+    def _presence(self) -> Presence:
+        if self.tables is None:
+            return MemoryPresence(PresenceBoard())
+        from signaling.presence_redis import RedisPresence
+
+        return RedisPresence(
+            self.directory,
+            self.tables,
+            self.backplane,
+            key=self._key(b"presence"),
+            times=self._config.presence_times,
+            tasks=TaskSet("presence", self._log),
+            reached=self._metrics.reached,
         )
 
     def _asks(self) -> PodAsks | None:

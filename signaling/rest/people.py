@@ -8,10 +8,12 @@ from typing import Final
 from fitting.log import DeviceLog
 from fitting.signing import OfferSigner
 from signaling.attempts import Attempts
+from signaling.backplane import Backplane
 from signaling.config import Config
 from signaling.flows.binding import BindingFlow, BindTimes
 from signaling.flows.consents import ConsentFlow
 from signaling.flows.phones import Phones, device_group
+from signaling.flows.revocations import Revocations
 from signaling.flows.session import SessionFlow
 from signaling.flows.waking import Waking
 from signaling.grants import RememberedGrants
@@ -59,6 +61,7 @@ class PeopleParts:
     remembered: RememberedGrants
     waking: Waking
     lifetime: LifetimeManager
+    backplane: Backplane
     reached: Callable[[str], None]
 
 
@@ -79,7 +82,7 @@ def _forget(parts: PeopleParts) -> Callable[[str, str, str], None]:
         # He hears no more of the device either.
         parts.lifetime.remove_user_from_group(clinic, person, device_group(device))
 
-    return forget
+    return Revocations(parts.backplane, forget).revoke
 
 
 def _binding(parts: PeopleParts) -> BindingFlow:

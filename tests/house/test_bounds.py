@@ -39,6 +39,8 @@ RHYTHMS = {
     "look_s",
     "pod_beat_s",
     "signs_every_s",
+    "presence_flush_s",
+    "presence_grace_s",
     "pod_gone_s",
     "drain_s",  # the process ends, and its counters with it
 }

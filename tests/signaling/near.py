@@ -12,12 +12,15 @@ import pytest
 
 from clients.hub_client import HubClient
 from signaling import assembly
+from signaling.assembly import Assembly
 from signaling.backplane import BusState, MemoryBackplane, MemoryBus, Payload
 from signaling.config import MEMORY, Config
+from signaling.flows.lookout import Lookout
 from signaling.hubs.care_hub import CareHub
 from signaling.pods.asks import PodAsks
 from signaling.pods.directory import MemoryDirectory, PodBoard
 from signaling.pods.joined import Joined
+from signaling.presence import MemoryPresence, PresenceBoard
 from signaling.storage import MemoryStorage, Storage, StorageContext
 from tests.eventually import eventually
 from tests.signaling.care import Heard
@@ -49,6 +52,7 @@ class Near:
     wall: Clock
     monotonic: Clock
     buses: list[NearBus]
+    lookouts: list[Lookout]
     phones: set[str] = field(default_factory=lambda: {"pat"})
     clients: list[HubClient] = field(default_factory=list)
 
@@ -113,8 +117,14 @@ def care_of(house: House) -> CareHub:
 @asynccontextmanager
 async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncIterator[Near]:
     """Two pods with a device that is registered."""
-    bus, board, stored = MemoryBus(), PodBoard(), list[Storage]()
+    bus, board, people, stored = MemoryBus(), PodBoard(), PresenceBoard(), list[Storage]()
     buses: list[NearBus] = []
+    lookouts: list[Lookout] = []
+    look_out = Assembly.lookout
+
+    def lookout(assembly: Assembly, *parts: Any) -> Lookout:
+        lookouts.append(look_out(assembly, *parts))
+        return lookouts[-1]
 
     def backplane(_: Joined) -> NearBus:
         buses.append(NearBus(bus))
@@ -127,12 +137,14 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
     def asks(joined: Joined) -> PodAsks:
         return PodAsks(joined.pod, joined.backplane, max_open=100, reached=joined._metrics.reached)
 
+    monkeypatch.setattr(Assembly, "lookout", lookout)
     monkeypatch.setattr(Joined, "_backplane", backplane)
     monkeypatch.setattr(Joined, "_asks", asks)
     monkeypatch.setattr(Joined, "_directory", lambda joined: MemoryDirectory(joined.pod, board))
+    monkeypatch.setattr(Joined, "_presence", lambda _: MemoryPresence(people))
     monkeypatch.setattr(assembly, "_storage", storage)
     # In memory an answer is there at once, or never.
-    config = Config(dev=True, sweep_s=3_600, database_url=MEMORY, pod_ask_s=0.05)
+    config = Config(dev=True, sweep_s=3_600, database_url=MEMORY, pod_ask_s=0.05, call_grace_s=0.01)
     config = replace(config, **changes)  # type: ignore[arg-type]  # a test's own words
     clocks = (Clock(), Clock(1_000.0))
     async with AsyncExitStack() as houses:
@@ -145,7 +157,7 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
         }
         async with east.http.post(f"{east.url}/api/v1/devices", json=body, headers=east.bearer("ann")) as answer:
             assert answer.status == 201
-        found = Near(east, west, *clocks, buses)
+        found = Near(east, west, *clocks, buses, lookouts)
         yield found
         for client in found.clients:
             await client.stop()

@@ -94,6 +94,9 @@ class Apart:
     async def until_bus(self, *, is_up: bool) -> None:
         """Both pods have noticed."""
         await eventually(lambda: is_connected(self.east) is is_up and is_connected(self.west) is is_up)
+        if is_up:
+            pods = (self.east, self.west)
+            await eventually(lambda: not any(pod.parts.readiness.degraded() for pod in pods))
 
     async def known_in_east(self) -> None:
         """Both pods have looked at live work."""

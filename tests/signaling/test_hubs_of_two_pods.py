@@ -102,6 +102,7 @@ async def test_when_everybody_has_gone_no_channel_is_left(people: People, bus: R
     def left() -> bytes:
         return bus.ask("PUBSUB", "SHARDCHANNELS", "auricle:c:*")
 
-    # Where pods are known, and where each of the two is answered.
-    await eventually(lambda: left().startswith(b"*3\r\n"))
+    # What is of no connection: where each of the two is answered, and what all of them hear.
+    await eventually(lambda: left().startswith(b"*5\r\n"))
     assert left().count(b"auricle:c:pod:") == 2
+    assert all(channel in left() for channel in (b"auricle:c:pods", b"auricle:c:presence", b"auricle:c:revoked"))

@@ -7,18 +7,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from protocol.contract.base import Failure
-from protocol.contract.devices import AcquireLease, AttachAnswer, LeaseAnswer, Offer
+from protocol.contract.devices import (
+    AcquireLease,
+    AttachAnswer,
+    DeliveryAnswer,
+    DeliveryQuery,
+    LeaseAnswer,
+    Offer,
+)
 from protocol.contract.fitting import SubmitAnswer
 from protocol.contract.sessions import (
     ConsentAnswer,
     ConsentAsked,
+    DeviceHeld,
     Done,
     Heartbeat,
     Hold,
     LeaseRenewed,
     ModeAnswer,
     ModeChanged,
+    ReadBackNow,
     Relayed,
     Revert,
     RevertNow,
@@ -165,6 +173,28 @@ async def test_a_stop_while_the_patient_is_asked_on_another_pod_begins_nothing(
     assert await care_of(pods.east)._log.alive("d1") is None
 
 
+async def test_a_fitter_who_goes_while_the_patient_thinks_begins_nothing(pods: Near, before: Visit) -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def think(_: ConsentAsked) -> ConsentAnswer:
+        asked.set()
+        await answered.wait()
+        return ConsentAnswer(accepted=True)
+
+    before.phone.consent = think
+    asking = asyncio.get_running_loop().create_task(before.set_mode())
+    await asked.wait()
+    await before.ann.stop()
+    with pytest.raises(ConnectionError):
+        await asking
+    west = care_of(pods.west)._session
+    await eventually(lambda: west._watched["d1"].stopped is not None)
+    answered.set()
+    await eventually(lambda: states(pods) == ("none", "none"))
+    assert await care_of(pods.west)._log.alive("d1") is None
+    assert before.phone.of(SessionAlive) == []
+
+
 async def test_a_pod_that_dies_while_it_asks_keeps_nobody_waiting_for_long(
     pods: Near, before: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +332,15 @@ async def test_a_call_that_is_silent_freezes_where_the_phone_is_too(pods: Near, 
     assert (await here.phone.first(ModeChanged, 1)).reason == "freeze"
 
 
+@pytest.mark.parametrize("method", ["Stop", "Revert"])
+async def test_a_stop_of_the_fitter_holds_at_once_where_the_phone_is(pods: Near, here: Visit, method: str) -> None:
+    revert = Revert(device="d1", fence=here.leased.fence)
+    await here.call(method, revert, Relayed)
+    await here.phone.first(RevertNow)
+    # Before that pod has looked into the log; after a Revert live work goes on.
+    assert states(pods)[1] == ("frozen" if method == "Stop" else "live")
+
+
 # Who comes later
 
 
@@ -350,6 +389,40 @@ async def test_a_pod_with_nobody_of_it_says_nothing(pods: Near, here: Visit) -> 
     assert states(pods)[1] == "live"
 
 
+# What is asked of it
+
+
+async def test_a_read_back_reaches_the_phone_and_says_whether_one_was_there(pods: Near, before: Visit) -> None:
+    assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=True)
+    assert (await before.phone.first(ReadBackNow)).device == "d1"
+    await before.pat.stop()
+    await eventually(lambda: pods.west.app_sessions() == 0)
+    assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=False)
+
+
+async def test_no_more_is_asked_at_a_time_than_may_be(
+    pods: Near, before: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = care_of(pods.east)._session._judging._far._asks
+    assert asks is not None
+    monkeypatch.setattr(asks, "_max_open", 0)
+    assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=False)
+    assert pods.east.metric("auricle_bound_reached_total", bound="max_pod_asks") == 1
+
+
+async def test_who_may_not_fit_a_device_any_more_hears_nothing_on_any_pod(pods: Near, before: Visit) -> None:
+    told = Told()
+    abe = await pods.connect("abe", "clinician", heard=told, on=pods.west)
+    await abe.ask("GetDelivery", DeliveryQuery(device="d1", epoch="", seq=1), answer=DeliveryAnswer)
+    phones = care_of(pods.west)._phones
+    assert phones.is_watched_here("d1")
+    url = f"{pods.east.url}/api/v1/devices/d1/assignments/abe"
+    body = {"reason": "moved away"}
+    async with pods.east.http.delete(url, json=body, headers=pods.east.bearer("ann")) as answer:
+        assert answer.status in {200, 204}, await answer.text()
+    await eventually(lambda: not phones.is_watched_here("d1"))
+
+
 # The newest phone wins
 
 
@@ -391,11 +464,47 @@ async def test_an_older_phone_is_not_asked_for_anything(pods: Near, before: Visi
         bus.loses = lambda *_: False
     again = await pods.connect("ann", "clinician", on=pods.west)
     request = SetMode(device="d1", mode="advanced", reason="a visit", fence=before.leased.fence)
-    answer = await again.ask("SetMode", request, answer=ModeAnswer)
-    assert isinstance(answer, Failure)
-    assert before.phone.of(ConsentAsked) == []
-    assert isinstance(await before.set_mode(), ModeAnswer)
-    assert len(newer.of(ConsentAsked)) == 1
+    assert isinstance(await again.ask("SetMode", request, answer=ModeAnswer), ModeAnswer)
+    assert (len(before.phone.of(ConsentAsked)), len(newer.of(ConsentAsked))) == (0, 1)
+    assert care_of(pods.west)._phones.get("d1") is None
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+async def test_without_a_bus_an_older_phone_is_let_go_when_the_log_tells_of_a_newer_one(
+    pods: Near, before: Visit, is_live: bool
+) -> None:
+    if is_live:
+        await before.go_live()
+    pods.bus(BusState.DEGRADED)
+    newer = Told()
+    await attach(pods, newer, pods.east)
+    assert care_of(pods.west)._phones.get("d1") is not None
+    if is_live:
+        await pods.sweep_care()
+    else:
+        # What looks into the log while the bus is away.
+        care = pods.lookouts[1]
+        pods.monotonic.now_s += 10
+        await care.look()
+    await eventually(lambda: pods.west.app_sessions() == 0)
+    assert care_of(pods.west)._phones.get("d1") is None
+    assert care_of(pods.east)._phones.get("d1") is not None
+
+
+async def test_a_phone_that_comes_to_a_pod_that_only_knew_of_its_session_goes_on(pods: Near, here: Visit) -> None:
+    # The fitter is on a third connection, so that his own pod has nobody.
+    await here.ann.stop()
+    await eventually(lambda: pods.east.app_sessions() == 0)
+    care_of(pods.east)._session._watched.clear()
+    await pods.sweep_care()
+    assert states(pods) == ("frozen", "live")
+    here.ann = await pods.connect("ann", "clinician", on=pods.west)
+    accepted = await submit(here.ann, change(await lease(here.ann)))
+    assert isinstance(accepted, SubmitAnswer)
+    newer = Told()
+    await attach(pods, newer, pods.east)
+    assert (await newer.first(Offer)).seq == accepted.seq
+    assert states(pods)[0] == "live"
 
 
 def test_what_is_no_word_is_refused() -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from protocol.contract.devices import DeliveryChanged, InAidChanged, Offer, Settled
 from protocol.contract.session import WhoAmIAnswer
-from protocol.contract.sessions import ModeChanged, Relayed, Revert, RevertNow
+from protocol.contract.sessions import DeviceHeld, ModeChanged, ReadBackNow, Relayed, Revert, RevertNow
 from tests.databases import lent_postgres
 from tests.eventually import eventually
 from tests.postgres import PostgresServer
 from tests.signaling.care import change
-from tests.signaling.pods import Apart, apart
+from tests.signaling.pods import Apart, apart, is_connected
 
 
 @pytest.fixture(params=["bus", "no bus", "bus again"])
@@ -71,6 +71,13 @@ async def test_a_stop_reaches_the_phone_and_then_why(scene: Apart) -> None:
     await scene.known_in_east()
     await scene.pat.invoke("WhoAmI", result=WhoAmIAnswer)
     assert {one.cause for one in scene.phone.of(RevertNow)} == {"stop"}
+
+
+async def test_a_read_back_reaches_the_phone(scene: Apart) -> None:
+    relayed = await scene.ann.ask("ReadBack", DeviceHeld(device="d1"), answer=Relayed)
+    # Without a bus nobody can say yet whether a phone is there to hear it.
+    assert relayed == Relayed(relayed=is_connected(scene.east))
+    assert (await scene.phone.first(ReadBackNow)).device == "d1"
 
 
 async def test_what_was_lost_with_the_bus_is_found_in_the_log(postgres: PostgresServer) -> None:

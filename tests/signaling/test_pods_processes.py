@@ -13,6 +13,7 @@ import pytest
 from clients.hub_client import HubClient
 from protocol.contract.devices import AttachAnswer, DeliveryChanged, LeaseAnswer, Offer, ReportAnswer, Settled
 from protocol.contract.fitting import Base, SubmitAnswer
+from protocol.contract.session import PresenceChanged
 from protocol.contract.sessions import (
     Done,
     Heartbeat,
@@ -30,7 +31,7 @@ from tests.eventually import eventually
 from tests.postgres import PostgresServer
 from tests.redis_server import PROGRAMS, RedisServer, redis_server
 from tests.running import Server, server
-from tests.signaling.care import CLAIM, change, live, louder, report
+from tests.signaling.care import CLAIM, change, lease, live, louder, report
 from tests.signaling.visit import Told, refused
 
 AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
@@ -160,7 +161,7 @@ async def test_changes_and_a_stop_get_through_whatever_becomes_of_the_bus(
 
 async def go_on(session: Session, seconds: float, *, phone: bool = True) -> list[str]:
     """Both ends say every second that they are there, and the fitter is told how it stands."""
-    states = []
+    states: list[str] = []
     for _ in range(round(seconds)):
         if phone:
             await session.pat.ask("Heartbeat", Heartbeat(device="d1"), answer=Done)
@@ -192,3 +193,24 @@ async def test_live_work_across_pods_stays_live_at_the_usual_times_and_freezes_w
             assert [one.reason for one in end.of(ModeChanged)] == ["accepted", "freeze", "thaw"]
         for pod in pods.pods:
             assert "task_failed" not in pod.log_text
+
+
+async def test_who_hangs_on_a_pod_that_is_killed_is_gone_soon_and_his_phone_is_offline(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    async with fleet(postgres, tmp_path, "valkey") as pods:
+        told = Told()
+        await pods.pods[0].register(token("ann", "clinician"), BODY)
+        ann = await pods.client(0, "ann", "clinician", heard=told)
+        assert not (await lease(ann)).phone.online
+        pat = await pods.client(1, "pat", "patient", "device")
+        assert isinstance(await pat.ask("AttachDevice", CLAIM, answer=AttachAnswer), AttachAnswer)
+        await eventually(lambda: told.of(PresenceChanged) == [PresenceChanged(user="pat", online=True)])
+        assert (await lease(ann)).phone.online
+        pods.pods[1].process.kill()
+        await pods.pods[1].process.wait()
+        async with asyncio.timeout(30):
+            while len(told.of(PresenceChanged)) < 2:  # noqa: ASYNC110  # what is told is not told twice
+                await asyncio.sleep(0.05)  # polling
+        assert told.of(PresenceChanged)[1:] == [PresenceChanged(user="pat", online=False)]
+        assert not (await lease(ann)).phone.online

@@ -1,0 +1,189 @@
+"""Presence over Redis: one hash per pod with what it counts, which ends when the pod does not keep it any more.
+
+Joining and leaving costs a connection an addition in memory: a flusher writes what has changed, and a beat keeps the
+whole. A pod that finds its hash gone writes all of it again. Read ``RedisPresence._keep`` first.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from signaling.backplane import Backplane
+from signaling.bus.tables_redis import AWAY, RedisTables, TablesAway
+from signaling.pods.directory import PodDirectory
+from signaling.tasks import TaskSet
+
+from .presence import Counts, Mark, PresenceTimes
+
+__all__ = ["RedisPresence"]
+
+_CHANNEL: Final = "presence"
+_MARK_BYTES: Final = 16
+# Of one command, and of one message.
+_BATCH: Final = 1_000
+
+
+class RedisPresence:
+    """``Presence`` over Redis. ``key`` makes marks of names: Redis never sees one."""
+
+    def __init__(
+        self,
+        directory: PodDirectory,
+        tables: RedisTables,
+        backplane: Backplane,
+        *,
+        key: bytes,
+        times: PresenceTimes,
+        tasks: TaskSet,
+        reached: Callable[[str], None],
+    ) -> None:
+        self._directory = directory
+        self._tables = tables
+        self._backplane = backplane
+        self._key = key
+        self._times = times
+        self._tasks = tasks
+        self._reached = reached
+        self._counts = Counts()
+        # Each with whether the first has come or the last has gone.
+        self._changed: dict[Mark, bool] = {}
+        self._is_all_due = True
+        self._news = asyncio.Event()
+        self._moved: list[Callable[[Sequence[Mark]], None]] = []
+
+    def person(self, clinic: str, user: str) -> Mark:
+        """See ``Presence``."""
+        return self._mark(b"user", clinic, user)
+
+    def device(self, device: str) -> Mark:
+        """See ``Presence``."""
+        return self._mark(b"device", device)
+
+    def came(self, mark: Mark) -> None:
+        """See ``Presence``."""
+        self._change(mark, crossed=self._counts.came(mark))
+
+    def left(self, mark: Mark) -> None:
+        """See ``Presence``."""
+        self._change(mark, crossed=self._counts.left(mark))
+
+    def here(self, mark: Mark) -> int:
+        """See ``Presence``."""
+        return self._counts.of.get(mark, 0)
+
+    async def count(self, marks: Sequence[Mark], *, patient: bool = False) -> tuple[int, ...] | None:
+        """See ``Presence``."""
+        others = [_place(pod) for pod in self._directory.pods() if pod != self._directory.pod]
+        totals = [self.here(mark) for mark in marks]
+        for first in range(0, len(marks) if others else 0, _BATCH):
+            said = await self._tables.field_of_each(others, *marks[first : first + _BATCH], patient=patient)
+            if said is AWAY:
+                return None
+            for found in said:
+                for place, value in enumerate(found, first):
+                    totals[place] += _number(value)
+        return tuple(totals)
+
+    def on_moved(self, moved: Callable[[Sequence[Mark]], None]) -> None:
+        """See ``Presence``."""
+        self._moved.append(moved)
+
+    async def open(self) -> None:
+        """See ``Presence``."""
+        self._backplane.subscribe(_CHANNEL, self._heard)
+        self._tasks.spawn(self._keep())
+
+    async def close(self) -> None:
+        """See ``Presence``."""
+        await self._tasks.close()
+        await self._tables.delete(_place(self._directory.pod), patient=True)
+        self._backplane.unsubscribe(_CHANNEL)
+        self._tell(list(self._counts.of))
+
+    def _mark(self, kind: bytes, *names: str) -> Mark:
+        parts = (kind, *(name.encode("utf-8", "surrogatepass") for name in names))
+        said = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        return Mark(hmac.digest(self._key, said, hashlib.sha256)[:_MARK_BYTES])
+
+    def _change(self, mark: Mark, *, crossed: bool) -> None:
+        if len(self._changed) >= self._times.max_changes and mark not in self._changed:
+            self._reached("max_presence_changes")
+            self._changed.clear()
+            self._is_all_due = True
+        self._changed[mark] = crossed or self._changed.get(mark, False)
+        self._news.set()
+        if crossed:
+            self._move((mark,))
+
+    # What is told
+
+    async def _keep(self) -> None:
+        """Write what has changed, and keep the whole, for ever."""
+        while True:
+            self._news.clear()
+            await self._flush()
+            try:
+                async with asyncio.timeout(self._times.beat_s):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(self._times.flush_s)
+
+    async def _flush(self) -> None:
+        changed, self._changed = self._changed, {}
+        written = False if self._is_all_due else await self._write(changed)
+        if written is False:
+            written = await self._write_all()
+        self._is_all_due = written is AWAY
+        if written is AWAY:
+            # Others are told of them once they can look.
+            self._changed = dict(islice(changed.items(), self._times.max_changes)) | self._changed
+        else:
+            self._tell([mark for mark, crossed in changed.items() if crossed])
+
+    async def _write_all(self) -> bool | TablesAway:
+        """In place of whatever is there."""
+        found = await self._tables.fields(_place(self._directory.pod), patient=True)
+        if found is AWAY:
+            return AWAY
+        return await self._write({*map(Mark, found), *self._counts.of})
+
+    async def _write(self, marks: Collection[Mark]) -> bool | TablesAway:
+        """Some of the counts as they are now; False: the hash was gone, and there are others to be written."""
+        place, ttl_s = _place(self._directory.pod), self._times.gone_s
+        waiting, was_there = list(marks), True
+        for first in range(0, len(waiting) or 1, _BATCH):
+            batch = waiting[first : first + _BATCH]
+            put = {bytes(mark): b"%d" % count for mark in batch if (count := self.here(mark))}
+            drop = [mark for mark in batch if mark not in put]
+            found = await self._tables.change(place, put, drop, ttl_s=ttl_s, patient=True)
+            if found is AWAY:
+                return AWAY
+            was_there = found if first == 0 else was_there
+        return was_there or self._counts.of.keys() <= set(waiting)
+
+    def _tell(self, marks: list[Mark]) -> None:
+        for first in range(0, len(marks), _BATCH):
+            batch = marks[first : first + _BATCH]
+            self._backplane.publish(_CHANNEL, lambda batch=batch: msgspec.msgpack.encode(batch))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+
+    def _heard(self, payload: bytes) -> None:
+        self._move(msgspec.msgpack.decode(payload, type=list[Mark]))
+
+    def _move(self, marks: Sequence[Mark]) -> None:
+        for moved in self._moved:
+            moved(marks)
+
+
+def _place(pod: str) -> str:
+    return f"presence:{{{pod}}}"
+
+
+def _number(value: bytes | None) -> int:
+    # Somebody else may have written there: it is advice, and never an error.
+    return int(value) if value is not None and value.isdigit() and len(value) < 10 else 0
