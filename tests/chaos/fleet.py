@@ -7,7 +7,7 @@ through is for the nemesis. Read ``fleet`` first.
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,10 @@ POD: Final = {
     "AURICLE_DISCONNECT_TIMEOUT_S": str(10.0 * PATIENCE),
     "AURICLE_LOOK_S": "0.5",
 }
+
+
+# Where pods reach each other, when a connection that is resumed may come back through any of them.
+INSIDE: Final = {"AURICLE_INTERNAL_LISTEN": "127.0.0.1:0"}
 
 
 class Tokens:
@@ -141,15 +145,17 @@ async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator
         if plan.pods > 1:
             found.bus = stack.enter_context(bus())
         for lane in lanes:
-            await _pod(found, folder, lane, history, stack)
+            await _pod(found, folder, lane, history, stack, INSIDE if plan.resumes_anywhere else {})
         found.tokens.learn(await found.pods[lanes[0]].command("token", *_READER))
         if plan.pods > 1:
             await stack.enter_async_context(background(balancer.watch()))
         yield found
 
 
-async def _pod(found: Fleet, folder: Path, lane: str, history: HistoryFile, stack: AsyncExitStack) -> None:
-    environ = SERVER | found.database.environ | {"AURICLE_DEV_SIGNING_KEY": found.tokens.key}
+async def _pod(
+    found: Fleet, folder: Path, lane: str, history: HistoryFile, stack: AsyncExitStack, more: Mapping[str, str]
+) -> None:
+    environ = SERVER | more | found.database.environ | {"AURICLE_DEV_SIGNING_KEY": found.tokens.key}
     if found.bus is not None:
         assert isinstance(found.database, PostgresDatabase)
         edges = found.edges[lane] = Edges(
