@@ -7,7 +7,7 @@ through is for the nemesis. Read ``fleet`` first.
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +92,10 @@ class Edges:
 
 @dataclass(slots=True)
 class Fleet:
-    """``pods`` by lane, ``edges`` too; a server that is alone has neither edges nor a bus."""
+    """``pods`` by lane, ``edges`` too; a server that is alone has neither edges nor a bus.
+
+    ``environ`` is what all of them are told.
+    """
 
     database: Database
     tokens: Tokens
@@ -100,6 +103,7 @@ class Fleet:
     pods: dict[str, ServerProcess] = field(default_factory=dict)
     edges: dict[str, Edges] = field(default_factory=dict)
     bus: Bus | None = None
+    environ: dict[str, str] = field(default_factory=lambda: dict(SERVER))
 
     @property
     def log_texts(self) -> dict[str, str]:
@@ -142,20 +146,20 @@ async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator
         kept = stack.enter_context(database(plan.database, folder / lanes[0] / "data"))
         balancer = Balancer(lanes, random.Random(f"{plan.seed} balancer"), is_pinned=plan.is_pinned)
         found = Fleet(kept, Tokens(), balancer)
+        if plan.resumes_anywhere:
+            found.environ |= INSIDE
         if plan.pods > 1:
             found.bus = stack.enter_context(bus())
         for lane in lanes:
-            await _pod(found, folder, lane, history, stack, INSIDE if plan.resumes_anywhere else {})
+            await _pod(found, folder, lane, history, stack)
         found.tokens.learn(await found.pods[lanes[0]].command("token", *_READER))
         if plan.pods > 1:
             await stack.enter_async_context(background(balancer.watch()))
         yield found
 
 
-async def _pod(
-    found: Fleet, folder: Path, lane: str, history: HistoryFile, stack: AsyncExitStack, more: Mapping[str, str]
-) -> None:
-    environ = SERVER | more | found.database.environ | {"AURICLE_DEV_SIGNING_KEY": found.tokens.key}
+async def _pod(found: Fleet, folder: Path, lane: str, history: HistoryFile, stack: AsyncExitStack) -> None:
+    environ = found.environ | found.database.environ | {"AURICLE_DEV_SIGNING_KEY": found.tokens.key}
     if found.bus is not None:
         assert isinstance(found.database, PostgresDatabase)
         edges = found.edges[lane] = Edges(
