@@ -1,9 +1,12 @@
 """What other clients than phones and fitters go through, or put pods through. Each says whether it has landed."""
 
 import asyncio
+import re
 import time
 from dataclasses import replace
 from typing import Final
+
+import aiohttp
 
 from clients.hub_client import HubClient
 from tests.chaos.faults_bus import without_bus
@@ -16,11 +19,14 @@ from tests.chaos.waiting import LANDS_S, holds_within
 __all__ = ["resume_bus_kill", "resume_cut", "slow_reader", "storm"]
 
 BLOB_CHARS: Final = 100_000
-BLOBS: Final = 300
+BLOBS: Final = 200
+_MET: Final = re.compile(r'^auricle_bound_reached_total\{bound="max_send_queue_bytes"\} (\S+)', re.MULTILINE)
 TRIES: Final = 4
 RETRY_S: Final = 0.2
 # It hears nothing for long, and is not to give up by itself.
-SLOW: Final = replace(OPTIONS, limits=replace(LIMITS, client_timeout_s=2 * LANDS_S), close_timeout_s=0.1)
+SLOW: Final = replace(
+    OPTIONS, limits=replace(LIMITS, client_timeout_s=2 * LANDS_S), call_timeout_s=LANDS_S, close_timeout_s=0.1
+)
 
 
 async def storm(stage: Stage, _: Fault) -> bool:
@@ -36,22 +42,35 @@ async def storm(stage: Stage, _: Fault) -> bool:
 
 
 async def slow_reader(stage: Stage, fault: Fault) -> bool:
-    """Somebody asks for megabytes and reads none of them: a pod keeps so much for him, and then he is gone."""
+    """Somebody asks for megabytes and reads none of them: a pod keeps so much for him, and then he is gone.
+
+    Landed when the pod says that it was this bound.
+    """
     link, token = stage.proxies[fault.lane], stage.tokens.mint("slow", "clinician")
     hub = await _connected(f"{link.url}/hubs/conformance", token)
-    if hub is None:
+    if hub is None or not link.targets:
         return False
+    pod = link.targets[0]
+    before = await _met(pod)
     try:
         # What comes is left where it is, so that in the end no buffer of the way takes any more.
         link.rate_bytes_s = 1
-        for _ in range(BLOBS):
-            await hub.send("Blob", BLOB_CHARS)
-        return await holds_within(LANDS_S, lambda: not link.connected)
-    except ConnectionError:
-        return True
+        asked = (hub.invoke("Blob", BLOB_CHARS, result=str) for _ in range(BLOBS))
+        await asyncio.gather(*asked, return_exceptions=True)
+        return await _met(pod) > before
     finally:
         link.rate_bytes_s = 0
         await hub.stop()
+
+
+async def _met(url: str) -> float:
+    """How often a pod has met the bound of what it keeps for a reader; never, of one that does not answer."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:
+            found = _MET.search(await answer.text())
+    except aiohttp.ClientError:
+        return 0.0
+    return 0.0 if found is None else float(found[1])
 
 
 async def _connected(url: str, token: str) -> HubClient | None:

@@ -59,6 +59,10 @@ POD: Final = {
 }
 
 
+# Where pods reach each other, when a connection that is resumed may come back through any of them.
+INSIDE: Final = {"AURICLE_INTERNAL_LISTEN": "127.0.0.1:0"}
+
+
 class Tokens:
     """Tokens for everybody, minted with the key that the server was given."""
 
@@ -88,7 +92,10 @@ class Edges:
 
 @dataclass(slots=True)
 class Fleet:
-    """``pods`` by lane, ``edges`` too; a server that is alone has neither edges nor a bus."""
+    """``pods`` by lane, ``edges`` too; a server that is alone has neither edges nor a bus.
+
+    ``environ`` is what all of them are told.
+    """
 
     database: Database
     tokens: Tokens
@@ -96,6 +103,7 @@ class Fleet:
     pods: dict[str, ServerProcess] = field(default_factory=dict)
     edges: dict[str, Edges] = field(default_factory=dict)
     bus: Bus | None = None
+    environ: dict[str, str] = field(default_factory=lambda: dict(SERVER))
 
     @property
     def log_texts(self) -> dict[str, str]:
@@ -138,6 +146,8 @@ async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator
         kept = stack.enter_context(database(plan.database, folder / lanes[0] / "data"))
         balancer = Balancer(lanes, random.Random(f"{plan.seed} balancer"), is_pinned=plan.is_pinned)
         found = Fleet(kept, Tokens(), balancer)
+        if plan.resumes_anywhere:
+            found.environ |= INSIDE
         if plan.pods > 1:
             found.bus = stack.enter_context(bus())
         for lane in lanes:
@@ -149,7 +159,7 @@ async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator
 
 
 async def _pod(found: Fleet, folder: Path, lane: str, history: HistoryFile, stack: AsyncExitStack) -> None:
-    environ = SERVER | found.database.environ | {"AURICLE_DEV_SIGNING_KEY": found.tokens.key}
+    environ = found.environ | found.database.environ | {"AURICLE_DEV_SIGNING_KEY": found.tokens.key}
     if found.bus is not None:
         assert isinstance(found.database, PostgresDatabase)
         edges = found.edges[lane] = Edges(

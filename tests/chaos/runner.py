@@ -214,5 +214,6 @@ def _counts(stage: Stage, nemesis: Nemesis, history: list[Event]) -> dict[str, A
         "phone deaths": sum(phone.deaths for phone in stage.phones.values()),
         "kills with open journal": sum(bool(p) for phone in stage.phones.values() for p in phone.phases_at_kill),
         "faults": dict(sorted(nemesis.landed.items())),
+        "missed": len(nemesis.missed),
         "work": dict(sorted(stage.tally.done.items())),
     }

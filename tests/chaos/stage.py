@@ -39,7 +39,7 @@ FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
 WRITE_MS: Final = "40"
 # Whether a pod says of a phone that hangs on another one that it is there.
-PRESENCE_REACHES: Final = False
+PRESENCE_REACHES: Final = True
 # What the wearers say to a package, and whether they keep it, in turn.
 WEARERS: Final = (("yes", "no"), ("never", "yes"), ("no", "yes"), ("yes", "yes"))
 
