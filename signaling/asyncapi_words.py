@@ -12,8 +12,8 @@ document lists what it may call (`receive`) and what it is sent (`send`).
 * A refusal of the domain is a result: `Failure`, with a stable `code`. An error of the call itself (not allowed,
   unknown object, bad argument) is the `error` of the completion; it ends in `HubException: [code] message`.
 * `x-auricle-roles` names who may call a method and how the caller must stand to the object that the payload's field
-  `x-auricle-object` names: `any`, `assigned` (by the clinic) or `own`. An object that is unknown or not the caller's
-  looks the same.
+  `x-auricle-object` names: `any`, `assigned` (by the clinic), `own` or `participant` (of the visit). An object that is
+  unknown or not the caller's looks the same.
 * `x-auricle-stream`: call it as a stream; each item is a message of the reply. `x-auricle-lane`: never waits behind
   plain calls.
 """

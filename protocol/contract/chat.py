@@ -22,6 +22,7 @@ __all__ = [
     "MessageText",
     "MessageView",
     "MessagesRead",
+    "NewAttachment",
     "ReadTo",
     "ReadUpTo",
     "SendMessage",
@@ -64,6 +65,14 @@ class Attachment(_Private, frozen=True, kw_only=True):
     size_bytes: Annotated[int, Meta(ge=1, le=MAX_ATTACHMENT_BYTES)]
 
 
+class NewAttachment(Attachment, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An attachment over REST, where nothing that is sent is ignored."""
+
+    def __repr__(self) -> str:
+        """As the others."""
+        return "NewAttachment(...)"
+
+
 class SendMessage(_Private, frozen=True, kw_only=True):
     """Write to everybody in the visit. ``clientId`` is the caller's own name of the message: sent again with the same
     one it is there once, and gets its first answer.
@@ -80,7 +89,7 @@ class WriteMessage(StrictWire, frozen=True, kw_only=True):
 
     client_id: Id
     text: MessageText
-    attachments: Annotated[tuple[Attachment, ...], Meta(max_length=MAX_ATTACHMENTS)] = ()
+    attachments: Annotated[tuple[NewAttachment, ...], Meta(max_length=MAX_ATTACHMENTS)] = ()
 
     def __repr__(self) -> str:
         """As the others."""

@@ -52,6 +52,11 @@ _TYPING_MS: Final = 6_000
 _PUSH_EXPIRES_S: Final = 86_400
 _HOLD_S: Final = 60.0
 _TRIES: Final = 5
+# Who is there and reads nothing for so many looks may have left without a word, with a process that died.
+_LOOKS: Final = 5
+# A bus that is away is noticed after some seconds.
+_UNHEARD_S: Final = 30.0
+_CATCH_UP: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class ChatFlow:
         self._monotonic = monotonic
         self._new_id = new_id
         self._reached = reached
+        # What those here have been told of each visit while pods do not hear each other, by number.
+        self._told: dict[str, int] = {}
 
     # What is kept
 
@@ -219,7 +226,8 @@ class ChatFlow:
     # Phones that sleep
 
     async def sweep(self) -> None:
-        """Wake the phones that are due. Raises Unavailable when the database is away."""
+        """Wake the phones that are due, and tell what other pods could not. Raises Unavailable."""
+        await self._look()
         due = await self.store.due(self._clock(), self._limits.max_due)
         if len(due) >= self._limits.max_due:
             self._reached("max_due_chats")
@@ -229,15 +237,32 @@ class ChatFlow:
             if await self.store.settle(reader, held):
                 await self.store.settle(held, await self._woken(held))
 
+    async def _look(self) -> None:
+        """While pods do not hear each other, those here hear from the store what was written elsewhere; perhaps twice.
+
+        Once more when they do again: what was written in between is told then.
+        """
+        if self._rooms.is_heard and not self._told:
+            return
+        before, self._told = self._told, {}
+        since_s = self._clock() - _UNHEARD_S
+        for visit in self._rooms.visits_here()[: self._limits.max_due]:
+            last_n = await self.store.last_n(visit)
+            for message in await self.store.after(visit, max(before.get(visit, 0), last_n - _CATCH_UP), _CATCH_UP):
+                if visit in before or message.at_s >= since_s:
+                    push(self._rooms.inside_here(visit), MessageReceived(visit=visit, message=view(message)))
+            if not self._rooms.is_heard:
+                self._told[visit] = last_n
+
     async def _woken(self, reader: Reader) -> Reader:
         now_s, times = self._clock(), self._limits.times
         visit = await self._visits.visits.get(reader.visit)
         look = judge(visit, reader, last_n=await self.store.last_n(reader.visit))
-        if look == "wait":
-            return replace(reader, due_at_s=now_s + times.look_again_s, tries=0)
+        if look == "wait" and reader.tries <= _LOOKS:
+            return replace(reader, due_at_s=now_s + times.look_again_s)
         over = replace(reader, due_at_s=None, tries=0)
         target = None if visit is None or look == "drop" else await self._tokens.get(visit.device)
-        if visit is None or target is None or reader.tries > _TRIES:
+        if visit is None or target is None or reader.tries > _LOOKS + _TRIES:
             return over
         note = PushNote("message", self._opaque("pointer", reader), self._opaque("message", reader), _PUSH_EXPIRES_S)
         outcome = await self._notifier.send(target, note)

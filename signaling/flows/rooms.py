@@ -7,7 +7,7 @@ takes part in it. Read ``VisitRooms.seat`` and ``reconcile`` first.
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from media.visit import Participant, Visit
 from protocol.contract.pushes import Push
@@ -42,16 +42,26 @@ def text_group(visit: str) -> str:
 class Seat:
     """One connection in one visit. ``person`` is as he was stored when he was let in, or changed since.
 
+    ``is_stored``: the store knows that he has come; until then it has nothing to say of this seat.
     ``signals``: what it has sent since ``window_s``, monotonic.
     """
 
     caller: Caller
     participant: str
     live_text: bool
+    is_stored: bool = False
     admitted: bool = False
     person: Participant | None = None
     window_s: float = 0.0
     signals: int = 0
+
+
+@dataclass(slots=True)
+class _Room:
+    """The seats of one visit, and the newest that is known of it."""
+
+    seats: dict[str, Seat] = field(default_factory=dict)
+    newest: Visit | None = None
 
 
 class VisitRooms:
@@ -69,11 +79,11 @@ class VisitRooms:
         self._backplane = backplane
         self._tasks = tasks
         self._look = look
-        self._rooms: dict[str, dict[str, Seat]] = {}
+        self._rooms: dict[str, _Room] = {}
         backplane.on_missed(self._missed)
 
     def seat(self, caller: Caller, visit: str, participant: str, *, live_text: bool) -> Seat:
-        """A connection comes, into the waiting room; it hears from now on what is for those who wait.
+        """A connection comes, into the waiting room; ``stored`` is called when the store knows it.
 
         Raises:
             Overloaded: it is in as many groups as it may be.
@@ -86,25 +96,34 @@ class VisitRooms:
         if visit not in self._rooms:
             self._backplane.subscribe(_channel(visit), lambda _: self._heard(visit), on_late=lambda: self._heard(visit))
         seat = Seat(caller, participant, live_text)
-        self._rooms.setdefault(visit, {})[caller.connection_id] = seat
+        self._rooms.setdefault(visit, _Room()).seats[caller.connection_id] = seat
         _visits_of(caller).add(visit)
         return seat
 
+    def stored(self, seat: Seat, visit: Visit) -> None:
+        """The store knows that he has come; ``visit`` is as it was then, and may have changed since."""
+        seat.is_stored = True
+        self.reconcile(visit)
+
     def unseat(self, connection_id: str, visit: str) -> Seat | None:
         """A connection goes."""
-        room = self._rooms.get(visit, {})
-        seat = room.pop(connection_id, None)
+        room = self._rooms.get(visit)
+        if room is None:
+            return None
+        seat = room.seats.pop(connection_id, None)
         if seat is not None:
             for group in (visit_group(visit), waiting_group(visit), text_group(visit)):
                 seat.caller.groups.remove(group)
             _visits_of(seat.caller).discard(visit)
-        if not room and self._rooms.pop(visit, None) is not None:
+        if not room.seats:
+            del self._rooms[visit]
             self._backplane.unsubscribe(_channel(visit))
         return seat
 
     def of(self, connection_id: str, visit: str) -> Seat | None:
         """The seat of a connection in a visit."""
-        return self._rooms.get(visit, {}).get(connection_id)
+        room = self._rooms.get(visit)
+        return None if room is None else room.seats.get(connection_id)
 
     def visits_of(self, caller: Caller) -> tuple[str, ...]:
         """The visits that a connection is in."""
@@ -116,8 +135,16 @@ class VisitRooms:
         self._backplane.publish(_channel(visit.visit), lambda: b"")
 
     def reconcile(self, visit: Visit) -> None:
-        """Hold the seats to what is stored; whoever was let in is told so."""
-        for connection_id, seat in tuple(self._rooms.get(visit.visit, {}).items()):
+        """Hold the seats to what is stored; whoever was let in is told so. Older news is ignored."""
+        room = self._rooms.get(visit.visit)
+        if room is None:
+            return
+        if room.newest is None or room.newest.version < visit.version:
+            room.newest = visit
+        visit = room.newest
+        for connection_id, seat in tuple(room.seats.items()):
+            if not seat.is_stored:
+                continue
             person = visit.find(seat.participant)
             if person is None or visit.is_over or person.admission == "invited":
                 self.unseat(connection_id, visit.visit)
@@ -159,11 +186,35 @@ class VisitRooms:
         for one in visit.present_list():
             push(self._clients.user(one.user or guest_user(one.participant), visit.clinic), payload)
 
-    async def look(self) -> None:
-        """While pods do not hear each other: what has become of the visits that somebody here is in."""
-        if self._backplane.state is not BusState.CONNECTED:
-            for visit in tuple(self._rooms):
-                await self._reconcile_with_store(visit)
+    async def look(self, limit: int) -> bool:
+        """While pods do not hear each other: what has become of the visits that somebody here is in, ``limit`` of them.
+
+        Whether there are more, which come next. Raises Unavailable.
+        """
+        if self.is_heard:
+            return False
+        rooms = tuple(self._rooms)
+        for visit in rooms[:limit]:
+            found = await self._look(visit)
+            if found is not None:
+                self.reconcile(found)
+            # To the end, so that all have their turn.
+            if visit in self._rooms:
+                self._rooms[visit] = self._rooms.pop(visit)
+        return len(rooms) > limit
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether what is told here is heard on other pods, and the other way round, as far as anybody knows."""
+        return self._backplane.state is BusState.CONNECTED
+
+    def visits_here(self) -> tuple[str, ...]:
+        """The visits that connections of this pod are in, those that were looked at longest ago first."""
+        return tuple(self._rooms)
+
+    def inside_here(self, visit: str) -> Audience:
+        """Those of this pod who were let in."""
+        return self._clients.group_here(visit_group(visit))
 
     def _heard(self, visit: str) -> None:
         self._tasks.spawn(self._reconcile_with_store(visit))

@@ -144,8 +144,8 @@ class VisitFlow:
         if isinstance(joined, Refusal):
             self.rooms.unseat(caller.connection_id, visit.visit)
             return refused(joined)
-        # Somebody may have sent him away, or ended it, since.
-        self.rooms.reconcile(joined)
+        # Somebody may have let him in, sent him away, or ended it since.
+        self.rooms.stored(seat, joined)
         return await self._joined(joined, seat)
 
     async def _arrived(self, visit: str, seat: Seat) -> Visit | Refusal:
@@ -267,7 +267,8 @@ class VisitFlow:
         Raises Unavailable.
         """
         await self._tell_departures()
-        await self.rooms.look()
+        if await self.rooms.look(self._limits.max_due):
+            self._reached("max_due_visits")
         due = await self.visits.due(self._clock(), self._limits.max_due)
         if len(due) >= self._limits.max_due:
             self._reached("max_due_visits")

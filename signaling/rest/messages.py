@@ -4,8 +4,19 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar, Final
 
+from msgspec import structs
+
 from protocol.contract.base import Failure, Id
-from protocol.contract.chat import MarkRead, MessageSent, MessageView, ReadTo, ReadUpTo, SendMessage, WriteMessage
+from protocol.contract.chat import (
+    Attachment,
+    MarkRead,
+    MessageSent,
+    MessageView,
+    ReadTo,
+    ReadUpTo,
+    SendMessage,
+    WriteMessage,
+)
 from protocol.contract.rest import Page, PageQuery
 from signaling.flows.chat import ChatFlow
 from signaling.policy import Relation, Rule
@@ -48,7 +59,8 @@ class Messages(Resource):
     )
     async def write_message(self, call: Call, visit: Id, body: WriteMessage) -> MessageSent | Failure:
         """Write to everybody in the visit. Sent again with the same ``clientId`` it is there once."""
-        wanted = SendMessage(visit=visit, client_id=body.client_id, text=body.text, attachments=body.attachments)
+        attachments = tuple(Attachment(**structs.asdict(one)) for one in body.attachments)
+        wanted = SendMessage(visit=visit, client_id=body.client_id, text=body.text, attachments=attachments)
         return await self._chat.send(call.principal, wanted)
 
     @route(f"GET {_READ_TO}")

@@ -21,6 +21,15 @@ CHANGE_MAY = [*REGISTER_MAY, "412"]
 MAY = {
     "POST /api/v1/devices": REGISTER_MAY,
     "POST /api/v1/devices/{device}/audiograms": [*REGISTER_MAY, "422"],
+    # That a zone, a day or an hour is none no schema can say; nor that a visit is over.
+    "POST /api/v1/devices/{device}/visits": [*REGISTER_MAY, "422"],
+    "PUT /api/v1/visits/{visit}": [*CHANGE_MAY, "422"],
+    "PUT /api/v1/visits/{visit}/cancellation": CHANGE_MAY,
+    "PUT /api/v1/visits/{visit}/end": CHANGE_MAY,
+    "PUT /api/v1/visits/{visit}/read-to": CHANGE_MAY,
+    "POST /api/v1/visits/{visit}/messages": REGISTER_MAY,
+    "POST /api/v1/visits/{visit}/participants": REGISTER_MAY,
+    "DELETE /api/v1/visits/{visit}/participants/{participant}": CHANGE_MAY,
     "PATCH /api/v1/devices/{device}/on-file": CHANGE_MAY,
     "PUT /api/v1/devices/{device}/assignments/{person}": CHANGE_MAY,
     "DELETE /api/v1/devices/{device}/assignments/{person}": CHANGE_MAY,
@@ -80,6 +89,10 @@ def _config(token: str, past: Past, effort: Effort) -> str:
         "tags": (['"1"', '"2"'], ["header.If-Match"]),
         "models": (["ref10", "otc6"], ["path.model", "body.right.model", "body.left.model"]),
         "audiograms": (["registered"], ["path.audiogram"]),
+        "visits": (past.visits, ["path.visit"]),
+        "participants": (past.participants, ["path.participant"]),
+        "zones": (["Europe/Berlin", "UTC", "America/New_York"], ["body.zone"]),
+        "times": (past.times, ["body.startsLocal"]),
     }
     lines = [f"headers = {{ Authorization = {json.dumps('Bearer ' + token)} }}", ""]
     for name, (values, _) in known.items():

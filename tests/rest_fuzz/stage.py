@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
 
 from clients.hub_client import HubClient
 from protocol.contract.history import GetHistory, HistoryAnswer
@@ -27,6 +30,9 @@ class Past:
 
     revisions: Sequence[str]
     seqs: Sequence[int]
+    visits: Sequence[str]
+    participants: Sequence[str]
+    times: Sequence[str]
 
 
 async def live_through(server: Server) -> Past:
@@ -45,4 +51,26 @@ async def live_through(server: Server) -> Past:
         here = await visit(connect)
         changed = await here.apply(change(here.leased, *louder(10)))
         page = await here.call("GetHistory", GetHistory(device="d1"), HistoryAnswer)
-    return Past(tuple(one.revision for one in page.revisions), (changed.seq,))
+    times = [(datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%dT09:30") for days in (1, 2, 30)]
+    visits = [await _visit(server, time) for time in times]
+    return Past(
+        revisions=tuple(one.revision for one in page.revisions),
+        seqs=(changed.seq,),
+        visits=visits,
+        participants=[f"{visit}-3" for visit in visits],
+        times=times,
+    )
+
+
+async def _visit(server: Server, time: str) -> str:
+    """One that is to come, with somebody who has no account, in which something was written."""
+    headers = {"Authorization": f"Bearer {await server.token('ann', 'clinician')}"}
+    body = {"startsLocal": time, "zone": "Europe/Berlin", "participants": [{"role": "interpreter"}]}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        async with http.post(f"{server.url}/api/v1/devices/d1/visits", json=body) as answer:
+            assert answer.status == 201
+            visit = str((await answer.json())["visit"])
+        message = {"clientId": "c1", "text": "Good morning"}
+        async with http.post(f"{server.url}/api/v1/visits/{visit}/messages", json=message) as answer:
+            assert answer.status == 201
+    return visit

@@ -26,10 +26,10 @@ from protocol.contract.visits import Invited, JoinVisitAnswer
 from tests.databases import lent_postgres
 from tests.eventually import eventually
 from tests.postgres import PostgresServer
-from tests.redis_server import redis_server
+from tests.redis_server import RedisServer, redis_server
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.pods import connected, two_pods
+from tests.signaling.pods import connected, is_connected, two_pods
 from tests.signaling.rest.desk import ask, register
 from tests.signaling.visit import Told
 from tests.signaling.visiting import KIM, MIA, admitted, chat_of, flow_of, guest_of, join, live, said, say, scheduled
@@ -242,7 +242,7 @@ async def test_what_one_connection_may_send_has_a_bound(open_house: OpenHouse) -
 
 
 @asynccontextmanager
-async def apart(postgres: PostgresServer, told: Told) -> AsyncIterator[tuple[House, House, HubClient, HubClient]]:
+async def apart(postgres: PostgresServer, told: Told) -> AsyncIterator[tuple[RedisServer, House, HubClient, HubClient]]:
     async with lent_postgres(postgres) as url:
         with redis_server() as bus:
             async with two_pods(url, bus.url) as (east, west):
@@ -256,7 +256,7 @@ async def apart(postgres: PostgresServer, told: Told) -> AsyncIterator[tuple[Hou
                     await join(pat)
                     await admitted(ann, "p2")
                     await eventually(lambda: told.heard["ParticipantChanged"])
-                    yield east, west, ann, pat
+                    yield bus, west, ann, pat
 
 
 async def test_over_two_pods_all_messages_are_in_one_order_for_everybody(postgres: PostgresServer) -> None:
@@ -272,3 +272,26 @@ async def test_over_two_pods_all_messages_are_in_one_order_for_everybody(postgre
         assert {one.message.id: one.message.n for one in heard} == {one.id: one.n for one in kept}
         await ann.ask("SetTyping", SetTyping(visit="v1", typing=True), answer=Done)
         await eventually(lambda: told.heard["Typing"])
+
+
+async def test_what_is_written_while_pods_do_not_hear_each_other_is_told_all_the_same(postgres: PostgresServer) -> None:
+    told = Told()
+    async with apart(postgres, told) as (bus, west, ann, _):
+        chat = chat_of(west)
+        await said(ann, "before")
+        await eventually(lambda: told.heard["MessageReceived"])
+        bus.kill()
+        await eventually(lambda: not is_connected(west))
+        await said(ann, "while it is away", "c2")
+        await chat.sweep()
+        await eventually(lambda: [one.message.n for one in told.heard["MessageReceived"]][-1] == 2)
+        await chat.sweep()
+        await said(ann, "just before it is back", "c3")
+        bus.start()
+        await eventually(lambda: is_connected(west))
+        await chat.sweep()
+        await eventually(lambda: [one.message.n for one in told.heard["MessageReceived"]][-1] == 3)
+        heard = len(told.heard["MessageReceived"])
+        await chat.sweep()
+        assert len(told.heard["MessageReceived"]) == heard
+        assert {one.message.n for one in told.heard["MessageReceived"]} == {1, 2, 3}

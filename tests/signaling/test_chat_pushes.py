@@ -149,3 +149,21 @@ async def test_one_look_at_phones_has_a_bound(open_house: OpenHouse) -> None:
     await chat.sweep()
     assert house.metric("auricle_bound_reached_total", bound="max_due_chats") == 1
     assert len(await chat.store.due(house.wall.now_s, 9)) == 1
+
+
+async def test_who_seems_to_be_there_and_never_reads_is_woken_after_some_minutes(
+    house: House, connect: Connect
+) -> None:
+    """A process that died has told nobody that his connection is gone."""
+    ann, chat, pushes = await asleep(house, connect)
+    pat = await connect("pat", "patient", expires_in_s=1e6)
+    await join(pat)
+    await said(ann, "one")
+    house.wall.now_s += 5
+    looks = 0
+    while not pushes.sent:
+        looks += 1
+        assert looks < 10
+        await chat.sweep()
+        house.wall.now_s += 60
+    assert looks == 6

@@ -3,12 +3,14 @@
 import pytest
 
 from clients.hub_errors import HubCallError
-from media.visit import Participant
+from media.visit import Participant, Visit
+from media.visit_steps import admit
 from protocol.contract.base import Failure
 from protocol.contract.sessions import Relayed, Revert
 from protocol.contract.visits import AdmitToVisit, Departed, Invited, JoinVisitAnswer, LeaveVisit
+from signaling.stores.visits import Changed
 from tests.eventually import eventually
-from tests.media.visits import NOON_S
+from tests.media.visits import NOON_S, TIMES
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House
 from tests.signaling.visit import Told, refused
@@ -155,3 +157,31 @@ async def test_two_visits_about_one_device_are_not_live_at_once(house: House, co
     await flow.end("v1", by="ann", reason="done")
     again = await scene.ann.ask("AdmitToVisit", AdmitToVisit(visit="v2", participant="p2"), answer=Invited)
     assert isinstance(again, Invited)
+
+
+async def test_a_look_while_somebody_comes_neither_sends_him_away_nor_is_lost(house: House, connect: Connect) -> None:
+    """Another pod says that something has changed before the store knows of him, or between that and its answer."""
+    scheduled_ = await scheduled(house)
+    ann, pat = await connect("ann", "clinician"), await connect("pat", "patient")
+    await join(ann)
+    flow = flow_of(house)
+    store, rooms = flow.visits, flow.rooms
+    whole = store.change
+
+    async def change(visit: Visit) -> Changed:
+        rooms.reconcile(scheduled_)
+        outcome = await whole(visit)
+        if visit.state == "waiting":
+            let_in = admit(visit, "p2", by="ann", at_s=NOON_S, base_revision="", times=TIMES)
+            assert isinstance(let_in, Visit)
+            assert await whole(let_in) == "changed"
+            rooms.reconcile(let_in)
+        return outcome
+
+    store.change = change  # type: ignore[method-assign]  # what other pods do meanwhile
+    assert isinstance(await join(pat), JoinVisitAnswer)
+    seat = rooms.of(pat.connection_id, "v1")
+    assert seat is not None
+    assert seat.admitted
+    rooms.reconcile(scheduled_)
+    assert rooms.of(pat.connection_id, "v1") is seat, "old news changes nothing"
