@@ -84,7 +84,11 @@ async def tick(sessions: Sequence[SubmitSession], rate: float) -> None:
 async def _stay(session: SubmitSession) -> None:
     while True:
         await asyncio.sleep(STAY_S)  # sleep: the pace is what is set
-        await session.stay()
+        try:
+            await session.stay()
+        except BenchFailed as error:
+            session.fail(str(error))
+            return
 
 
 async def hold(over: "asyncio.Future[str]", seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 Server processes on one database and one bus, processes of clients whose sockets are all cut in one instant, and live
 sessions with connections of their own, in which changes are made at a steady rate before and meanwhile. A client that
-never comes back, or a session that breaks, ends the run with exit code 1; slowness never does. Read ``run`` first.
+never comes back, and a session that breaks, are told and make the exit code 1; slowness never does. Read ``run`` first.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from .bare import loop_factory
 from .bench import within
 from .bench_websocket import BenchFailed
 from .idle import require_files
-from .live_sessions import hold, open_all, tick, together
+from .live_sessions import open_all, tick, together
 from .postgres_process import postgres_process
 from .reconnect_generator import Outcome, Plan
 from .reconnect_report import Live, PodUse, ReconnectResult, joined, table
@@ -44,6 +44,7 @@ CLINIC: Final = "bench"
 GIVE_UP_S: Final = 300.0
 PATIENCE_S: Final = 20.0
 LOOK_S: Final = 0.25
+_REASON_CHARS: Final = 200
 _READ_BYTES: Final = 64 * 1_048_576
 
 
@@ -89,18 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def run(settings: ReconnectSettings) -> ReconnectResult:
     """Start everything, let it come, end everything. Raises BenchFailed."""
-    timings, over = Timings(), asyncio.get_running_loop().create_future()
-
-    def fail(reason: str) -> None:
-        if not over.done():
-            over.set_result(reason)
-
+    timings, broken = Timings(), _Broken()
     async with _pods(settings.pods) as (servers, key), AsyncExitStack() as stack:
         before = [server.rss_bytes for server in servers]
         crowd = _Generators(settings, tuple(server.url for server in servers), key)
         stack.push_async_callback(crowd.end)
         connected_s = await crowd.connect()
-        sessions = [SubmitSession(f"bench-{number}", timings, fail) for number in range(settings.sessions)]
+        sessions = [SubmitSession(device, timings, broken.told_of(device)) for device in _devices(settings)]
         for session in sessions:
             stack.push_async_callback(session.close)
         async with together() as tasks, aiohttp.ClientSession() as http:
@@ -109,13 +105,13 @@ async def run(settings: ReconnectSettings) -> ReconnectResult:
             tasks.create_task(tick(sessions, settings.rate))
             peaks = _Peaks(servers)
             tasks.create_task(peaks.look())
-            await hold(over, settings.calm_s / 4)
+            await asyncio.sleep(settings.calm_s / 4)  # sleep: the first changes are not measured
             timings.clear()
-            await hold(over, settings.calm_s)
+            await asyncio.sleep(settings.calm_s)  # sleep: what is measured
             calm, load, full = _live(timings), os.getloadavg()[0], [server.rss_bytes for server in servers]
             timings.clear()
             cpu_s = [server.cpu_s for server in servers]
-            outcome = await crowd.storm(over)
+            outcome = await crowd.storm()
             cpu_s = [server.cpu_s - cpu for server, cpu in zip(servers, cpu_s, strict=True)]
             storm = _live(timings)
             after = [server.rss_bytes for server in servers]
@@ -132,12 +128,32 @@ async def run(settings: ReconnectSettings) -> ReconnectResult:
         cut_again=outcome.cut_again,
         sessions=settings.sessions,
         rate=settings.rate,
+        broken=broken.reasons,
         calm=calm,
         storm=storm,
         pods=pods,
         generator_cpu_s=outcome.cpu_s,
         load=(load, os.getloadavg()[0]),
     )
+
+
+class _Broken:
+    """The first thing that went wrong with each live session; the others go on."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    def told_of(self, device: str) -> Callable[[str], None]:
+        """Whom to tell what went wrong with the session of a device."""
+
+        def tell(reason: str) -> None:
+            self.reasons.setdefault(device, reason[:_REASON_CHARS])
+
+        return tell
+
+
+def _devices(settings: ReconnectSettings) -> list[str]:
+    return [f"bench-{number}" for number in range(settings.sessions)]
 
 
 class _Peaks:
@@ -191,16 +207,11 @@ class _Generators:
                 raise BenchFailed("not all clients could connect")
         return time.monotonic() - began_s
 
-    async def storm(self, over: "asyncio.Future[str]") -> Outcome:
-        """Have all cut, and what became of them. Raises BenchFailed, also as soon as ``over`` says why."""
+    async def storm(self) -> Outcome:
+        """Have all cut, and what became of them. Raises BenchFailed."""
         for process in self._processes:
             _stdin(process).write(b"cut\n")
-        reading = asyncio.gather(*(_line(process) for process in self._processes))
-        await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():
-            reading.cancel()
-            raise BenchFailed(over.result())
-        lines = await reading
+        lines = [await _line(process) for process in self._processes]
         if not all(lines):
             raise BenchFailed("a process of clients has ended")
         return joined([msgspec.json.decode(line, type=Outcome) for line in lines])

@@ -92,7 +92,7 @@ class SubmitSession:
     """Made by ``open``. Whatever goes wrong is told to ``fail``."""
 
     def __init__(self, device: str, timings: Timings, fail: Callable[[str], None]) -> None:
-        self.device, self._timings, self._fail = device, timings, fail
+        self.device, self._timings, self.fail = device, timings, fail
         self._fitter: CareWire | None = None
         self._phone: CareWire | None = None
         self._fence = 0
@@ -108,10 +108,10 @@ class SubmitSession:
 
     async def open(self, url: str, fitter_token: str, phone_token: str) -> None:
         """Attach the phone, take the lease, and begin live work. Raises BenchFailed."""
-        self._phone = await CareWire.open(url, phone_token, on_push=self._to_phone, fail=self._fail)
+        self._phone = await CareWire.open(url, phone_token, on_push=self._to_phone, fail=self.fail)
         claim = self._claim()
         await self._phone.ask("AttachDevice", claim, AttachAnswer)
-        self._fitter = await CareWire.open(url, fitter_token, on_push=self._to_fitter, fail=self._fail)
+        self._fitter = await CareWire.open(url, fitter_token, on_push=self._to_fitter, fail=self.fail)
         lease = await self._fitter.ask("AcquireLease", AcquireLease(device=self.device, session=SESSION), LeaseAnswer)
         if lease.head is UNSET:
             raise BenchFailed("the phone has attached, but the device has no first revision")
@@ -158,7 +158,7 @@ class SubmitSession:
         try:
             answer = await self._fitter.ask("Submit", request, SubmitAnswer)
         except BenchFailed as error:
-            self._fail(str(error))
+            self.fail(str(error))
             return
         self._timings.answer_s.append(time.perf_counter() - self._sent_s)
         self._base = Base(revision=answer.revision_id, left=answer.digests.left, right=answer.digests.right)
@@ -201,7 +201,7 @@ class SubmitSession:
         elif target == "ConsentAsked":
             self._phone.answer(call_id, {"accepted": True})
         elif target in ("Withdraw", "RevertNow"):
-            self._fail(f"the server has sent {target}")
+            self.fail(f"the server has sent {target}")
 
     def _carry_out(self, offer: _Offered) -> None:
         assert self._phone is not None
@@ -223,6 +223,6 @@ class SubmitSession:
                 self._timings.confirmed_s.append(time.perf_counter() - self._sent_s)
                 self._open -= 1
             elif moved.state in ("rejected", "failed", "rolled_back", "indeterminate"):
-                self._fail(f"a change ended as {moved.state}")
+                self.fail(f"a change ended as {moved.state}")
         elif target == "LeaseLost":
-            self._fail("a lease was lost: the server did not keep up")
+            self.fail("a lease was lost: the server did not keep up")

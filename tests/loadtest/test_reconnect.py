@@ -35,6 +35,7 @@ def test_everybody_who_was_cut_comes_back_and_live_sessions_go_on(pods: str) -> 
     assert 0 < result["back"]["p50Ms"] < result["back"]["p99Ms"] <= result["allBackS"] * 1_000
     assert result["connect"]["p50Ms"] > 0
     assert result["storm"]["offer"]["count"] > 0
+    assert result["broken"] == {}
     assert len(result["pods"]) == int(pods)
     assert all(0 < pod["rssBefore"] <= pod["rssMost"] for pod in result["pods"])
     assert all(pod["cpuS"] > 0 for pod in result["pods"])
@@ -87,14 +88,17 @@ def test_options_outside_their_bounds_get_exit_code_2(option: str, capsys: pytes
     assert "must be" in capsys.readouterr().err
 
 
-def result(*, lost: int = 0, all_back_s: float = 24.0, p99_s: float = 0.1) -> ReconnectResult:
+def result(
+    *, lost: int = 0, all_back_s: float = 24.0, p99_s: float = 0.1, broken: dict[str, str] | None = None
+) -> ReconnectResult:
     offer = Quantiles.of([p99_s])
     live = Live(offer, None, 3)
     pod = PodUse(1_048_576, 3_145_728, 4_194_304, 2_097_152, 1.5)
     back = Quantiles.of([all_back_s])
     refused = {"503": 2, "401": 1}
     return ReconnectResult(
-        10, 5.0, 1.0, all_back_s, back, back, lost, refused, 0, 2, 1.0, live, live, [pod], 0.5, (1.0, 2.0)
+        *(10, 5.0, 1.0, all_back_s, back, back, lost, refused, 0, 2, 1.0),
+        *(broken or {}, live, live, [pod], 0.5, (1.0, 2.0)),
     )
 
 
@@ -108,6 +112,12 @@ def test_what_is_aimed_at_is_said_and_judged_by_nobody() -> None:
     assert "(p99 below 150 ms: no)" in table(slow)
     assert (good.is_whole, slow.is_whole, lossy.is_whole) == (True, True, False)
     assert "(under 25 s: no), 1 never" in table(lossy)
+
+
+def test_a_session_that_broke_is_told_and_makes_the_run_fail() -> None:
+    broken = result(broken={"d1": "refused: not_live", "d2": "refused: not_live"})
+    assert not broken.is_whole
+    assert "broken: 2\nrefused: not_live\n\n" in table(broken)
 
 
 def test_processes_of_clients_add_up() -> None:
