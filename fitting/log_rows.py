@@ -52,12 +52,11 @@ RISE_WINDOW_S: Final = 10.0
 
 
 class DeviceRows:
-    """The log of one device. ``pending`` are the seqs without an end; they end in order. ``entries`` are those deliveries.
+    """The log of one device. ``pending`` are the seqs without an end; they end in order, ``entries`` the deliveries.
 
-    ``keys`` are idempotency keys known without asking the store. ``soft`` are steps that were told and are not recorded
-    yet, in order. ``read_due``: the ears that may hold what a session has left in them: nothing begins before each was
-    read again. ``question``: the package that its wearer was asked about and has not answered; ``taken_back`` the last
-    one they did not want, ``wish`` what takes it back.
+    ``keys`` are idempotency keys known without asking the store. ``soft`` are steps that were told and not yet recorded,
+    in order. ``read_due``: the ears that may hold what a session has left in them: nothing begins before each was read
+    again. ``question``: of which package its wearer was asked; ``taken_back`` the last unwanted, ``wish`` what does it.
     """
 
     def __init__(self, device: str, epoch: str, aids: Mapping[Ear, RegisteredAid], limits: LogLimits) -> None:
