@@ -54,7 +54,7 @@ RISE_WINDOW_S: Final = 10.0
 class DeviceRows:
     """The log of one device. ``pending`` are the seqs without an end; they end in order, ``entries`` the deliveries.
 
-    ``keys`` are idempotency keys known without asking the store. ``soft`` are steps that were told and not yet recorded,
+    ``keys`` are idempotency keys known without asking the store. ``soft`` are steps that were told, not yet recorded,
     in order. ``read_due``: the ears that may hold what a session has left in them: nothing begins before each was read
     again. ``question``: of which package its wearer was asked; ``taken_back`` the last unwanted, ``wish`` what does it.
     """
