@@ -23,7 +23,7 @@ from .flows.lookout import Lookout, LookTimes
 from .flows.news import DeviceNews
 from .flows.onlookers import Onlookers, PhonesAnywhere, PresencePace
 from .flows.packages import PackageFlow, PackageLimits
-from .flows.phones import Phones
+from .flows.phones import Phones, overhearing
 from .flows.second_look import SecondLook
 from .flows.session import SessionFlow
 from .flows.submit import SubmitFlow
@@ -81,6 +81,7 @@ class CareAssembly(Assembly):
         config = self.config
         lifetime = self.lifetime(CareHub.name)
         phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
+        lifetime.on_group_told = overhearing(self.device_log)
         far = self.far_phones(phones)
         anywhere = PhonesAnywhere(phones, far, self.joined.presence)
         delivery = DeliveryFlow(

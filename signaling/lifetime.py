@@ -37,7 +37,8 @@ class LifetimeManager:
     """Connections, users and groups of one hub on this pod, and all routing.
 
     ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does. ``on_people`` is given whose
-    connection has come (true) or gone, ``on_group`` a group that has its first member here.
+    connection has come (true) or gone, ``on_group`` a group that has its first member here, ``on_group_told`` one that
+    another pod sends something to, before its members here have it.
     """
 
     def __init__(self, hub: str, backplane: Backplane, *, max_groups: int, reached: Callable[[str], None]) -> None:
@@ -50,6 +51,7 @@ class LifetimeManager:
         self._members: dict[str, dict[str, ClientLink]] = {}
         self._groups_of: dict[str, set[str]] = {}
         self.on_group: Callable[[str], None] = lambda _: None
+        self.on_group_told: Callable[[str], None] = lambda _: None
         self.on_people: Callable[[Principal, bool], None] = lambda *_: None
 
     def __len__(self) -> int:
@@ -202,6 +204,8 @@ class LifetimeManager:
         envelope = _decode_envelope(body)
         if envelope.version != ENVELOPE_VERSION:
             return
+        if channel.startswith(group := self._group("")):
+            self.on_group_told(channel.removeprefix(group))
         frames = envelope.frames
         for connection_id, link in tuple(self._members.get(channel, {}).items()):
             if connection_id in envelope.excluded:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from fitting.log import DeviceLog
 from fitting.mode import Signs
 from protocol.contract.base import Ear
 from protocol.contract.devices import InAid, InAidChanged
@@ -25,7 +26,7 @@ from signaling.hub import Caller
 from signaling.hub_clients import HubClients
 from signaling.pushes import push
 
-__all__ = ["Phone", "Phones", "device_group", "device_of", "phone_channel"]
+__all__ = ["Phone", "Phones", "device_group", "device_of", "overhearing", "phone_channel"]
 
 _RTT_SAMPLES: Final = 20
 _GO_ON_AFTER: Final[frozenset[RestoreCause]] = frozenset({"revert", "undo"})
@@ -292,3 +293,17 @@ def device_of(group: str) -> str | None:
 def phone_channel(device: str) -> str:
     """Where the pod that carries a device's phone listens."""
     return f"phone:{device}"
+
+
+def overhearing(log: DeviceLog) -> Callable[[str], None]:
+    """What is done when another pod tells a group something.
+
+    Who asks because of what he has been told must not be answered with what was before it.
+    """
+
+    def told(group: str) -> None:
+        device = device_of(group)
+        if device is not None:
+            log.overheard(device)
+
+    return told

@@ -111,11 +111,11 @@ class Apart:
 
 
 @asynccontextmanager
-async def apart(database_url: str) -> AsyncIterator[Apart]:
-    """Live work that was begun over another pod than the phone's."""
+async def apart(database_url: str, **changes: object) -> AsyncIterator[Apart]:
+    """Live work that was begun over another pod than the phone's; ``changes`` to the configuration."""
     async with AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
-        east, west = await stack.enter_async_context(two_pods(database_url, bus.url))
+        east, west = await stack.enter_async_context(two_pods(database_url, bus.url, **changes))
         body = {
             "device": "d1",
             "patient": "pat",

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from protocol.contract.devices import DeliveryChanged, InAidChanged, Offer, Settled
+from protocol.contract.devices import DeliveryChanged, DeviceAnswer, DeviceQuery, InAidChanged, Offer, Settled
 from protocol.contract.session import WhoAmIAnswer
 from protocol.contract.sessions import DeviceHeld, ModeChanged, ReadBackNow, Relayed, Revert, RevertNow
 from tests.databases import lent_postgres
@@ -78,6 +78,18 @@ async def test_a_read_back_reaches_the_phone(scene: Apart) -> None:
     # Without a bus nobody can say yet whether a phone is there to hear it.
     assert relayed == Relayed(relayed=is_connected(scene.east))
     assert (await scene.phone.first(ReadBackNow)).device == "d1"
+
+
+async def test_who_asks_because_of_what_was_told_is_not_answered_with_what_was_before(postgres: PostgresServer) -> None:
+    # However old an answer may be otherwise.
+    async with lent_postgres(postgres) as url, apart(url, log_stale_s=60) as scene:
+        await scene.submit(change(scene.leased))
+        offer = await scene.phone.first(Offer)
+        before = len(scene.fitter.of(InAidChanged))
+        await scene.confirm(offer)
+        assert (await scene.fitter.first(InAidChanged, before)).ram == offer.body.expect.right
+        device = await scene.ann.invoke("GetDevice", DeviceQuery(device="d1"), result=DeviceAnswer)
+        assert device.in_aid.right.ram == offer.body.expect.right  # type: ignore[union-attr]  # an ear that there is
 
 
 async def test_what_was_lost_with_the_bus_is_found_in_the_log(postgres: PostgresServer) -> None:
