@@ -384,6 +384,8 @@ async def test_a_session_that_a_pod_only_learns_of_is_frozen_until_its_phone_is_
 ) -> None:
     care_of(pods.east)._session._watched.clear()
     answers_nothing(pods)
+    await care_of(pods.east)._session.compare("d1")
+    assert states(pods)[0] == "frozen"
     await pods.east.sweep_care()
     assert states(pods)[0] == "frozen"
     pods.buses[1].loses = lambda *_: False
