@@ -80,8 +80,7 @@ class CareAssembly(Assembly):
     def care(self) -> Care:
         config = self.config
         lifetime = self.lifetime(CareHub.name)
-        phones = Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
-        lifetime.on_group_told = overhearing(self.device_log)
+        phones = self.phones(lifetime)
         far = self.far_phones(phones)
         anywhere = PhonesAnywhere(phones, far, self.joined.presence)
         delivery = DeliveryFlow(
@@ -128,6 +127,10 @@ class CareAssembly(Assembly):
             *(self.hub_server(hub, lifetime), delivery, session, phones, news, packages, submit, views, history),
             *(lookout, onlookers, visits, calls, chat),
         )
+
+    def phones(self, lifetime: LifetimeManager) -> Phones:
+        lifetime.on_group_told = overhearing(self.device_log)
+        return Phones(clients=HubClients(lifetime), backplane=self.backplane, monotonic=self.monotonic)
 
     def far_phones(self, phones: Phones) -> FarPhones:
         return FarPhones(
