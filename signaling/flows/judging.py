@@ -41,10 +41,11 @@ class Judging:
         self._limits = parts.limits
         self._times = parts.times
 
-    def concerns(self, device: str) -> bool:
+    def concerns(self, device: str, watch: Watch) -> bool:
         """Whether somebody here has to do with it: alone everybody is here."""
         phones = self._phones
-        return not self._far.are_there or phones.get(device) is not None or phones.is_watched_here(device)
+        is_end = phones.get(device) is not None or phones.is_connected_here(watch.fitter)
+        return is_end or phones.is_watched_here(device) or not self._far.are_there
 
     def is_far(self, device: str) -> bool:
         """Whether its phone hangs on another pod, if anywhere."""

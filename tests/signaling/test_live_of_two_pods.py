@@ -351,6 +351,7 @@ async def test_a_fitter_who_goes_on_over_another_pod_knows_at_once_how_it_stands
         care_of(pods.east)._session._watched.clear()
         await renew(here)
         await beat(here, foreground=foreground)
+        pods.monotonic.now_s += 0.1
         await pods.west.sweep_care()
         ann = await pods.connect("ann", "clinician")
         request = AcquireLease(device="d1", session="s1")
@@ -358,11 +359,33 @@ async def test_a_fitter_who_goes_on_over_another_pod_knows_at_once_how_it_stands
         assert states(pods)[0] == state
 
 
+async def test_a_rise_over_a_pod_that_knows_nothing_of_the_session_is_refused(pods: Near, here: Visit) -> None:
+    request = change(await lease(here.ann))
+    care_of(pods.east)._session._watched.clear()
+    assert refused(await submit(here.ann, request)).code == "frozen"
+
+
+async def test_a_fitter_who_only_renews_his_lease_over_another_pod_goes_on(pods: Near, here: Visit) -> None:
+    request = change(await lease(here.ann))
+    await here.ann.stop()
+    await eventually(lambda: pods.east.app_sessions() == 0)
+    care_of(pods.east)._session._watched.clear()
+    await pods.sweep_care()
+    assert states(pods)[0] == "frozen"
+    here.ann = await pods.connect("ann", "clinician")
+    assert (await renew(here)).state == "live"
+    await pass_s(pods, here, 15)
+    assert states(pods) == ("live", "live")
+    assert isinstance(await submit(here.ann, request), SubmitAnswer)
+
+
 async def test_a_session_that_a_pod_only_learns_of_is_frozen_until_its_phone_is_heard_of(
     pods: Near, here: Visit
 ) -> None:
     care_of(pods.east)._session._watched.clear()
     answers_nothing(pods)
+    await care_of(pods.east)._session.compare("d1")
+    assert states(pods)[0] == "frozen"
     await pods.east.sweep_care()
     assert states(pods)[0] == "frozen"
     pods.buses[1].loses = lambda *_: False
