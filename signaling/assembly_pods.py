@@ -50,6 +50,7 @@ class Pods:
     def __init__(self, parts: PodParts) -> None:
         config = parts.config
         self.joined = parts.joined
+        self._log = parts.log
         self.pod = parts.joined.pod
         self._directory = parts.joined.directory
         self._key = hmac.digest(parts.signing_key, b"internal", hashlib.sha256)
@@ -118,6 +119,8 @@ class Pods:
         await self.internal.open()
         if self.internal.address:
             self._directory.reached_at(self.internal.address)
+        elif self.joined.tables is not None:
+            self._log.internal_listener_off()
         if self._owners is not None:
             await self._owners.open()
 

@@ -37,7 +37,7 @@ class PodsConfig:
     internal_address: str = ""
     owner_ttl_s: float = 600.0
     owner_answer_s: float = 1.0
-    max_owner_questions: int = 64
+    max_owner_questions: int = 256
     max_known_owners: int = 20_000
     max_forwards: int = 10_000
     max_forward_bytes: int = 65_536

@@ -137,6 +137,10 @@ class LogBook:
         """They do again."""
         self._log.info("tables_connected", server=server)
 
+    def internal_listener_off(self) -> None:
+        """There are other pods, and this one is nowhere reached: its connections' requests must come to it alone."""
+        self._log.warning("internal_listener_off", advice="set AURICLE_INTERNAL_LISTEN, or keep clients on their pod")
+
     def push_logged(self, *, platform: str, kind: str) -> None:
         """A push was due and no push service is configured."""
         self._log.info("push_logged", platform=platform, kind=kind)

@@ -82,9 +82,9 @@ class RedisTables:
         await self._tasks.close()
         self._plan = None
 
-    async def get(self, key: str) -> bytes | TablesAway | None:
+    async def get(self, key: str, *, patient: bool = False) -> bytes | TablesAway | None:
         """The value of a key, None when there is none. As every verb: a call that is ``patient`` may take seconds."""
-        found = await self._ask(key, (b"GET", self._name(key)))
+        found = await self._ask(key, (b"GET", self._name(key)), patient=patient)
         return AWAY if found is AWAY else found[0]
 
     async def values(self, *keys: str, patient: bool = False) -> tuple[bytes | None, ...] | TablesAway:
@@ -96,13 +96,13 @@ class RedisTables:
         """Set a key, for so long."""
         return _done(await self._ask(key, (b"SET", self._name(key), value, b"PX", _ms(ttl_s)), patient=patient))
 
-    async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bytes | TablesAway:
+    async def claim(self, key: str, value: bytes, *, ttl_s: float, patient: bool = False) -> bytes | TablesAway:
         """Set a key for so long unless there is one: the value that it has now. The first claim is the one that holds.
 
         What answers AWAY may have been carried out.
         """
         name = self._name(key)
-        found = await self._ask(key, (b"SET", name, value, b"NX", b"PX", _ms(ttl_s)), (b"GET", name))
+        found = await self._ask(key, (b"SET", name, value, b"NX", b"PX", _ms(ttl_s)), (b"GET", name), patient=patient)
         # One that has just ended leaves nothing to tell of, and is as good as no answer.
         return AWAY if found is AWAY or found[1] is None else bytes(found[1])
 

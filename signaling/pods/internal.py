@@ -59,7 +59,7 @@ class InternalServer:
         self._parts = parts
         self._runner: StrictRunner | None = None
         self.address = ""
-        self.app = web.Application(middlewares=[self._authenticated], client_max_size=MAX_SIGNED_BYTES)
+        self.app = web.Application(middlewares=[self._authenticated], client_max_size=MAX_SIGNED_BYTES + 1)
         self.app[VERIFIER] = parts.verifier
         self.app.on_response_prepare.append(_sign)
 

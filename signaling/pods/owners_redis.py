@@ -51,14 +51,16 @@ class RedisOwners:
         """See ``Owners``."""
         if not self._is_believed:
             return OWNERS_AWAY
-        found = await self._parts.tables.claim(_key(connection_id), self._value, ttl_s=self._parts.ttl_s)
+        tables, ttl_s = self._parts.tables, self._parts.ttl_s
+        # In a storm of connections everything is late: to ask all pods instead would make it one of requests, too.
+        found = await tables.claim(_key(connection_id), self._value, ttl_s=ttl_s, patient=True)
         return OWNERS_AWAY if found is AWAY else found.decode()
 
     async def find(self, connection_id: str) -> str | OwnersAway | None:
         """See ``Owners``."""
         if not self._is_believed:
             return OWNERS_AWAY
-        found = await self._parts.tables.get(_key(connection_id))
+        found = await self._parts.tables.get(_key(connection_id), patient=True)
         if found is AWAY:
             return OWNERS_AWAY
         return None if found is None else found.decode()

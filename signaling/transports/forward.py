@@ -28,6 +28,7 @@ from .aiohttp_seam import LeftAiohttp, take_over
 from .guard import UNKNOWN, Refuse, refuse, refused
 from .posts import has_gone
 from .tunnel import Tunnel, TunnelLimits
+from .websocket import upgrade_answer
 
 __all__ = ["CONNECTION", "Errand", "ForwardParts", "Forwarder", "Kind", "hub_route"]
 
@@ -147,6 +148,9 @@ class Forwarder:
     async def forward(self, request: web.Request, errand: Errand) -> web.StreamResponse:
         """The answer of the pod that has the connection: 404 when it is gone, 503 when it does not answer."""
         parts = self._parts
+        refusal = upgrade_answer(request) if errand.kind is Kind.SOCKET else None
+        if isinstance(refusal, web.Response):
+            return refusal
         if len(self) >= parts.max_forwards:
             parts.metrics.reached("max_forwards")
             return self._outcome(errand, "full")

@@ -11,7 +11,6 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadArgument, NotFound
-from protocol.websocket.upgrade import UpgradeRefused, accept_upgrade
 from signaling.auth import Principal, TokenVerifier
 from signaling.bearer import query_value
 from signaling.bodies import Bodies
@@ -31,7 +30,7 @@ from .long_polling import LongPollingTransport
 from .negotiate import negotiate_response, negotiate_version
 from .posts import Inbox, PostedTransport, WaitingRoom
 from .refresh import lifetime_s, not_refreshed, refresh_error, refreshed
-from .websocket import WebSocketTransport
+from .websocket import WebSocketTransport, upgrade_answer
 
 __all__ = ["HubRoutes"]
 
@@ -159,12 +158,9 @@ class HubRoutes:
             if isinstance(session.transport, PostedTransport):
                 return refuse(HTTPStatus.BAD_REQUEST, ANOTHER_TRANSPORT)
             return refuse(HTTPStatus.CONFLICT, OPEN_ALREADY)
-        if not request.raw_path.startswith("/"):
-            # A proxy in front may have looked at another host than we do.
-            return refuse(HTTPStatus.BAD_REQUEST, "An upgrade names a path")
-        answer = accept_upgrade(request.method, (request.version.major, request.version.minor), request.headers)
-        if isinstance(answer, UpgradeRefused):
-            return refuse(HTTPStatus(answer.status), answer.reason, dict(answer.headers))
+        answer = upgrade_answer(request)
+        if isinstance(answer, web.Response):
+            return answer
         config = self._server.config
         transport = WebSocketTransport(
             max_frame_bytes=config.max_frame_bytes,

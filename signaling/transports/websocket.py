@@ -6,7 +6,10 @@ What one call to ``write`` brings is one frame, since the JavaScript client pars
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
+
+from aiohttp import web
 
 from protocol.websocket.frames import (
     TOO_BIG,
@@ -21,14 +24,27 @@ from protocol.websocket.frames import (
     pong_frame,
     text_frame,
 )
+from protocol.websocket.upgrade import UpgradeRefused, accept_upgrade
 from signaling.connection import HubSession
 
 from .aiohttp_seam import unmask
+from .guard import refuse
 
-__all__ = ["WebSocketTransport"]
+__all__ = ["WebSocketTransport", "upgrade_answer"]
 
 NORMAL_CLOSURE: Final = 1_000
 MAX_WAITING_FOR_PONGS_BYTES: Final = 65_536
+
+
+def upgrade_answer(request: web.Request) -> bytes | web.Response:
+    """What begins a WebSocket, or the refusal."""
+    if not request.raw_path.startswith("/"):
+        # A proxy in front may have looked at another host than we do.
+        return refuse(HTTPStatus.BAD_REQUEST, "An upgrade names a path")
+    answer = accept_upgrade(request.method, (request.version.major, request.version.minor), request.headers)
+    if isinstance(answer, UpgradeRefused):
+        return refuse(HTTPStatus(answer.status), answer.reason, dict(answer.headers))
+    return answer
 
 
 class WebSocketTransport(asyncio.Protocol):

@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.signalr.codec import ProtocolName
+from signaling.config import MEMORY, Config
+from signaling.transports.forward import CONNECTION, hub_route
 from tests.eventually import eventually
+from tests.redis_server import redis_server
 from tests.signaling.by_hand import (
     HELLO,
     HUB,
@@ -15,12 +18,16 @@ from tests.signaling.by_hand import (
     Poller,
     call,
     event_reader,
+    frame,
     negotiate,
     poller,
     request,
     socket,
 )
+from tests.signaling.conftest import House, running_house
 from tests.signaling.pods_around import Around, around, forwarded, len_of
+from tests.signaling.pods_inside import inside, internal_of
+from tests.signaling.raw_websocket import dial, upgrade
 from tests.signaling.returning import answer_to, returning
 
 PROTOCOLS: tuple[ProtocolName, ...] = ("json", "messagepack")
@@ -177,6 +184,68 @@ async def test_answers_are_those_of_the_pod_that_has_the_connection(
     assert found[0] == found[1]
 
 
+async def test_what_was_carried_is_never_carried_on_and_its_caller_is_looked_at_again(scene: Around) -> None:
+    client = await poller(scene.east)
+    await client.send(call("Echo", 1, id_="1"))
+    route = hub_route("conformance")
+    async with inside(scene.west) as pod:
+
+        async def status(house: House, headers: dict[str, str]) -> int:
+            assert house.parts.pods is not None
+            internal = house.parts.pods.internal
+            given = {CONNECTION: client.ticket.token} | headers
+            to = house.parts.pods.pod
+            async with pod.ask(internal.address, "GET", route, to=to, timeout_s=5, headers=given) as answer:
+                return answer.status
+
+        assert await status(scene.west, client.headers) == 404
+        assert forwarded(scene.west, "poll") == 0
+        assert await status(scene.east, {}) == 401
+        assert await status(scene.east, {"Authorization": "Bearer x"}) == 401
+        assert await status(scene.east, scene.east.bearer("bob")) == 404
+        assert await status(scene.east, client.headers) == 200
+    # Who has no key is told nothing, whatever he knows.
+    given = {CONNECTION: client.ticket.token} | client.headers
+    async with scene.east.http.get(f"{internal_of(scene.east).address}/internal{route}", headers=given) as answer:
+        assert (answer.status, await answer.read()) == (401, b"")
+
+
+async def test_an_upgrade_that_is_none_is_refused_as_by_the_pod_that_has_the_connection(scene: Around) -> None:
+    client = await returning(scene.east)
+    client.lose()
+    found = []
+    for pod in scene.pods:
+        whole = upgrade(pod, client.path)
+        for broken in (b"Sec-WebSocket-Key", b"Sec-WebSocket-Version", b"Host"):
+            wire = await dial(pod)
+            wire.send(whole.replace(broken, b"X-Other", 1))
+            found.append((pod is scene.east, broken, (await wire.reader.readline()).split()[1]))
+    here = [one[1:] for one in found if one[0]]
+    assert here == [one[1:] for one in found if not one[0]]
+    assert {status for _, status in here} == {b"400", b"426"}
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 300_000])
+async def test_bodies_of_any_size_arrive_whole(scene: Around, size: int) -> None:
+    client = await poller(scene.east)
+    client.house = scene.west
+    calls = [call("Echo", "x" * 20_000, id_=str(number)) for number in range(size // 21_000)]
+    body = b"".join(calls)
+    body += frame(type=6, padding="p" * (size - len(body) - len(frame(type=6, padding=""))))
+    assert len(body) == size
+    assert await client.post(body) == 200
+    client.house = scene.east
+    answers = await client.messages(len(calls))
+    assert [(one["invocationId"], len(one["result"])) for one in answers] == [
+        (str(n), 20_000) for n in range(len(calls))
+    ]
+    # An answer that is too long to be signed for comes over the other pod, too.
+    await client.send(*(call("Echo", "y" * 20_000, id_=f"{n}") for n in range(5)))
+    client.house = scene.west
+    answer = await client.poll()
+    assert (len(answer.body) > 100_000, answer.headers["Content-Length"]) == (True, str(len(answer.body)))
+
+
 async def test_a_client_that_leaves_ends_what_was_carried_for_it(scene: Around) -> None:
     client = await poller(scene.east)
     client.house = scene.west
@@ -189,3 +258,13 @@ async def test_a_client_that_leaves_ends_what_was_carried_for_it(scene: Around) 
     # What waits is for the poll that comes, not for the one that nobody hears.
     scene.east.sweep()
     assert (await client.messages(1))[0]["result"] == 1
+
+
+async def test_a_pod_that_is_nowhere_reached_says_so_and_keeps_to_its_own() -> None:
+    with redis_server() as bus:
+        config = Config(conformance=True, dev=True, sweep_s=3_600, database_url=MEMORY, redis_url=bus.url)
+        async with running_house(config, None) as alone:
+            assert alone.log.getvalue().count('"event": "internal_listener_off"') == 1
+            client = await poller(alone)
+            await client.send(call("Echo", 1, id_="1"))
+            assert (await client.messages(1))[0]["result"] == 1
