@@ -90,6 +90,12 @@ class Judging:
         if watch.stopped is None and self._event(device, watch, self._phones.now_s()) is Event.THAW:
             watch.state = "live"
 
+    def froze(self, device: str, watch: Watch) -> None:
+        """Nothing may rise any more: pods that follow this one hear it at once."""
+        phone = self._phones.get(device)
+        if phone is not None:
+            self._far.frozen(device, phone, watch.fence)
+
     # What other pods ask, and tell unasked
 
     def told(self, device: str, phone: Phone, asked: SignsAsked) -> SignsTold:
@@ -125,9 +131,8 @@ class Judging:
     def _move(self, device: str, watch: Watch, event: Event) -> None:
         watch.state = step(watch.state, event).state
         self._ends.tell_mode_here(device, watch.state, "freeze" if event is Event.FREEZE else "thaw")
-        phone = self._phones.get(device)
-        if phone is not None and event is Event.FREEZE:
-            self._far.frozen(device, phone, watch.fence)
+        if event is Event.FREEZE:
+            self.froze(device, watch)
 
     def _ask_soon(self, device: str, watch: Watch, now_s: float) -> None:
         if not self._far.can_be_heard:

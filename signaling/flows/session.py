@@ -237,6 +237,8 @@ class SessionFlow:
         revert = RevertNow(device=request.device, fence=fence, cause=cause)
         relayed = by_phone or self._phones.relay(request.device, revert)
         self._metrics.restores.labels(cause).inc()
+        if watch is not None and watch.stopped is not None:
+            self._judging.froze(request.device, watch)
         if event is None:
             self._late.add(partial(self._note, request.device, cause, actor))
         else:

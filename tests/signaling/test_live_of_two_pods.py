@@ -37,6 +37,7 @@ from signaling.backplane import BusState
 from signaling.flows import far_phones
 from signaling.flows.phone_words import AskPhone, Frozen, Wake, word_of
 from tests.eventually import eventually
+from tests.signaling.away import log_of
 from tests.signaling.care import CLAIM, change, lease, louder, submit
 from tests.signaling.near import Near, care_of, near
 from tests.signaling.visit import Told, Visit, refused, visit
@@ -339,6 +340,16 @@ async def test_a_stop_of_the_fitter_holds_at_once_where_the_phone_is(pods: Near,
     await here.phone.first(RevertNow)
     # Before that pod has looked into the log; after a Revert live work goes on.
     assert states(pods)[1] == ("frozen" if method == "Stop" else "live")
+
+
+async def test_a_stop_of_the_wearer_holds_at_once_where_rises_are_judged(pods: Near, here: Visit) -> None:
+    # His pod cannot put it into the log yet.
+    log = log_of(pods.west)
+    log.is_away = True
+    await here.call("Stop", Revert(device="d1"), Relayed, by=here.pat)
+    assert states(pods) == ("frozen", "frozen")
+    log.is_away = False
+    await eventually(lambda: here.fitter.of(ModeChanged)[-1].reason == "stop")
 
 
 # Who comes later

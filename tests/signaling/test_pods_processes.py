@@ -133,6 +133,7 @@ async def begin(pods: Fleet) -> Session:
     return Session(ann, pat, fitter, phone, await live(ann))
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_changes_and_a_stop_get_through_whatever_becomes_of_the_bus(
     postgres: PostgresServer, tmp_path: Path, program: str
