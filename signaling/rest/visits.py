@@ -25,7 +25,7 @@ from protocol.contract.bookings import (
 )
 from protocol.contract.rest import Page, PageQuery
 from protocol.contract.times import iso_ms
-from protocol.errors import NotFound
+from protocol.errors import NotAllowed, NotFound
 from signaling.auth import Principal
 from signaling.flows.bookings import BookingFlow
 from signaling.flows.rooms import participant_view
@@ -57,6 +57,10 @@ _READERS: Final = Rule(
     "visit",
 )
 _MANAGERS: Final = Rule({"clinician": Relation.PARTICIPANT, "assistant": Relation.PARTICIPANT}, "visit")
+# What is in the aids is for those who may see that of the device, whatever somebody is in the visit.
+_OF_AIDS: Final = Rule(
+    {"clinician": Relation.ASSIGNED, "assistant": Relation.ASSIGNED, "patient": Relation.OWN}, "visit"
+)
 _SCHEDULERS: Final = Rule({"clinician": Relation.ASSIGNED, "assistant": Relation.ASSIGNED}, "device")
 _EXAMPLE: Final = {"startsLocal": "2027-03-29T09:30", "zone": "Europe/Berlin", "durationMin": 45}
 _WHY: Final = {"reason": "the professional is ill"}
@@ -77,7 +81,7 @@ class Visits(Resource):
         f"PUT {_ONE}": _MANAGERS,
         f"PUT {_ONE}/cancellation": _MANAGERS,
         f"PUT {_ONE}/end": _MANAGERS,
-        f"GET {_ONE}/summary": _MANAGERS,
+        f"GET {_ONE}/summary": _OF_AIDS,
         f"GET {_ONE}/encounter": _MANAGERS,
         f"POST {_PEOPLE}": _MANAGERS,
         f"DELETE {_PERSON}": _MANAGERS,
@@ -137,7 +141,9 @@ class Visits(Resource):
 
     @route(f"GET {_ONE}", gives=_FHIR)
     async def read_appointment(self, call: Call, visit: Id) -> Reply[Raw]:
-        """The visit as a FHIR R4 Appointment."""
+        """The visit as a FHIR R4 Appointment. It names everybody, so it is not for guests."""
+        if call.principal.visit:
+            raise NotAllowed("not allowed")
         found = await self._found(visit)
         return Reply(Raw(msgspec.json.encode(appointment(found))), version=f"{found.version}-fhir")
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from clients.hub_client import HubClient
 from media.visit import Visit
 from protocol.contract.devices import AttachAnswer
+from protocol.contract.fitting import BAND_PATHS
 from protocol.contract.sessions import ConsentAnswer, ConsentAsked
 from protocol.contract.visits import Invited, JoinVisitAnswer
 from protocol.errors import Unavailable
@@ -16,12 +17,13 @@ from tests.eventually import eventually
 from tests.media.visits import NOON_S
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
-from tests.signaling.care import CLAIM, Connect, apply, change, louder, submit
+from tests.signaling.care import CLAIM, Connect, apply, change, lease, louder, submit
 from tests.signaling.care import live as live_work
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.pods import connected, two_pods
 from tests.signaling.rest.desk import ask, register
 from tests.signaling.visit import Told
+from tests.signaling.visit import visit as fitted
 from tests.signaling.visiting import admitted, flow_of, join, live, scheduled
 
 
@@ -102,14 +104,32 @@ class _Away:
         raise Unavailable("away")
 
 
-async def test_what_the_visit_has_changed_can_be_read(house: House, connect: Connect) -> None:
-    scene = await live(house, connect)
+async def test_the_summary_tells_what_was_tried_and_what_was_kept(house: House, connect: Connect) -> None:
+    here = await fitted(connect, live=False)
+    await scheduled(house)
+    for one in (here.ann, here.pat):
+        assert isinstance(await join(one), JoinVisitAnswer)
+    assert isinstance(await admitted(here.ann, "p2"), Invited)
+    await here.go_live()
+    tried = await here.apply(change(here.leased, *louder(20)))
+    kept = await here.save(tried.digests)
+    head = await lease(here.ann)
+    await here.apply(change(head, *louder(-10), key="k2"))
+    said = await ask(house, "PUT /visits/v1/end", {"reason": "done"})
+    assert said.status == 200, said
+    summary = (await ask(house, "GET /visits/v1/summary")).body
+    assert len(summary["revisions"]) >= 2, "also what was tried and not kept"
+    assert summary["kept"] == kept.revision_id
+    assert {(one["path"], one["ddb"]) for one in summary["changes"]} == {(path, 20) for path in BAND_PATHS[:3]}
+    assert summary["before"] != summary["kept"]
+
+
+async def test_a_summary_claims_nothing_that_no_read_back_tells(house: House, connect: Connect) -> None:
+    await live(house, connect)
     await flow_of(house).end("v1", by="ann", reason="done")
     said = await ask(house, "GET /visits/v1/summary")
-    assert said.status == 200
     assert (said.body["visit"], said.body["device"], said.body["revisions"]) == ("v1", "d1", [])
-    assert "changes" not in said.body, "nobody has read the aids, so nothing is claimed"
-    assert scene.house is house
+    assert "changes" not in said.body
 
 
 async def test_a_visit_for_which_nobody_comes_is_missed_once(house: House, connect: Connect) -> None:

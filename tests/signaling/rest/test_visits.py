@@ -182,6 +182,9 @@ async def test_a_link_lets_somebody_without_an_account_in_once(house: House, con
     assert (answer.admitted, len(answer.visit.participants)) == (False, 1)
     await guest.stop()
     assert await as_guest(house, joined.body["token"], f"/visits/{visit}") == (200, [kim])
+    fhir = {"Authorization": f"Bearer {joined.body['token']}", "Accept": "application/fhir+json"}
+    async with house.http.get(f"{house.url}/api/v1/visits/{visit}", headers=fhir) as refused:
+        assert refused.status == 403, "it would name everybody"
     for path in ("/visits", "/devices/d1", f"/visits/{visit}/summary", "/visits/v9"):
         assert (await as_guest(house, joined.body["token"], path))[0] in (403, 404)
     await ask(house, f"PUT /visits/{visit}/cancellation", {"reason": "x"})
@@ -248,6 +251,16 @@ async def test_a_calendar_file_tells_nobody_what_the_visit_is_about(house: House
     _, off = await text(house, f"/visits/{visit}", "text/calendar")
     assert {"METHOD:CANCEL", "STATUS:CANCELLED", "SEQUENCE:1"} <= set(off.split("\r\n"))
     assert "ill" not in off.replace("CANCELLED", "")
+
+
+async def test_what_a_visit_did_to_the_aids_is_for_those_who_may_see_the_aids(house: House) -> None:
+    people = [{"role": "trainee", "user": "eve"}, {"role": "professional", "user": "amy"}]
+    visit = (await scheduled(house, participants=people))["visit"]
+    for by in ("ann clinician", "abe clinician", "pat patient"):
+        assert (await ask(house, f"GET /visits/{visit}/summary", by=by)).status == 200
+    for by in ("eve clinician", "amy clinician", "pia patient"):
+        assert (await ask(house, f"GET /visits/{visit}", by=by)).status == (404 if by.startswith("pia") else 200)
+        assert (await ask(house, f"GET /visits/{visit}/summary", by=by)).code == "not_found"
 
 
 async def test_fhir_is_given_to_who_asks_for_it(house: House) -> None:
