@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from clients.hub_client import HubClient
+from protocol.signalr.connection import HubConnection
 from signaling.app import PARTS, Parts, create_app
 from signaling.auth import DevTokens
 from signaling.config import MEMORY, Config
@@ -114,6 +115,13 @@ class House:
     def metric(self, name: str, **labels: str) -> float:
         value = self.parts.hubs[0].metrics.registry.get_sample_value(name, labels)
         return value or 0.0
+
+
+def signalr_core(session: HubSession) -> HubConnection:
+    """The protocol core of a connection over SignalR."""
+    core = session._core
+    assert isinstance(core, HubConnection)
+    return core
 
 
 OpenHouse = Callable[..., Awaitable[House]]
