@@ -27,7 +27,7 @@ from .rest.document import register_document
 from .rest.problems import problem_middleware
 from .storage import Storage
 from .tasks import TaskSet
-from .transports.routes import HubRoutes
+from .transports.routes import Routes
 
 __all__ = ["PARTS", "Parts", "create_app"]
 
@@ -40,7 +40,7 @@ class Parts:
     log: LogBook
     metrics: Metrics
     hubs: list[HubServer]
-    routes: list[HubRoutes]
+    routes: list[Routes]
     closing: TaskSet
 
 
@@ -69,7 +69,9 @@ def create_app(
     parts = Assembly(config, signing_key, log, clock, monotonic)
     care = parts.care()
     servers = [care.server, *map(parts.hub_server, hubs)]
-    routes = [parts.routes(server) for server in servers]
+    routes: list[Routes] = [parts.routes(server) for server in servers]
+    if config.socketio:
+        routes.append(parts.socketio(servers))
 
     app = web.Application(middlewares=[problem_middleware(log)])
     app[PARTS] = Parts(
@@ -149,7 +151,7 @@ async def _look_after(who: str, look: Callable[[], Awaitable[None]], told: _Told
 
 
 def _running(
-    parts: Assembly, routes: list[HubRoutes], servers: list[HubServer], care: Care
+    parts: Assembly, routes: list[Routes], servers: list[HubServer], care: Care
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def sweep() -> None:
         while True:

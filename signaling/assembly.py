@@ -6,7 +6,7 @@ Nothing here is started. Read ``Assembly`` from the top.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fitting.safety import Kernel
@@ -57,7 +57,7 @@ from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_st
 from .stores.assignments import DeviceGrants, PatientGrants
 from .stores.audiograms import NewestOnFile
 from .tasks import TaskSet
-from .transports.routes import HubRoutes
+from .transports.routes import HubRoutes, Routes
 from .troubles import Troubles
 
 __all__ = ["Assembly", "Care"]
@@ -339,6 +339,12 @@ class Assembly:
             ),
             *people_resources(people),
         )
+
+    def socketio(self, servers: Sequence[HubServer]) -> Routes:
+        # Two libraries more, which a server without Socket.IO never loads.
+        from .transports.socketio import SocketIoRoutes
+
+        return SocketIoRoutes(servers, self.verifier, self.readiness, self.closing)
 
     def routes(self, server: HubServer) -> HubRoutes:
         return HubRoutes(server, self.verifier, self.tokens, self.readiness)

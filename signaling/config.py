@@ -22,6 +22,7 @@ from protocol.signalr.prescan import ScanLimits
 from .config_bus import BusConfig
 from .config_error import ConfigError
 from .config_push import PushConfig
+from .config_socketio import SocketIoConfig
 
 __all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 
@@ -33,7 +34,7 @@ MEMORY = "memory:"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(BusConfig, PushConfig):
+class Config(BusConfig, PushConfig, SocketIoConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.

@@ -6,6 +6,7 @@ A signed token opens one connection, once, over one transport; only a stateful c
 import asyncio
 import secrets
 from http import HTTPStatus
+from typing import Protocol
 
 from aiohttp import web
 
@@ -29,10 +30,22 @@ from .posts import Inbox, PostedTransport, WaitingRoom
 from .refresh import lifetime_s, refresh_error, refreshed
 from .websocket import WebSocketTransport
 
-__all__ = ["HubRoutes"]
+__all__ = ["HubRoutes", "Routes"]
 
 ANOTHER_TRANSPORT = "Cannot change transports mid-connection"
 OPEN_ALREADY = "The connection is open already"
+
+
+class Routes(Protocol):
+    """The HTTP side of a hub in one protocol."""
+
+    def register(self, app: web.Application) -> None:
+        """Add the routes."""
+        ...
+
+    def sweep(self) -> None:
+        """Look at what time has ended."""
+        ...
 
 
 class HubRoutes:
