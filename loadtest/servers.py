@@ -19,7 +19,15 @@ import psutil  # type: ignore[import-untyped]  # the library ships no types
 
 from .bench_websocket import BenchFailed
 
-__all__ = ["ServerProcess", "auricle_migrate", "auricle_server", "auricle_token", "bare_server", "node_server"]
+__all__ = [
+    "ServerProcess",
+    "auricle_migrate",
+    "auricle_server",
+    "auricle_token",
+    "bare_server",
+    "node_server",
+    "plain_socketio_server",
+]
 
 READY_S: Final = 20.0
 COMMAND_S: Final = 20.0
@@ -140,6 +148,11 @@ def auricle_server(folder: Path) -> ServerProcess:
 def bare_server(folder: Path) -> ServerProcess:
     """Bare aiohttp."""
     return ServerProcess("aiohttp", ("-m", "loadtest.bare"), folder)
+
+
+def plain_socketio_server(folder: Path) -> ServerProcess:
+    """python-socketio's own server."""
+    return ServerProcess("python-socketio", ("-m", "loadtest.plain_socketio"), folder)
 
 
 async def node_server(folder: Path) -> ServerProcess:
