@@ -35,6 +35,7 @@ __all__ = ["CLINIC", "LEASE_TTL_S", "Stage", "staged"]
 CLINIC: Final = "canary-clinic"
 FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
+TRANSPORTS: Final = ("signalr", "signalr", "socketio")
 _READER: Final = ("--user", "reader", "--clinic", "any", "--role", "clinician", "--expires-in", "86400")
 LEASE_TTL_S: Final = 3.0
 DEAD_MAN_S: Final = "9"
@@ -157,6 +158,8 @@ async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) ->
     await _register(stage, lane, device)
     token = stage.tokens.mint(f"canary-patient-{lane}", "patient", "device")
     arguments = ["--url", stage.proxies[lane].url, "--token", token, "--device", device]
+    # Every third phone is on Socket.IO; the fitters are on SignalR.
+    arguments += ["--transport", TRANSPORTS[number % 3]]
     arguments += ["--protocol", PROTOCOLS[number % 2], "--write-ms", WRITE_MS, "--dead-man-s", DEAD_MAN_S]
     installs, keeps = WEARERS[number % len(WEARERS)]
     arguments += ["--install", installs, "--keep", keeps]
