@@ -31,7 +31,7 @@ def run_fitter(argv: Sequence[str] | None = None) -> int:
 
 
 async def _fitter(given: argparse.Namespace) -> int:
-    hub = HubClient(f"{given.url}/hub", token=given.token, protocol=given.protocol)
+    hub = HubClient(f"{given.url}/hub", token=given.token, protocol=given.protocol, transport=given.transport)
     fitter = Fitter(hub, on_delivery=lambda change: say(f"change {change.seq}: {change.ear or ''} {change.state}"))
     async with hub:
         await fitter.hello()

@@ -32,7 +32,8 @@ def connection_parser(module: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="of the server (default %(default)s)")
     parser.add_argument("--token", required=True, help="made by `auricle token`")
     parser.add_argument("--device", required=True, help="as registered")
-    parser.add_argument("--protocol", choices=("json", "messagepack"), default="json")
+    parser.add_argument("--protocol", choices=("json", "messagepack"), default="json", help="of SignalR")
+    parser.add_argument("--transport", choices=("signalr", "socketio"), default="signalr", help="(default %(default)s)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""A SignalR client for Python: calls with typed answers, typed pushes, and a link that heals itself.
+"""A client of a hub, over SignalR or Socket.IO: calls with typed answers, typed pushes, a link that heals itself.
 
 Handlers run one at a time and in the order in which the server sent, but for those that were registered to run
 aside; a handler may call the hub. A call whose link dies raises ``LinkLost`` and is never repeated here, because only
@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Protocol, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -37,11 +37,30 @@ from protocol.signalr.messages import (
     StreamItem,
 )
 
-__all__ = ["HubCallError", "HubClient", "HubOptions", "ReconnectPolicy"]
+__all__ = ["HubCallError", "HubClient", "HubOptions", "ReconnectPolicy", "TransportName"]
+
+TransportName = Literal["signalr", "socketio"]
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("auricle.clients")
 _DEFAULT_RECONNECT: Final = ReconnectPolicy()
+
+
+class AnyLink(Protocol):
+    """One link to the hub, in whatever protocol."""
+
+    @property
+    def connection_id(self) -> str: ...
+    async def send(self, message: Message, /) -> None: ...
+    async def close(self) -> None: ...
+    async def serve(self, take: Callable[[Message], None], /) -> LinkEnd: ...
+
+
+async def _socketio_link(session: aiohttp.ClientSession, whereto: Whereto) -> AnyLink:
+    # Two libraries more, which a client over SignalR never loads.
+    from clients.socketio_link import SocketIoLink
+
+    return await SocketIoLink.open(session, whereto)
 
 
 class _Verdict(msgspec.Struct, frozen=True):
@@ -49,7 +68,7 @@ class _Verdict(msgspec.Struct, frozen=True):
 
 
 class HubClient:
-    """One client of the hub at ``url``, for example ``http://127.0.0.1:8080/hub``.
+    """One client of the hub at ``url``, for example ``http://127.0.0.1:8080/hub``, whose path is Socket.IO's namespace.
 
     ``token`` is a bearer token, or a function that is asked for one at every connect. ``reconnect`` None
     means that the client closes with its first link. ``session`` is used and left open when given. What
@@ -63,6 +82,7 @@ class HubClient:
         *,
         token: Token,
         protocol: ProtocolName = "json",
+        transport: TransportName = "signalr",
         reconnect: ReconnectPolicy | None = _DEFAULT_RECONNECT,
         options: HubOptions | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -72,7 +92,9 @@ class HubClient:
     ) -> None:
         self._options = options or HubOptions()
         self._whereto = Whereto(url, token, protocol, self._options, clock)
-        self._codec = CODECS[protocol]
+        # Over Socket.IO values are JSON, whatever the protocol.
+        self._codec = CODECS[protocol if transport == "signalr" else "json"]
+        self._new_link = HubLink.open if transport == "signalr" else _socketio_link
         self._reconnect = reconnect
         self._session, self._owns_session = session, session is None
         self._uniform, self._sleep = uniform, sleep
@@ -84,7 +106,7 @@ class HubClient:
         self._on_closed: list[Listener] = []
         self._state = Link.IDLE
         self._moved = asyncio.Event()
-        self._link: HubLink | None = None
+        self._link: AnyLink | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._asides: set[asyncio.Task[None]] = set()
         self._life: asyncio.Task[None] | None = None
@@ -150,7 +172,7 @@ class HubClient:
         self._move(Happening.OPENED)
         await self._begin(self._link)
 
-    async def _begin(self, link: HubLink | None) -> None:
+    async def _begin(self, link: AnyLink | None) -> None:
         self._life = asyncio.get_running_loop().create_task(self._live(link))
         # A task that is cancelled before its first step never cleans up.
         await asyncio.sleep(0)
@@ -238,12 +260,12 @@ class HubClient:
                 await link.send(Invocation(target=target, arguments=args, invocation_id=call_id))
                 return await answer
 
-    def _present_link(self) -> HubLink:
+    def _present_link(self) -> AnyLink:
         if self._link is None:
             raise NotConnected(f"the client is {self._state.value}")
         return self._link
 
-    async def _live(self, link: HubLink | None) -> None:
+    async def _live(self, link: AnyLink | None) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 events = tasks.create_task(self._events.run())
@@ -263,7 +285,7 @@ class HubClient:
             for listener in self._on_closed:
                 await called(listener)
 
-    async def _stay_connected(self, first: HubLink | None) -> None:
+    async def _stay_connected(self, first: AnyLink | None) -> None:
         link = first
         if link is None and self._reconnect is not None:
             link = await self._open_again(self._reconnect)
@@ -276,7 +298,7 @@ class HubClient:
             self._move(Happening.LOST)
             link = await self._open_again(self._reconnect)
 
-    async def _open_again(self, policy: ReconnectPolicy) -> HubLink | None:
+    async def _open_again(self, policy: ReconnectPolicy) -> AnyLink | None:
         attempt = 0
         while not policy.gives_up(attempt):
             await self._sleep(policy.delay_s(attempt, self._uniform))
@@ -292,7 +314,7 @@ class HubClient:
             return self._link
         return None
 
-    def _take(self, link: HubLink, message: Message) -> None:
+    def _take(self, link: AnyLink, message: Message) -> None:
         if isinstance(message, StreamItem):
             self._streams.put(message)
         if isinstance(message, Completion) and not self._streams.settle(message):
@@ -319,10 +341,10 @@ class HubClient:
         for listener in self._on_reconnected:
             await self._handlers.listen(listener)
 
-    async def _open(self) -> HubLink:
+    async def _open(self) -> AnyLink:
         if self._session is None:
             self._session = aiohttp.ClientSession()
-        return await HubLink.open(self._session, self._whereto)
+        return await self._new_link(self._session, self._whereto)
 
     async def _release_session(self) -> None:
         if self._owns_session and self._session is not None:

@@ -42,7 +42,7 @@ class HubOptions:
     ``close_timeout_s``: for the server's close frame. ``tick_s``: how often the deadlines of ``limits`` are
     looked at. ``max_frame_bytes``: of one WebSocket frame, which may hold many messages. ``max_asides``: handlers that
     take their time at once. ``max_streams``: that run at once. ``max_stream_items``: of one stream that nobody has
-    taken yet; one more ends the stream.
+    taken yet; one more ends the stream. ``socketio_transports``: over Socket.IO, the first one to begin with.
     """
 
     limits: HubLimits = CLIENT_LIMITS
@@ -57,6 +57,7 @@ class HubOptions:
     max_asides: int = 16
     max_streams: int = 16
     max_stream_items: int = 1_024
+    socketio_transports: tuple[Literal["polling", "websocket"], ...] = ("websocket",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,13 @@ async def _phone(given: argparse.Namespace) -> int:
         )
         # A phone that has just started with no server in reach has aids to see to all the same.
         patience = ReconnectPolicy(from_start=True)
-        hub = HubClient(f"{given.url}/hub", token=given.token, protocol=given.protocol, reconnect=patience)
+        hub = HubClient(
+            f"{given.url}/hub",
+            token=given.token,
+            protocol=given.protocol,
+            transport=given.transport,
+            reconnect=patience,
+        )
         phone = Phone(hub, runner, on_settled=lambda _: _tell(given, pair))
         async with hub, asyncio.TaskGroup() as tasks:
             _listen_to_signals(phone, tasks)

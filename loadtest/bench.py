@@ -18,13 +18,13 @@ from typing import Final
 import msgspec
 
 from .bare import loop_factory
-from .bench_socketio import SocketIo
+from .bench_socketio import AuricleSocketIo, SocketIo
 from .bench_websocket import BenchFailed
 from .dialects import BareText, SignalRJson, SignalRMessagePack
 from .idle import BARE, HUB, HUB_MESSAGEPACK, Idle, Idler, measure_idle, require_files
 from .measure import Measured, machine, one_round
 from .report import IdleSample, Report, Settings, summarise, table
-from .servers import auricle_server, auricle_token, bare_server, node_server
+from .servers import auricle_server, auricle_token, bare_server, node_server, plain_socketio_server
 from .traffic import Load, Target
 
 __all__ = ["main", "run", "within"]
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fanout=options.fanout,
         idle=options.idle,
         node=options.node,
+        socketio=options.socketio,
     )
     try:
         require_files(max(options.connections, options.fanout, options.idle))
@@ -67,7 +68,7 @@ async def run(settings: Settings, progress: Progress) -> Report:
     with tempfile.TemporaryDirectory(prefix="auricle-bench-") as name:
         folder = Path(name)
         async with AsyncExitStack() as stack:
-            measured = await _start_servers(stack, folder, node=settings.node)
+            measured = await _start_servers(stack, folder, settings)
             for number in range(settings.rounds):
                 progress(f"round {number + 1} of {settings.rounds}")
                 for load in _loads(settings):
@@ -105,16 +106,21 @@ async def _bounded(settings: Settings, time_limit_s: float) -> Report:
         raise BenchFailed(f"not finished within the time limit of {time_limit_s:g} s") from None
 
 
-async def _start_servers(stack: AsyncExitStack, folder: Path, *, node: bool) -> list[Measured]:
+async def _start_servers(stack: AsyncExitStack, folder: Path, settings: Settings) -> list[Measured]:
     auricle = await stack.enter_async_context(auricle_server(folder))
     bare = await stack.enter_async_context(bare_server(folder))
-    headers = {"Authorization": f"Bearer {await auricle_token(folder)}"}
+    token = await auricle_token(folder)
+    headers = {"Authorization": f"Bearer {token}"}
     measured = [
         Measured(Target(SignalRJson(), auricle.url, headers), auricle),
         Measured(Target(SignalRMessagePack(), auricle.url, headers), auricle),
         Measured(Target(BareText(), bare.url), bare),
     ]
-    if node:
+    if settings.socketio:
+        plain = await stack.enter_async_context(plain_socketio_server(folder))
+        measured.append(Measured(Target(AuricleSocketIo(token), auricle.url), auricle))
+        measured.append(Measured(Target(SocketIo("python-socketio"), plain.url), plain))
+    if settings.node:
         peer = await stack.enter_async_context(await node_server(folder))
         measured.append(Measured(Target(SocketIo(), peer.url), peer))
     return measured
@@ -152,6 +158,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=10_000,
         metavar="N",
         help="idle connections, 0 is off (default 10000)",
+    )
+    parser.add_argument(
+        "--socketio", action="store_true", help="Auricle over Socket.IO too, beside python-socketio's plain server"
     )
     parser.add_argument("--node", action="store_true", help="Socket.IO on Node too, which npm installs")
     parser.add_argument(

@@ -41,7 +41,7 @@ class _Verdict(msgspec.Struct, frozen=True):
 def ask(hub: MeasuredHub, target: str, payload: object, answer: type[T]) -> T:
     """Call a method of the contract. Raises ChangeRefused, and what ``MeasuredHub.invoke`` raises."""
     # The cast: to mypy a class is not hashable as long as it may be any.
-    result: T = hub.invoke(target, payload, read=_reader(hub.codec.name, cast("Hashable", answer)))
+    result: T = hub.invoke(target, payload, read=_reader(hub.codec.values, cast("Hashable", answer)))
     return result
 
 

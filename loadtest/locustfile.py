@@ -29,8 +29,10 @@ from loadtest.carried_aids import FIRMWARE, CarriedAids
 from loadtest.dev_tokens import KEY_VARIABLE, KeyMissing, find_key, mint
 from loadtest.fitter_side import CHANGE, CONFIRMED, FitterSide
 from loadtest.phone_side import RETRY_S, PhoneSide
+from loadtest.signalr_socket import SignalRSocket
 from loadtest.signalr_user import FAILURES, MeasuredHub, SignalRUser
 from loadtest.slider import MAX_MOVES_PER_S, STEP_DDB, Slider, Sweep
+from loadtest.socketio_user import SOCKETIO, socketio_socket
 from protocol.contract.base import EARS
 from protocol.contract.devices import RegisteredAid
 from protocol.contract.registration import RegisterDevice
@@ -53,7 +55,8 @@ class SessionUser(SignalRUser):
         super().__init__(environment)
         given: Any = environment.parsed_options
         self.protocol = given.hub_protocol
-        self.negotiates = not given.skip_negotiation
+        self._over_socketio = given.hub_transport == "socketio"
+        self.negotiates = not (given.skip_negotiation or self._over_socketio)
         self.answer_timeout_s = given.answer_timeout
         self._key = _signing_key(given)
         self._slider = Slider(given.patches_per_second)
@@ -69,6 +72,15 @@ class SessionUser(SignalRUser):
             self, self._opener("fitter", "clinician"), device=self._name, session=f"{self._name}-session"
         )
         self._phone_life: gevent.Greenlet | None = None
+
+    @property
+    def request_type(self) -> str:
+        """See ``SignalRUser``."""
+        return SOCKETIO if self._over_socketio else super().request_type
+
+    def new_socket(self, token: str) -> SignalRSocket:
+        """See ``SignalRUser``."""
+        return socketio_socket(self, token) if self._over_socketio else super().new_socket(token)
 
     def wait_time(self) -> float:
         """Until the slider moves next, or until a failed session tries again."""
@@ -150,6 +162,13 @@ def add_options(parser: LocustArgumentParser) -> None:
         default="json",
         env_var="LOCUST_HUB_PROTOCOL",
         help="format of the hub protocol (default json)",
+    )
+    add(
+        "--hub-transport",
+        choices=("signalr", "socketio"),
+        default="signalr",
+        env_var="LOCUST_HUB_TRANSPORT",
+        help="what fitters and phones speak; Socket.IO over WebSockets, in JSON (default signalr)",
     )
     add(
         "--patches-per-second",

@@ -12,6 +12,8 @@ import msgspec
 __all__ = ["IdleSample", "Machine", "Report", "Row", "Sample", "Settings", "Spread", "joined", "summarise", "table"]
 
 YARDSTICK = "aiohttp"
+# What speaks Socket.IO is held to what speaks it too.
+YARDSTICKS = {"auricle-socketio": "python-socketio"}
 
 
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
@@ -19,7 +21,8 @@ class Settings(msgspec.Struct, frozen=True, rename="camel"):
 
     ``fanout`` counts receivers.
 
-    ``idle`` counts connections that only keep alive; ``node``: Socket.IO on Node is measured too.
+    ``idle`` counts connections that only keep alive; ``node``: Socket.IO on Node is measured too, ``socketio``: ours
+    and python-socketio's plain server.
     """
 
     rounds: int
@@ -30,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, rename="camel"):
     fanout: int
     idle: int = 0
     node: bool = False
+    socketio: bool = False
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -129,22 +133,23 @@ class Report(msgspec.Struct, frozen=True):
     idle: list[IdleSample] = []
 
 
-def summarise(samples: Sequence[Sample], by: str = YARDSTICK) -> list[Row]:
+def summarise(samples: Sequence[Sample], by: str = "") -> list[Row]:
     """One row for each workload and server, in the order of the first round.
 
-    Every round must hold the yardstick, the server ``by``; its own ratio is 1.
+    Every round must hold the yardsticks: the server ``by``, or that of ``YARDSTICKS``; a yardstick's own ratio is 1.
     """
-    yardstick = {(s.workload, s.in_flight, s.round): s.server_us for s in samples if s.server == by}
+    taken = {(s.workload, s.in_flight, s.round, s.server): s.server_us for s in samples}
     rows = []
     for workload, in_flight, server in dict.fromkeys((s.workload, s.in_flight, s.server) for s in samples):
         same = [s for s in samples if (s.workload, s.in_flight, s.server) == (workload, in_flight, server)]
+        yardstick = by or YARDSTICKS.get(server, YARDSTICK)
         rows.append(
             Row(
                 workload=workload,
                 in_flight=in_flight,
                 server=server,
                 server_us=Spread.of(s.server_us for s in same),
-                ratio=Spread.of(s.server_us / yardstick[workload, in_flight, s.round] for s in same),
+                ratio=Spread.of(s.server_us / taken[workload, in_flight, s.round, yardstick] for s in same),
                 messages_per_s=Spread.of(s.messages / s.wall_s for s in same),
                 server_busy=Spread.of(s.server_busy for s in same),
                 generator_us=Spread.of(s.generator_us for s in same),
@@ -162,6 +167,7 @@ def table(report: Report) -> str:
         f"{report.settings.seconds:g} s each, texts of {report.settings.text_chars} characters; "
         f"Python {machine.python}, aiohttp {machine.aiohttp}, uvloop {machine.uvloop or 'not installed'}, "
         f"{machine.cores} cores.",
+        *(["The ratio of auricle-socketio is to python-socketio."] if report.settings.socketio else []),
         "",
         f"{'workload':<12} {'server':<20} {'us/message':>20} {'ratio':>18} {'per s':>8} {'busy':>5} {'gen us':>7}",
     ]

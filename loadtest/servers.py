@@ -27,6 +27,7 @@ __all__ = [
     "bare_server",
     "cpu_clock_s",
     "node_server",
+    "plain_socketio_server",
 ]
 
 READY_S: Final = 20.0
@@ -153,6 +154,11 @@ def auricle_server(folder: Path, name: str = "auricle", environ: Mapping[str, st
 def bare_server(folder: Path) -> ServerProcess:
     """Bare aiohttp."""
     return ServerProcess("aiohttp", ("-m", "loadtest.bare"), folder)
+
+
+def plain_socketio_server(folder: Path) -> ServerProcess:
+    """python-socketio's own server."""
+    return ServerProcess("python-socketio", ("-m", "loadtest.plain_socketio"), folder)
 
 
 async def node_server(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
 import gevent  # type: ignore[import-untyped]  # the library ships no types
@@ -33,7 +33,7 @@ from protocol.signalr.endpoint import HubLimits
 from protocol.signalr.events import Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
 from protocol.signalr.messages import Completion, Invocation, Message
 
-__all__ = ["SignalRSocket", "SocketOptions"]
+__all__ = ["ClientCore", "SignalRSocket", "SocketOptions"]
 
 _NO_HANDLER: Final = "Client didn't provide a result."
 
@@ -51,6 +51,18 @@ class SocketOptions:
     call_timeout_s: float = 10.0
     tick_s: float = 1.0
     max_pending_calls: int = 256
+
+
+class ClientCore(Protocol):
+    """What a connection needs of the protocol that it speaks; ``HubClientConnection`` is SignalR's."""
+
+    sent_at: float
+
+    def hello(self) -> bytes: ...
+    def receive_data(self, data: bytes, now: float) -> list[Event]: ...
+    def receive_eof(self) -> list[Event]: ...
+    def tick(self, now: float) -> list[Event]: ...
+    def close(self) -> bytes: ...
 
 
 class SignalRSocket:
@@ -73,7 +85,7 @@ class SignalRSocket:
         self.on_lost: Callable[[str], None] = _nobody_listens
         self._url, self._headers = url, dict(headers or {})
         self._options, self._clock = options or SocketOptions(), clock
-        self._hub = HubClientConnection(protocol, self._options.limits, now=clock())
+        self._hub: ClientCore = HubClientConnection(protocol, self._options.limits, now=clock())
         self._opcode = ABNF.OPCODE_BINARY if self.codec.binary else ABNF.OPCODE_TEXT
         self._socket: WebSocket | None = None
         self._handlers: dict[str, tuple[Callable[..., object], Callable[[Raw], Any]]] = {}
@@ -139,7 +151,7 @@ class SignalRSocket:
     def _connect(self, connection_token: str) -> None:
         parts = urlsplit(self._url)
         secure = parts.scheme in ("https", "wss")
-        query = f"?id={quote(connection_token, safe='')}" if connection_token else ""
+        query = self._query(connection_token)
         host, port = parts.hostname or "", parts.port or (443 if secure else 80)
         link = gevent_socket.create_connection((host, port))
         try:
@@ -163,6 +175,9 @@ class SignalRSocket:
             link.close()
             raise
         self._socket = socket
+
+    def _query(self, connection_token: str) -> str:
+        return f"?id={quote(connection_token, safe='')}" if connection_token else ""
 
     def _shake_hands(self) -> list[Event]:
         """What came together with the answer to the handshake."""
@@ -213,6 +228,9 @@ class SignalRSocket:
             self._lose(f"the server closed the connection: {event.error}" if event.error else "the server closed it")
         elif isinstance(event, Broken):
             self._lose(f"the server broke the protocol: {event.detail}")
+        elif isinstance(event, KeepAliveDue):
+            with suppress(LinkLost, NotConnected):  # the loss is told on its own
+                self._write(event.data)
 
     @contextmanager
     def _call(self) -> Iterator[tuple[str, AsyncResult]]:

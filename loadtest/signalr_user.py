@@ -31,7 +31,7 @@ T = TypeVar("T")
 FAILURES: Final = (HubCallError, AuricleError, OSError)
 """What calls and requests raise; a LinkLost, a HubRefused and a TimeoutError are OSErrors."""
 SIGNALR: Final = "SignalR"
-"""The type of the events of connections and calls."""
+"""The type of the events of connections and calls over SignalR."""
 
 
 @dataclass(slots=True)
@@ -60,6 +60,22 @@ class SignalRUser(locust.User):
         if not self.host:
             raise StopTest("no host: give --host, for example --host http://127.0.0.1:8080")
         self.base_url = self.host.rstrip("/")
+
+    @property
+    def socket_options(self) -> SocketOptions:
+        """The bounds of its connections."""
+        return SocketOptions(connect_timeout_s=self.answer_timeout_s, call_timeout_s=self.answer_timeout_s)
+
+    @property
+    def request_type(self) -> str:
+        """The type of the events of its connections and calls."""
+        return SIGNALR
+
+    def new_socket(self, token: str) -> SignalRSocket:
+        """One more connection, not opened yet."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = self.base_url + self.hub_path
+        return SignalRSocket(url, protocol=self.protocol, headers=headers, options=self.socket_options)
 
     def hub(self, token: str = "") -> "MeasuredHub":
         """A connection that is yet to be opened; ``token`` is a bearer token."""
@@ -138,11 +154,7 @@ class MeasuredHub:
 
     def __init__(self, user: SignalRUser, token: str) -> None:
         self._user, self._token = user, token
-        options = SocketOptions(connect_timeout_s=user.answer_timeout_s, call_timeout_s=user.answer_timeout_s)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._socket = SignalRSocket(
-            user.base_url + user.hub_path, protocol=user.protocol, headers=headers, options=options
-        )
+        self._socket = user.new_socket(token)
         self._socket.on_lost = self._record_loss
         self._on_lost: Callable[[], None] = lambda: None
 
@@ -167,7 +179,7 @@ class MeasuredHub:
     def open(self) -> None:
         """Negotiate, connect, shake hands: the events ``.../negotiate`` and ``connect``. Raises HubRefused."""
         connection_token = self._user.negotiate(self._token)
-        with self._user.measure(SIGNALR, "connect"):
+        with self._user.measure(self._user.request_type, "connect"):
             self._socket.open(connection_token)
 
     def invoke(self, target: str, *arguments: object, read: Callable[[Raw | None], T] | None = None) -> T | Any:
@@ -175,7 +187,7 @@ class MeasuredHub:
 
         What ``read`` raises makes the call fail. Raises what ``SignalRSocket.invoke`` raises.
         """
-        with self._user.measure(SIGNALR, target) as sample:
+        with self._user.measure(self._user.request_type, target) as sample:
             raw = self._socket.invoke(target, *arguments)
             sample.response_bytes = 0 if raw is None else len(memoryview(raw))
             if read is not None:
@@ -187,7 +199,7 @@ class MeasuredHub:
         try:
             self._socket.send(target, *arguments)
         except FAILURES as error:
-            self._user.record_failure(SIGNALR, target, error)
+            self._user.record_failure(self._user.request_type, target, error)
             raise
 
     def close(self) -> None:
@@ -195,5 +207,5 @@ class MeasuredHub:
         self._socket.close()
 
     def _record_loss(self, reason: str) -> None:
-        self._user.record_failure(SIGNALR, "connection", LinkLost(reason))
+        self._user.record_failure(self._user.request_type, "connection", LinkLost(reason))
         self._on_lost()

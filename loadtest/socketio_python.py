@@ -10,7 +10,7 @@ import os
 import signal
 from typing import Any, Final
 
-import socketio  # type: ignore[import-untyped]  # the library ships no types
+import socketio
 from aiohttp import web
 
 from .bare import loop_factory

@@ -5,6 +5,9 @@
     │   ├── LocalProtocolError   we did: a bug of ours, never of the peer
     │   └── RemoteProtocolError  the peer did: its connection ends
     │       ├── MessageTooLarge  with more than it may send at a time
+    │       │   ├── TooManyAttachments   of one packet
+    │       │   ├── AttachmentsTooLarge  of one packet together
+    │       │   └── TooManyPackets       in one body
     │       ├── MessageTooDeep   with values inside values inside values
     │       ├── TooManyKeys      in the objects of one message
     │       └── NumberTooLong    in one message
@@ -27,6 +30,7 @@ stale base) are not errors: they are results, see ``protocol.contract.base.Refus
 from typing import ClassVar
 
 __all__ = [
+    "AttachmentsTooLarge",
     "AuricleError",
     "BadArgument",
     "HubError",
@@ -41,7 +45,9 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "StorageFull",
+    "TooManyAttachments",
     "TooManyKeys",
+    "TooManyPackets",
     "Unauthenticated",
     "Unavailable",
     "UnknownOutcome",
@@ -81,6 +87,24 @@ class MessageTooLarge(RemoteProtocolError):
     """The peer's message is larger than the limit."""
 
     code = "message_too_large"
+
+
+class TooManyAttachments(MessageTooLarge):
+    """The peer's packet announces more attachments than the limit, or a binary one none."""
+
+    code = "too_many_attachments"
+
+
+class AttachmentsTooLarge(MessageTooLarge):
+    """The attachments of the peer's packet are larger together than the limit."""
+
+    code = "attachments_too_large"
+
+
+class TooManyPackets(MessageTooLarge):
+    """The peer joins more packets into one body than the limit."""
+
+    code = "too_many_packets"
 
 
 class MessageTooDeep(RemoteProtocolError):

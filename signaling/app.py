@@ -28,7 +28,7 @@ from .rest.document import register_document
 from .rest.problems import problem_middleware
 from .storage import Storage
 from .tasks import TaskSet
-from .transports.routes import HubRoutes
+from .transports.routes import Routes
 from .workers.worker import Worker
 
 __all__ = ["PARTS", "Parts", "create_app"]
@@ -42,7 +42,7 @@ class Parts:
     log: LogBook
     metrics: Metrics
     hubs: list[HubServer]
-    routes: list[HubRoutes]
+    routes: list[Routes]
     closing: TaskSet
     pods: Pods | None = None
 
@@ -76,7 +76,9 @@ def create_app(
     parts = CareAssembly(config, signing_key, log, clock, monotonic, log_clock=log_clock)
     care = parts.care()
     servers = [care.server, *map(parts.hub_server, hubs)]
-    routes = [parts.routes(server) for server in servers]
+    routes: list[Routes] = [parts.routes(server) for server in servers]
+    if config.socketio:
+        routes.append(parts.socketio(servers))
 
     app = web.Application(middlewares=[problem_middleware(log)])
     app[PARTS] = Parts(
@@ -199,7 +201,7 @@ def _look_after_all(parts: CareAssembly, care: Care, sweeps: TaskSet) -> None:
 
 
 def _running(
-    parts: CareAssembly, routes: list[HubRoutes], servers: list[HubServer], care: Care
+    parts: CareAssembly, routes: list[Routes], servers: list[HubServer], care: Care
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def sweep() -> None:
         while True:

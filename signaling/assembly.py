@@ -5,7 +5,7 @@ Nothing here is started. Read ``Assembly`` from the top.
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fitting.signing import OfferSigner
@@ -39,7 +39,7 @@ from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_st
 from .stores.assignments import DeviceGrants, PatientGrants
 from .stores.visit_grants import QuietingGrants, VisitGrants
 from .tasks import TaskSet
-from .transports.routes import HubRoutes
+from .transports.routes import HubRoutes, Routes
 from .troubles import Troubles
 from .visit_tokens import AnyOf, LinkTokens, VisitTokens
 from .workers.siblings import Siblings
@@ -189,6 +189,12 @@ class Assembly:
             new_id=new_id,
             verifiers={"link": self.links},
         )
+
+    def socketio(self, servers: Sequence[HubServer]) -> Routes:
+        # Two libraries more, which a server without Socket.IO never loads.
+        from .transports.socketio import SocketIoRoutes
+
+        return SocketIoRoutes(servers, self.verifier, self.readiness, self.closing)
 
     def routes(self, server: HubServer) -> HubRoutes:
         routes = HubRoutes(server, self.verifier, self.tokens, self.readiness, self.pods.elsewhere)

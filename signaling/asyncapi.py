@@ -1,7 +1,7 @@
 """The AsyncAPI 3.0 document of a hub, made of what the hub declares: methods, type hints, policy, pushes, docstrings.
 
 It holds no list of methods, pushes or types of its own, so nothing that exists can be missing here. It describes
-payloads; how SignalR frames them is told in words. Read ``asyncapi`` first.
+payloads; how SignalR and Socket.IO frame them is told in words. Read ``asyncapi`` first.
 """
 
 import inspect
@@ -16,7 +16,14 @@ import msgspec
 from protocol.contract import CONTRACT_VERSION
 from protocol.errors import LocalProtocolError
 
-from .asyncapi_words import ABOUT, CHANNEL, FOR_BROWSERS, FROM_NEGOTIATION
+from .asyncapi_words import (
+    ABOUT,
+    CHANNEL,
+    FOR_BROWSERS,
+    FROM_NEGOTIATION,
+    SOCKETIO_CHANNEL,
+    SOCKETIO_TRANSPORT,
+)
 from .config import ConfigError
 from .hub import Hub, Lane, declared_methods
 from .plain_schema import plain_schema
@@ -73,7 +80,7 @@ def asyncapi(
         "info": _info(hub, version),
         "defaultContentType": "application/json",
         "servers": {"auricle": _server(url)},
-        "channels": {hub.name: _channel(hub, messages)},
+        "channels": {hub.name: _channel(hub, messages), f"{hub.name}-socketio": _socketio_channel(hub, messages)},
         "operations": operations,
         "components": {"messages": messages, "schemas": components, "securitySchemes": _security_schemes()},
     }
@@ -210,6 +217,26 @@ def _channel(hub: type[Hub], messages: Json) -> Json:
                 "method": "GET",
                 "query": {"type": "object", "properties": query},
                 "headers": {"type": "object", "properties": headers},
+                "bindingVersion": "0.1.0",
+            }
+        },
+    }
+
+
+def _socketio_channel(hub: type[Hub], messages: Json) -> Json:
+    transport = {"type": "string", "enum": ["websocket", "polling"], "description": SOCKETIO_TRANSPORT}
+    query = {"EIO": {"type": "string", "const": "4"}, "transport": transport}
+    return {
+        "address": "/socket.io/",
+        "title": f"Socket.IO namespace {hub.path}",
+        "description": SOCKETIO_CHANNEL,
+        "x-auricle-namespace": hub.path,
+        "servers": [{"$ref": "#/servers/auricle"}],
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+        "bindings": {
+            "ws": {
+                "method": "GET",
+                "query": {"type": "object", "properties": query, "required": list(query)},
                 "bindingVersion": "0.1.0",
             }
         },

@@ -1,12 +1,13 @@
-"""What the AsyncAPI document says in words, in CommonMark: how SignalR carries the payloads that it lists."""
+"""What the AsyncAPI document says in words, in CommonMark: how SignalR and Socket.IO carry its payloads."""
 
 from typing import Final
 
-__all__ = ["ABOUT", "CHANNEL", "FOR_BROWSERS", "FROM_NEGOTIATION"]
+__all__ = ["ABOUT", "CHANNEL", "FOR_BROWSERS", "FROM_NEGOTIATION", "SOCKETIO_CHANNEL", "SOCKETIO_TRANSPORT"]
 
 ABOUT: Final = """\
-Fitting software and the phones that carry hearing aids meet on one SignalR hub. Any SignalR client connects; this
-document lists what it may call (`receive`) and what it is sent (`send`).
+Fitting software and the phones that carry hearing aids meet on one hub. Any SignalR or Socket.IO client connects; this
+document lists what it may call (`receive`) and what it is sent (`send`). Operations name SignalR's channel; over the
+channel of Socket.IO the same messages travel as events.
 
 * Each method takes one object, or nothing, and answers with one. Keys are camelCase in JSON and in MessagePack.
 * A refusal of the domain is a result: `Failure`, with a stable `code`. An error of the call itself (not allowed,
@@ -48,5 +49,24 @@ payloads are maps with the same keys.
 Names are matched without regard to case. Plain calls of one connection run one at a time and in order.
 """
 
+SOCKETIO_CHANNEL: Final = """\
+The same hub over Socket.IO 5 (Engine.IO 4), WebSocket, polling and the upgrade between them. A message is an event of
+its name in the namespace `x-auricle-namespace`, with the payload as its one argument.
+
+**Connecting.** The token is in the payload of CONNECT, `{"token": "..."}`, never in an address.
+
+| message | sent by | reads |
+| --- | --- | --- |
+| call | client | an event with an acknowledgement |
+| answer | server | the acknowledgement: the reply's payload, which has `ok` |
+| error of the call | server | the acknowledgement `{"ok": false, "error": {"code", "message"}}`, without `errors` |
+| push | server | an event; one with a reply has an acknowledgement |
+| call of a stream | client | as a call; the acknowledgement is `{"ok": true, "stream": "s1"}` |
+| item of a stream | server | `StreamItem {stream, item}`, then `StreamEnded {stream, ok, error?}` |
+| end of a stream | client | `CancelStream {stream}` |
+| close | server | `Close {allowReconnect, error?}`, then the transport ends |
+"""
+
 FOR_BROWSERS: Final = "The bearer token, for browsers, whose WebSockets and event streams carry no headers."
 FROM_NEGOTIATION: Final = "The `connectionToken` that negotiation gave; absent without negotiation."
+SOCKETIO_TRANSPORT: Final = "Polling needs the pod that opened its session; a WebSocket is a whole one."

@@ -24,6 +24,7 @@ from .config_calls import CallConfig
 from .config_error import ConfigError
 from .config_pods import PodsConfig
 from .config_push import PushConfig
+from .config_socketio import SocketIoConfig
 from .config_visits import VisitConfig
 from .config_workers import WorkersConfig
 
@@ -39,7 +40,7 @@ CHARGE = "AURICLE_WORKER"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(BusConfig, CallConfig, PodsConfig, PushConfig, VisitConfig, WorkersConfig):
+class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, VisitConfig, WorkersConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.

@@ -6,24 +6,25 @@ a call. Read ``receive`` and ``_handle`` first, then ``lost``, where a life goes
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
 from protocol.errors import LocalProtocolError
 from protocol.signalr.codec import JSON, Codec
-from protocol.signalr.connection import HubConnection
 from protocol.signalr.events import AckDue, Broken, Event, KeepAliveDue, Opened, PeerClosed, Refused, TimedOut
 from protocol.signalr.messages import CancelInvocation, Completion, Invocation, StreamInvocation, StreamItem
 
 from .auth import Principal
-from .client_results import ClientResults
+from .call_errors import CallError
 from .flow import Flow, Parked
 from .hub import Caller, Hub
 from .lanes import Lanes
 from .life import Life
 from .outbound import Outbound
 from .outbox import Outbox
+from .session_core import SessionCore
 from .streams import RunningStream, Uploads, end_all
 from .tasks import TaskSet
 from .token_watch import TokenState, TokenWatch
@@ -75,6 +76,7 @@ class HubSession:
         *,
         stateful: bool = False,
         binary_ok: bool = True,
+        core: SessionCore | None = None,
     ) -> None:
         config = server.config
         self._server = server
@@ -87,7 +89,7 @@ class HubSession:
         self.principal = principal
         self._token = TokenWatch(principal, notice_s=config.expiry_notice_s)
         self._opened_at = server.monotonic()
-        self._core = HubConnection(config.hub_limits, now=self._opened_at, binary_ok=binary_ok, stateful=stateful)
+        self._core: SessionCore = core or server.signalr(self._opened_at, binary_ok=binary_ok, stateful=stateful)
         self._outbox = Outbox(
             self._core,
             transport,
@@ -98,12 +100,10 @@ class HubSession:
             on_full=lambda: server.metrics.reached("max_resume_bytes"),
         )
         self.tasks = TaskSet("connection", server.log)
-        self.flow = Flow(self._go_on)
+        self.flow = Flow(lambda: asyncio.get_running_loop().call_soon(self._unpark))
         self.lanes = Lanes(self.tasks, self.flow, limit=config.max_pending_calls)
         self._parked: Parked | None = None
-        self._results = ClientResults(
-            limit=config.max_pending_results, timeout_s=config.client_result_timeout_s, reached=server.metrics.reached
-        )
+        self._results = server.client_results()
         self.uploads = Uploads()
         self.streams: dict[str, RunningStream] = {}
         self._drained: asyncio.Event | None = None
@@ -112,8 +112,7 @@ class HubSession:
         self._moved = False
         self.quiet_until = 0.0
         self.caller = Caller(self, server.lifetime)
-        server.sessions[connection_id] = self
-        server.metrics.connections.labels(self._kind).inc()
+        server.remember(self, self._kind)
 
     # What a transport tells
 
@@ -234,6 +233,14 @@ class HubSession:
         if not self._cause:
             self._outbox.put(self.codec.encode_result(invocation_id, result))
 
+    def fail(self, invocation_id: str, error: CallError) -> None:
+        """``complete`` with an error."""
+        self.complete(Completion(invocation_id=invocation_id, error=error.text))
+
+    def stream_of(self, message: Invocation) -> StreamInvocation | None:
+        """None: SignalR has another message for it."""
+        return None
+
     async def writable(self) -> None:
         """Wait until the client has taken enough of what was sent before."""
         self._outbox.relieve()
@@ -301,8 +308,7 @@ class HubSession:
         elif isinstance(event, Refused):
             self._finish("handshake_refused", event.reply)
         elif isinstance(event, Broken):
-            self._server.metrics.broken(event.code)
-            self._server.log.protocol_broken(connection=self.connection_id, hub=self._server.hub.name)
+            self._server.broken(self.connection_id, event.code)
             self._finish("protocol_error", event.reply)
         elif isinstance(event, PeerClosed):
             self._finish("client_closed")
@@ -341,9 +347,6 @@ class HubSession:
         if parked.hold_back(self._transport, self._server.config.max_waiting_bytes):
             self._server.metrics.reached("max_waiting_bytes")
 
-    def _go_on(self) -> None:
-        asyncio.get_running_loop().call_soon(self._unpark)
-
     def _unpark(self) -> None:
         while self._parked is not None and not self.flow.stopped:
             if not self._parked.events:
@@ -355,21 +358,19 @@ class HubSession:
 
     def _too_slow(self) -> None:
         self._server.metrics.reached("max_send_queue_bytes")
-        transport = self._transport
-        self._end("slow_consumer")
-        transport.abort()
-        if transport is NOWHERE:
-            self._gone()
+        self._leave("slow_consumer", self._transport.abort)
 
     def _finish(self, cause: str, reply: bytes = b"") -> None:
         if self._cause or not self._outbox.flush():
             return
-        transport = self._transport
         if reply:
-            transport.write(reply)
+            self._transport.write(reply)
+        self._leave(cause, self._transport.close)
+
+    def _leave(self, cause: str, end: Callable[[], None]) -> None:
         self._end(cause)
-        transport.close()
-        if transport is NOWHERE:
+        end()
+        if self._transport is NOWHERE:
             self._gone()
 
     def _end(self, cause: str) -> None:

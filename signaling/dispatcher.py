@@ -21,7 +21,7 @@ from .hub import Endpoint, Hub, endpoints_of
 from .log import LogBook
 from .metrics import Metrics
 from .policy import Grants, authorize
-from .stream_calls import StreamCalls, WrongStreams
+from .stream_calls import StreamCalls, WrongStreams, fail
 from .streams import RunningStream
 from .tasks import is_cancelled
 from .turns import Turn
@@ -94,7 +94,7 @@ class Dispatcher:
         call_id = message.invocation_id
         try:
             given: tuple[Any, ...] = message.arguments
-            one = endpoint.takes_one.get(session.codec.name)
+            one = endpoint.takes_one.get(session.codec.values)
             if one is not None and len(given) == 1:
                 arguments: Sequence[Any] = (one(given[0]),)
             else:
@@ -110,7 +110,11 @@ class Dispatcher:
 
     def _invoke_beside(self, session: DispatchSession, endpoint: Endpoint, message: Invocation) -> None:
         if endpoint.is_stream:
-            fail(session, message, call_errors.streams(message.target))
+            stream = session.stream_of(message)
+            if stream is None:
+                fail(session, message, call_errors.streams(message.target))
+            else:
+                self._streams.start(session, endpoint, stream)
         elif endpoint.runs_beside:
             self._streams.start(session, endpoint, message)
         elif message.stream_ids:
@@ -196,12 +200,12 @@ class Dispatcher:
     def bind(self, codec: Codec, endpoint: Endpoint, message: Invocation | StreamInvocation) -> list[Any]:
         """The decoded arguments, without the streams. Raises BadArgument."""
         given: tuple[Any, ...] = message.arguments
-        binders = endpoint.binders[codec.name]
+        binders = endpoint.binders[codec.values]
         if len(given) != len(binders) and (endpoint.rest is None or len(given) < len(binders)):
             raise BadArgument(f"{len(binders)} arguments expected, {len(given)} given")
         bound = [binders[0](given[0])] if len(binders) == 1 else list(map(_call, binders, given))
         if endpoint.rest is not None:
-            bind_rest = endpoint.rest[codec.name]
+            bind_rest = endpoint.rest[codec.values]
             bound += [bind_rest(raw) for raw in given[len(binders) :]]
         if endpoint.has_payload:
             self._count_unknown_fields(codec, endpoint, given)
@@ -210,7 +214,7 @@ class Dispatcher:
     def _count_unknown_fields(self, codec: Codec, endpoint: Endpoint, given: tuple[Any, ...]) -> None:
         """A newer client may say more than we know: never refused, but never unnoticed either."""
         for raw, known in zip(given, endpoint.fields, strict=False):
-            unknown = FIELDS[codec.name](raw).keys() - known if known is not None else ()
+            unknown = FIELDS[codec.values](raw).keys() - known if known is not None else ()
             if unknown:
                 self._metrics.unknown_fields.inc(len(unknown))
 
@@ -231,7 +235,7 @@ class Dispatcher:
 
     def failed(
         self, session: DispatchSession, endpoint: Endpoint, target: str, error: Exception, *, streaming: bool = False
-    ) -> str:
+    ) -> call_errors.CallError:
         """Count and log it; what the client is told."""
         crashed = not isinstance(error, HubError | WrongStreams | call_errors.CallCancelled)
         self._counts[endpoint.name, "crash" if crashed else "error"].value += 1
@@ -246,9 +250,3 @@ class Dispatcher:
 
 def _call(bind: Callable[[Raw], Any], raw: Raw) -> Any:
     return bind(raw)
-
-
-def fail(session: DispatchSession, message: Invocation | StreamInvocation, error: str) -> None:
-    """Answer with an error, if an answer is wanted."""
-    if message.invocation_id:
-        session.complete(Completion(invocation_id=message.invocation_id, error=error))

@@ -18,7 +18,7 @@ class Flow:
 
     __slots__ = ("_changed", "_reasons", "bound", "stopped")
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], object]) -> None:
         self._reasons = 0
         self._changed = changed
         self.bound = ""

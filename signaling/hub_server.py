@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from protocol.signalr.connection import HubConnection
+
+from .client_results import ClientResults
 from .config import Config
 from .connection import HubSession
 from .dispatcher import Dispatcher
@@ -52,6 +55,29 @@ class HubServer:
         self.sessions: dict[str, HubSession] = {}
         self._ahead_s = clock() - monotonic()
         self._left = asyncio.Event()
+
+    def signalr(self, now: float, *, binary_ok: bool, stateful: bool) -> HubConnection:
+        """The protocol of one more SignalR client, see ``HubConnection``."""
+        return HubConnection(self.config.hub_limits, now=now, binary_ok=binary_ok, stateful=stateful)
+
+    def broken(self, connection_id: str, code: str) -> None:
+        """A client sent what its protocol forbids: count and log it."""
+        self.metrics.broken(code)
+        self.log.protocol_broken(connection=connection_id, hub=self.hub.name)
+
+    def client_results(self) -> ClientResults:
+        """The questions to one more client."""
+        config = self.config
+        return ClientResults(
+            limit=config.max_pending_results,
+            timeout_s=config.client_result_timeout_s,
+            reached=self.metrics.reached,
+        )
+
+    def remember(self, session: HubSession, transport: str) -> None:
+        """A connection is made; ``transport`` is the name of its first one."""
+        self.sessions[session.connection_id] = session
+        self.metrics.connections.labels(transport).inc()
 
     def forget(self, connection_id: str) -> bool:
         """A connection has ended; False when it had already."""

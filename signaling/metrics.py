@@ -8,13 +8,24 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from protocol.errors import MessageTooDeep, MessageTooLarge, NumberTooLong, TooManyKeys
+from protocol.errors import (
+    AttachmentsTooLarge,
+    MessageTooDeep,
+    MessageTooLarge,
+    NumberTooLong,
+    TooManyAttachments,
+    TooManyKeys,
+    TooManyPackets,
+)
 
 __all__ = ["Metrics", "StorageMetrics", "Tallies", "Tally"]
 
 SILENCES = {"handshake": "handshake_timeout_s", "client": "client_timeout_s", "resume": "disconnect_timeout_s"}
 EXCESSES = {
     MessageTooLarge.code: "max_message_bytes",
+    TooManyAttachments.code: "max_attachments",
+    AttachmentsTooLarge.code: "max_attachment_bytes",
+    TooManyPackets.code: "max_poll_packets",
     MessageTooDeep.code: "max_message_depth",
     TooManyKeys.code: "max_message_keys",
     NumberTooLong.code: "max_number_chars",

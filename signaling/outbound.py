@@ -51,7 +51,7 @@ class Outbound:
 
     def _message_for(self, codec: Codec) -> Invocation:
         source = self._source
-        if source is None or source.name == codec.name:
+        if source is None or source.values == codec.values:
             return self.message
         arguments = tuple(
             transcode(value, source, codec) if isinstance(value, Raw) else value for value in self.message.arguments

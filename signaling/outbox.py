@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from protocol.signalr.connection import HubConnection
-
+from .session_core import SessionCore
 from .transport import SessionTransport
 
 __all__ = ["Flusher", "Outbox", "congestion_bytes"]
@@ -83,7 +82,7 @@ class Outbox:
 
     def __init__(
         self,
-        core: HubConnection,
+        core: SessionCore,
         transport: SessionTransport,
         *,
         flusher: Flusher,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from protocol.errors import AuricleError, Overloaded
 from protocol.signalr.messages import Completion, Invocation, StreamInvocation, StreamItem
 
-from .call_errors import CallCancelled
+from .call_errors import CallCancelled, CallError, in_use
 from .dispatch_session import DispatchSession
 from .hub import Endpoint
 from .streams import RunningStream, Upload
@@ -19,7 +19,7 @@ from .tasks import is_cancelled
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
-__all__ = ["StreamCalls", "WrongStreams"]
+__all__ = ["StreamCalls", "WrongStreams", "fail"]
 
 ITEMS_PER_TURN = 64
 
@@ -40,15 +40,14 @@ class StreamCalls:
         """Open its uploads at once, since their items may be next, and run the call."""
         call_id = message.invocation_id or ""
         if call_id in session.streams:
-            error = f"Invocation ID '{call_id}' is already in use."
-            session.complete(Completion(invocation_id=call_id, error=error))
+            session.fail(call_id, in_use(call_id))
             return
         try:
             uploads = self._open_uploads(session, endpoint, message)
         except AuricleError as error:
-            text = self._dispatcher.failed(session, endpoint, message.target, error)
+            failed = self._dispatcher.failed(session, endpoint, message.target, error)
             if call_id:
-                session.complete(Completion(invocation_id=call_id, error=text))
+                session.fail(call_id, failed)
             return
         # A call without an id has no name to be cancelled by, but it counts like any other.
         name = call_id or f"\0{id(message)}"
@@ -64,7 +63,7 @@ class StreamCalls:
     def _open_uploads(
         self, session: DispatchSession, endpoint: Endpoint, message: Invocation | StreamInvocation
     ) -> list[Upload]:
-        binders = endpoint.uploads[session.codec.name]
+        binders = endpoint.uploads[session.codec.values]
         if len(session.streams) >= self._max_streams:
             self._dispatcher.count_bound("max_streams")
             raise Overloaded(f"a connection may run at most {self._max_streams} streams")
@@ -85,7 +84,7 @@ class StreamCalls:
         name: str,
     ) -> None:
         result: Any = None
-        error: str | None = None
+        error: CallError | None = None
         streaming = went_well = False
         running = session.streams[name]
         try:
@@ -108,14 +107,15 @@ class StreamCalls:
             session.streams.pop(name, None)
             session.uploads.close(message.stream_ids)
         try:
-            if message.invocation_id:
-                session.complete(_completion(message, result, error))
+            if error is not None:
+                fail(session, message, error)
+            elif message.invocation_id:
+                session.complete(_completion(message, result))
             if went_well:
                 self._dispatcher.count_ok(endpoint)
         except AuricleError as failure:
             # What has no encoding is an error of the call.
-            text = self._dispatcher.failed(session, endpoint, message.target, failure)
-            session.complete(_completion(message, None, text))
+            fail(session, message, self._dispatcher.failed(session, endpoint, message.target, failure))
 
     async def _pump(self, session: DispatchSession, message: Invocation | StreamInvocation, items: Any) -> None:
         sent = 0
@@ -145,10 +145,14 @@ def _merged(endpoint: Endpoint, arguments: list[Any], uploads: list[Upload]) -> 
     return [*merged, *plain]
 
 
-def _completion(message: Invocation | StreamInvocation, result: Any, error: str | None) -> Completion:
+def fail(session: DispatchSession, message: Invocation | StreamInvocation, error: CallError) -> None:
+    """Answer with an error, if an answer is wanted."""
+    if message.invocation_id:
+        session.fail(message.invocation_id, error)
+
+
+def _completion(message: Invocation | StreamInvocation, result: Any) -> Completion:
     call_id = message.invocation_id or ""
-    if error is not None:
-        return Completion(invocation_id=call_id, error=error)
     if isinstance(message, StreamInvocation):
         return Completion(invocation_id=call_id)
     return Completion(invocation_id=call_id, result=result)

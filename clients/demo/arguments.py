@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from clients.hub_client import TransportName
 from fitting.audiogram import STANDARD_AUDIOGRAMS, Audiogram, AudiogramError, parse_audiogram
 from protocol.signalr.codec import ProtocolName
 
@@ -26,6 +27,7 @@ class DemoOptions:
     audiogram: Audiogram
     label: str
     protocol: ProtocolName
+    phone_transport: TransportName
     json: bool
 
 
@@ -38,13 +40,17 @@ def parse(argv: Sequence[str]) -> DemoOptions:
     """Raises BadInput; ``--help`` prints and exits."""
     given = _parser().parse_args(argv)
     if given.audiogram is not None:
-        return DemoOptions(_from_file(given.audiogram), given.audiogram.name, given.protocol, given.json)
+        return _options(_from_file(given.audiogram), given.audiogram.name, given)
     patient = _DEFAULT_PATIENT if given.patient is None else given.patient
     audiogram = STANDARD_AUDIOGRAMS.get(patient.upper())
     if audiogram is None:
         known = ", ".join(STANDARD_AUDIOGRAMS)
         raise BadInput(f"unknown patient {patient[:40]!r}, choose one of {known}")
-    return DemoOptions(audiogram, audiogram.name, given.protocol, given.json)
+    return _options(audiogram, audiogram.name, given)
+
+
+def _options(audiogram: Audiogram, label: str, given: argparse.Namespace) -> DemoOptions:
+    return DemoOptions(audiogram, label, given.protocol, given.phone_transport, given.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--protocol", choices=("json", "messagepack"), default="json", help="wire format (default %(default)s)"
+    )
+    parser.add_argument(
+        "--phone-transport",
+        choices=("signalr", "socketio"),
+        default="signalr",
+        help="what the phone speaks; the fitter speaks SignalR (default %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     return parser

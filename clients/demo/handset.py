@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from clients.file_journal import FileJournal
-from clients.hub_client import HubClient
+from clients.hub_client import HubClient, TransportName
 from clients.phone import Phone, PhoneOptions
 from clients.phone_driver import OfferRunner
 from clients.phone_duties import DutyTimes
@@ -31,11 +31,12 @@ HEARTBEAT_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """How the phone reaches its server: over that hub, with that token, for that device."""
+    """How the phone reaches its server: over that hub and transport, with that token, for that device."""
 
     url: str
     token: str
     protocol: ProtocolName
+    transport: TransportName
     device: str
 
 
@@ -73,7 +74,9 @@ class Handset:
         """Begin a life on what the journal says; to be attached takes a moment longer. Raises as ``FileJournal``."""
         journal = self._open.enter_context(FileJournal(self._journal))
         line = self._line
-        self._hub = HubClient(line.url, token=line.token, protocol=line.protocol, reconnect=RECONNECT)
+        self._hub = HubClient(
+            line.url, token=line.token, protocol=line.protocol, transport=line.transport, reconnect=RECONNECT
+        )
         # The wearer of the demo is content with everything.
         runner = OfferRunner(self._pair, journal, device=line.device, wearer=AgreeableWearer())
         options = PhoneOptions(duties=DutyTimes(heartbeat_s=HEARTBEAT_S), push=self._push)

@@ -116,4 +116,5 @@ def _words(stage: Stage) -> list[str]:
     where = ["--url", stage.server.url, "--token", stage.phone_token, "--device", DEVICE]
     write_ms = SHEETS[MODEL].write_trial_ms * LINK_TIME * _SLOW
     kept = ["--journal", str(folder / JOURNAL), "--aids", str(folder), "--write-ms", str(round(write_ms))]
-    return [*where, "--protocol", stage.options.protocol, *serials, *kept]
+    spoken = ("--protocol", stage.options.protocol, "--transport", stage.options.phone_transport)
+    return [*where, *spoken, *serials, *kept]

@@ -198,7 +198,9 @@ async def staged(
     fitter = Fitter(fitter_hub, on_delivery=news.hear, on_news=news.hear_news)
     pair = VirtualPair(*(make_aid(folder, ear) for ear in EARS if ear in options.audiogram.ears))
     async with Cable(port) as cable, fitter_hub, asyncio.TaskGroup() as tasks:
-        line = Line(f"http://127.0.0.1:{cable.port}/hub", phone_token, options.protocol, DEVICE)
+        line = Line(
+            f"http://127.0.0.1:{cable.port}/hub", phone_token, options.protocol, options.phone_transport, DEVICE
+        )
         handset = Handset(line, pair, folder / JOURNAL, tasks)
         try:
             await handset.wake()

@@ -17,17 +17,23 @@ from .msgpack_codec import MessagePackCodec
 from .prescan import ScanLimits
 from .values import for_json, for_messagepack
 
-__all__ = ["CODECS", "JSON", "MESSAGEPACK", "Codec", "ProtocolName", "codec_for", "transcode"]
+__all__ = ["CODECS", "JSON", "MESSAGEPACK", "Codec", "FormatName", "ProtocolName", "codec_for", "transcode"]
 
 ProtocolName = Literal["json", "messagepack"]
+FormatName = Literal["json", "messagepack", "socketio"]
 
 
 class Codec(Protocol):
-    """One wire format of the hub protocol. Stateless; ``binary`` tells the kind of WebSocket frame."""
+    """One wire format of a hub. Stateless; ``binary`` tells the kind of WebSocket frame."""
 
     @property
-    def name(self) -> ProtocolName:
-        """The name that the handshake asks for."""
+    def name(self) -> FormatName:
+        """The name of its frames; of SignalR's it is the one that the handshake asks for."""
+        ...
+
+    @property
+    def values(self) -> ProtocolName:
+        """The format of the values in its messages: each has one of these two."""
         ...
 
     @property
@@ -79,7 +85,8 @@ def codec_for(name: ProtocolName, limits: ScanLimits) -> Codec:
 
 JSON: Final[Codec] = codec_for("json", ScanLimits())
 MESSAGEPACK: Final[Codec] = codec_for("messagepack", ScanLimits())
-CODECS: Final[Mapping[str, Codec]] = MappingProxyType({codec.name: codec for codec in (JSON, MESSAGEPACK)})
+# Those of SignalR, which are those of values too.
+CODECS: Final[Mapping[str, Codec]] = MappingProxyType({codec.values: codec for codec in (JSON, MESSAGEPACK)})
 
 
 def transcode(raw: Raw, source: Codec, target: Codec) -> Raw:
@@ -87,7 +94,7 @@ def transcode(raw: Raw, source: Codec, target: Codec) -> Raw:
 
     What has no counterpart is replaced as ``protocol.signalr.values`` says.
     """
-    if source.name == target.name:
+    if source.values == target.values:
         return raw
     value = source.free(raw)
-    return target.encode_value(for_json(value) if target.name == "json" else for_messagepack(value))
+    return target.encode_value(for_json(value) if target.values == "json" else for_messagepack(value))

@@ -60,7 +60,7 @@ class HubConnection(Endpoint):
     def _agree(self, body: bytes) -> tuple[ProtocolName, int] | str:
         request = parse_request(body, self._limits.scan)
         error = refusal(request, binary_ok=self._binary_ok)
-        return error if error is not None else (CODECS[request.protocol].name, request.version)
+        return error if error is not None else (CODECS[request.protocol].values, request.version)
 
     def _handshake_failure(self, detail: str) -> str:
         return self._with_detail(HANDSHAKE_FAILED, detail)

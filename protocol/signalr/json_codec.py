@@ -52,6 +52,7 @@ class JsonCodec:
     """The text protocol. Values: bytes are base64 text, times ISO-8601 text, NaN and infinities null."""
 
     name: Final[Literal["json"]] = "json"
+    values: Final[Literal["json"]] = "json"
     binary: Final = False
 
     def __init__(self, limits: ScanLimits) -> None:

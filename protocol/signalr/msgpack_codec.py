@@ -49,6 +49,7 @@ class MessagePackCodec:
     """The binary protocol. Free values: timestamps are ``msgpack.Timestamp``, other extensions ``Ext``."""
 
     name: Final[Literal["messagepack"]] = "messagepack"
+    values: Final[Literal["messagepack"]] = "messagepack"
     binary: Final = True
 
     def __init__(self, limits: ScanLimits) -> None:

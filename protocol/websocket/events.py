@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["CloseFrame", "Data", "Event", "PingFrame", "PongFrame", "Violation"]
+__all__ = ["CloseFrame", "Data", "Event", "Message", "PingFrame", "PongFrame", "Violation"]
 
 
 # Structs, not dataclasses: one is made per frame, in 0.04 us instead of 0.35 us.
@@ -15,6 +15,13 @@ class Data(Struct, frozen=True, gc=False):
     """The payload of one text or binary frame, a whole message or a fragment; it may be empty."""
 
     payload: bytes
+
+
+class Message(Struct, frozen=True, gc=False):
+    """One whole message, from a reader that joins fragments."""
+
+    payload: bytes
+    binary: bool
 
 
 class PingFrame(Struct, frozen=True, gc=False):
@@ -41,4 +48,4 @@ class Violation(Struct, frozen=True, gc=False):
     detail: str
 
 
-Event: TypeAlias = Data | PingFrame | PongFrame | CloseFrame | Violation
+Event: TypeAlias = Data | Message | PingFrame | PongFrame | CloseFrame | Violation

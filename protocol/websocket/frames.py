@@ -7,7 +7,7 @@ Read ``FrameReader.feed`` first.
 
 from codecs import utf_8_decode
 from struct import pack
-from typing import Final
+from typing import Final, NoReturn
 
 from protocol.errors import LocalProtocolError
 
@@ -56,7 +56,7 @@ class FrameReader:
     """Reads what one client sends; after a CloseFrame or a Violation it ignores everything.
 
     ``max_payload_bytes``: one data frame; a larger one is refused at its header. A frame of more than
-    64 KiB is passed on in portions of that size, and no more than one of them is ever held.
+    ``portion_bytes`` is passed on in portions of that size, and no more than one of them is ever held.
     ``max_empty_frames``: data frames without payload in a row; control frames neither count nor reset.
     How often frames may come, pings too, is for the owner to bound. ``unmask``: what does the work of
     ``masking.unmask``.
@@ -69,15 +69,24 @@ class FrameReader:
         "_max_empty_frames",
         "_max_payload_bytes",
         "_needed",
+        "_portion_bytes",
         "_state",
         "_tail",
         "_unmask",
     )
 
-    def __init__(self, max_payload_bytes: int, *, max_empty_frames: int = 1000, unmask: Unmask = unmask) -> None:
+    def __init__(
+        self,
+        max_payload_bytes: int,
+        *,
+        max_empty_frames: int = 1000,
+        portion_bytes: int = _PORTION_BYTES,
+        unmask: Unmask = unmask,
+    ) -> None:
         self._unmask = unmask
         self._max_payload_bytes = max_payload_bytes
         self._max_empty_frames = max_empty_frames
+        self._portion_bytes = portion_bytes
         self._state = _BETWEEN_MESSAGES
         self._empty_frames = 0
         # The beginning of a frame; nothing can be told from it until ``_needed`` bytes are there.
@@ -160,7 +169,7 @@ class FrameReader:
         size = len(stream)
         while start < size and self._state is not _ENDED:
             payload_start, end = self._bounds(stream, start, size - start)
-            if end - payload_start > _PORTION_BYTES and payload_start <= size:
+            if end - payload_start > self._portion_bytes and payload_start <= size:
                 long = (stream[start], stream[payload_start - 4 : payload_start], end - payload_start)
                 start = self._portions(stream, payload_start, long, events)
                 continue
@@ -176,7 +185,7 @@ class FrameReader:
         """Pass on what is there of a long frame; where it ends, or the end of the stream."""
         first, mask, missing = long
         while missing:
-            size = min(missing, _PORTION_BYTES)
+            size = min(missing, self._portion_bytes)
             if len(stream) - start < size:
                 self._held = bytearray(stream[start:])
                 self._needed = size
@@ -218,6 +227,10 @@ class FrameReader:
         if length > self._max_payload_bytes and first < FIN | CLOSE:
             raise _Broken(TOO_BIG, f"The frame is larger than {self._max_payload_bytes} bytes.")
         return payload_start, payload_start + length
+
+    @staticmethod
+    def _refuse(code: int, detail: str) -> NoReturn:
+        raise _Broken(code, detail)
 
     def _frame(self, first: int, payload: bytes) -> Event:
         event: Event

@@ -6,7 +6,7 @@ A signed token opens one connection, once, over one transport; only a stateful c
 import asyncio
 import secrets
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -32,11 +32,23 @@ from .posts import Inbox, PostedTransport, WaitingRoom
 from .refresh import lifetime_s, not_refreshed, refresh_error, refreshed
 from .websocket import WebSocketTransport, upgrade_answer
 
-__all__ = ["HubRoutes"]
+__all__ = ["HubRoutes", "Routes"]
 
 _KINDS: Final = {"WebSockets": Kind.SOCKET, "ServerSentEvents": Kind.EVENTS, "LongPolling": Kind.POLL}
 ANOTHER_TRANSPORT = "Cannot change transports mid-connection"
 OPEN_ALREADY = "The connection is open already"
+
+
+class Routes(Protocol):
+    """The HTTP side of a hub in one protocol."""
+
+    def register(self, app: web.Application) -> None:
+        """Add the routes."""
+        ...
+
+    def sweep(self) -> None:
+        """Look at what time has ended."""
+        ...
 
 
 class HubRoutes:

@@ -37,6 +37,7 @@ __all__ = ["PROTOCOLS", "Stage", "staged"]
 
 FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
+TRANSPORTS: Final = ("signalr", "signalr", "socketio")
 WRITE_MS: Final = "40"
 # Whether a pod says of a phone that hangs on another one that it is there.
 PRESENCE_REACHES: Final = True
@@ -181,6 +182,8 @@ async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) ->
     await _register(stage, lane, device)
     token = stage.tokens.mint(f"canary-patient-{lane}", "patient", "device")
     arguments = ["--url", link.url, "--token", token, "--device", device]
+    # Every third phone is on Socket.IO; the fitters are on SignalR.
+    arguments += ["--transport", TRANSPORTS[number % 3]]
     arguments += ["--protocol", PROTOCOLS[number % 2], "--write-ms", WRITE_MS, "--dead-man-s", DEAD_MAN_S]
     installs, keeps = WEARERS[number % len(WEARERS)]
     arguments += ["--install", installs, "--keep", keeps]

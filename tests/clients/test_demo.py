@@ -118,10 +118,12 @@ async def test_the_demo_shows_everything_that_it_promises_and_ends_its_server() 
     await assert_gone(events[0]["url"])
 
 
-async def test_an_audiogram_of_one_ear_fits_one_aid_over_messagepack(tmp_path: Path) -> None:
+async def test_an_audiogram_of_one_ear_fits_one_aid_over_messagepack_and_socketio(tmp_path: Path) -> None:
     file = tmp_path / "left.json"
     file.write_text(json.dumps({"left": {"500": 60, "1000": 65, "2000": 70, "4000": 120}}))
-    code, events, err = await run_demo("--audiogram", str(file), "--protocol", "messagepack")
+    code, events, err = await run_demo(
+        "--audiogram", str(file), "--protocol", "messagepack", "--phone-transport", "socketio"
+    )
     assert code == 0, (events[-1], err)
     assert [row["ear"] for row in named(events, "table")[0]["rows"]] == ["left"]
     assert {event["ear"] for event in named(events, "read_back")} == {"left"}

@@ -80,7 +80,7 @@ async def desk(pods: PodsRunning) -> AsyncIterator[Desk]:
     pair = VirtualPair(*(make_aid(folder, ear) for ear in EARS))
     async with hub, asyncio.TaskGroup() as tasks:
         handset = Handset(
-            Line(url, token_of("pat", "patient", "device"), "json", DEVICE), pair, folder / JOURNAL, tasks
+            Line(url, token_of("pat", "patient", "device"), "json", "signalr", DEVICE), pair, folder / JOURNAL, tasks
         )
         try:
             await handset.wake()

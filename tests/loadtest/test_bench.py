@@ -15,7 +15,7 @@ from loadtest.bench_websocket import BenchFailed
 from loadtest.servers import ServerProcess, bare_server
 
 SHORT = ("--rounds", "1", "--connections", "2", "--seconds", "0.1", "--fanout", "3", "--idle", "0", "--json")
-SERVERS = {"auricle-json", "auricle-messagepack", "aiohttp", "socketio-node"}
+SERVERS = {"auricle-json", "auricle-messagepack", "aiohttp", "socketio-node", "auricle-socketio", "python-socketio"}
 WORKLOADS = [("echo", 1), ("echo", 8), ("relay", 1), ("relay", 8), ("fanout", 1)]
 
 
@@ -27,7 +27,7 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.timeout(300)  # npm installs the peer on the first time
 def test_a_short_run_counts_checked_messages_on_every_server() -> None:
-    done = bench(*SHORT, "--node")
+    done = bench(*SHORT, "--node", "--socketio")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     measured = {(s["workload"], s["inFlight"], s["server"]): s for s in report["samples"]}

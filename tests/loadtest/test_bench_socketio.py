@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.bench_socketio import SocketIo
+from loadtest.bench_socketio import AuricleSocketIo, SocketIo
 from loadtest.bench_websocket import BenchFailed
 from loadtest.dialects import Answer
 
@@ -41,3 +41,20 @@ def test_what_only_opens_or_keeps_alive_answers_nothing(payload: bytes) -> None:
 def test_anything_else_fails_the_run(payload: bytes) -> None:
     with pytest.raises(BenchFailed):
         list(SocketIo().answers(payload))
+
+
+def test_auricle_is_a_namespace_with_a_login_and_answers_that_are_objects() -> None:
+    dialect, space = AuricleSocketIo("tok"), "/hubs/conformance,"
+    assert [payload_of(frame) for frame, _ in dialect.greetings("g")] == [
+        f'40{space}{{"token":"tok"}}'.encode(),
+        f'42{space}0["JoinGroup","g"]'.encode(),
+    ]
+    frame, answer = dialect.echo(17, LONG)
+    assert payload_of(frame) == f'42{space}17["Echo","{LONG}"]'.encode()
+    assert list(dialect.answers(f'43{space}17[{{"ok":true,"result":"{LONG}"}}]'.encode())) == [answer]
+    frame, answer = dialect.relay("group", "text")
+    assert payload_of(frame) == f'42{space}["ToGroup","group","message","text"]'.encode()
+    assert list(dialect.answers(f'42{space}["message","text"]'.encode())) == [answer]
+    assert list(dialect.answers(f'40{space}{{"sid":"a"}}'.encode())) == []
+    with pytest.raises(BenchFailed):
+        list(dialect.answers(f'43{space}17[{{"ok":false}}]'.encode()))

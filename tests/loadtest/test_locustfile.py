@@ -45,25 +45,29 @@ async def confirmed_changes(running: Server) -> float:
 
 
 @pytest.mark.parametrize(
-    ("options", "negotiations"),
-    [(("--hub-protocol", "json"), 6), (("--hub-protocol", "messagepack", "--skip-negotiation"), 0)],
-    ids=["json", "messagepack without negotiation"],
+    ("kind", "options", "negotiations"),
+    [
+        ("SignalR", ("--hub-protocol", "json"), 6),
+        ("SignalR", ("--hub-protocol", "messagepack", "--skip-negotiation"), 0),
+        ("Socket.IO", ("--hub-transport", "socketio"), 0),
+    ],
+    ids=["json", "messagepack without negotiation", "socketio"],
 )
 async def test_every_change_is_timed_from_submit_to_the_phones_proof(
-    running: Server, tmp_path: Path, options: tuple[str, ...], negotiations: int
+    running: Server, tmp_path: Path, kind: str, options: tuple[str, ...], negotiations: int
 ) -> None:
     run = await locust_run(tmp_path, running.url, *key(running), *options, "--patches-per-second", "10")
     assert run.failures == {}, run.output
     assert run.exit_code == 0, run.output
-    assert {name: run.count("SignalR", name) for name in METHODS} == METHODS
+    assert {name: run.count(kind, name) for name in METHODS} == METHODS
     assert run.count("POST", "/hub/negotiate") == negotiations
     assert run.count("POST", "/api/v1/devices") == 3
     changes = run.count(*CHANGE)
     # 3 sessions at 10 moves a second for up to 4 s; a busy machine joins moves, it does not lose them all.
     assert 15 <= changes <= 120
-    assert changes <= run.count("SignalR", "Submit") <= changes + 3
+    assert changes <= run.count(kind, "Submit") <= changes + 3
     # Received, writing and confirmed; at the end of the run some of them are on their way.
-    assert 3 * changes - 9 <= run.count("SignalR", "Report") <= 3 * changes + 9
+    assert 3 * changes - 9 <= run.count(kind, "Report") <= 3 * changes + 9
     # By the same changes: a move is never later than its submit.
     assert 0 < run.rows[CHANGE]["total_response_time"] < run.rows[MOVE]["total_response_time"]
     # An id in a name would make a row of its own.

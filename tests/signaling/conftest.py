@@ -11,7 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from clients.hub_client import HubClient
+from clients.hub_client import HubClient, TransportName
+from protocol.signalr.codec import ProtocolName
+from protocol.signalr.connection import HubConnection
 from signaling.app import PARTS, Parts, create_app
 from signaling.auth import DevTokens
 from signaling.config import MEMORY, Config
@@ -118,6 +120,18 @@ class House:
         return value or 0.0
 
 
+def signalr_core(session: HubSession) -> HubConnection:
+    """The protocol core of a connection over SignalR."""
+    core = session._core
+    assert isinstance(core, HubConnection)
+    return core
+
+
+SPOKEN: tuple[tuple[ProtocolName, TransportName], ...] = (
+    ("messagepack", "signalr"),
+    ("json", "socketio"),
+    ("json", "signalr"),
+)
 OpenHouse = Callable[..., Awaitable[House]]
 
 
@@ -179,8 +193,9 @@ async def connect(house: House) -> AsyncIterator[Connect]:
         user: str, *roles: str, clinic: str = "c1", heard: Heard | None = None, expires_in_s: float = 3_600
     ) -> HubClient:
         token = house.token(user, *roles, clinic=clinic, expires_in_s=expires_in_s)
-        protocol = "json" if len(clients) % 2 else "messagepack"
-        client = HubClient(f"{house.url}/hub", token=token, protocol=protocol, reconnect=None)  # type: ignore[arg-type]  # one of two literals
+        # Who meets in a test never speaks alike.
+        protocol, transport = SPOKEN[len(clients) % len(SPOKEN)]
+        client = HubClient(f"{house.url}/hub", token=token, protocol=protocol, transport=transport, reconnect=None)
         if heard is not None:
             heard.listen(client)
         await client.start()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from signaling.transports.posts import Inbox
+from signaling.transports.routes import HubRoutes
 from tests.eventually import eventually
 from tests.signaling.by_hand import HELLO, HUB, EventReader, Poller, Posted, Socket, call, negotiate, request
 from tests.signaling.conftest import House, OpenHouse
@@ -25,7 +26,7 @@ async def early(house: House, *bodies: bytes) -> Poller:
 
 def waiting(house: House) -> dict[str, Inbox]:
     """The inboxes of all connections that are not open."""
-    rooms = [routes._waiting for routes in house.parts.routes]
+    rooms = [routes._waiting for routes in house.parts.routes if isinstance(routes, HubRoutes)]
     return {key: inbox for room in rooms for key, (inbox, _) in room._inboxes.items()}
 
 

@@ -13,7 +13,7 @@ from protocol.signalr.codec import ProtocolName
 from signaling.connection import HubSession
 from tests.eventually import eventually
 from tests.signaling.by_hand import Client, call, done, event_reader, items, poller, socket
-from tests.signaling.conftest import House, OpenHouse
+from tests.signaling.conftest import House, OpenHouse, signalr_core
 from tests.signaling.rehearsal import Rehearsal
 from tests.signaling.returning import client_of
 
@@ -54,7 +54,7 @@ def given_up(session: HubSession) -> bool:
 
 async def pinged(client: Client) -> None:
     """Send a ping and wait until it has been heard."""
-    core, now_s = client.session._core, client.house.monotonic.now_s
+    core, now_s = signalr_core(client.session), client.house.monotonic.now_s
     await client.send(PING)
     await eventually(lambda: core._heard_at == now_s)
 
@@ -154,7 +154,7 @@ async def test_one_that_may_come_back_is_given_up_when_it_falls_silent(
     session = stage.session(client.ticket.connection_id)
     client.now_s += 15
     client.acknowledge()
-    await eventually(lambda: session._core._pinged)
+    await eventually(lambda: signalr_core(session)._pinged)
     await client.call("Gather", id_="a", streams=("s",))
     await client.upload("s", *range(20))
     bound = {"bound": "upload_buffer_items"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from clients.hub_client import HubClient
+from clients.hub_client import HubClient, TransportName
 from protocol.contract.devices import AttachAnswer, DeliveryChanged, LeaseAnswer, Offer, ReportAnswer, Settled
 from protocol.contract.fitting import Base, SubmitAnswer
 from protocol.contract.session import PresenceChanged
@@ -55,7 +55,9 @@ class Fleet:
     stack: AsyncExitStack
 
     async def client(self, pod: int, user: str, *roles: str, heard: Told | None = None) -> HubClient:
-        hub = HubClient(f"{self.pods[pod].url}/hub", token=token(user, *roles), reconnect=None)
+        # The phones' pod is reached over Socket.IO: what goes between pods goes between protocols too.
+        transport: TransportName = "socketio" if pod == 1 else "signalr"
+        hub = HubClient(f"{self.pods[pod].url}/hub", token=token(user, *roles), transport=transport, reconnect=None)
         if heard is not None:
             heard.listen(hub)
         await hub.start()

@@ -11,7 +11,7 @@ from protocol.signalr.messages import CancelInvocation, Completion, Invocation
 from tests.eventually import eventually
 from tests.protocol.websocket.client import TEXT, frame
 from tests.signaling.by_hand import call, socket
-from tests.signaling.conftest import House, OpenHouse
+from tests.signaling.conftest import House, OpenHouse, signalr_core
 from tests.signaling.rehearsal import Rehearsal
 from tests.signaling.returning import answer_to, client_of, detached
 
@@ -84,7 +84,9 @@ async def test_a_full_upload_stays_full_over_the_loss_and_nothing_is_lost(stage:
     await client.resume()
     await client.upload("s", *range(30, 40))
     await client.send(Completion("s"))
-    await eventually(lambda: client.house.session(client.ticket.connection_id)._core._resume.awaits_sequence is False)  # type: ignore[union-attr]  # a stateful core
+    core = signalr_core(client.house.session(client.ticket.connection_id))
+    assert core._resume is not None
+    await eventually(lambda: core._resume.awaits_sequence is False)  # type: ignore[union-attr]  # it has one
     for _ in range(3):
         stage.monotonic.now_s += 14
         stage.sweep()

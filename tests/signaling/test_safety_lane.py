@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from protocol.contract.devices import DeviceAnswer, DeviceQuery, Offer
-from protocol.contract.sessions import Heartbeat, Relayed, Revert, RevertNow
+from protocol.contract.sessions import Heartbeat, Relayed, Revert, RevertNow, SessionAlive
 from protocol.errors import Unavailable
 from signaling.auth import Principal
 from signaling.grants import RememberedGrants
@@ -54,6 +54,7 @@ async def test_a_stalled_change_before_it_holds_nothing_up(connect: Connect, awa
     stalled = asyncio.ensure_future(here.ann.invoke("Submit", change(here.leased, key="k2"), result=object))
     for method in ("Revert", "Undo", "Stop"):
         assert (await here.call(method, Revert(device="d1"), Relayed)).relayed
+    await here.phone.first(RevertNow, after=2)
     assert [told.cause for told in here.phone.of(RevertNow)] == ["revert", "undo", "stop"]
     assert not stalled.done()
     away.stall.set()
@@ -64,6 +65,7 @@ async def test_after_a_stop_nothing_feeds_the_dead_man_whatever_becomes_of_the_l
     connect: Connect, away: Away, house: House
 ) -> None:
     here = await visit(connect)
+    await here.phone.first(SessionAlive)
     alive = len(here.phone.heard["SessionAlive"])
     away.is_away = True
     await here.call("Stop", Revert(device="d1"), Relayed, by=here.pat)
