@@ -123,6 +123,7 @@ class Assembly:
             grants=self.visit_grants,
             remembered=self.remembered,
             guests=self.guests,
+            troubles=self.troubles,
             links=self.links,
             notifier=self.notifier,
             push_secret=self.push_secret,

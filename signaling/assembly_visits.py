@@ -27,6 +27,7 @@ from .rest.visits import Joins, Visits
 from .storage import Storage, new_id
 from .stores.visit_grants import VisitGrants
 from .tasks import TaskSet
+from .troubles import Troubles
 from .visit_tokens import LinkTokens, VisitTokens
 
 __all__ = ["VisitAssembly"]
@@ -44,6 +45,7 @@ class VisitAssembly:
     grants: VisitGrants
     remembered: RememberedGrants
     guests: VisitTokens
+    troubles: Troubles
     links: LinkTokens
     notifier: PushNotifier
     push_secret: bytes
@@ -61,6 +63,7 @@ class VisitAssembly:
             log=self.log,
             endings=session.ends,
             summaries=VisitSummaries(self.log, history),
+            troubles=self.troubles,
             limits=VisitLimits(config.visit_times, config.max_due_visits, config.max_untold_departures),
             clock=self.clock,
             new_id=new_id,

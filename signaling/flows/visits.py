@@ -36,6 +36,7 @@ from signaling.flows.visit_summary import VisitSummaries
 from signaling.hub import Caller
 from signaling.stores.visit_grants import VisitGrants, participant_of
 from signaling.stores.visits import TRIES, VisitStore
+from signaling.troubles import Troubles
 
 __all__ = ["Step", "VisitFlow", "VisitLimits", "in_visit", "refused", "visit_changed"]
 
@@ -70,6 +71,7 @@ class VisitFlow:
         log: DeviceLog,
         endings: Endings,
         summaries: VisitSummaries,
+        troubles: Troubles,
         limits: VisitLimits,
         clock: Callable[[], float],
         new_id: Callable[[], str],
@@ -81,6 +83,7 @@ class VisitFlow:
         self._log = log
         self._endings = endings
         self.summaries = summaries
+        self._troubles = troubles
         self._limits = limits
         self._clock = clock
         self._new_id = new_id
@@ -273,14 +276,19 @@ class VisitFlow:
         if len(due) >= self._limits.max_due:
             self._reached("max_due_visits")
         for visit in due:
-            kept = await self._end_what_hangs_on_it(visit, _SERVER) if visit.state == "live" else ""
+            # What keeps one visit from its end must not keep the others.
+            with self._troubles.of(visit.device):
+                await self._passed(visit)
 
-            def passed(before: Visit, kept: str = kept) -> Visit:
-                return time_passes(before, at_s=self._clock(), kept_revision=kept) or before
+    async def _passed(self, visit: Visit) -> None:
+        kept = await self._end_what_hangs_on_it(visit, _SERVER) if visit.state == "live" else ""
 
-            outcome = await self.change(visit.visit, passed)
-            if not isinstance(outcome, Refusal):
-                self.over(*outcome)
+        def passed(before: Visit) -> Visit:
+            return time_passes(before, at_s=self._clock(), kept_revision=kept) or before
+
+        outcome = await self.change(visit.visit, passed)
+        if not isinstance(outcome, Refusal):
+            self.over(*outcome)
 
     # How a visit is changed
 

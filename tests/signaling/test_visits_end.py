@@ -261,3 +261,25 @@ async def test_while_pods_do_not_hear_each_other_they_look(postgres: PostgresSer
                     assert seat is not None
                     assert seat.admitted
                     await eventually(lambda: told.heard["ParticipantChanged"])
+
+
+async def test_what_keeps_one_visit_from_its_end_does_not_keep_the_others(house: House, connect: Connect) -> None:
+    await live(house, connect)
+    await scheduled(house, visit="v2", device="d2")
+    flow = flow_of(house)
+
+    async def fails(_: Visit) -> None:
+        raise RuntimeError("secret-crash-detail")
+
+    flow.before_end.append(fails)
+    house.wall.now_s = NOON_S + 1_800 + 14_400
+    await flow.sweep()
+    states = {name: found.state for name in ("v1", "v2") if (found := await flow.visits.get(name)) is not None}
+    assert states == {"v1": "live", "v2": "no_show"}
+    assert house.metric("auricle_device_failures_total", error="RuntimeError") == 1
+    assert "secret-crash-detail" not in house.log.getvalue()
+    flow.before_end.clear()
+    await flow.sweep()
+    found = await flow.visits.get("v1")
+    assert found is not None
+    assert found.state == "ended"
