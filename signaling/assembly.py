@@ -20,6 +20,7 @@ from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
+from .door import Door
 from .flows.arrivals import Arrivals
 from .flows.changes import Changes
 from .flows.consents import ConsentFlow
@@ -234,7 +235,9 @@ class Assembly:
     def arrivals(self) -> Arrivals:
         limit, reached = self.config.max_attachments, self.metrics.reached
         gate = Gate(limit, bound="max_attachments", monotonic=self.monotonic, reached=reached)
-        return Arrivals(gate, self.monotonic)
+        timeout_s = self.config.arrival_timeout_s
+        door = Door(self.config.max_arriving_phones, timeout_s=timeout_s, monotonic=self.monotonic, reached=reached)
+        return Arrivals(gate, door, self.monotonic)
 
     def changes(self) -> Changes:
         return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)
