@@ -122,7 +122,9 @@ async def test_a_private_authority_has_to_be_named(auricle: Server, tmp_path: Pa
         url = f"https://localhost:{port}"
         trusted = await found(target(url, token, ca_file=ours.ca_file))
         distrusted = await found(target(url, token))
-    assert {outcome for name, outcome in outcomes(trusted).items() if name != "turn"} == {"ok"}, trusted
+    # The name may lead to an address of IPv6 too, where nobody listens.
+    assert trusted["tcp"].outcome in ("ok", "warn")
+    assert {outcome for name, outcome in outcomes(trusted).items() if name not in ("turn", "tcp")} == {"ok"}, trusted
     assert "TLSv1.3, the certificate is good for 59 days more" in trusted["tls"].what
     assert distrusted["tls"].outcome == "fail"
     assert "the certificate is not good" in distrusted["tls"].what
