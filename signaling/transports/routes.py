@@ -154,8 +154,17 @@ class HubRoutes:
         if session is None and not self._may_open(found):
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
         no_room = self._guard.no_room() if session is None else None
-        if no_room is not None:
-            return no_room
+        return no_room or await self._carried(request, principal, found, session, transport)
+
+    async def _carried(
+        self,
+        request: web.Request,
+        principal: Principal,
+        found: ConnectionTicket,
+        session: HubSession | None,
+        transport: str,
+    ) -> web.StreamResponse:
+        """By the transport that was asked for, if it is not another one already."""
         if transport == "WebSockets":
             if session is None and self._server.hub.door is not None:
                 return await self._websocket_in_turn(request, principal, found, self._server.hub.door)
