@@ -97,9 +97,7 @@ def create_app(
     parts.rest().mount(app, resources)
     register_document(app, [type(resource) for resource in resources])
     _watched(app, parts, worker)
-    app.cleanup_ctx.append(_stored(parts.storage))
-    app.cleanup_ctx.append(_answering(parts.pods))
-    app.cleanup_ctx.append(_running(parts, routes, servers, care))
+    app.cleanup_ctx.extend((_stored(parts.storage), _answering(parts.pods), _running(parts, routes, servers, care)))
     return app
 
 

@@ -23,7 +23,7 @@ __all__ = ["Metrics", "StorageMetrics", "Tallies", "Tally"]
 SILENCES = {"handshake": "handshake_timeout_s", "client": "client_timeout_s", "resume": "disconnect_timeout_s"}
 EXCESSES = {
     MessageTooLarge.code: "max_message_bytes",
-    TooManyAttachments.code: "max_attachments",
+    TooManyAttachments.code: "max_packet_attachments",
     AttachmentsTooLarge.code: "max_attachment_bytes",
     TooManyPackets.code: "max_poll_packets",
     MessageTooDeep.code: "max_message_depth",

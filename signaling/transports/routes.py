@@ -23,6 +23,7 @@ from signaling.outbox import congestion_bytes
 from signaling.pods.internal import InternalServer, asked_of, upgrade_head
 
 from .aiohttp_seam import LeftAiohttp, take_over
+from .asked import transport_of
 from .elsewhere import Elsewhere
 from .event_stream import EventStreamTransport
 from .forward import CONNECTION, WAIT, Kind, hub_route
@@ -137,7 +138,7 @@ class HubRoutes:
         )
 
     async def _get(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        transport = _transport_of(request)
+        transport = transport_of(request)
         token = _token_of(request)
         if token:
             found = self._ticket(token, principal)
@@ -392,16 +393,3 @@ def _wait_of(request: web.Request) -> float | None:
 
 def _owner(principal: Principal) -> str:
     return f"{principal.clinic}\0{principal.user}"
-
-
-def _transport_of(request: web.Request) -> str:
-    """What a GET asks for. An upgrade to something else than a WebSocket is a wish that may be ignored."""
-    if _names(request, "Upgrade", "websocket") and _names(request, "Connection", "upgrade"):
-        return "WebSockets"
-    return "ServerSentEvents" if "text/event-stream" in request.headers.get("Accept", "") else "LongPolling"
-
-
-def _names(request: web.Request, header: str, token: str) -> bool:
-    return any(
-        token == part.strip().lower() for value in request.headers.getall(header, []) for part in value.split(",")
-    )

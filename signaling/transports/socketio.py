@@ -227,7 +227,7 @@ def packet_limits(config: Config) -> PacketLimits:
     """The bounds of one packet."""
     return PacketLimits(
         max_bytes=config.max_message_bytes,
-        max_attachments=config.max_attachments,
+        max_attachments=config.max_packet_attachments,
         max_attachment_bytes=config.max_attachment_bytes,
         scan=config.hub_limits.scan,
     )

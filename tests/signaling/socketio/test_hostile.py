@@ -137,7 +137,7 @@ async def test_attachments_that_never_come_are_waited_for_15_seconds(clean: Hous
 @pytest.mark.parametrize(
     ("packets", "bound"),
     [
-        (('55-/hub,["Hello"]',), {"bound": "max_attachments"}),
+        (('55-/hub,["Hello"]',), {"bound": "max_packet_attachments"}),
         ((f'52-/hub,["Hello",{PLACEHOLDER}]', bytes(40_000), bytes(40_000)), {"bound": "max_attachment_bytes"}),
         (('51-/hub,["Hello"]', bytes(70_000)), {"bound": "max_attachment_bytes"}),
         (('2/hub,["Hello","' + "x" * 32_768 + '"]',), {"bound": "max_message_bytes"}),
