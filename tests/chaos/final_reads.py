@@ -5,6 +5,7 @@ another's. Read ``reader`` and ``Reader.drain`` first.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -22,12 +23,14 @@ from tests.chaos.fleet import LEASE_TTL_S
 from tests.chaos.patience import OPTIONS, RECONNECT
 from tests.chaos.stage import Stage
 from tests.chaos.story import ENDS
+from tests.chaos.waiting import PATIENCE
 
 __all__ = ["Reader", "read_aids", "read_audit", "reader"]
 
 POLL_S: Final = 0.1
 PAGE: Final = 100
 MAX_TRIES: Final = 20
+SAVED_WITHIN_S: Final = 3.0 * PATIENCE
 T = TypeVar("T")
 
 
@@ -36,6 +39,7 @@ class Reader:
 
     def __init__(self, stage: Stage, hubs: list[HubClient]) -> None:
         self._stage, self._history, self._hubs = stage, stage.history, hubs
+        self._confirmed_s: dict[tuple[str, int], float] = {}
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every phone is there and every delivery has an end; whether that came to be."""
@@ -59,14 +63,23 @@ class Reader:
             held = await self._device(device)
             while seq <= held.last_seq:
                 answer = await self._delivery(device, seq)
-                kind = self._stage.tally.kinds.get((device, seq), "volatile")
-                if answer is not None and answer.state not in ENDS[kind]:
+                if answer is not None and not self._has_ended(device, seq, answer.state):
                     break
                 seq += 1
             is_true = _in_aid(held) == self._stage.phone_of(device).aids()
             if seq > held.last_seq and is_true and await self._is_online(device):
                 return
             await asyncio.sleep(POLL_S)
+
+    def _has_ended(self, device: str, seq: int, state: str) -> bool:
+        kind = self._stage.tally.kinds.get((device, seq))
+        if kind is not None:
+            return state in ENDS[kind]
+        # A wearer's undo, or its answer was lost: what is to be saved stays so for a moment only.
+        if state == "confirmed":
+            now_s = time.monotonic()
+            return now_s - self._confirmed_s.setdefault((device, seq), now_s) > SAVED_WITHIN_S
+        return state in ENDS["persist"]
 
     async def read_server(self) -> None:
         """What the server says of every device, delivery and revision."""
