@@ -1,13 +1,9 @@
 """Every store about people keeps its contract: in memory, in SQLite, in PostgreSQL."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from fitting.log_sql.postgres import PostgresDatabase
-from fitting.log_sql.sqlite import SqliteDatabase
 from protocol.errors import Overloaded
 from signaling.stores.bindings import BindStore, MemoryBindStore
 from signaling.stores.bindings_sql import SqlBindStore
@@ -15,38 +11,12 @@ from signaling.stores.decisions import DecisionStore, MemoryDecisionStore
 from signaling.stores.decisions_sql import SqlDecisionStore
 from signaling.stores.patients import MemoryPatientStore, PatientStore
 from signaling.stores.patients_sql import SqlPatientStore
-from signaling.stores.sql import Rows, SqliteRows
-from signaling.stores.sql_postgres import PostgresRows
+from signaling.stores.sql import Rows
 from signaling.stores.tables import assignment, consent
 from tests.contracts import bind_store, decision_store
 from tests.contracts.bind_store import CODE, BindStoreContract
 from tests.contracts.decision_store import YES, DecisionStoreContract
-from tests.contracts.device_log_bench import Clock
 from tests.contracts.patient_store import PAT, PatientStoreContract
-from tests.databases import lent_postgres, new_sqlite
-from tests.postgres import PostgresServer
-
-
-@pytest.fixture
-def bounds() -> list[str]:
-    return []
-
-
-@pytest.fixture
-async def sqlite(tmp_path: Path) -> AsyncIterator[Rows]:
-    database = SqliteDatabase(new_sqlite(tmp_path), monotonic=Clock())
-    await database.open()
-    yield SqliteRows(database)
-    await database.close()
-
-
-@pytest.fixture
-async def postgres_rows(postgres: PostgresServer) -> AsyncIterator[Rows]:
-    async with lent_postgres(postgres) as url:
-        database = PostgresDatabase(url, monotonic=Clock())
-        await database.open()
-        yield PostgresRows(database)
-        await database.close()
 
 
 class TestMemoryDecisionStore(DecisionStoreContract):

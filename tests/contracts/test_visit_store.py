@@ -1,44 +1,13 @@
 """Every store of visits keeps its contract: in memory, in SQLite, in PostgreSQL."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from fitting.log_sql.postgres import PostgresDatabase
-from fitting.log_sql.sqlite import SqliteDatabase
 from protocol.errors import Overloaded
-from signaling.stores.sql import Rows, SqliteRows
-from signaling.stores.sql_postgres import PostgresRows
+from signaling.stores.sql import Rows
 from signaling.stores.visits import MemoryVisitStore, VisitStore
 from signaling.stores.visits_sql import SqlVisitStore
-from tests.contracts.device_log_bench import Clock
 from tests.contracts.visit_store import MAX_OPEN, VisitStoreContract
-from tests.databases import lent_postgres, new_sqlite
 from tests.media.visits import visit_of
-from tests.postgres import PostgresServer
-
-
-@pytest.fixture
-def bounds() -> list[str]:
-    return []
-
-
-@pytest.fixture
-async def sqlite(tmp_path: Path) -> AsyncIterator[Rows]:
-    database = SqliteDatabase(new_sqlite(tmp_path), monotonic=Clock())
-    await database.open()
-    yield SqliteRows(database)
-    await database.close()
-
-
-@pytest.fixture
-async def postgres_rows(postgres: PostgresServer) -> AsyncIterator[Rows]:
-    async with lent_postgres(postgres) as url:
-        database = PostgresDatabase(url, monotonic=Clock())
-        await database.open()
-        yield PostgresRows(database)
-        await database.close()
 
 
 class TestMemoryVisitStore(VisitStoreContract):

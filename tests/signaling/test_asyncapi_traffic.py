@@ -9,10 +9,12 @@ import msgspec
 import pytest
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # it ships no types
 
+from protocol.contract.chat import Attachment, MarkRead, SendMessage, SendText, SetTyping
 from protocol.contract.devices import AcquireLease, DeliveryQuery, DeviceQuery, LeaseAnswer, Offer
 from protocol.contract.pushes import ANSWERS, PUSHES
 from protocol.contract.session import Hello
 from protocol.contract.sessions import ConsentAnswer, SetMode
+from protocol.contract.visits import AdmitToVisit, JoinVisit, LeaveVisit
 from signaling.asyncapi import asyncapi
 from signaling.config import Config
 from signaling.hubs.care_hub import CareHub
@@ -21,6 +23,7 @@ from tests.signaling.by_hand import Socket, socket
 from tests.signaling.by_hand import call as framed
 from tests.signaling.care import CLAIM, Connect, change, louder, report
 from tests.signaling.conftest import House
+from tests.signaling.visiting import scheduled
 
 Json = dict[str, Any]
 DOCUMENT: Json = json.loads(json.dumps(asyncapi(CareHub, PUSHES, ANSWERS, url="ws://127.0.0.1:8080", version="1")))
@@ -115,6 +118,28 @@ async def test_every_payload_of_a_visit_fits_its_message(house: House, connect: 
         *("AcquireLease", "AttachDevice", "Check", "GetDelivery", "GetDevice", "Hello", "Report", "Submit", "WhoAmI"),
         *("SetMode", "ConsentAsked", "ModeChanged", "SessionAlive"),
         *("DeliveryChanged", "Draining", "InAidChanged", "Offer", "SessionExpiring", "Settled"),
+    }
+
+
+async def test_every_payload_of_people_who_meet_fits_its_message(house: House, connect: Connect) -> None:
+    await scheduled(house)
+    ann = Spoken(await socket(house, "ann", "clinician", hub="/hub"))
+    pat = Spoken(await socket(house, "pat", "patient", hub="/hub"))
+    for one in (ann, pat):
+        await one.call("JoinVisit", JoinVisit(visit="v1", live_text=True))
+    await ann.call("AdmitToVisit", AdmitToVisit(visit="v1", participant="p2"))
+    photo = Attachment(ref="blob/1", name="earmould.png", media_type="image/png", size_bytes=9)
+    await pat.call("SendMessage", SendMessage(visit="v1", client_id="c1", text="Hello", attachments=(photo,)))
+    await ann.call("MarkRead", MarkRead(visit="v1", n=1))
+    await ann.call("SetTyping", SetTyping(visit="v1", typing=True))
+    await ann.call("SendText", SendText(visit="v1", n=1, text="Good m"))
+    await pat.push("LiveText")
+    joined = await ann.call("JoinVisit", JoinVisit(visit="v1"))
+    assert joined["messages"][0]["attachments"]
+    await pat.call("LeaveVisit", LeaveVisit(visit="v1"))
+    assert ann.operations | pat.operations >= {
+        *("JoinVisit", "AdmitToVisit", "SendMessage", "MarkRead", "SetTyping", "SendText", "LeaveVisit"),
+        *("ParticipantChanged", "VisitChanged", "MessageReceived", "MessagesRead", "Typing", "LiveText"),
     }
 
 

@@ -1,8 +1,6 @@
 """What is written in visits: it arrives once and in order, nobody else reads it, and no log nor push tells of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -23,16 +21,28 @@ from protocol.contract.chat import (
 )
 from protocol.contract.sessions import Done
 from protocol.contract.visits import Invited, JoinVisitAnswer
-from tests.databases import lent_postgres
 from tests.eventually import eventually
 from tests.postgres import PostgresServer
-from tests.redis_server import RedisServer, redis_server
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.pods import connected, is_connected, two_pods
+from tests.signaling.pods import is_connected
 from tests.signaling.rest.desk import ask, register
 from tests.signaling.visit import Told
-from tests.signaling.visiting import KIM, MIA, admitted, chat_of, flow_of, guest_of, join, live, said, say, scheduled
+from tests.signaling.visiting import (
+    KIM,
+    MIA,
+    admitted,
+    apart,
+    chat_of,
+    flow_of,
+    guest_of,
+    join,
+    let_in,
+    live,
+    said,
+    say,
+    scheduled,
+)
 
 SECRET = "My left ear whistles since Tuesday"
 PHOTO = Attachment(ref="blob/7", name="earmould.png", media_type="image/png", size_bytes=1_000)
@@ -241,27 +251,10 @@ async def test_what_one_connection_may_send_has_a_bound(open_house: OpenHouse) -
     await client.stop()
 
 
-@asynccontextmanager
-async def apart(postgres: PostgresServer, told: Told) -> AsyncIterator[tuple[RedisServer, House, HubClient, HubClient]]:
-    async with lent_postgres(postgres) as url:
-        with redis_server() as bus:
-            async with two_pods(url, bus.url) as (east, west):
-                await register(east)
-                await scheduled(east)
-                async with (
-                    connected(east, "ann", "clinician") as ann,
-                    connected(west, "pat", "patient", heard=told) as pat,
-                ):
-                    await join(ann)
-                    await join(pat)
-                    await admitted(ann, "p2")
-                    await eventually(lambda: told.heard["ParticipantChanged"])
-                    yield bus, west, ann, pat
-
-
 async def test_over_two_pods_all_messages_are_in_one_order_for_everybody(postgres: PostgresServer) -> None:
     told = Told()
-    async with apart(postgres, told) as (_, west, ann, pat):
+    async with apart(postgres, told) as (_, _, west, ann, pat):
+        await let_in(ann, told)
         await asyncio.gather(
             *(said(who, f"{name} {n}", f"c{n}") for n in range(10) for who, name in ((ann, "ann"), (pat, "pat")))
         )
@@ -276,7 +269,8 @@ async def test_over_two_pods_all_messages_are_in_one_order_for_everybody(postgre
 
 async def test_what_is_written_while_pods_do_not_hear_each_other_is_told_all_the_same(postgres: PostgresServer) -> None:
     told = Told()
-    async with apart(postgres, told) as (bus, west, ann, _):
+    async with apart(postgres, told) as (bus, _, west, ann, _):
+        await let_in(ann, told)
         chat = chat_of(west)
         await said(ann, "before")
         await eventually(lambda: told.heard["MessageReceived"])

@@ -13,7 +13,7 @@ from protocol.contract.session import Hello, HelloAnswer
 from protocol.errors import Unavailable
 from signaling.app import create_app
 from signaling.config import Config, ConfigError
-from signaling.hub import Caller, Hub, hub_method
+from signaling.hub import Caller, Hub, declared_methods, endpoints_of, hub_method
 from signaling.log import LogBook
 from signaling.policy import ANYONE, IncompletePolicy, Rule
 from signaling.server import drain
@@ -290,6 +290,23 @@ class Inheriting(Unruled):
 
     name: ClassVar[str] = "inheriting"
     policy: ClassVar[Mapping[str, Rule]] = {"Leak": ANYONE}
+
+
+class InParts(Unruled):
+    """What a hub names as a part of itself is its own, and needs its rule."""
+
+    parts: ClassVar[tuple[type, ...]] = (Unruled,)
+    policy: ClassVar[Mapping[str, Rule]] = {"Leak": ANYONE}
+
+    @hub_method("Own")
+    def own(self, _: Caller) -> None:
+        """Its own."""
+
+
+def test_the_methods_of_a_hub_are_its_own_and_those_of_its_parts() -> None:
+    assert set(declared_methods(InParts)) == {"Leak", "Own"}
+    with pytest.raises(IncompletePolicy, match="no rule for Own"):
+        endpoints_of(InParts())
 
 
 @pytest.mark.parametrize(

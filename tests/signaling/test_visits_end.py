@@ -1,30 +1,24 @@
 """How a visit ends: live work on the aids first, then what else hangs on it; by somebody, or by time alone, once."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-from clients.hub_client import HubClient
 from media.visit import Visit
 from protocol.contract.devices import AttachAnswer
 from protocol.contract.fitting import BAND_PATHS
 from protocol.contract.sessions import ConsentAnswer, ConsentAsked
 from protocol.contract.visits import Invited, JoinVisitAnswer
 from protocol.errors import Unavailable
-from signaling.flows.visits import VisitFlow
-from tests.databases import lent_postgres
 from tests.eventually import eventually
 from tests.media.visits import NOON_S
 from tests.postgres import PostgresServer
-from tests.redis_server import redis_server
 from tests.signaling.care import CLAIM, Connect, apply, change, lease, louder, submit
 from tests.signaling.care import live as live_work
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.pods import connected, two_pods
+from tests.signaling.pods import is_connected
 from tests.signaling.rest.desk import ask, register
 from tests.signaling.visit import Told
 from tests.signaling.visit import visit as fitted
-from tests.signaling.visiting import admitted, flow_of, join, live, scheduled
+from tests.signaling.visiting import admitted, apart, flow_of, join, let_in, live, scheduled
 
 
 async def test_live_work_ends_before_the_visit_does(house: House, connect: Connect) -> None:
@@ -208,59 +202,30 @@ async def test_departures_that_wait_for_the_store_have_a_bound(house: House) -> 
     assert house.metric("auricle_bound_reached_total", bound="max_untold_departures") == 1
 
 
-@asynccontextmanager
-async def pair(east: House, west: House, told: Told) -> AsyncIterator[tuple[HubClient, HubClient]]:
-    async with connected(east, "ann", "clinician") as ann, connected(west, "pat", "patient", heard=told) as pat:
-        yield ann, pat
-
-
 async def test_over_two_pods_he_is_let_in_and_sent_away_where_he_is(postgres: PostgresServer) -> None:
-    async with lent_postgres(postgres) as url:
-        with redis_server() as bus:
-            async with two_pods(url, bus.url) as (east, west):
-                await register(east)
-                await scheduled(east)
-                told = Told()
-                async with (
-                    connected(east, "ann", "clinician") as ann,
-                    connected(west, "pat", "patient", heard=told) as pat,
-                ):
-                    assert isinstance(await join(ann), JoinVisitAnswer)
-                    waiting = await join(pat)
-                    assert isinstance(waiting, JoinVisitAnswer)
-                    assert not waiting.admitted
-                    assert isinstance(await admitted(ann, "p2"), Invited)
-                    await eventually(lambda: told.heard["ParticipantChanged"])
-                    seat = flow_of(west).rooms.of(pat.connection_id, "v1")
-                    assert seat is not None
-                    assert seat.admitted
-                    await flow_of(east).end("v1", by="ann", reason="done")
-                    await eventually(lambda: flow_of(west).rooms.of(pat.connection_id, "v1") is None)
-                    assert told.heard["VisitChanged"][-1].state == "ended"
+    told = Told()
+    async with apart(postgres, told) as (_, east, west, ann, pat):
+        await let_in(ann, told)
+        seat = flow_of(west).rooms.of(pat.connection_id, "v1")
+        assert seat is not None
+        assert seat.admitted
+        body = {"reason": "done"}
+        assert (await ask(east, "PUT /visits/v1/end", body)).status == 200
+        await eventually(lambda: told.heard["VisitChanged"][-1].state == "ended")
+        await eventually(lambda: flow_of(west).rooms.of(pat.connection_id, "v1") is None)
 
 
 async def test_while_pods_do_not_hear_each_other_they_look(postgres: PostgresServer) -> None:
-    async with lent_postgres(postgres) as url:
-        with redis_server() as bus:
-            async with two_pods(url, bus.url) as (east, west):
-                await register(east)
-                await scheduled(east)
-                told = Told()
-                async with (
-                    connected(east, "ann", "clinician") as ann,
-                    connected(west, "pat", "patient", heard=told) as pat,
-                ):
-                    await join(ann)
-                    await join(pat)
-                    bus.kill()
-                    assert isinstance(await admitted(ann, "p2"), Invited)
-                    flow: VisitFlow = flow_of(west)
-                    await eventually(lambda: flow.rooms._backplane.state.value == "degraded")
-                    await flow.sweep()
-                    seat = flow.rooms.of(pat.connection_id, "v1")
-                    assert seat is not None
-                    assert seat.admitted
-                    await eventually(lambda: told.heard["ParticipantChanged"])
+    told = Told()
+    async with apart(postgres, told) as (bus, _, west, ann, pat):
+        bus.kill()
+        assert isinstance(await admitted(ann, "p2"), Invited)
+        await eventually(lambda: not is_connected(west))
+        await flow_of(west).sweep()
+        seat = flow_of(west).rooms.of(pat.connection_id, "v1")
+        assert seat is not None
+        assert seat.admitted
+        await eventually(lambda: told.heard["ParticipantChanged"])
 
 
 async def test_what_keeps_one_visit_from_its_end_does_not_keep_the_others(house: House, connect: Connect) -> None:

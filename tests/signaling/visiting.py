@@ -1,5 +1,7 @@
 """Visits for tests of the hub: one that is scheduled, and people who come to it."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,9 +13,14 @@ from protocol.contract.visits import AdmitToVisit, Invited, JoinVisit, JoinVisit
 from signaling.flows.chat import ChatFlow
 from signaling.flows.visits import VisitFlow
 from signaling.hubs.care_hub import CareHub
+from tests.databases import lent_postgres
 from tests.eventually import eventually
 from tests.media.visits import visit_of
+from tests.postgres import PostgresServer
+from tests.redis_server import RedisServer, redis_server
 from tests.signaling.conftest import House
+from tests.signaling.pods import connected, two_pods
+from tests.signaling.rest.desk import register
 from tests.signaling.visit import Told
 
 __all__ = [
@@ -21,10 +28,12 @@ __all__ = [
     "MIA",
     "Scene",
     "admitted",
+    "apart",
     "chat_of",
     "flow_of",
     "guest_of",
     "join",
+    "let_in",
     "live",
     "said",
     "say",
@@ -120,3 +129,27 @@ async def live(house: House, connect: Any, *others: Participant) -> Scene:
     assert isinstance(answer, Invited), answer
     await eventually(lambda: pat_told.heard["ParticipantChanged"])
     return Scene(house, ann, pat, ann_told, pat_told)
+
+
+@asynccontextmanager
+async def apart(
+    postgres: PostgresServer, told: Told
+) -> AsyncIterator[tuple[RedisServer, House, House, HubClient, HubClient]]:
+    """The bus, the pod of Ann, the pod of Pat, who waits there for her, and both; ``told`` is what he hears."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(lent_postgres(postgres))
+        bus = stack.enter_context(redis_server())
+        east, west = await stack.enter_async_context(two_pods(url, bus.url))
+        await register(east)
+        await scheduled(east)
+        ann = await stack.enter_async_context(connected(east, "ann", "clinician"))
+        pat = await stack.enter_async_context(connected(west, "pat", "patient", heard=told))
+        for one in (ann, pat):
+            assert isinstance(await join(one), JoinVisitAnswer)
+        yield bus, east, west, ann, pat
+
+
+async def let_in(ann: HubClient, told: Told) -> None:
+    """Pat is let in, and has heard of it."""
+    assert isinstance(await admitted(ann, "p2"), Invited)
+    await eventually(lambda: told.heard["ParticipantChanged"])
