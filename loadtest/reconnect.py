@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import sys
 import tempfile
 import time
@@ -22,9 +21,9 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from .bare import loop_factory
 from .bench import within
 from .bench_websocket import BenchFailed
+from .bounded import bounded
 from .idle import require_files
 from .live_sessions import open_all, tick, together
 from .postgres_process import postgres_process
@@ -73,16 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.calm,
         options.generators,
     )
-    try:
+
+    async def work() -> ReconnectResult:
         # All of them in one process while they come back: those that were cut are gone by then.
         require_files(settings.clients + 2 * settings.sessions)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            result = runner.run(_bounded(settings, options.time_limit))
-    except BenchFailed as error:
-        print(f"reconnect: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except asyncio.CancelledError:
-        print("reconnect: ended by a signal", file=sys.stderr)
+        return await run(settings)
+
+    result = bounded("reconnect", work, options.time_limit)
+    if result is None:
         return EXIT_FAILED
     print(msgspec.json.encode(result).decode() if options.json else table(result))
     return 0 if result.is_whole else EXIT_FAILED
@@ -258,18 +255,6 @@ def _live(timings: Timings) -> Live:
 
 def _quantiles(seconds: Sequence[float]) -> Quantiles | None:
     return Quantiles.of(seconds) if seconds else None
-
-
-async def _bounded(settings: ReconnectSettings, time_limit_s: float) -> ReconnectResult:
-    task = asyncio.current_task()
-    assert task is not None
-    # Ended from outside, the servers must still be ended from here.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        async with asyncio.timeout(time_limit_s):
-            return await run(settings)
-    except TimeoutError:
-        raise BenchFailed(f"not finished within the time limit of {time_limit_s:g} s") from None
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

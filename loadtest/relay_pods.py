@@ -7,9 +7,7 @@ or lost ends the run with exit code 1; no time is ever judged. Read ``run`` firs
 """
 
 import argparse
-import asyncio
 import secrets
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -20,10 +18,9 @@ from typing import Final
 
 import msgspec
 
-from .bare import loop_factory
 from .bench import Progress, within
 from .bench_socketio import SocketIo
-from .bench_websocket import BenchFailed
+from .bounded import bounded
 from .dialects import Dialect, SignalRJson, SignalRMessagePack
 from .idle import require_files
 from .measure import Measured, machine, one_round
@@ -67,15 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fanout=0,
         node=options.node,
     )
-    try:
+
+    async def work() -> RelayReport:
         require_files(settings.connections + _SPARE_CONNECTIONS)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            report = runner.run(_bounded(settings, options.time_limit))
-    except BenchFailed as error:
-        print(f"relay_pods: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except asyncio.CancelledError:
-        print("relay_pods: ended by a signal", file=sys.stderr)
+        return await run(settings, lambda line: print(line, file=sys.stderr, flush=True))
+
+    report = bounded("relay_pods", work, options.time_limit)
+    if report is None:
         return EXIT_FAILED
     print(msgspec.json.encode(report).decode() if options.json else table(report))
     return 0
@@ -144,18 +139,6 @@ async def _both(stack: AsyncExitStack, servers: Sequence[ServerProcess]) -> _Pod
 def _measured(dialect: Dialect, pods: _Pods, valkey: ValkeyProcess, headers: dict[str, str] | None = None) -> Measured:
     target = Target(dialect, pods.first.url, headers or {}, other_url=pods.second.url, settle_s=SETTLE_S)
     return Measured(target, pods, beside=valkey)
-
-
-async def _bounded(settings: Settings, time_limit_s: float) -> RelayReport:
-    task = asyncio.current_task()
-    assert task is not None
-    # Ended from outside, the servers must still be ended from here.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        async with asyncio.timeout(time_limit_s):
-            return await run(settings, lambda line: print(line, file=sys.stderr, flush=True))
-    except TimeoutError:
-        raise BenchFailed(f"not finished within the time limit of {time_limit_s:g} s") from None
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from protocol.errors import Overloaded, Unavailable
+from protocol.signalr.codec import CODECS, JSON
 
 from .auth import Principal
 from .backplane import Backplane
@@ -210,7 +211,8 @@ class LifetimeManager:
         for connection_id, link in tuple(self._members.get(channel, {}).items()):
             if connection_id in envelope.excluded:
                 continue
-            codec = link.codec
+            # A link with a format of its own makes it of JSON.
+            codec = CODECS.get(link.codec.name, JSON)
             if codec.name not in frames:
                 frames[codec.name] = frame_of_another_pod(frames, codec)
             link.send_frames(frames)

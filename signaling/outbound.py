@@ -45,8 +45,9 @@ class Outbound:
 
         ``frame_of_another_pod`` makes the others, where somebody is who needs them.
         """
-        if self._source is not None and all(type(value) is Raw for value in self.message.arguments):
-            return {self._source.name: self.frame(self._source)}
+        source = self._source
+        if source is not None and source.name in CODECS and all(type(value) is Raw for value in self.message.arguments):
+            return {source.name: self.frame(source)}
         return {name: self.frame(codec) for name, codec in CODECS.items()}
 
     def _message_for(self, codec: Codec) -> Invocation:
@@ -60,8 +61,11 @@ class Outbound:
 
 
 def frame_of_another_pod(frames: dict[str, bytes], codec: Codec) -> bytes:
-    """The framed bytes of a message in a format in which another pod has not sent it."""
-    [(name, frame)] = frames.items()
+    """The framed bytes of a message in a format in which another pod has not sent it.
+
+    ``frames`` holds it in one of ``CODECS`` at least, and may hold what links of this pod have made of it.
+    """
+    name, frame = next((name, frame) for name, frame in frames.items() if name in CODECS)
     source = codec_for("json" if name == "json" else "messagepack", _ANY_SIZE)
     [body] = (MessagePackSplitter if source.binary else JsonSplitter)(len(frame)).feed(frame)
     message = source.decode(body)

@@ -1,6 +1,7 @@
 """Routing over two pods that share a bus: every send reaches exactly whom it should, once, in its own format."""
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from msgspec import Raw
@@ -96,6 +97,33 @@ async def test_what_is_passed_on_as_it_came_crosses_once_and_is_said_in_each_one
     assert [each.frames for each in people] == [[outbound.frame(each.codec)] for each in people]
     assert len(crossed) == 1
     assert len(crossed[0]) < len(outbound.frame(source)) + 100
+
+
+class OwnFormat(RecordingLink):
+    """A connection of another protocol, whose frames are made of those in JSON and shared with others of its kind."""
+
+    @property
+    def codec(self) -> Codec:
+        class Other:
+            name = "other"
+
+        return cast(Codec, Other())
+
+    def send_frames(self, frames: dict[str, bytes]) -> None:
+        self.frames.append(frames.setdefault("other", b"other " + frames["json"]))
+
+
+async def test_a_connection_of_another_protocol_gets_what_is_made_of_json(bus: MemoryBus) -> None:
+    here, there = pod(bus), pod(bus)
+    other, bob, ann = OwnFormat("1"), RecordingLink("2", "bob", "messagepack"), OwnFormat("3")
+    for each in (other, bob, ann):
+        there.add(each)
+    source = CODECS["messagepack"]
+    here.send_all(Outbound(Invocation("news", (source.encode_value("x"),)), source))
+    assert other.frames == ann.frames == [b"other " + frame("x")]
+    assert bob.frames == [frame("x", "messagepack")]
+    here.send_all(news("y"))
+    assert ann.frames[1:] == [b"other " + frame("y")]
 
 
 async def test_what_was_made_here_crosses_in_every_format(bus: MemoryBus) -> None:
