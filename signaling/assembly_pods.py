@@ -136,6 +136,11 @@ class Pods:
         if self._forwarder is not None:
             await self._forwarder.send_home()
 
+    async def emptied(self) -> None:
+        """Wait until nothing is on its way through this process to a connection elsewhere."""
+        if self._forwarder is not None:
+            await self._forwarder.emptied()
+
     async def close(self) -> None:
         """Answer and ask no more."""
         if self._forwarder is not None:

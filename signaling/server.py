@@ -24,6 +24,8 @@ __all__ = ["drain", "runner_of", "serve"]
 
 CLOSE_INTERVAL_S = 0.002
 RETRY_AFTER_MS = 1_000
+# What is being answered when nobody is let in any more; on a busy machine it takes its time.
+END_S = 3.0
 
 
 def serve(config: Config, *, hubs: Sequence[Hub] = ()) -> None:
@@ -58,7 +60,7 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Worker | None) -> None:
     app = create_app(config, signing_key=signing_key_of(config), log=log, hubs=hubs, worker=worker)
-    runner = runner_of(app, config, handle_signals=False, shutdown_timeout=1.0, logger=HttpLog(log).as_logger())
+    runner = runner_of(app, config, handle_signals=False, shutdown_timeout=END_S, logger=HttpLog(log).as_logger())
     await runner.setup()
     try:
         site = web.TCPSite(
@@ -113,3 +115,5 @@ async def drain(parts: Parts, config: Config) -> None:
             for hub in parts.hubs:
                 await hub.emptied()
             await parts.closing.finish(config.drain_s)
+            if parts.pods is not None:
+                await parts.pods.emptied()

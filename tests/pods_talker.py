@@ -21,13 +21,17 @@ HELLO = b'{"protocol":"json","version":1}\x1e'
 
 @dataclass
 class Talker:
-    """``lost``: calls that were accepted, and whose answers never came, on connections that ended."""
+    """``lost``: calls that were accepted, and whose answers never came, on connections that ended.
+
+    ``ends``: the status of the last poll of each; 0: it was not answered.
+    """
 
     url: str
     answered: int = 0
     connections: int = 0
     goodbyes: int = 0
     lost: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,9 +79,10 @@ class Talker:
             while (answer := await self._ask(http, "GET", path))[0] == 200:
                 for message in map(json.loads, answer[1].split(b"\x1e")[:-1]):
                     self._hear(message, accepted, over)
-                if message_is_last(answer[1]):
+                if _has_last(answer[1]):
                     await self._ask(http, "DELETE", path)
-                    return
+                    break
+            self.ends.append(answer[0])
         finally:
             over.set()
 
@@ -98,6 +103,6 @@ class Talker:
             return 0, b""
 
 
-def message_is_last(body: bytes) -> bool:
+def _has_last(body: bytes) -> bool:
     """Whether the answer to the last call is in it."""
     return b'"invocationId":"last"' in body

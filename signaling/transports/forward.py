@@ -140,6 +140,7 @@ class Forwarder:
         self._parts = parts
         self._carried: set[_Carried] = set()
         self._tunnels: set[Tunnel] = set()
+        self._landed = asyncio.Event()
 
     def __len__(self) -> int:
         """How many are on their way."""
@@ -168,6 +169,7 @@ class Forwarder:
             return refused(error)
         finally:
             self._carried.discard(carried)
+            self._landed.set()
             if carried.ended_by and carried.begun is not None and request.transport is not None:
                 # What has come must not look as if it were all.
                 request.transport.abort()
@@ -195,6 +197,12 @@ class Forwarder:
         async with asyncio.TaskGroup() as asking:
             for pod, hub in waiting:
                 asking.create_task(self._send_home(pod, hub))
+
+    async def emptied(self) -> None:
+        """Wait until no request is on its way: what an owner has handed over would be lost with this process."""
+        while any(one.errand.kind is not Kind.EVENTS for one in self._carried):
+            self._landed.clear()
+            await self._landed.wait()
 
     async def _send_home(self, pod: str, hub: str) -> None:
         parts, address = self._parts, self._parts.directory.address_of(pod)

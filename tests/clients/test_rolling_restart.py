@@ -123,7 +123,7 @@ async def test_a_rolling_restart_loses_no_delivery_and_no_accepted_call(
                 # Everybody works on before the next one goes.
                 await until(lambda before=before: works_on(work, talkers, before))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             stop.set()
-        assert [talker.lost for talker in talkers] == [[]] * TALKERS
+        assert [talker.lost for talker in talkers] == [[]] * TALKERS, [talker.ends for talker in talkers]
         assert sum(talker.connections for talker in talkers) > TALKERS
         history = await again(lambda: work.fitter.history(DEVICE, limit=100))
         assert isinstance(history, HistoryAnswer)

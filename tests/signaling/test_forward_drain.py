@@ -60,3 +60,15 @@ async def test_a_poll_in_flight_brings_the_goodbye_of_its_owner(scene: Around) -
     assert (await client.poll()).status == 204
     await draining
     assert scene.east.app_sessions() == 0
+
+
+async def test_a_pod_does_not_end_while_an_answer_is_on_its_way_through_it(scene: Around) -> None:
+    client = await poller(scene.east)
+    polling = await poll_from_the_west(scene, client)
+    assert scene.west.parts.pods is not None
+    waiting = asyncio.ensure_future(scene.west.parts.pods.emptied())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await client.send(call("Echo", 1, id_="1"))
+    await asyncio.wait_for(waiting, 10)
+    assert parsed((await polling).body)[0]["result"] == 1
