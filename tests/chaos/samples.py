@@ -41,8 +41,8 @@ async def _sample(fleet: Fleet, lane: str, session: aiohttp.ClientSession, histo
             values = _of_kernel(pod.pid)
             async with session.get(f"{pod.url}/metrics") as answer:
                 values |= _of_page(await answer.text())
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            continue  # it is down, or stands still
+        except (aiohttp.ClientError, TimeoutError, OSError, KeyError):
+            continue  # it is down, stands still, or is dead and not yet buried: such a one weighs nothing
         if life == pod.life:
             history.write("ok", "sample", pod=lane, life=life, **values)
 
