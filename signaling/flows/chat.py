@@ -1,7 +1,7 @@
 """What is written in visits: stored, told to those who may read it, and a sleeping phone woken that there is more.
 
 What must arrive is in the store before anybody is told; keystrokes and signs of typing are only passed on. Nothing of
-what somebody has written is in a log, an error or a push. Read ``ChatFlow.send`` and ``sweep`` first.
+what somebody has written is in a log, an error or a push. Read ``ChatFlow.write`` and ``sweep`` first.
 """
 
 import base64
@@ -108,7 +108,7 @@ class ChatFlow:
 
     # What is kept
 
-    async def send(self, who: Principal, request: SendMessage) -> MessageSent | Failure:
+    async def write(self, who: Principal, request: SendMessage) -> MessageSent | Failure:
         """Write a message. Raises NotFound, NotAllowed, Overloaded, Unavailable."""
         visit, person = await self._visits.standing(who, request.visit)
         if not may_write(person):

@@ -33,7 +33,7 @@ class ChatMethods:
     async def send_message(self, caller: Caller, request: SendMessage) -> MessageSent | Failure:
         """Write to everybody in the visit; it is stored when this is answered."""
         self._chat.spend(caller, request.visit)
-        return await self._chat.send(caller.principal, request)
+        return await self._chat.write(caller.principal, request)
 
     @hub_method("MarkRead")
     async def mark_read(self, caller: Caller, request: MarkRead) -> ReadTo:

@@ -61,7 +61,7 @@ class Messages(Resource):
         """Write to everybody in the visit. Sent again with the same ``clientId`` it is there once."""
         attachments = tuple(Attachment(**structs.asdict(one)) for one in body.attachments)
         wanted = SendMessage(visit=visit, client_id=body.client_id, text=body.text, attachments=attachments)
-        return await self._chat.send(call.principal, wanted)
+        return await self._chat.write(call.principal, wanted)
 
     @route(f"GET {_READ_TO}")
     async def read_reading(self, call: Call, visit: Id) -> ReadTo:
