@@ -11,7 +11,6 @@ from .admission import Gate
 from .assembly import Assembly
 from .auth import Principal
 from .calls.build import CallHouse, call_house
-from .door import Door
 from .flows.arrivals import Arrivals
 from .flows.changes import Changes
 from .flows.chat import ChatFlow
@@ -188,9 +187,7 @@ class CareAssembly(Assembly):
     def arrivals(self) -> Arrivals:
         limit, reached = self.config.max_attachments, self.metrics.reached
         gate = Gate(limit, bound="max_attachments", monotonic=self.monotonic, reached=reached)
-        timeout_s = self.config.arrival_timeout_s
-        door = Door(self.config.max_arriving_phones, timeout_s=timeout_s, monotonic=self.monotonic, reached=reached)
-        return Arrivals(gate, door, self.monotonic)
+        return Arrivals(gate, self.monotonic)
 
     def changes(self) -> Changes:
         return Changes(NewestOnFile(self.devices, self.audiograms), self.limits)

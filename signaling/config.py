@@ -67,8 +67,6 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, Visi
     ``max_groups``: groups of one connection.
     ``max_early_bytes``: what a client may post before its first poll or event stream has come.
     ``max_early_connections``: connections that have posted before it.
-    ``max_arriving_phones``: phones between their connection and their attachment at a time; the next one waits.
-    ``arrival_timeout_s``: how long one may take for that until it does not count any more, and how long another waits.
     ``max_attachments``: phones that are being attached at a time; one more is told when to come back.
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
@@ -151,8 +149,6 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, Visi
     max_streams: int = 64
     upload_buffer_items: int = 10
     max_groups: int = 64
-    max_arriving_phones: int = 256
-    arrival_timeout_s: float = 10.0
     max_attachments: int = 128
     max_unanswered_attachments: int = 3
     max_early_bytes: int = 65_536

@@ -155,9 +155,7 @@ class Dispatcher:
             elif endpoint.roles.isdisjoint(session.principal.roles):
                 raise NotAllowed("not allowed")
             else:
-                result = await guard(
-                    session.caller, arguments[0], lambda: self._call(session, endpoint, arguments, turn)
-                )
+                result = await guard(arguments[0], lambda: self._call(session, endpoint, arguments, turn))
             self.succeeded(session, endpoint, message, result)
         except asyncio.CancelledError:
             if is_cancelled():

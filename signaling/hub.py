@@ -18,7 +18,6 @@ from protocol.errors import AuricleError
 from protocol.signalr.codec import CODECS
 
 from .caller import Caller
-from .door import Door
 from .hub_clients import HubClients
 from .policy import Grants, Rule, check_complete
 
@@ -36,7 +35,7 @@ __all__ = [
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Answer = TypeVar("Answer")
-Guarding = Callable[[Caller, Any, Callable[[], Awaitable[object]]], Awaitable[object]]
+Guarding = Callable[[Any, Callable[[], Awaitable[object]]], Awaitable[object]]
 MARK = "__auricle_hub_method__"
 CANCELLABLE = "__auricle_cancellable__"
 
@@ -69,8 +68,6 @@ class Hub:
     grants: Grants | None = None
     parts: ClassVar[tuple[type, ...]] = ()
     """Base classes whose methods are the hub's too: a hub that does much is written in several files."""
-    door: Door | None = None
-    """What stands before its connections over WebSockets."""
     guards: Mapping[str, "Guarding"] = MappingProxyType({})
     """By method, what stands before its policy: it may answer in the method's place."""
     explains_arguments: ClassVar[bool] = False

@@ -82,8 +82,6 @@ class HubServer:
     def forget(self, connection_id: str) -> bool:
         """A connection has ended; False when it had already."""
         known = self.sessions.pop(connection_id, None) is not None
-        if self.hub.door is not None:
-            self.hub.door.leave(connection_id)
         self._left.set()
         return known
 

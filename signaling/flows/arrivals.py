@@ -10,8 +10,6 @@ from typing import Final
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.devices import AttachDevice
 from signaling.admission import Gate
-from signaling.door import Door
-from signaling.hub import Caller
 
 __all__ = ["Arrivals"]
 
@@ -21,11 +19,11 @@ _FULL: Final = "more phones attach than can be served: attach later"
 class Arrivals:
     """Stands before ``AttachDevice``."""
 
-    def __init__(self, gate: Gate, door: Door, monotonic: Callable[[], float]) -> None:
-        self._gate, self.door = gate, door
+    def __init__(self, gate: Gate, monotonic: Callable[[], float]) -> None:
+        self._gate = gate
         self._monotonic = monotonic
 
-    async def __call__(self, caller: Caller, claim: AttachDevice, attach: Callable[[], Awaitable[object]]) -> object:
+    async def __call__(self, claim: AttachDevice, attach: Callable[[], Awaitable[object]]) -> object:
         """What attaching comes to, or the refusal of a phone for which there is no room now."""
         after_s = self._gate.enter(is_urgent=claim.trial)
         if after_s is not None:
@@ -37,4 +35,3 @@ class Arrivals:
             return await attach()
         finally:
             self._gate.leave(self._monotonic() - began_s)
-            self.door.leave(caller.connection_id)

@@ -162,7 +162,7 @@ class CareHub(HistoryMethods, VisitMethods, ChatMethods, CallMethods, Hub):
         arrivals: Arrivals,
     ) -> None:
         self._grants = grants
-        self.door, self.guards = arrivals.door, {"AttachDevice": arrivals}
+        self.guards = {"AttachDevice": arrivals}
         self._log = log
         self._verifier = verifier
         self._submit = submit

@@ -1,6 +1,5 @@
 """What stands before every route of a hub: the page that asks, the token that it shows, and whether there is room."""
 
-import math
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -27,10 +26,9 @@ def refuse(status: HTTPStatus, text: str, headers: dict[str, str] | None = None)
     return web.Response(status=status, text=text, headers=headers)
 
 
-def full(after_s: float = 1.0) -> web.Response:
+def full() -> web.Response:
     """No room, and perhaps soon again."""
-    after = {"Retry-After": str(math.ceil(after_s))}
-    return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server takes no more connections", after)
+    return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server takes no more connections", {"Retry-After": "1"})
 
 
 def refused(error: web.HTTPException) -> web.Response:

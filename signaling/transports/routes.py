@@ -16,7 +16,6 @@ from signaling.bearer import query_value
 from signaling.bodies import Bodies
 from signaling.connection import HubSession
 from signaling.connection_token import ConnectionTicket, ConnectionTokens, new_connection_id
-from signaling.door import Door
 from signaling.health import Readiness
 from signaling.hub_server import HubServer
 from signaling.outbox import congestion_bytes
@@ -167,27 +166,10 @@ class HubRoutes:
     ) -> web.StreamResponse:
         """By the transport that was asked for, if it is not another one already."""
         if transport == "WebSockets":
-            if session is None and self._server.hub.door is not None:
-                return await self._websocket_in_turn(request, principal, found, self._server.hub.door)
             return self._websocket(request, principal, found, session)
         if transport == "ServerSentEvents":
             return await self._event_stream(request, principal, found, session)
         return await self._poll(request, principal, found, session)
-
-    async def _websocket_in_turn(
-        self, request: web.Request, principal: Principal, ticket: ConnectionTicket, door: Door
-    ) -> web.StreamResponse:
-        after_s = await door.enter(principal, ticket.connection_id)
-        if after_s is not None:
-            return full(after_s)
-        try:
-            # Somebody may have come with the same token meanwhile.
-            if ticket.connection_id in self._server.sessions or not self._may_open(ticket):
-                return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
-            return self._guard.no_room() or self._websocket(request, principal, ticket, None)
-        finally:
-            if ticket.connection_id not in self._server.sessions:
-                door.leave(ticket.connection_id)
 
     def _websocket(
         self, request: web.Request, principal: Principal, ticket: ConnectionTicket, session: HubSession | None

@@ -5,7 +5,6 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 import pytest
 from msgspec.structs import replace
 
@@ -14,8 +13,6 @@ from clients.hub_errors import HubCallError
 from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer
 from signaling.admission import Gate
-from signaling.auth import Principal
-from signaling.door import Door as Entrance
 from signaling.flows.arrivals import Arrivals
 from tests.eventually import eventually
 from tests.signaling.away import log_of
@@ -128,96 +125,3 @@ def inside(house: House) -> int:
     guard = house.parts.hubs[0].hub.guards["AttachDevice"]
     assert isinstance(guard, Arrivals)
     return guard._gate._inside
-
-
-PHONE = Principal("pat", "c1", frozenset({"patient", "device"}), 2_000_000_000.0)
-ANN = Principal("ann", "c1", frozenset({"clinician"}), 2_000_000_000.0)
-
-
-@dataclass
-class Outside:
-    """The clock of a door, and what it has counted."""
-
-    now_s: float = 100.0
-    counted: list[str] = field(default_factory=list)
-
-
-def outside(limit: int = 1, *, timeout_s: float = 60.0) -> tuple[Entrance, Outside]:
-    now = Outside()
-    return Entrance(limit, timeout_s=timeout_s, monotonic=lambda: now.now_s, reached=now.counted.append), now
-
-
-async def test_the_next_phone_is_let_in_when_one_is_through_in_the_order_of_their_coming() -> None:
-    door, now = outside()
-    assert await door.enter(PHONE, "a") is None
-    waiting = {name: asyncio.create_task(door.enter(PHONE, name)) for name in ("b", "c")}
-    await eventually(lambda: len(door._waiting) == 2)
-    door.leave("unknown")
-    door.leave("a")
-    assert await waiting["b"] is None
-    assert not waiting["c"].done()
-    door.leave("b")
-    assert await waiting["c"] is None
-    assert now.counted == ["max_arriving_phones"] * 2
-
-
-async def test_nobody_but_phones_waits_at_the_door() -> None:
-    door, now = outside()
-    assert await door.enter(PHONE, "a") is None
-    assert [await door.enter(ANN, name) for name in "bcd"] == [None] * 3
-    assert now.counted == []
-
-
-async def test_whoever_waits_for_too_long_is_sent_away_and_takes_nobodys_place() -> None:
-    door, now = outside(timeout_s=0.05)
-    assert await door.enter(PHONE, "a") is None
-    assert await door.enter(PHONE, "b") == 5.0
-    assert now.counted == ["max_arriving_phones", "arrival_timeout_s"]
-    door.leave("a")
-    assert await door.enter(PHONE, "c") is None
-
-
-async def test_a_phone_that_does_not_attach_keeps_others_out_for_a_while_only() -> None:
-    door, now = outside()
-    assert await door.enter(PHONE, "a") is None
-    now.now_s += 60.0
-    assert await door.enter(PHONE, "b") is None
-    assert now.counted == ["arrival_timeout_s"]
-
-
-async def test_a_phone_waits_for_its_connection_until_another_is_attached_or_gone(
-    connect: Connect, house: House
-) -> None:
-    guard = house.parts.hubs[0].hub.guards["AttachDevice"]
-    assert isinstance(guard, Arrivals)
-    guard.door._limit = 1
-    log = log_of(house)
-    first = await connect("pat", "patient", "device")
-    # Professionals come and go meanwhile.
-    await connect("ann", "clinician")
-    second = asyncio.ensure_future(connect("pat", "patient", "device"))
-    await eventually(lambda: len(guard.door._waiting) == 1)
-    assert not second.done()
-    log.stall = asyncio.Event()
-    attaching = asyncio.create_task(ask(first))
-    await eventually(lambda: inside(house) == 1)
-    assert not second.done()
-    log.stall.set()
-    assert isinstance(await attaching, AttachAnswer)
-    third = asyncio.ensure_future(connect("pat", "patient", "device"))
-    await (await second).stop()
-    await (await third).stop()
-    await eventually(lambda: not guard.door._inside)
-    assert house.metric("auricle_bound_reached_total", bound="max_arriving_phones") >= 1
-
-
-async def test_a_phone_that_waited_in_vain_is_answered_503_with_a_time(open_house: OpenHouse) -> None:
-    house = await open_house(max_arriving_phones=1, arrival_timeout_s=0.1)
-    url = f"{house.url}/hub"
-    await house.socket(url, headers=house.bearer("pat", "patient", "device"))
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await house.socket(url, headers=house.bearer("pat", "patient", "device"))
-    assert refused.value.status == 503
-    assert refused.value.headers is not None
-    assert refused.value.headers["Retry-After"] == "5"
-    assert house.metric("auricle_bound_reached_total", bound="arrival_timeout_s") == 1
