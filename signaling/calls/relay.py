@@ -2,7 +2,7 @@
 
 A description goes by what the call is now, on whichever pod it was changed last, so that of two offers that cross one
 counts. Candidates are many and harmless: they go by what is known here. Nothing is kept but candidates that are held,
-and nothing is logged. Read ``SignalRelay.send`` first.
+and nothing is logged. Read ``SignalRelay.carry`` first.
 """
 
 from typing import Final
@@ -37,7 +37,7 @@ class SignalRelay:
         self._signals: dict[tuple[str, str], Signals] = {}
         flow.on_change.append(self._changed)
 
-    async def send(self, caller: Caller, request: SendSignal) -> Done | Failure:
+    async def carry(self, caller: Caller, request: SendSignal) -> Done | Failure:
         """To the connection of one peer, wherever it is."""
         text = request.candidate if request.kind == "candidate" else request.sdp
         if not isinstance(text, str):

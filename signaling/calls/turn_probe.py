@@ -79,7 +79,7 @@ class TurnWatch:
     answer_s: float
     metrics: Metrics
     clock: Callable[[], float]
-    ask: Callable[[TurnServer, str, str], Awaitable[tuple[str, int]]] = allocate
+    allocated: Callable[[TurnServer, str, str], Awaitable[tuple[str, int]]] = allocate
     is_away: bool = False
     gauge: Gauge | None = None
 
@@ -102,7 +102,7 @@ class TurnWatch:
         name, password = turn_credential(self.plan.secret, "", "probe", until_s=until_s)
         try:
             async with asyncio.timeout(self.answer_s):
-                await self.ask(turn_server(url), name, password)
+                await self.allocated(turn_server(url), name, password)
         except TimeoutError:
             self.metrics.reached("turn_answer_s")
             return False

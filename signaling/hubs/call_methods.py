@@ -70,7 +70,7 @@ class CallMethods:
     @hub_method("SendSignal")
     async def send_signal(self, caller: Caller, request: SendSignal) -> Done | Failure:
         """A description or a candidate for one peer."""
-        return await self._calls.relay.send(caller, request)
+        return await self._calls.relay.carry(caller, request)
 
     @hub_method("StartDeviceCheck")
     async def start_device_check(self, caller: Caller, request: StartDeviceCheck) -> DeviceCheckAnswer | Failure:

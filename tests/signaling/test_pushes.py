@@ -31,8 +31,9 @@ CARRIERS = {
 SPEAKERS = sorted(
     path
     for path in SIGNALING.rglob("*.py")
-    # The bus sends to Redis, and holds no client of the hub.
-    if (name := path.relative_to(SIGNALING).as_posix()) not in CARRIERS and not name.startswith(("transports/", "bus/"))
+    # What sends to Redis, to other pods and to workers holds no client of the hub.
+    if (name := path.relative_to(SIGNALING).as_posix()) not in CARRIERS
+    and not name.startswith(("transports/", "bus/", "pods/", "workers/"))
 )
 SENDING = {"send", "ask", "send_all", "send_connection", "send_group", "send_user"}
 MESSAGES = {"Invocation", "Outbound"}
