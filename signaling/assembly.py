@@ -285,7 +285,7 @@ class Assembly:
             self.metrics,
             changes=self.changes(),
             delivery=delivery,
-            state_of=session.state_of,
+            may_rise=session.may_rise,
             package_refusal=self.consents.package_refusal,
         )
 

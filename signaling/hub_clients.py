@@ -105,6 +105,10 @@ class HubClients:
         """Its members on this pod."""
         return Audience(partial(self._lifetime.send_group_here, name), self._source)
 
+    def is_here(self, connection_id: str) -> bool:
+        """Whether a connection is one of this pod."""
+        return self._lifetime.is_here(connection_id)
+
     def has_here(self, group: str) -> bool:
         """Whether a group has members on this pod."""
         return self._lifetime.has_here(group)

@@ -135,6 +135,10 @@ class LifetimeManager:
         """To the local members of a group: those elsewhere hear of it by themselves."""
         self._send_here(self._group(group), outbound, excluded)
 
+    def is_here(self, connection_id: str) -> bool:
+        """Whether it is a local connection."""
+        return connection_id in self._links
+
     def has_here(self, group: str) -> bool:
         """Whether it has local members."""
         return self._group(group) in self._members

@@ -41,10 +41,11 @@ class Judging:
         self._limits = parts.limits
         self._times = parts.times
 
-    def concerns(self, device: str) -> bool:
+    def concerns(self, device: str, watch: Watch) -> bool:
         """Whether somebody here has to do with it: alone everybody is here."""
         phones = self._phones
-        return not self._far.are_there or phones.get(device) is not None or phones.is_watched_here(device)
+        is_end = phones.get(device) is not None or phones.is_connected_here(watch.fitter)
+        return is_end or phones.is_watched_here(device) or not self._far.are_there
 
     def is_far(self, device: str) -> bool:
         """Whether its phone hangs on another pod, if anywhere."""
@@ -89,6 +90,12 @@ class Judging:
         if watch.stopped is None and self._event(device, watch, self._phones.now_s()) is Event.THAW:
             watch.state = "live"
 
+    def froze(self, device: str, watch: Watch) -> None:
+        """Nothing may rise any more: pods that follow this one hear it at once."""
+        phone = self._phones.get(device)
+        if phone is not None:
+            self._far.frozen(device, phone, watch.fence)
+
     # What other pods ask, and tell unasked
 
     def told(self, device: str, phone: Phone, asked: SignsAsked) -> SignsTold:
@@ -124,9 +131,8 @@ class Judging:
     def _move(self, device: str, watch: Watch, event: Event) -> None:
         watch.state = step(watch.state, event).state
         self._ends.tell_mode_here(device, watch.state, "freeze" if event is Event.FREEZE else "thaw")
-        phone = self._phones.get(device)
-        if phone is not None and event is Event.FREEZE:
-            self._far.frozen(device, phone, watch.fence)
+        if event is Event.FREEZE:
+            self.froze(device, watch)
 
     def _ask_soon(self, device: str, watch: Watch, now_s: float) -> None:
         if not self._far.can_be_heard:

@@ -155,7 +155,6 @@ class Lookout:
             return n
         if after is None:
             events = tuple(event for event in events if head.at_s - event.at_s < _LATELY_S)
-        self._phones.outdated(device, head.generation)
         # Before the phone is told why.
         self._restore(device, events, head.at_s)
         await self._session.compare(device)

@@ -153,10 +153,13 @@ class PhonesAnywhere:
         if not head.attached:
             return False
         counts = await self._presence.count((self._presence.device(head.device),))
-        if counts is None or counts[0] or not self._far.are_there or not self._far.can_be_heard:
-            return counts is None or counts[0] > 0
-        # It has attached a moment ago and is not counted yet, or its pod has died.
-        return await self._far.signs(head.device, head.generation, within_s=_LATELY_S) is not None
+        if counts is not None and counts[0]:
+            return True
+        if not (self._far.are_there and self._far.can_be_heard):
+            return counts is None
+        # Redis was late, or it has attached a moment ago and is not counted yet, or its pod has died.
+        within_s = None if counts is None else _LATELY_S
+        return await self._far.signs(head.device, head.generation, within_s=within_s) is not None
 
     async def is_known_attached(self, device: str) -> bool:
         """The same without the log: what cannot be known is taken for no."""

@@ -218,6 +218,10 @@ class Phones:
         """Tell everybody on this pod who watches the device."""
         push(self._clients.group_here(device_group(device)), payload)
 
+    def is_connected_here(self, connection_id: str) -> bool:
+        """Whether a connection hangs on this pod."""
+        return self._clients.is_here(connection_id)
+
     def is_watched_here(self, device: str) -> bool:
         """Whether somebody on this pod watches the device."""
         return self._clients.has_here(device_group(device))

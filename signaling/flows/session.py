@@ -101,10 +101,19 @@ class SessionFlow:
         if isinstance(granted, Refusal):
             return self._refuse(granted)
         watch = self._watched.get(hold.device)
+        if self._judging.is_far(hold.device) and (watch is None or watch.fitter != caller.connection_id):
+            watch = await self._follow(hold.device, granted.fence)
         if watch is not None and watch.fence == granted.fence:
             watch.renewed(caller.connection_id, self._phones.now_s())
         state: SessionState = "none" if watch is None or watch.fence != granted.fence else watch.state
         return LeaseRenewed(fence=granted.fence, lease_for_ms=int(granted.lease_for_s * 1_000), state=state)
+
+    async def _follow(self, device: str, fence: int) -> Watch | None:
+        """A fitter goes on over this pod: it has part in his session from now on, if there is one."""
+        head = await self._log.head(device)
+        if isinstance(head, Refusal) or head.live is None or head.live.fence != fence:
+            return self._watched.get(device)
+        return await self._part_in(head, head.live)
 
     async def release(self, caller: Caller, request: ReleaseLease) -> Done | Failure:
         """The fitter gives the device back."""
@@ -228,6 +237,8 @@ class SessionFlow:
         revert = RevertNow(device=request.device, fence=fence, cause=cause)
         relayed = by_phone or self._phones.relay(request.device, revert)
         self._metrics.restores.labels(cause).inc()
+        if watch is not None and watch.stopped is not None:
+            self._judging.froze(request.device, watch)
         if event is None:
             self._late.add(partial(self._note, request.device, cause, actor))
         else:
@@ -281,6 +292,12 @@ class SessionFlow:
         """The devices of all live sessions that are known here, wherever their ends are."""
         return tuple(self._watched)
 
+    def may_rise(self, head: DeviceHead) -> bool:
+        """Whether nothing is known here that freezes a device; of a session that others know of that is not known."""
+        state = self.state_of(head.device)
+        is_unknown = state == "none" and head.live is not None and self._judging.is_far(head.device)
+        return state != "frozen" and not is_unknown
+
     def state_of(self, device: str) -> SessionState:
         """Whether live work goes on here, and whether raises are frozen."""
         watch = self._watched.get(device)
@@ -297,7 +314,7 @@ class SessionFlow:
                 await self.compare(device)
         now_s = self._phones.now_s()
         for device, watch in tuple(self._watched.items()):
-            if watch.state == "asking" or watch.stopped is not None or not self._judging.concerns(device):
+            if watch.state == "asking" or watch.stopped is not None or not self._judging.concerns(device, watch):
                 continue
             with self._troubles.of(device):
                 await self._judging.judge(device, watch, now_s)
@@ -324,7 +341,7 @@ class SessionFlow:
         if live is not None:
             taken = self._watch(device, live, age_s=head.at_s - live.at_s)
             self._judging.held(taken, head)
-            if taken is not watch and self._judging.concerns(device):
+            if taken is not watch and self._judging.concerns(device, taken):
                 self._tasks.spawn(self._tell_of(device, taken))
         elif watch is not None and watch.state != "asking":
             self.ends.noticed(head, watch)

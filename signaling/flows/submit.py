@@ -30,7 +30,7 @@ from protocol.contract.fitting import (
     Submit,
     SubmitAnswer,
 )
-from protocol.contract.sessions import Save, SessionState
+from protocol.contract.sessions import Save
 from protocol.errors import BadArgument
 from signaling.flows.candidates import DEFAULT_EXPIRY_S, Candidate, foremost, proposal_of, refusal_of, vendor_of
 from signaling.flows.changes import Changes
@@ -49,7 +49,7 @@ _MAX_EARLIER: Final = 100
 class SubmitFlow:
     """Carries out ``Submit``, ``Check`` and ``Save``.
 
-    ``state_of`` tells how it stands with a device's live session, ``package_refusal`` why its patient takes no package
+    ``may_rise`` tells whether a device's live session is frozen, ``package_refusal`` why its patient takes no package
     of an author.
     """
 
@@ -61,7 +61,7 @@ class SubmitFlow:
         *,
         changes: Changes,
         delivery: DeliveryFlow,
-        state_of: Callable[[str], SessionState],
+        may_rise: Callable[[DeviceHead], bool],
         package_refusal: Callable[[str, str], Awaitable[Refusal | None]],
     ) -> None:
         self._log = log
@@ -69,7 +69,7 @@ class SubmitFlow:
         self._metrics = metrics
         self._changes = changes
         self._delivery = delivery
-        self._state_of = state_of
+        self._may_rise = may_rise
         self._package_refusal = package_refusal
 
     async def check(self, author: str, request: Submit) -> CheckAnswer | Failure:
@@ -215,7 +215,7 @@ class SubmitFlow:
             return self._refuse(content)
         validate_shape(content)
         origin: ChangeOrigin = "rollback" if isinstance(request.revision, str) else request.origin
-        if self._state_of(request.device) == "frozen" and not only_lowers(base.content, content):
+        if not self._may_rise(head) and not only_lowers(base.content, content):
             return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
         change = await self._changes.of(head, under.content, content, origin, request.reason)
         if origin == "rollback" and worn == content:

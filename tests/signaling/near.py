@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from clients.hub_client import HubClient
+from protocol.contract.sessions import Done, Heartbeat, Hold, LeaseRenewed
 from signaling import assembly
 from signaling.assembly import Assembly
 from signaling.backplane import BusState, MemoryBackplane, MemoryBus, Payload
@@ -25,9 +26,9 @@ from signaling.storage import MemoryStorage, Storage, StorageContext
 from tests.eventually import eventually
 from tests.signaling.care import Heard
 from tests.signaling.conftest import Clock, House, running_house
-from tests.signaling.visit import Told
+from tests.signaling.visit import Told, Visit
 
-__all__ = ["Near", "care_of", "near"]
+__all__ = ["Near", "answers_nothing", "beat", "care_of", "near", "pass_s", "renew", "states"]
 
 
 class NearBus(MemoryBackplane):
@@ -161,3 +162,36 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
         yield found
         for client in found.clients:
             await client.stop()
+
+
+async def beat(here: Visit, **more: Any) -> None:
+    await here.call("Heartbeat", Heartbeat(device="d1", **more), Done, by=here.pat)
+
+
+async def renew(here: Visit) -> LeaseRenewed:
+    hold = Hold(device="d1", session="s1", fence=here.leased.fence)
+    return await here.call("RenewLease", hold, LeaseRenewed)
+
+
+async def pass_s(pods: Near, here: Visit, seconds: int, *, phone: bool = True, fitter: bool = True) -> None:
+    """Time passes in steps of a second; who is there says so every other one."""
+    for second in range(seconds):
+        pods.wall.now_s += 1
+        pods.monotonic.now_s += 1
+        pods.sweep()
+        if second % 2 == 0:
+            if phone:
+                await beat(here)
+            if fitter:
+                await renew(here)
+        await pods.sweep_care()
+
+
+def states(pods: Near) -> tuple[str, str]:
+    """The session as the fitter's pod knows it, and the phone's."""
+    return care_of(pods.east)._session.state_of("d1"), care_of(pods.west)._session.state_of("d1")
+
+
+def answers_nothing(pods: Near) -> None:
+    """The pod of the phone says nothing any more, as if it were dead and nobody had noticed."""
+    pods.buses[1].loses = lambda *_: True

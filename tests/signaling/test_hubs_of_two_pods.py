@@ -1,11 +1,15 @@
 """Groups, users and everybody, over two pods and a real bus: each hears what is meant for him, once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 
+from signaling.auth import Principal
 from signaling.config import MEMORY
+from signaling.outbound import ClientLink
 from tests.bus_pods import settled
 from tests.eventually import eventually
 from tests.redis_server import RedisServer, redis_server
@@ -106,3 +110,43 @@ async def test_when_everybody_has_gone_no_channel_is_left(people: People, bus: R
     await eventually(lambda: left().startswith(b"*5\r\n"))
     assert left().count(b"auricle:c:pod:") == 2
     assert all(channel in left() for channel in (b"auricle:c:pods", b"auricle:c:presence", b"auricle:c:revoked"))
+
+
+@dataclass
+class Passing:
+    """A connection that comes and goes."""
+
+    connection_id: str
+    principal: Principal
+
+    def send(self, outbound: object) -> None:
+        """It is gone before anything is said."""
+
+
+async def test_after_ten_thousand_have_come_and_gone_redis_holds_the_pods_own_and_nothing_else(
+    bus: RedisServer,
+) -> None:
+    async with two_pods(MEMORY, bus.url) as pods:
+        for number in range(10_000):
+            lifetime = pods[number % 2].parts.hubs[0].lifetime
+            person = Principal(f"u{number}", "c1", frozenset(("clinician",)), 0.0)
+            link = cast(ClientLink, Passing(f"c{number}", person))
+            lifetime.add(link)
+            lifetime.add_to_group(link.connection_id, f"device:d{number % 50}")
+            if number % 100 == 0:
+                await asyncio.sleep(0)  # the bus and the flusher get their turns
+            lifetime.remove(link)
+        await eventually(lambda: all(bus_of(house).is_settled for house in pods))
+
+        def keys() -> list[bytes]:
+            return sorted(word for word in bus.ask("KEYS", "*").split() if word.startswith(b"auricle"))
+
+        def channels() -> list[bytes]:
+            said = bus.ask("PUBSUB", "SHARDCHANNELS").split()
+            return sorted(word for word in said if word.startswith(b"auricle") and b":c:pod:" not in word)
+
+        own = [b"auricle:c:pods", b"auricle:c:presence", b"auricle:c:revoked", b"auricle:pods"]
+        await eventually(lambda: channels() == own)
+        await eventually(lambda: len(keys()) == 3)
+        assert keys()[0] == b"auricle:t:{pods}"
+    assert bus.ask("DBSIZE") == b":0\r\n"

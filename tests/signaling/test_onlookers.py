@@ -8,6 +8,7 @@ from clients.hub_client import HubClient
 from protocol.contract.devices import AttachAnswer, DeviceAnswer, DeviceQuery
 from protocol.contract.session import PresenceChanged, WhoAmIAnswer
 from protocol.contract.sessions import DeviceChanged
+from signaling.backplane import BusState
 from signaling.flows.onlookers import Onlookers, PresencePace
 from tests.eventually import eventually
 from tests.signaling.care import CLAIM, lease
@@ -179,7 +180,7 @@ async def test_a_phone_is_online_on_whichever_pod_it_hangs(pods: Near) -> None:
     assert not await is_online(ann)
 
 
-async def test_where_other_pods_cannot_be_asked_the_log_tells_of_the_phone(
+async def test_where_redis_cannot_be_asked_the_pods_are_and_where_they_cannot_the_log_is(
     pods: Near, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unknown(*_: object, **__: object) -> None:
@@ -190,6 +191,11 @@ async def test_where_other_pods_cannot_be_asked_the_log_tells_of_the_phone(
     assert not await is_online(ann)
     pat = await pods.connect("pat", "patient", "device")
     assert isinstance(await pat.ask("AttachDevice", CLAIM, answer=AttachAnswer), AttachAnswer)
+    assert await is_online(ann)
+    # Its pod is dead, as far as anybody hears of it, and nobody has told the log.
+    pods.buses[1].loses = lambda *_: True
+    assert not await is_online(ann)
+    pods.bus(BusState.DEGRADED)
     assert await is_online(ann)
     await gone(pods, pat)
     assert not await is_online(ann)
