@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Turn", "coturn", "needs_coturn"]
+__all__ = ["SECRET", "Turn", "coturn", "needs_coturn"]
 
 SECRET = "what both know"
 _PROGRAM = shutil.which("turnserver")

@@ -10,7 +10,7 @@ from typing import Final
 
 from clients.probe import hub_checks, network_checks, page_checks, refusal_checks
 from clients.probe.target import Target
-from clients.probe.verdicts import Verdict, skip
+from clients.probe.verdicts import Verdict
 
 __all__ = ["CATALOGUE", "NAMES", "Check", "matching"]
 
@@ -23,10 +23,6 @@ class Check:
     run: Callable[[Target], Awaitable[Verdict]]
     after: tuple[str, ...] = ()
     by_token: bool = False
-
-
-async def _turn(_: Target) -> Verdict:
-    return skip("not configured: this server hands out no TURN server")
 
 
 _WEB: Final = ("http",)
@@ -56,7 +52,7 @@ CATALOGUE: Final[tuple[Check, ...]] = (
     Check("resume-json", hub_checks.resume("json"), _HUB, by_token=True),
     Check("resume-messagepack", hub_checks.resume("messagepack"), _HUB, by_token=True),
     Check("balancer", hub_checks.balancer, _HUB, by_token=True),
-    Check("turn", _turn),
+    Check("turn", page_checks.turn, _WEB),
 )
 NAMES: Final = tuple(check.name for check in CATALOGUE)
 

@@ -3,6 +3,7 @@
 Read ``ready`` first.
 """
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -15,11 +16,13 @@ from clients.probe.target import Target
 from clients.probe.verdicts import Trouble, Verdict, ok, skip, warn
 from clients.probe.web import Answer, browser_of, fetch
 
-__all__ = ["alive", "clock", "http", "part", "ready"]
+__all__ = ["alive", "clock", "http", "part", "ready", "turn"]
 
 T = TypeVar("T")
 # Tokens and leases count in seconds.
 _SKEW_S: Final = 5.0
+# What each pod found when it asked its TURN servers for an allocation, as Prometheus' text says it.
+_TURN_UP: Final = re.compile(rb'^auricle_turn_up\{[^}]*server="[^"]*"[^}]*\} ([01])(?:\.0)?$', re.MULTILINE)
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
@@ -66,6 +69,20 @@ def part(name: str) -> Callable[[Target], Awaitable[Verdict]]:
         return ok("not missed, as /readyz says")
 
     return check
+
+
+async def turn(target: Target) -> Verdict:
+    """Whether the TURN servers that are handed out give an allocation, as the server has found when it asked them."""
+    answer = await _get(target, "/metrics")
+    if answer.status != 200:
+        return skip(f"/metrics was answered with {answer.status}: nothing says whether there are TURN servers")
+    found = _TURN_UP.findall(answer.body)
+    if not found:
+        return skip("not configured: this server hands out no TURN server")
+    away = found.count(b"0")
+    if away:
+        raise Trouble(f"{away} of {len(found)} TURN servers give no allocation: calls from hostile networks fail")
+    return ok(f"{len(found)} give an allocation, as /metrics says")
 
 
 async def clock(target: Target) -> Verdict:

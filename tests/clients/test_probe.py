@@ -16,6 +16,8 @@ from clients.probe.probing import probed
 from clients.probe.target import Target, target_of
 from clients.probe.verdicts import Finding
 from tests.clients.fronts import Choose, front, identity, port_of, stranger
+from tests.coturn import SECRET, coturn, needs_coturn
+from tests.eventually import eventually_asked
 from tests.running import Server, server
 
 # A name needs no resolver, and this machine no encryption; and there is no TURN server.
@@ -63,6 +65,24 @@ async def test_a_good_server_gets_a_line_for_each_check_and_exit_code_0(auricle:
     assert {name for outcome, name, _ in lines if outcome == "skip"} == SKIPPED
     assert {outcome for outcome, name, _ in lines if name not in SKIPPED} == {"ok"}, output
     assert "skip  turn                      not configured" in output
+
+
+@needs_coturn
+@pytest.mark.parametrize(("secret", "outcome"), [(SECRET, "ok"), ("another", "fail")])
+async def test_turn_servers_are_asked_for_what_they_are_there_for(tmp_path: Path, secret: str, outcome: str) -> None:
+    with coturn() as turn:
+        plan = tmp_path / "ice.json"
+        plan.write_text(json.dumps({"regions": {"here": {"turn": [turn.url]}}, "default": "here"}))
+        environ = {"AURICLE_ICE_SERVERS": str(plan), "AURICLE_TURN_SECRET": secret}
+        async with server(tmp_path, **environ) as running:
+            one = target(running.url)
+
+            async def asked() -> bool:
+                return outcomes(await found(one, "turn"))["turn"] != "skip"
+
+            # It asks them as soon as it runs.
+            await eventually_asked(asked)
+            assert outcomes(await found(one, "turn")) == {"turn": outcome}
 
 
 async def test_the_json_of_a_good_server_is_one_object(auricle: Server) -> None:
