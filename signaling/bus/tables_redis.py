@@ -73,6 +73,11 @@ class RedisTables:
         """Whether it answers in time, as far as anybody knows."""
         return self._plan is not None and all(line.is_up for line in self._lines.values())
 
+    @property
+    def was_tried(self) -> bool:
+        """Whether it is known by now if there is a Redis."""
+        return self._tried.is_set()
+
     async def open(self) -> None:
         """Be connected, now or whenever it is there; does not wait for it."""
         self._tasks.spawn(self._supervise())

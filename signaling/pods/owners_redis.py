@@ -5,6 +5,7 @@ had the time to write down again what it has. Read ``RedisOwners.claim`` first, 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,9 @@ from .owners import OWNERS_AWAY, OwnersAway
 
 __all__ = ["RedisOwners", "RedisOwnersParts"]
 
+# How long a pod that has just begun lets those wait who ask, rather than to know nothing, and how often it looks then.
+_BEGIN_S: Final = 2.0
+_BEGIN_LOOK_S: Final = 0.01
 # How often it is looked whether Redis has come back, or entries have to be renewed.
 _LOOK_S: Final = 0.2
 # As long as others may take to notice, and to write.
@@ -46,9 +50,11 @@ class RedisOwners:
         self._told_life = 0
         self._believed_from_s = float("inf")
         self._renewed_s = float("-inf")
+        self._begun = asyncio.Event()
 
     async def claim(self, connection_id: str) -> str | OwnersAway:
         """See ``Owners``."""
+        await self._has_begun()
         if not self._is_believed:
             return OWNERS_AWAY
         tables, ttl_s = self._parts.tables, self._parts.ttl_s
@@ -58,6 +64,7 @@ class RedisOwners:
 
     async def find(self, connection_id: str) -> str | OwnersAway | None:
         """See ``Owners``."""
+        await self._has_begun()
         if not self._is_believed:
             return OWNERS_AWAY
         found = await self._parts.tables.get(_key(connection_id), patient=True)
@@ -97,7 +104,16 @@ class RedisOwners:
                     # What there is when a pod begins has been written by others long ago.
                     settling_s = _SETTLING_S if self._told_life else 0.0
                     self._told_life, self._believed_from_s = life, parts.monotonic() + settling_s
-            await asyncio.sleep(_LOOK_S)
+            if self._told_life or (parts.tables.was_tried and not parts.tables.is_up):
+                self._begun.set()
+            await asyncio.sleep(_LOOK_S if self._begun.is_set() else _BEGIN_LOOK_S)
+
+    async def _has_begun(self) -> None:
+        """A pod that knows neither Redis nor the others yet would take every connection for one that nobody has."""
+        if not self._begun.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BEGIN_S):
+                    await self._begun.wait()
 
     async def _tell(self) -> bool:
         """Write down everything that this pod has; whether that is done."""

@@ -67,6 +67,37 @@ class TestRedisOwners(Redis, OwnersContract):
     """Over Valkey, and Redis when there is one."""
 
 
+class TestRedisFromTheStart:
+    """A pod that has just begun, and is asked at once."""
+
+    async def test_it_says_what_others_have_and_does_not_take_it(self) -> None:
+        with redis_server() as server:
+            async with table_pods(server.url) as pods:
+                one, two = await begun(pods, "one"), await begun(pods, "two")
+                assert await one.claim("c1") == "one"
+                late = await begun(pods, "three")
+                assert (await late.claim("c1"), await late.find("c1")) == ("one", "one")
+                for owners in (one, two, late):
+                    await owners.close()
+
+    async def test_without_redis_it_says_so_soon(self) -> None:
+        with redis_server() as server:
+            async with table_pods(server.url) as pods:
+                server.kill()
+                alone = await begun(pods, "one")
+                assert await alone.claim("c1") == OWNERS_AWAY
+                await alone.close()
+
+
+async def begun(pods: TablePods, name: str) -> RedisOwners:
+    """Opened, and not waited for."""
+    joined = await pods.join()
+    tasks = TaskSet("owners", LogBook(joined.log))
+    owners = RedisOwners(RedisOwnersParts(joined.tables, name, TTL_S, tasks=tasks, monotonic=time.monotonic))
+    await owners.open()
+    return owners
+
+
 class TestRedisThatForgets(Redis):
     """It is killed, and comes back empty."""
 
