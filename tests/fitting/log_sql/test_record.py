@@ -37,6 +37,7 @@ PACKED = {
     "last_end",
     "question",
     "taken_back",
+    "wish",
 }
 SPREAD = {"truth": {"ears", "images", "battery", "unidentified"}}
 # What a field holds that an older version knows by less.
@@ -78,6 +79,7 @@ def busy() -> DeviceRows:
         log_commands.report(rows, START, report, generation=1, new_id=new_id, ended=None)
     rows.read_due, rows.truth.unidentified = {"left"}, {"right"}
     rows.last_end = LastEnd("stop", 1, "ann", "id-2")
+    rows.question, rows.taken_back, rows.wish = 1, 1, 2
     assert rows.soft
     assert rows.live is not None
     assert rows.active
