@@ -15,6 +15,8 @@ from .link_redis import Link, LinkLost, Refusal
 __all__ = ["Listener", "Wanted"]
 
 BATCH: Final = 256
+# What is at hand is handed on without a pause, up to so much: the rest of the process comes in between.
+_IN_A_ROW: Final = 64
 
 
 class Wanted:
@@ -108,19 +110,25 @@ class Listener:
 
     async def listen(self) -> None:
         """Take what the server says until it says nothing more. Raises LinkLost."""
-        await self._link.each(self._take)
+        in_a_row = 0
+        while True:
+            said = await self._link.read()
+            self._take(said)
+            in_a_row += 1
+            if in_a_row >= _IN_A_ROW:
+                in_a_row = 0
+                await asyncio.sleep(0)
 
     def _take(self, said: object) -> None:
         verbs = self._verbs
-        if isinstance(said, list):
-            what, channel, value = said[0], said[1], said[-1]
-            if what == verbs.message:
-                self._heard(channel, value)
-                return
-        elif isinstance(said, Refusal):
+        if isinstance(said, Refusal):
             raise LinkLost(said.code)
-        else:
+        if not isinstance(said, list):
             self._answered()
+            return
+        what, channel, value = said[0], said[1], said[-1]
+        if what == verbs.message:
+            self._heard(channel, value)
             return
         if what == verbs.unsubscribe.lower() and channel in self._asked:
             # Nobody asked for that: the slot of the channel has moved to another server.

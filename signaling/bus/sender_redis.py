@@ -1,7 +1,7 @@
 """One connection that publishes: what waits goes out together, and what takes too long opens the breaker.
 
 A message is sent at most once. While the breaker is open nothing waits here; the connection is kept if it still is one,
-for a server that is slow is not a server that is gone. Read ``Sender.write`` first, then ``_late``.
+for a server that is slow is not a server that is gone. Read ``Sender.write`` first, then ``judge``.
 """
 
 import asyncio
@@ -67,11 +67,10 @@ class Sender:
         self._monotonic = monotonic
         # So many times late is too late.
         self._patience = math.ceil(limits.timeout_s / limits.flush_s)
-        self._loop = asyncio.get_running_loop()
         self._owed = 0
-        self._late_times = 0
-        self._settled: asyncio.Future[None] = self._loop.create_future()
-        self._given_up: asyncio.Future[None] = self._loop.create_future()
+        self._began = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._judged = asyncio.Event()
 
     async def write(self, may_begin: asyncio.Event) -> None:
         """Once it may begin, ask whether the server answers in time; then publish what waits as long as it does."""
@@ -85,12 +84,10 @@ class Sender:
                 continue
             if not self._waiting:
                 self._news.clear()
-                bell = self._loop.call_later(self._limits.ping_s, self._news.set)
                 try:
-                    await self._news.wait()
-                finally:
-                    bell.cancel()
-                if not self._waiting:
+                    async with asyncio.timeout(self._limits.ping_s):
+                        await self._news.wait()
+                except TimeoutError:
                     await self._flush(_PING, messages=0)
                 continue
             verb, seal = self._verbs.publish, self._sealer.seal
@@ -100,49 +97,52 @@ class Sender:
 
     async def read(self) -> None:
         """Count the answers. Raises LinkLost."""
-        await self._link.each(self._answered)
-
-    def _answered(self, said: object) -> None:
-        self._owed -= 1
-        if isinstance(said, Refusal):
-            self._watch.dropped("refused", 1)
-            # Wherever it belongs, or whatever we may not do here: it has to be found out anew.
-            raise LinkLost(said.code)
-        if self._owed <= 0 and not self._settled.done():
-            self._settled.set_result(None)
+        while True:
+            said = await self._link.read()
+            self._owed -= 1
+            if isinstance(said, Refusal):
+                self._watch.dropped("refused", 1)
+                # Wherever it belongs, or whatever we may not do here: it has to be found out anew.
+                raise LinkLost(said.code)
+            if self._owed <= 0:
+                self._settled.set()
 
     async def judge(self) -> None:
-        """Raises LinkLost for an answer that is so late that nobody waits for it."""
-        await self._given_up
-        raise LinkLost("timeout")
+        """Hold every flush to its time. Raises LinkLost for what is so late that nobody waits for it."""
+        while True:
+            await self._began.wait()
+            self._began.clear()
+            for _ in range(self._patience):
+                if await self._settles():
+                    break
+                self._watch.late()
+                self._gate.happened(Happening.LATE)
+            else:
+                self._watch.reached("bus_timeout_s")
+                raise LinkLost("timeout")
+            self._gate.happened(Happening.ANSWERED)
+            self._judged.set()
 
-    def _late(self) -> None:
-        """The answers to what was sent together are late, once more."""
-        if self._settled.done():
-            return
-        self._late_times += 1
-        self._watch.late()
-        self._gate.happened(Happening.LATE)
-        if self._late_times < self._patience:
-            self._timer = self._loop.call_later(self._limits.flush_s, self._late)
-        else:
-            self._watch.reached("bus_timeout_s")
-            self._given_up.set_result(None)
+    async def _settles(self) -> bool:
+        try:
+            async with asyncio.timeout(self._limits.flush_s):
+                await self._settled.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _flush(self, commands: tuple[tuple[bytes, ...], ...], *, messages: int) -> None:
-        """Write commands and wait for their answers, in time or not: ``_late`` gives up."""
+        """Write commands and wait for their answers, in time or not: ``judge`` gives up."""
         began_s = self._monotonic()
-        self._owed, self._late_times = len(commands), 0
-        self._settled = self._loop.create_future()
-        self._timer = self._loop.call_later(self._limits.flush_s, self._late)
+        self._owed = len(commands)
+        self._settled.clear()
+        self._judged.clear()
+        self._began.set()
         try:
             await self._link.send(commands)
-            await self._settled
+            await self._judged.wait()
         except BaseException:
             self._watch.dropped("lost", messages)
             raise
-        finally:
-            self._timer.cancel()
-        self._gate.happened(Happening.ANSWERED)
         self._watch.published(messages)
         self._watch.flushed(messages, self._monotonic() - began_s)
