@@ -124,6 +124,8 @@ async def test_who_says_what_he_has_read_changes_nothing_else(house: House) -> N
 
 
 async def ends_live_work(house: House, here: Visit, by: str, **more: Any) -> None:
+    # The phone hears over a connection of its own that live work has begun, perhaps after the fitter's answer.
+    await here.phone.first(ModeChanged)
     told = len(here.phone.of(ModeChanged))
     await decide(house, "live_tuning", False, by=by, **more)
     revert = await here.phone.first(RevertNow)
