@@ -131,6 +131,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        self._counters: dict[str, Counter] = {}
         self.connections = Gauge(
             "signalr_server_active_connections", "Open hub connections.", ["signalr_transport"], registry=registry
         )
@@ -178,6 +179,13 @@ class Metrics:
         )
         Gauge("auricle_tasks", "Tasks of the event loop.", registry=registry).set_function(_tasks)
         self.storage = StorageMetrics(registry, self.bounds)
+
+    def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+        """A counter of some part, made when it is first asked for: parts may be made more than once in a process."""
+        made = self._counters.get(name)
+        if made is None:
+            made = self._counters[name] = Counter(name, documentation, labels, registry=self.registry)
+        return made
 
     def reached(self, bound: str) -> None:
         """A bound was reached; ``bound`` is its configuration field."""

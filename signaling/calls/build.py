@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter
-
 from media.candidate import HostPolicy
 from signaling.config import Config
 from signaling.flows.visits import VisitFlow
@@ -56,12 +54,7 @@ def call_house(
     new_id: Callable[[], str],
 ) -> CallHouse:
     """The calls of one process, which end with the visits that they are part of. Raises ConfigError."""
-    ended = Counter(
-        "auricle_calls_ended_total",
-        "Calls that have ended, by why.",
-        ["reason"],
-        registry=metrics.registry,
-    )
+    ended = metrics.counter("auricle_calls_ended_total", "Calls that have ended, by why.", ["reason"])
     plan, directory = config.ice_plan, joined.directory
     hosts = HostPolicy.ANY if config.dev else HostPolicy(config.ice_host_candidates)
     flow = CallFlow(

@@ -1,7 +1,5 @@
 """What pods that ask each other count. Labels are words of which there are few."""
 
-from prometheus_client import Counter
-
 from signaling.metrics import Metrics
 
 __all__ = ["PodMetrics"]
@@ -13,21 +11,13 @@ class PodMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self.reached = metrics.reached
         # ``reason`` as in ``signature``.
-        self.refused = Counter(
-            "auricle_internal_refused_total",
-            "What was asked inside and is of no pod of ours.",
-            ["reason"],
-            registry=metrics.registry,
+        self.refused = metrics.counter(
+            "auricle_internal_refused_total", "What was asked inside and is of no pod of ours.", ["reason"]
         )
         # ``outcome``: ``answered``; ``gone``, ``silent``, ``refused``: no answer; ``left``: the client has; ``full``.
-        self.forwarded = Counter(
-            "auricle_forwarded_total",
-            "Requests for connections of other pods.",
-            ["kind", "outcome"],
-            registry=metrics.registry,
+        self.forwarded = metrics.counter(
+            "auricle_forwarded_total", "Requests for connections of other pods.", ["kind", "outcome"]
         )
-        self.unreached = Counter(
-            "auricle_pods_unreached_total",
-            "Pods that did not say whether a connection is theirs.",
-            registry=metrics.registry,
+        self.unreached = metrics.counter(
+            "auricle_pods_unreached_total", "Pods that did not say whether a connection is theirs."
         )
