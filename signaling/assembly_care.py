@@ -198,8 +198,7 @@ class CareAssembly(Assembly):
         def moved(who: Principal, has_come: bool) -> None:
             (presence.came if has_come else presence.left)(presence.person(who.clinic, who.user))
 
-        lifetime.on_people = moved
-        return Onlookers(
+        onlookers = Onlookers(
             presence,
             phones,
             self.devices,
@@ -208,6 +207,8 @@ class CareAssembly(Assembly):
             monotonic=self.monotonic,
             reached=self.metrics.reached,
         )
+        lifetime.on_people, lifetime.on_group = moved, onlookers.began
+        return onlookers
 
     def news(self, phones: Phones, anywhere: PhonesAnywhere, far: FarPhones, delivery: DeliveryFlow) -> DeviceNews:
         return DeviceNews(
