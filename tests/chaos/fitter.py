@@ -155,12 +155,13 @@ class FitterWorker:
 _STEPS: Final[tuple[tuple[str, Step, int], ...]] = (
     ("change", FitterWorker._burst, 54),
     ("save", FitterWorker._save, 18),
-    ("steal", FitterWorker._steal, 3),
+    ("steal", FitterWorker._steal, 6),
     ("revert", FitterWorker._revert, 2),
     ("cancel", FitterWorker._cancel, 5),
     ("repeat", FitterWorker._repeat, 3),
     ("other words", FitterWorker._repeat_in_other_words, 2),
-    ("old fence tried", FitterWorker._old_fence, 4),
+    # Only whoever was robbed, and has the device again, has one: that is rare.
+    ("old fence tried", FitterWorker._old_fence, 12),
     ("expiring", FitterWorker._expiring, 4),
     ("poison", FitterWorker._poison, 3),
     ("package", FitterWorker._package, 5),
