@@ -24,7 +24,7 @@ from .dialects import BareText, SignalRJson, SignalRMessagePack
 from .idle import BARE, HUB, HUB_MESSAGEPACK, Idle, Idler, measure_idle, require_files
 from .measure import Measured, machine, one_round
 from .report import IdleSample, Report, Settings, summarise, table
-from .servers import auricle_server, auricle_token, bare_server, node_server, plain_socketio_server
+from .servers import auricle_server, auricle_token, bare_server, node_server, socketio_server
 from .traffic import Load, Target
 
 __all__ = ["main", "run", "within"]
@@ -117,7 +117,7 @@ async def _start_servers(stack: AsyncExitStack, folder: Path, settings: Settings
         Measured(Target(BareText(), bare.url), bare),
     ]
     if settings.socketio:
-        plain = await stack.enter_async_context(plain_socketio_server(folder))
+        plain = await stack.enter_async_context(socketio_server(folder))
         measured.append(Measured(Target(AuricleSocketIo(token), auricle.url), auricle))
         measured.append(Measured(Target(SocketIo("python-socketio"), plain.url), plain))
     if settings.node:

@@ -2,8 +2,8 @@
 
 Every packet is one text frame: ``0`` opens and ``2`` pings on the level of Engine.IO; ``40`` connects, ``42`` is an
 event and ``43`` an acknowledgement, the digits behind them the number of the call. The yardsticks are Socket.IO on
-Node (``loadtest/node/server.mjs``) and python-socketio's own server (``plain_socketio``; of two pods:
-``loadtest/socketio_python.py``). It must not know sockets or clocks. Read ``SocketIo`` first.
+Node (``loadtest/node/server.mjs``) and python-socketio's own server (``loadtest/socketio_python.py``). It must not know
+sockets or clocks. Read ``SocketIo`` first.
 """
 
 from collections.abc import Iterator

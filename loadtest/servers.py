@@ -27,7 +27,7 @@ __all__ = [
     "bare_server",
     "cpu_clock_s",
     "node_server",
-    "plain_socketio_server",
+    "socketio_server",
 ]
 
 READY_S: Final = 20.0
@@ -156,9 +156,9 @@ def bare_server(folder: Path) -> ServerProcess:
     return ServerProcess("aiohttp", ("-m", "loadtest.bare"), folder)
 
 
-def plain_socketio_server(folder: Path) -> ServerProcess:
+def socketio_server(folder: Path) -> ServerProcess:
     """python-socketio's own server."""
-    return ServerProcess("python-socketio", ("-m", "loadtest.plain_socketio"), folder)
+    return ServerProcess("python-socketio", ("-m", "loadtest.socketio_python"), folder)
 
 
 async def node_server(

@@ -25,16 +25,16 @@ def peer_app(redis_url: str) -> web.Application:
     manager = socketio.AsyncRedisManager(redis_url) if redis_url else None
     io: Any = socketio.AsyncServer(async_mode="aiohttp", client_manager=manager, transports=["websocket"])
 
-    @io.event  # type: ignore[untyped-decorator]  # as above
+    @io.event  # type: ignore[untyped-decorator]  # the library ships no types
     async def echo(_: str, text: str) -> str:
         return text
 
-    @io.event  # type: ignore[untyped-decorator]  # as above
+    @io.event  # type: ignore[untyped-decorator]  # the library ships no types
     async def join(sid: str, group: str) -> str:
         await io.enter_room(sid, group)
         return ""
 
-    @io.event  # type: ignore[untyped-decorator]  # as above
+    @io.event  # type: ignore[untyped-decorator]  # the library ships no types
     async def relay(_: str, group: str, text: str) -> None:
         await io.emit("message", text, room=group)
 

@@ -39,6 +39,10 @@ from signaling.pushes import push
 __all__ = ["CallFlow", "CallParts", "VisitPeople"]
 
 _TRIES: Final = 20
+# How often a call with which time does nothing is asked for, and kept for another while.
+_LOOK_S: Final = 5.0
+_KEEP_S: Final = 20.0
+_RECENT_S: Final = 1.0
 _NO_CALL: Final = Refusal(code="no_call", message="there is no such call, or no part of yours in it")
 
 
@@ -80,6 +84,15 @@ class CallParts:
     ended: Callable[[str], None] = lambda _: None
 
 
+@dataclass(slots=True)
+class _Seen:
+    """A call as it was here last; when it was asked for, and kept for another while, last."""
+
+    call: Call
+    looked_s: float
+    kept_s: float
+
+
 class CallFlow:
     """The calls of this pod's people."""
 
@@ -88,7 +101,7 @@ class CallFlow:
         self.on_change: list[Callable[[Call | None, Call], None]] = []
         self._registry = parts.registry
         # The calls that somebody here takes part in, or has begun, as they were last; looked at as time passes.
-        self._visits: dict[str, Call] = {}
+        self._visits: dict[str, _Seen] = {}
 
     async def start(self, caller: Caller, request: StartCall) -> CallAnswer | Failure:
         """Ring the others, or join the call that goes on."""
@@ -147,25 +160,35 @@ class CallFlow:
 
     async def gone(self, caller: Caller) -> None:
         """A connection has ended: whoever took part with it may come back for a while."""
-        for visit in tuple(self._visits):
-            call = await self._registry.get(visit)
-            if call is not None and call.taken_by(caller.connection_id) is not None:
-                await self._change(visit, call.call_id, lambda call: self._lost(call, caller.connection_id))
+        # Whoever took part with it did so here, so what is known here says whether there is anything to do.
+        for visit, seen in tuple(self._visits.items()):
+            if seen.call.taken_by(caller.connection_id) is not None:
+                await self._change(visit, seen.call.call_id, lambda call: self._lost(call, caller.connection_id))
 
     async def sweep(self) -> None:
         """What time has brought about: nobody answers, nobody comes back, a pod has gone with its connections."""
-        for visit in tuple(self._visits):
-            call = await self._registry.get(visit)
-            if call is None:
+        now_s = self.parts.now_s()
+        for visit, seen in tuple(self._visits.items()):
+            if now_s < seen.looked_s + _LOOK_S and self._aged(seen.call) == seen.call:
+                continue
+            after = await self._change(visit, seen.call.call_id, self._aged)
+            if isinstance(after, Refusal):
                 self._visits.pop(visit, None)
                 continue
-            after = await self._change(visit, call.call_id, self._aged)
-            if isinstance(after, Call) and after.ended is None:
+            self._see(after)
+            if after.ended is None and now_s >= seen.kept_s + _KEEP_S:
+                seen.kept_s = now_s
                 await self._registry.keep(after)
 
-    def last_known(self, visit: str) -> Call | None:
-        """A call as it was here last; others may have changed it since."""
-        return self._visits.get(visit)
+    async def recent(self, visit: str) -> Call | None:
+        """A call as it was a moment ago at most: for what comes so often that each cannot ask."""
+        seen = self._visits.get(visit)
+        if seen is not None and self.parts.now_s() < seen.looked_s + _RECENT_S:
+            return seen.call
+        call = await self._registry.get(visit)
+        if call is not None:
+            self._see(call)
+        return call
 
     async def change(self, visit: str, call_id: str, step: Callable[[Call], Call | Refusal]) -> Call | Refusal:
         """One change of a call, on what it is now. Raises Unavailable when others change it all the time."""
@@ -239,9 +262,7 @@ class CallFlow:
 
     def _became(self, before: Call | None, after: Call) -> None:
         """Tell everybody what they must know; whoever made the change tells it, and nobody else."""
-        self._visits[after.visit] = after
-        for changed in self.on_change:
-            changed(before, after)
+        self._see(after)
         clients, where = self.parts.clients, {"visit": after.visit, "call_id": after.call_id}
         for one in told(before, after):
             if isinstance(one, Ring):
@@ -258,6 +279,20 @@ class CallFlow:
                 for user in one.users:
                     push(clients.user(user, after.clinic), CallEnded(reason=one.reason, **where))
                 self.parts.ended(one.reason)
+
+    def _see(self, call: Call) -> None:
+        """What a call is now, whoever has changed it since it was seen here."""
+        now_s, seen = self.parts.now_s(), self._visits.get(call.visit)
+        before = None if seen is None or seen.call.call_id != call.call_id else seen.call
+        if call.ended is not None:
+            self._visits.pop(call.visit, None)
+        elif seen is None or before is None:
+            self._visits[call.visit] = _Seen(call, now_s, now_s)
+        else:
+            seen.call, seen.looked_s = call, now_s
+        if before is None or before.version != call.version:
+            for changed in self.on_change:
+                changed(before, call)
 
     def _answer(self, caller: Caller, call: Call) -> CallAnswer | Failure:
         peer = call.peer_of(caller.principal.user)

@@ -65,13 +65,13 @@ class RedisCalls:
 
     async def begin(self, call: Call) -> Call | None:
         """See ``CallRegistry``."""
-        if len(self._known) >= self._limit:
-            self._reached("max_calls")
-            raise Overloaded("too many calls go on already")
         for _ in range(_TRIES):
             known = await self.get(call.visit)
             if known is not None:
                 return known
+            if len(self._known) >= self._limit:
+                self._reached("max_calls")
+                raise Overloaded("too many calls go on already")
             if call.ended is not None:
                 return None
             claimed = await self._tables.claim(_head(self._tag(call.visit)), call.call_id.encode(), ttl_s=self._ttl_s)
@@ -137,7 +137,7 @@ class RedisCalls:
     async def _mark_busy(self, before: Call | None, after: Call) -> None:
         was = () if before is None else _taking_part(before)
         now = () if after.ended is not None else _taking_part(after)
-        for user in now:
+        for user in set(now).difference(was):
             await self._tables.put(self._busy(after.clinic, user), self._tag(after.visit).encode(), ttl_s=self._ttl_s)
         for user in set(was).difference(now):
             await self._tables.delete(self._busy(after.clinic, user))

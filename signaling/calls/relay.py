@@ -1,8 +1,8 @@
 """What two ends of a call say to each other, checked and relayed between their two connections, in order.
 
 A description goes by what the call is now, on whichever pod it was changed last, so that of two offers that cross one
-counts. Candidates are many and harmless: they go by what is known here. Nothing is kept but candidates that are held,
-and nothing is logged. Read ``SignalRelay.carry`` first.
+counts. Candidates are many and harmless: they go by what it was a moment ago. Nothing is kept but candidates that are
+held, and nothing is logged. Read ``SignalRelay.carry`` first.
 """
 
 from typing import Final
@@ -53,9 +53,7 @@ class SignalRelay:
             del self._signals[key]
 
     async def _candidate(self, caller: Caller, request: SendSignal, text: str) -> Refusal | None:
-        call = self._flow.last_known(request.visit)
-        if call is None or call.call_id != request.call_id or call.taken_by(caller.connection_id) is None:
-            call = await self._flow.parts.registry.get(request.visit)
+        call = await self._flow.recent(request.visit)
         if call is None or call.call_id != request.call_id:
             return Refusal(code="no_call", message="there is no such call, or no part of yours in it")
         sender = calls.may_send(call, caller.connection_id, request.to)

@@ -1,11 +1,13 @@
 """Calls over the hub: who rings, who has the call, what is relayed and what is refused."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from clients.hub_client import HubClient
+from media.call import Call
 from protocol.contract.base import Failure
 from protocol.contract.calls import (
     AnswerCall,
@@ -22,6 +24,8 @@ from protocol.contract.calls import (
     StartCall,
 )
 from protocol.contract.sessions import Done
+from signaling.calls.flow import CallFlow
+from signaling.calls.registry import CallRegistry
 from signaling.hubs.care_hub import CareHub
 from tests.eventually import eventually
 from tests.media.test_sdp import FP, GOOD
@@ -57,10 +61,14 @@ async def say(who: HubClient, call_id: str, to: int, kind: Any, **what: Any) -> 
     return await who.ask("SendSignal", request, answer=Done)
 
 
-async def sweep(house: House) -> None:
+def flow_of_calls(house: House) -> CallFlow:
     hub = house.parts.hubs[0].hub
     assert isinstance(hub, CareHub)
-    await hub._calls.flow.sweep()
+    return hub._calls.flow
+
+
+async def sweep(house: House) -> None:
+    await flow_of_calls(house).sweep()
 
 
 async def in_call(scene: Scene) -> str:
@@ -269,3 +277,52 @@ async def test_only_so_many_are_in_a_call(open_house: OpenHouse) -> None:
         call_id = (await started(scene.ann, invite=("pat",))).call_id
         assert isinstance(await taken(scene.pat, call_id), CallAnswer)
         assert refused(await start(mia, invite=("ann",))).code == "call_full"
+
+
+class Counted:
+    """A registry whose questions are counted."""
+
+    def __init__(self, registry: CallRegistry) -> None:
+        self.asked = 0
+        self._registry = registry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._registry, name)
+
+    async def get(self, visit: str) -> Call | None:
+        self.asked += 1
+        return await self._registry.get(visit)
+
+
+def counted(house: House) -> Counted:
+    flow = flow_of_calls(house)
+    registry = Counted(flow._registry)
+    flow._registry = registry
+    return registry
+
+
+async def test_who_leaves_and_time_that_passes_ask_for_no_call_that_they_do_not_concern(
+    house: House, scene: Scene, connect: Connect
+) -> None:
+    await in_call(scene)
+    registry = counted(house)
+    other = await connect("abe", "clinician")
+    await other.stop()
+    await eventually(lambda: house.app_sessions() == 2)
+    for _ in range(5):
+        await sweep(house)
+    assert registry.asked == 0
+    house.wall.now_s += 5
+    for _ in range(5):
+        await sweep(house)
+    assert registry.asked == 1
+
+
+async def test_whoever_was_on_a_pod_that_is_gone_may_come_back_for_a_while(house: House, scene: Scene) -> None:
+    await in_call(scene)
+    flow = flow_of_calls(house)
+    flow.parts = replace(flow.parts, is_alive=lambda _: False)
+    await sweep(house)
+    house.wall.now_s += 21
+    await sweep(house)
+    assert (await scene.ann_told.first(CallEnded)).reason == "gone"

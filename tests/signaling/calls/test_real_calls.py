@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,18 @@ from clients.hub_client import HubClient
 from clients.tone import ToneTrack
 from media.aiortc_seam import new_peer
 from protocol.contract.calls import (
+    AnswerCall,
+    CallAnswer,
     CallEnded,
     DeviceCheckAnswer,
     DeviceCheckResult,
     EndDeviceCheck,
     IncomingCall,
+    SendSignal,
+    Signal,
     StartDeviceCheck,
 )
+from protocol.contract.sessions import Done
 from protocol.contract.visits import Invited, JoinVisitAnswer
 from signaling.calls.device_checks import DeviceChecks
 from signaling.hubs.care_hub import CareHub
@@ -29,11 +35,12 @@ from tests.coturn import coturn, needs_coturn
 from tests.databases import lent_postgres
 from tests.eventually import eventually
 from tests.media.test_peer import offered
+from tests.media.test_sdp import GOOD
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.pods import two_pods
-from tests.signaling.visit import refused
+from tests.signaling.visit import Told, refused
 from tests.signaling.visiting import admitted, join, scheduled
 
 
@@ -127,6 +134,28 @@ async def test_two_who_call_each_other_at_once_are_in_one_call_and_hear_each_oth
     assert hers.call_id == his.call_id
     await hers.offer(1)
     await eventually(flows(hers, his))
+
+
+async def test_a_candidate_for_whoever_came_back_on_another_pod_waits_for_a_description(apart: Apart) -> None:
+    hers, _ = await apart.talk()
+    async with AsyncExitStack() as stack:
+        await apart.pat.hub.stop()
+        told = Told()
+        back = HubClient(f"{apart.west.url}/hub", token=apart.west.token("pat", "patient"), reconnect=None)
+        told.listen(back)
+        await back.start()
+        stack.push_async_callback(back.stop)
+        request = AnswerCall(visit="v1", call_id=hers.call_id)
+        answer = await back.ask("AnswerCall", request, answer=CallAnswer)
+        assert isinstance(answer, CallAnswer)
+        apart.east.wall.now_s += 2
+        says = partial(SendSignal, visit="v1", call_id=hers.call_id, to=1)
+        candidate = says(kind="candidate", candidate="")
+        assert isinstance(await apart.ann.hub.ask("SendSignal", candidate, answer=Done), Done)
+        offer = says(kind="offer", sdp=GOOD)
+        assert isinstance(await apart.ann.hub.ask("SendSignal", offer, answer=Done), Done)
+        await eventually(lambda: len(told.of(Signal)) == 2)
+        assert [one.kind for one in told.of(Signal)] == ["offer", "candidate"]
 
 
 async def test_nothing_of_what_they_say_is_in_a_log(apart: Apart) -> None:
