@@ -13,6 +13,7 @@ from typing import TypeVar
 from protocol.contract.base import Ear, Refusal
 from protocol.contract.devices import RegisteredAid
 
+from .log_clock import LogClock
 from .log_commands import is_quiet
 from .log_over_store import Look, Step, StoredDeviceLog
 from .log_parts import OutboxItem
@@ -36,7 +37,7 @@ class _History:
 
 
 class MemoryLogStore:
-    """``LogStore`` in this process. ``clock`` gives Unix seconds.
+    """``LogStore`` in this process. ``clock`` is the log's own: Unix seconds that only rise.
 
     Ended deliveries and revisions beyond ``limits.max_history`` are forgotten with the events before them: reports for
     them are then ``unknown_delivery``.
@@ -173,11 +174,16 @@ class MemoryOutbox:
 
 
 class MemoryDeviceLog(StoredDeviceLog):
-    """``fitting.log.DeviceLog`` with everything in this process."""
+    """``fitting.log.DeviceLog`` with everything in this process, by a ``LogClock``."""
 
     def __init__(
-        self, *, clock: Callable[[], float], new_id: Callable[[], str], limits: LogLimits = _DEFAULT_LIMITS
+        self,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        new_id: Callable[[], str],
+        limits: LogLimits = _DEFAULT_LIMITS,
     ) -> None:
-        store = MemoryLogStore(clock=clock, epoch=new_id(), limits=limits)
+        store = MemoryLogStore(clock=LogClock(clock, monotonic).now_s, epoch=new_id(), limits=limits)
         super().__init__(store, new_id)
         self.outbox = store.outbox

@@ -125,7 +125,12 @@ class MemoryStorage:
     is_away = False
 
     def __init__(self, context: StorageContext) -> None:
-        log = MemoryDeviceLog(clock=context.clock, new_id=new_id, limits=context.config.log_limits)
+        log = MemoryDeviceLog(
+            clock=context.clock,
+            monotonic=context.monotonic,
+            new_id=new_id,
+            limits=context.config.log_limits,
+        )
         self.log: DeviceLog = log
         self.outbox: Outbox = log.outbox
         self.push_tokens: PushTokens = MemoryPushTokens(

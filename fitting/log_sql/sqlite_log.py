@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects import sqlite as dialects
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
+from fitting.log_clock import LogClock
 from fitting.log_parts import KnownKey
 from fitting.log_values import Delivery, LogEvent, Revision
 from protocol.errors import Unavailable
@@ -165,9 +166,7 @@ class SqliteLog:
 
     def __init__(self, database: SqliteDatabase, *, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._database = database
-        self._clock = clock
-        self._monotonic = monotonic
-        self._ahead_s = clock() - monotonic()
+        self._clock = LogClock(clock, monotonic)
         self._epoch = ""
 
     async def open(self) -> None:
@@ -177,11 +176,11 @@ class SqliteLog:
             raise Unavailable("the database was not migrated")
         self._epoch = epoch_of(meta[DATABASE_ID], meta.get(RESTORES, "0"))
         [(newest_s,)] = await self._all(_NEWEST_AT, {})
-        # What is written down has happened: time does not go back behind it, wherever the host's clock was set.
-        self._ahead_s = max(self._clock(), newest_s or 0.0) - self._monotonic()
+        # What is written down has happened: time does not go back behind it.
+        self._clock.begin(newest_s or 0.0)
 
     def now_s(self) -> float:
-        return self._monotonic() + self._ahead_s
+        return self._clock.now_s()
 
     def epoch(self) -> str:
         return self._epoch

@@ -13,7 +13,7 @@ class TestMemoryDeviceLog(DeviceLogContract):
     @pytest.fixture
     async def bench(self) -> Bench:
         clock, numbers = Clock(), count(1)
-        log = MemoryDeviceLog(clock=clock, new_id=lambda: f"id-{next(numbers)}", limits=LIMITS)
+        log = MemoryDeviceLog(clock=clock, monotonic=clock, new_id=lambda: f"id-{next(numbers)}", limits=LIMITS)
         assert await log.create(DEVICE, registered()) is None
         return Bench(log, clock, outbox=log.outbox)
 
@@ -33,7 +33,7 @@ async def test_two_logs_have_two_epochs() -> None:
     numbers = count(1)
     epochs = set()
     for _ in range(2):
-        log = MemoryDeviceLog(clock=Clock(), new_id=lambda: f"id-{next(numbers)}")
+        log = MemoryDeviceLog(clock=Clock(), monotonic=Clock(), new_id=lambda: f"id-{next(numbers)}")
         await log.create(DEVICE, registered())
         bench = Bench(log, Clock())
         epochs.add((await bench.head()).epoch)

@@ -63,7 +63,7 @@ def test_every_cell_has_its_rule(state: SessionState, event: Event) -> None:
 @pytest.fixture
 async def bench() -> Bench:
     clock, numbers = Clock(), count(1)
-    log = MemoryDeviceLog(clock=clock, new_id=lambda: f"id-{next(numbers)}")
+    log = MemoryDeviceLog(clock=clock, monotonic=clock, new_id=lambda: f"id-{next(numbers)}")
     assert await log.create(DEVICE, registered()) is None
     bench = Bench(log, clock)
     await bench.fitted()

@@ -69,6 +69,11 @@ class House:
     def bearer(self, *who: str, **options: Any) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(*who, **options)}"}
 
+    def pass_s(self, seconds: float) -> None:
+        """Time goes by, for both clocks."""
+        self.wall.now_s += seconds
+        self.monotonic.now_s += seconds
+
     @property
     def parts(self) -> Parts:
         return self.app[PARTS]

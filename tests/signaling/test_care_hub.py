@@ -112,7 +112,7 @@ async def test_a_lease_has_one_holder_and_a_new_holder_a_higher_fence(connect: C
     held = await abe.ask("AcquireLease", AcquireLease(device="d1", session="s2"), answer=LeaseAnswer)
     assert isinstance(held, Failure)
     assert (held.error.code, held.error.retryable) == ("lease_held", True)
-    house.wall.now_s += 16
+    house.pass_s(16)
     assert (await lease(abe, "s2")).fence > first.fence
 
 
@@ -227,7 +227,7 @@ async def test_a_change_that_expires_is_told_and_the_next_one_flows(connect: Con
     await eventually_offline(ann)
     accepted = await submit(ann, change(leased, expires_in_s=1))
     assert isinstance(accepted, SubmitAnswer)
-    house.wall.now_s += 1
+    house.pass_s(1)
     await house.sweep_deliveries()
     await eventually(lambda: heard.deliveries)
     assert [(told.seq, told.state, told.ear) for told in heard.deliveries] == [(accepted.seq, "expired", msgspec.UNSET)]

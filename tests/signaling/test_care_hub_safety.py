@@ -10,7 +10,7 @@ from fitting.audiogram import STANDARD_AUDIOGRAMS
 from protocol.contract.base import Failure
 from protocol.contract.devices import AttachAnswer, HeadView, Offer
 from protocol.contract.fitting import CheckAnswer, Content, Patch, PatchOp, Program, SubmitAnswer
-from protocol.contract.sessions import ModeAnswer
+from protocol.contract.sessions import Done, Heartbeat, ModeAnswer
 from signaling.flows.candidates import MAX_REASONS
 from tests.eventually import eventually
 from tests.signaling.care import (
@@ -59,7 +59,7 @@ async def test_a_session_cannot_climb_faster_than_6_db_in_10_seconds_nor_higher_
             height += 30
         else:
             refusals.append(answer.error)
-        house.wall.now_s += 2.5
+        house.pass_s(2.5)
     assert height == 120
     first, last = refusals[0], refusals[-1]
     assert (first.code, first.rule, first.slot, first.ear, first.band) == ("unsafe", "K8", 1, "right", 3)
@@ -75,11 +75,12 @@ async def test_what_was_saved_is_counted_in_the_next_session_too(connect: Connec
     here = await visit(connect)
     for step in range(4):
         answer = await here.apply(change(await live(here.ann), *louder(30), key=f"k{step}"))
-        house.wall.now_s += 12
+        house.pass_s(12)
         await live(here.ann)
     await here.save(answer.digests)
     assert isinstance(await here.set_mode("standard"), ModeAnswer)
-    house.wall.now_s += 60
+    house.pass_s(60)
+    await here.call("Heartbeat", Heartbeat(device="d1"), Done, by=here.pat)
     refused = await submit(here.ann, change(await live(here.ann, session="s2"), *louder(30), key="again"))
     assert isinstance(refused, Failure)
     assert (refused.error.rule, refused.error.source) == ("K8", "lowest active value of the last 7 days")
@@ -168,9 +169,9 @@ async def test_a_session_is_counted_from_its_first_fit_however_much_later(connec
     here = await visit(connect)
     await here.apply(change(await live(here.ann), key="fit", **first_fit(300)))
     for step in range(4):
-        house.wall.now_s += 12
+        house.pass_s(12)
         await here.apply(change(await live(here.ann), *louder(30), key=f"k{step}"))
-    house.wall.now_s += 12
+    house.pass_s(12)
     refused = await submit(here.ann, change(await live(here.ann), *louder(30), key="more"))
     assert isinstance(refused, Failure)
     assert (refused.error.rule, refused.error.value, refused.error.limit) == ("K8", 150, 120)
@@ -210,11 +211,12 @@ async def test_saving_does_not_begin_the_count_anew_even_after_a_first_fit(conne
     here = await visit(connect)
     await here.apply(change(await live(here.ann), key="fit", **first_fit(300)))
     for step in range(4):
-        house.wall.now_s += 12
+        house.pass_s(12)
         answer = await here.apply(change(await live(here.ann), *louder(30), key=f"k{step}"))
     await here.save(answer.digests)
     assert isinstance(await here.set_mode("standard"), ModeAnswer)
-    house.wall.now_s += 60
+    house.pass_s(60)
+    await here.call("Heartbeat", Heartbeat(device="d1"), Done, by=here.pat)
     refused = await submit(here.ann, change(await live(here.ann, session="s2"), *louder(30), key="again"))
     assert isinstance(refused, Failure)
     assert (refused.error.rule, refused.error.source) == ("K8", "lowest active value of the last 7 days")
@@ -227,13 +229,13 @@ async def test_only_what_was_active_comes_back_at_once_and_only_when_it_is_asked
     active = (await live(here.ann)).head
     assert isinstance(active, HeadView)
     tried = await here.apply(change(await live(here.ann), *louder(30), key="up"))
-    house.wall.now_s += 12
+    house.pass_s(12)
     await here.apply(change(await live(here.ann), *louder(-90), key="down"))
 
     async def asked(key: str, **wanted: Any) -> SubmitAnswer | Failure:
         return await submit(here.ann, change(await live(here.ann), key=key, patch=msgspec.UNSET, **wanted))
 
-    house.wall.now_s += 12
+    house.pass_s(12)
     # 9 dB up to what was only tried, 6 dB up to what was active: both too much for one change.
     for key, wanted in (("tried", {"revision": tried.revision_id}), ("content", {"content": active.content})):
         refused = await asked(key, **wanted)

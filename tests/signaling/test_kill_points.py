@@ -11,7 +11,7 @@ from signaling.kill_points import POINTS, killable
 
 
 def log() -> MemoryDeviceLog:
-    return MemoryDeviceLog(clock=lambda: 0.0, new_id=lambda: "id")
+    return MemoryDeviceLog(clock=lambda: 0.0, monotonic=lambda: 0.0, new_id=lambda: "id")
 
 
 def config(data: Path, where: str, *, dev: bool = True) -> Config:

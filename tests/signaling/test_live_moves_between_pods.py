@@ -112,7 +112,8 @@ async def test_a_pod_with_nobody_of_it_says_nothing(pods: Near, here: Visit) -> 
         return False
 
     pods.buses[0].loses = listen_in
-    for _ in range(40):
+    for _ in range(9):
+        # Not so long that the fitter is missed.
         pods.monotonic.now_s += 1
         await beat(here)
         await pods.sweep_care()

@@ -50,8 +50,7 @@ def hold(here: Visit) -> Hold:
 
 async def sweep(house: House, seconds: float = 0.0) -> None:
     """Time passes for the server: both its clocks."""
-    house.wall.now_s += seconds
-    house.monotonic.now_s += seconds
+    house.pass_s(seconds)
     await house.sweep_care()
 
 
@@ -154,7 +153,7 @@ async def test_without_a_phone_or_with_a_silent_one_there_is_no_live_work(connec
 async def test_a_lease_that_is_anothers_begins_nothing(connect: Connect, house: House) -> None:
     here = await visit(connect, live=False)
     assert refused(await here.set_mode(fence=here.leased.fence + 1)).code == "lease_lost"
-    house.wall.now_s += 15
+    house.pass_s(15)
     assert refused(await here.set_mode()).code == "lease_lost"
 
 
@@ -228,7 +227,7 @@ async def test_what_was_active_comes_back_in_steps_that_nobody_is_startled_by(co
     here = await visit(connect)
     for key in ("a", "b", "c"):
         await here.apply(change(await base_of(here), *louder(30), key=key))
-        house.wall.now_s += 12
+        house.pass_s(12)
         await here.call("RenewLease", hold(here), LeaseRenewed)
     loud = await base_of(here)
     assert loud.head

@@ -130,7 +130,7 @@ async def test_of_a_device_that_was_not_looked_at_before_what_is_new_is_told_and
 ) -> None:
     here = await visit(connect)
     old = await here.apply(change(here.leased))
-    house.wall.now_s += 10.1
+    house.pass_s(10.1)
     await here.call("AcquireLease", AcquireLease(device="d1", session="s1"), LeaseAnswer)
     request = change(here.leased, key="k2", base=Base(revision=old.revision_id))
     new = await here.apply(request)

@@ -22,8 +22,7 @@ async def ask(here: Visit, ddb: int, key: str) -> SubmitAnswer | Failure:
 
 async def wait(here: Visit, house: House, seconds: float) -> None:
     """Time passes, and both ends are there."""
-    house.wall.now_s += seconds
-    house.monotonic.now_s += seconds
+    house.pass_s(seconds)
     await here.call("Heartbeat", Heartbeat(device="d1"), Done, by=here.pat)
     await here.call("RenewLease", Hold(device="d1", session="s1", fence=here.leased.fence), LeaseRenewed)
     await house.sweep_care()
@@ -70,8 +69,7 @@ async def test_no_rise_that_waits_is_offered_while_nobody_may_be_there(connect: 
     first = await offer(here, 1)
     await here.report(first, 1, "received")
     # The fitter has gone silent.
-    house.wall.now_s += 11
-    house.monotonic.now_s += 11
+    house.pass_s(11)
     await here.call("Heartbeat", Heartbeat(device="d1"), Done, by=here.pat)
     await house.sweep_care()
     asked = await here.phone.first(Withdraw)

@@ -12,7 +12,7 @@ from protocol.contract.base import Failure
 from protocol.contract.devices import DeliveryAnswer, DeliveryChanged, DeliveryQuery, Offer
 from protocol.contract.fitting import Base, Patch, PatchOp
 from protocol.contract.packages import KeepAnswered, RegisterPush
-from protocol.contract.sessions import Cancel, Done, ModeAnswer, ModeChanged, SetMode, Withdraw
+from protocol.contract.sessions import Cancel, Done, Hold, LeaseRenewed, ModeAnswer, ModeChanged, SetMode, Withdraw
 from tests.eventually import eventually
 from tests.fakes.notification_hubs import Scripted
 from tests.signaling.care import CONTENT, Connect, lease, louder
@@ -169,7 +169,10 @@ async def test_what_a_lost_session_tried_can_go_on_as_a_package(here: Desk) -> N
     await here.report(offer, 1, "received")
     await here.report(offer, 2, "confirmed", ear="right", source="ram", digest=live.digests.right)
     await here.go()
-    here.house.monotonic.now_s += 31
+    for _ in range(3):
+        here.house.monotonic.now_s += 10.5
+        hold = Hold(device="d1", session="s1", fence=leased.fence)
+        assert isinstance(await here.ann.ask("RenewLease", hold, answer=LeaseRenewed), LeaseRenewed)
     await here.house.sweep_care()
     await eventually(lambda: [told.mode for told in here.fitter.of(ModeChanged)][-1:] == ["standard"])
     [*_, told] = here.fitter.of(ModeChanged)

@@ -76,7 +76,7 @@ async def test_his_calls_are_refused_and_live_work_ends_with_the_lease_that_he_c
     for method, request in (("RenewLease", hold), ("GetDevice", {"device": "d1"})):
         with pytest.raises(HubCallError, match="not_found"):
             await here.ann.ask(method, request, answer=DeviceAnswer)
-    house.wall.now_s += 16
+    house.pass_s(16)
     await house.sweep_care()
     await eventually(lambda: here.phone.of(ModeChanged)[-1].reason == "lease_lost")
     assert here.phone.of(ModeChanged)[-1].state == "none"
