@@ -16,7 +16,6 @@ from clients.journal import EarPlan, Notice
 from clients.phone_book import PhoneBook
 from clients.phone_limits import PhoneLimits
 from clients.phone_session import (
-    BY_THE_WEARER,
     CODES,
     ENDING,
     Consent,
@@ -27,6 +26,7 @@ from clients.phone_session import (
     due,
     live_refusal,
     next_due_s,
+    refuses,
     step,
 )
 from protocol.contract.base import Ear
@@ -51,8 +51,9 @@ class SessionGuard:
         return self._book.record.session.state is SessionState.RESTORING
 
     def is_refused(self) -> bool:
-        """Whether it is the wearer who wants the base back."""
-        return self.is_restoring and self._book.record.session.cause in BY_THE_WEARER
+        """Whether it is the wearer who wants the base back, in a way that lets nothing more of this be kept."""
+        entry, cause = self._book.record.in_flight, self._book.record.session.cause
+        return self.is_restoring and refuses(cause, is_committing=entry is not None and entry.is_committing)
 
     def back_to_base(self, plan: EarPlan, serial: str) -> EarPlan:
         """The plan with a way back that ends where the session began, for that very aid."""

@@ -34,7 +34,7 @@ from clients.phone_core import (
 from clients.phone_delivery import DeliveryWork
 from clients.phone_guard import SessionGuard
 from clients.phone_limits import PhoneLimits
-from clients.phone_session import BY_THE_WEARER, CODES
+from clients.phone_session import CODES, TAKES_A_COPY_BACK, refuses
 from clients.wearer import Wearer, answer_within
 from protocol.contract.base import Ear
 from protocol.contract.devices import Offer, ReportedState
@@ -44,7 +44,7 @@ __all__ = ["OfferDesk"]
 
 T = TypeVar("T")
 _LIVE: Final = "advanced"
-_TAKES_BACK: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "consent_withdrawn", "revert"})
+_TAKES_BACK: Final = TAKES_A_COPY_BACK | {"revert"}
 
 
 class OfferDesk:
@@ -190,16 +190,18 @@ class OfferDesk:
         """The base is wanted back. What has begun with no session has its own, and no more of that is kept either."""
         self.guard.want(cause)
         entry = self._book.record.in_flight
-        if cause in BY_THE_WEARER and entry is not None and entry.has_begun and not self.guard.is_restoring:
+        if entry is None or not entry.has_begun or self.guard.is_restoring:
+            return
+        if refuses(cause, is_committing=entry.is_committing):
             self._book.change(entry.going_back(Back(CODES[cause])))
 
     async def restore(self, cause: RestoreCause = "revert") -> bool:
         """Give every aid its base back, and end what is under way; whether every aid was read to have it.
 
-        A commit that has begun finishes first, unless it is the wearer who wants the base: what an aid keeps must not
-        be what its wearer has refused. One that cannot finish is taken back for the fitter's sake too; for any other it
-        has its own time. The session is over only when nothing is under way: a way back that waits for an aid would
-        otherwise change what was restored.
+        A commit that has begun finishes first, unless the wearer wants the old sound (``TAKES_A_COPY_BACK``): what an
+        aid keeps must not be what its wearer has refused. One that cannot finish is taken back for the fitter's sake
+        too; for any other it has its own time. The session is over only when nothing is under way: a way back that
+        waits for an aid would otherwise change what was restored.
         """
         cause = self._book.record.session.cause or cause
         if self.is_committing() and not self.guard.is_refused():

@@ -19,7 +19,6 @@ from protocol.contract.sessions import RestoreCause
 from protocol.errors import LocalProtocolError
 
 __all__ = [
-    "BY_THE_WEARER",
     "CODES",
     "ENDING",
     "TABLE",
@@ -34,6 +33,7 @@ __all__ = [
     "due",
     "live_refusal",
     "next_due_s",
+    "refuses",
     "step",
 ]
 
@@ -142,8 +142,10 @@ ENDING: Final[frozenset[RestoreCause]] = frozenset(
     {"stop", "lease_lost", "consent_withdrawn", "background", "battery", "session_ended"}
 )
 """After these the session does not go on: live work needs a new consent, or a new fence."""
-BY_THE_WEARER: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop", "consent_withdrawn"})
-"""What was refused so is not saved any more, whatever else wants the base back meanwhile."""
+TAKES_A_COPY_BACK: Final[frozenset[RestoreCause]] = frozenset({"undo", "stop"})
+"""The wearer wants the old sound: what is being kept is taken back too, whatever else wants the base back meanwhile."""
+BY_THE_WEARER: Final = TAKES_A_COPY_BACK | {"consent_withdrawn"}
+"""What was refused so is not begun to be saved any more."""
 CODES: Final[Mapping[RestoreCause, str]] = {
     "undo": "E_USER_STOP",
     "stop": "E_USER_STOP",
@@ -216,19 +218,30 @@ class Consent:
 def step(session: Session, event: SessionEvent, *, cause: RestoreCause | None = None) -> tuple[Session, Effect | None]:
     """The next state and what to do; TAKE_BASE and MOVE_BASE leave the new base to the caller.
 
-    The wearer's cause gives way to no other. Raises LocalProtocolError for a pair without a cell.
+    The wearer's cause gives way to no other, and what takes a copy back to nothing that lets it finish. Raises
+    LocalProtocolError for a pair without a cell.
     """
     cell = TABLE[session.state].get(event)
     if cell is None:
         raise LocalProtocolError(f"a session that is {session.state} cannot have {event}")
     moved = replace(session, state=cell.state)
-    if cell.effect is Effect.RESTORE and (session.cause not in BY_THE_WEARER or cause in BY_THE_WEARER):
-        moved = replace(moved, cause=cause or session.cause or "revert")
+    wanted = cause or session.cause or "revert"
+    if cell.effect is Effect.RESTORE and _weight(wanted) >= _weight(session.cause):
+        moved = replace(moved, cause=wanted)
     if cell.effect is Effect.DROP_BASE:
         return Session(), cell.effect
     if event is SessionEvent.RESTORED:
         moved = replace(moved, cause=None)
     return moved, cell.effect
+
+
+def refuses(cause: RestoreCause | None, *, is_committing: bool) -> bool:
+    """Whether nothing more is kept of what is under way: a copy that has begun finishes when a consent is withdrawn."""
+    return cause in (TAKES_A_COPY_BACK if is_committing else BY_THE_WEARER)
+
+
+def _weight(cause: RestoreCause | None) -> int:
+    return (cause in BY_THE_WEARER) + (cause in TAKES_A_COPY_BACK)
 
 
 def due(session: Session, now_s: float, limits: SessionLimits, background_since_s: float | None) -> RestoreCause | None:

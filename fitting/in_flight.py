@@ -55,7 +55,7 @@ class Work:
 GOES_ON: Final = Work()
 RISES_TAKEN_BACK: Final = Work("cancelled", "withdrawn", rises_only=True)
 TO_BASE: Final = Work("cancelled", "withdrawn", "restored", "finishes")
-# The wearer's own word: a copy that he does not want is not gone on with.
+# The wearer's Stop: a copy that he does not want is not gone on with.
 TO_BASE_AT_ONCE: Final = Work("cancelled", "withdrawn", "restored", "taken_back")
 DISCARDED: Final = Work("cancelled", "withdrawn", "discarded", "finishes")
 

@@ -91,7 +91,7 @@ ENDS: Final[Mapping[Event, Move]] = MappingProxyType(
         Event.STOLEN: Move("none", "lease_lost", TO_BASE),
         Event.LEASE_LOST: Move("none", "lease_lost", TO_BASE),
         Event.TOKEN_EXPIRED: Move("none", "session_ended", TO_BASE),
-        Event.CONSENT_WITHDRAWN: Move("none", "consent_withdrawn", TO_BASE_AT_ONCE),
+        Event.CONSENT_WITHDRAWN: Move("none", "consent_withdrawn", TO_BASE),
         Event.CALL_ENDED: Move("none", "session_ended", TO_BASE),
         Event.BATTERY: Move("none", "battery", TO_BASE),
         Event.BACKGROUND: Move("none", "background", TO_BASE),

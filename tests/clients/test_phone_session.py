@@ -19,6 +19,7 @@ from clients.phone_session import (
     due,
     live_refusal,
     next_due_s,
+    refuses,
     step,
 )
 from clients.virtual_aid.memory import factory_image
@@ -72,6 +73,23 @@ def test_whatever_the_state_a_revert_restores_and_the_last_cause_counts(state: S
     assert (moved.state, effect, moved.cause) == (S.RESTORING, Effect.RESTORE, "stop")
     assert step(moved, E.REVERT, cause="undo")[0].cause == "undo"
     assert step(moved, E.RESTORED)[0] == replace(moved, state=S.STEADY, cause=None)
+
+
+@pytest.mark.parametrize("later", get_args(RestoreCause))
+@pytest.mark.parametrize("first", get_args(RestoreCause))
+def test_the_wearers_cause_gives_way_to_no_other_and_one_that_takes_a_copy_back_to_none_that_does_not(
+    first: RestoreCause, later: RestoreCause
+) -> None:
+    stays = first in ("undo", "stop") and later not in ("undo", "stop")
+    stays |= first == "consent_withdrawn" and later not in ("undo", "stop", "consent_withdrawn")
+    restoring, _ = step(session(S.TRIAL), E.REVERT, cause=first)
+    assert step(restoring, E.REVERT, cause=later)[0].cause == (first if stays else later)
+
+
+@pytest.mark.parametrize("cause", [None, *get_args(RestoreCause)])
+def test_a_withdrawn_consent_lets_a_copy_finish_and_begins_none(cause: RestoreCause | None) -> None:
+    assert refuses(cause, is_committing=True) == (cause in ("undo", "stop"))
+    assert refuses(cause, is_committing=False) == (cause in ("undo", "stop", "consent_withdrawn"))
 
 
 def test_a_later_fence_throws_a_base_away_only_when_the_aids_hold_it() -> None:

@@ -58,8 +58,8 @@ async def test_an_undo_in_the_middle_of_a_save_takes_the_save_back_too() -> None
     assert not runner.is_open
 
 
-@pytest.mark.parametrize("word", ["undo", "stop", "consent_withdrawn"])
-@pytest.mark.parametrize("then", ["session_ended", "lease_lost", "revert", "a later fence"])
+@pytest.mark.parametrize("word", ["undo", "stop"])
+@pytest.mark.parametrize("then", ["session_ended", "lease_lost", "revert", "consent_withdrawn", "a later fence"])
 async def test_what_its_wearer_has_refused_is_not_saved_because_the_session_ends_too(
     word: RestoreCause, then: str
 ) -> None:
@@ -176,7 +176,7 @@ async def test_a_package_of_no_session_is_taken_back_by_a_stop() -> None:
     assert told(server.facts())[-2:] == ["right rolled_back E_USER_STOP", "left rolled_back E_USER_STOP"]
 
 
-@pytest.mark.parametrize("word", ["undo", "stop", "consent_withdrawn"])
+@pytest.mark.parametrize("word", ["undo", "stop"])
 @pytest.mark.parametrize("at", ["right committing", "left committing"])
 async def test_a_package_is_taken_back_in_the_middle_of_being_kept(word: RestoreCause, at: str) -> None:
     """No session keeps its base: what the wearer refuses is not kept all the same."""
@@ -199,7 +199,8 @@ async def test_a_package_is_taken_back_in_the_middle_of_being_kept(word: Restore
     assert [pair.aid(ear).read_image("nvm") for ear in EARS] == [FACTORY[ear] for ear in EARS]
 
 
-async def test_a_package_that_somebody_else_wants_undone_is_kept_once_that_has_begun() -> None:
+@pytest.mark.parametrize("cause", ["session_ended", "consent_withdrawn"])
+async def test_a_package_that_somebody_else_wants_undone_is_kept_once_that_has_begun(cause: RestoreCause) -> None:
     pair, server = make_pair(), Server(kind="persist")
     runner = make_runner(pair)
     ended: list[asyncio.Task[bool]] = []
@@ -207,7 +208,7 @@ async def test_a_package_that_somebody_else_wants_undone_is_kept_once_that_has_b
     async def report(sent: Report) -> None:
         await server.report(sent)
         if told([sent]) == ["right committing"]:
-            ended.append(asyncio.ensure_future(runner.revert("session_ended", server.report)))
+            ended.append(asyncio.ensure_future(runner.revert(cause, server.report)))
             await asyncio.wait(ended, timeout=0)
 
     package = make_offer(pair, kind="persist", mode="standard")
@@ -217,7 +218,7 @@ async def test_a_package_that_somebody_else_wants_undone_is_kept_once_that_has_b
     assert told(server.facts())[-2:] == [f"{ear} active" for ear in EARS]
 
 
-@pytest.mark.parametrize("cause", ["lease_lost", "session_ended"])
+@pytest.mark.parametrize("cause", ["lease_lost", "session_ended", "consent_withdrawn"])
 async def test_a_commit_that_cannot_finish_has_its_own_time_when_nobody_has_asked_for_the_old_sound(
     cause: RestoreCause,
 ) -> None:

@@ -26,7 +26,6 @@ TO_BASE: Mapping[Stage, Fate] = {
 RULES: dict[Event, Mapping[Stage, Fate]] = {
     **dict.fromkeys(ENDS, TO_BASE),
     Event.STOP: {**TO_BASE, "committing": "taken_back"},
-    Event.CONSENT_WITHDRAWN: {**TO_BASE, "committing": "taken_back"},
     Event.LEFT: {**TO_BASE, "in_ram": "discarded"},
     Event.RELEASED: {**TO_BASE, "in_ram": "discarded"},
 }
