@@ -1,8 +1,8 @@
 """Packages in a device's log: what waits for a phone that may be asleep, and what it gives way to.
 
 A package is a ``persist`` delivery in Standard mode. It needs no lease, is written over what the aids keep, and never
-stands in the way: a newer one takes its place, and live work does. Time and ids are given, no store is known. Read
-``append_package`` first.
+stands in the way: a newer one takes its place, and live work does. A lease alone keeps no wearer from taking one back.
+Time and ids are given, no store is known. Read ``append_package`` first.
 """
 
 import math
@@ -41,10 +41,10 @@ NOT_WORN: Final = Refusal(code="not_worn", message="that package is not what the
 def append_package(rows: DeviceRows, now_s: float, proposal: Proposal, new_id: Callable[[], str]) -> Accepted | Refusal:
     """See ``DeviceLog.append``: the next seq, and a push that points to it. What waits of earlier packages gives way.
 
-    Refused: ``lease_held`` while another works on the device (retryable), ``in_session`` while somebody does so live,
-    ``locked``, ``split``, ``not_confirmed`` while something is being written (retryable), ``not_read_back`` when it is
-    not known what the aids keep (retryable), ``base_mismatch`` when that is something else than was judged, and as
-    ``DeviceRows.append``. Raises BadArgument for one that changes no ear.
+    Refused: ``lease_held`` while another has the device (retryable; not for what its wearer wants back), ``in_session``
+    while somebody works live, ``locked``, ``split``, ``not_confirmed`` while something is being written (retryable),
+    ``not_read_back`` when it is not known what the aids keep (retryable), ``base_mismatch`` when that is something else
+    than was judged, and as ``DeviceRows.append``. Raises BadArgument for one that changes no ear.
     """
     if not proposal.ears:
         raise BadArgument("the change changes nothing")
@@ -133,7 +133,7 @@ def _busy(rows: DeviceRows, now_s: float, proposal: Proposal) -> Refusal | None:
     if rows.live is not None:
         return Refusal(code="in_session", message="somebody works on the aids live; Save keeps what was tried")
     lease = live(rows.lease, now_s)
-    if lease is None or lease.holder == proposal.author:
+    if lease is None or lease.holder == proposal.author or proposal.is_wish:
         return None
     return Refusal(
         code="lease_held",

@@ -244,7 +244,8 @@ class Proposal(Struct, frozen=True):
     ``request_hash`` is the digest of the whole request: one key can stand for one request only.
     ``fence`` is that of the lease, whose holder must be ``author``. ``supersedes`` is the change that waits and may
     fall away, because this one was judged on its base too. ``expect``: the aids' RAM must be known to hold that.
-    ``ground``: the revision that a package was judged on, which the aids must still keep.
+    ``ground``: the revision that a package was judged on, which the aids must still keep. ``is_wish``: its wearer wants
+    that back, which a lease with no live work under it does not keep out.
     """
 
     device: str
@@ -266,6 +267,7 @@ class Proposal(Struct, frozen=True):
     expect: Mapping[Ear, str] | None = None
     ground: str = ""
     vendor: VendorPayload | None = None
+    is_wish: bool = False
 
 
 class Accepted(Struct, frozen=True):

@@ -45,6 +45,15 @@ class Candidate:
     steps: tuple[Content, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A wearer wants back what they had. ``worn``: what the aids are known to have kept once, longer ago than the head
+    tells; None when that is not known.
+    """
+
+    worn: Content | None
+
+
 def vendor_of(request: Submit) -> VendorPayload | None:
     vendor = request.vendor
     if isinstance(vendor, UnsetType):
@@ -83,7 +92,7 @@ def refusal_of(finding: Finding) -> Refusal:
     )
 
 
-def proposal_of(author: str, request: Submit, asked: str, candidate: Candidate) -> Proposal:
+def proposal_of(author: str, request: Submit, asked: str, candidate: Candidate, *, is_wish: bool = False) -> Proposal:
     is_package = request.mode == "standard"
     default_s = PACKAGE_EXPIRY_S if is_package else DEFAULT_EXPIRY_S
     return Proposal(
@@ -105,4 +114,5 @@ def proposal_of(author: str, request: Submit, asked: str, candidate: Candidate) 
         supersedes=candidate.supersedes,
         ground=candidate.under.revision_id if is_package else "",
         vendor=candidate.vendor,
+        is_wish=is_wish,
     )

@@ -28,6 +28,7 @@ from protocol.contract.fitting import Base, Submit, SubmitAnswer
 from protocol.contract.packages import AnswerKeep, KeepAnswered, KeepAsked, PackageAnswered
 from protocol.contract.times import iso_ms
 from protocol.errors import Unavailable
+from signaling.flows.candidates import Wish
 from signaling.flows.onlookers import PhonesAnywhere
 from signaling.flows.phones import Phones
 from signaling.flows.submit import SubmitFlow
@@ -127,8 +128,8 @@ class PackageFlow:
             revision=asked.base.revision_id,
         )
         # It was written over that, however long ago.
-        worn = asked.base.content if asked.state == "active" else None
-        taken = await self._submit.submit(author, request, worn=worn)
+        wish = Wish(worn=asked.base.content if asked.state == "active" else None)
+        taken = await self._submit.submit(author, request, wish=wish)
         if not await self._came_to_nothing(asked.device, taken):
             return taken
         head = await self._log.head(asked.device)
@@ -139,7 +140,7 @@ class PackageFlow:
             return _submitted(waiting)
         key = f"{request.idempotency_key}-{head.last_seq}"
         onward = replace(request, base=Base(revision=head.revision.revision_id), idempotency_key=key)
-        return await self._submit.submit(author, onward, worn=worn)
+        return await self._submit.submit(author, onward, wish=wish)
 
     async def _came_to_nothing(self, device: str, taken: SubmitAnswer | Failure) -> bool:
         """Whether the way back was never taken: others have come since, or an earlier one has ended without it."""

@@ -30,19 +30,19 @@ def unsupported(request: Submit) -> Refusal | None:
     )
 
 
-def stands(author: str, request: Submit, head: DeviceHead) -> bool:
+def stands(author: str, request: Submit, head: DeviceHead, *, is_wish: bool = False) -> bool:
     """Whether it could be judged on this head. Raises BadArgument as ``standing`` does."""
     base = head.revision
-    return base is not None and (standing(author, request, head) or place(request, base)) is None
+    return base is not None and (standing(author, request, head, is_wish=is_wish) or place(request, base)) is None
 
 
-def standing(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
+def standing(author: str, request: Submit, head: DeviceHead, *, is_wish: bool = False) -> Refusal | None:
     """Why this author may not change the device now. The log asks again, when it writes.
 
-    Raises BadArgument for live work without a fence.
+    ``is_wish``: see ``Proposal``. Raises BadArgument for live work without a fence.
     """
     if request.mode == "standard":
-        return _standing_of_package(author, request, head)
+        return _standing_of_package(author, request, head, is_wish=is_wish)
     if isinstance(request.fence, UnsetType):
         raise BadArgument("fence: advanced mode needs the fence of a lease")
     if request.fence != head.fence:
@@ -54,10 +54,10 @@ def standing(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
     return None
 
 
-def _standing_of_package(author: str, request: Submit, head: DeviceHead) -> Refusal | None:
+def _standing_of_package(author: str, request: Submit, head: DeviceHead, *, is_wish: bool) -> Refusal | None:
     if head.live is not None:
         return Refusal(code="in_session", message="somebody works on the aids live; Save keeps what was tried")
-    if head.lease is not None and head.lease.holder != author:
+    if head.lease is not None and head.lease.holder != author and not is_wish:
         left_ms = math.ceil((head.lease.until_s - head.at_s) * 1_000)
         text = "another session is fitting this device"
         return Refusal(code="lease_held", message=text, retryable=True, retry_after_ms=left_ms)

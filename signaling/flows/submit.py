@@ -32,7 +32,7 @@ from protocol.contract.fitting import (
 )
 from protocol.contract.sessions import Save
 from protocol.errors import BadArgument
-from signaling.flows.candidates import DEFAULT_EXPIRY_S, Candidate, foremost, proposal_of, refusal_of, vendor_of
+from signaling.flows.candidates import DEFAULT_EXPIRY_S, Candidate, Wish, foremost, proposal_of, refusal_of, vendor_of
 from signaling.flows.changes import Changes
 from signaling.flows.delivery import DeliveryFlow
 from signaling.flows.standing import NOT_FIRST_FIT, place, standing, stands, unsupported
@@ -86,16 +86,14 @@ class SubmitFlow:
             return candidate
         return CheckAnswer(digests=candidate.digests, safety=candidate.safety)
 
-    async def submit(self, author: str, request: Submit, *, worn: Content | None = None) -> SubmitAnswer | Failure:
-        """Put the change into the log, once per idempotency key.
-
-        ``worn``: what the aids are known to have kept once, longer ago than the head tells.
+    async def submit(self, author: str, request: Submit, *, wish: Wish | None = None) -> SubmitAnswer | Failure:
+        """Put the change into the log, once per idempotency key. ``wish``: it is what its wearer wants back.
 
         Raises:
             BadArgument: the request does not fit together.
         """
         asked = request_hash(request)
-        head = unsupported(request) or await self._head(author, request, asked)
+        head = unsupported(request) or await self._head(author, request, asked, wish)
         if isinstance(head, Refusal):
             return self._refuse(head)
         # The key comes before everything else: a retry gets its first answer even when the head has moved since.
@@ -103,10 +101,10 @@ class SubmitFlow:
             return self._answer(request.device, head.answered)
         done, newest = await steps_done(self._log, request)
         onward = request if newest is None else msgspec.structs.replace(request, base=Base(revision=newest))
-        candidate = await self._candidate(author, onward, head, worn)
+        candidate = await self._candidate(author, onward, head, wish)
         if isinstance(candidate, Failure):
             return candidate
-        proposal = proposal_of(author, request, asked, candidate)
+        proposal = proposal_of(author, request, asked, candidate, is_wish=wish is not None)
         for step, content in enumerate(candidate.steps[:-1], done + 1):
             # Each is a change of its own, offered when the one before is confirmed.
             eased = msgspec.structs.replace(
@@ -183,7 +181,7 @@ class SubmitFlow:
         )
         return replace(change, base=before, kind="persist", context=context)
 
-    async def _head(self, author: str, request: Submit, asked: str) -> DeviceHead | Refusal:
+    async def _head(self, author: str, request: Submit, asked: str, wish: Wish | None) -> DeviceHead | Refusal:
         """The head; and the answer that the request got before, if it is one that does not stand on the head.
 
         What got an answer has moved the head itself, so it does not stand any more, and only then all keys are looked
@@ -191,18 +189,20 @@ class SubmitFlow:
         """
         key = request.idempotency_key
         head = await self._log.head(request.device, key=key, request_hash=asked, lately=True)
-        if isinstance(head, Refusal) or head.answered is not None or stands(author, request, head):
+        if isinstance(head, Refusal) or head.answered is not None:
+            return head
+        if stands(author, request, head, is_wish=wish is not None):
             return head
         return await self._log.head(request.device, key=key, request_hash=asked)
 
     async def _candidate(
-        self, author: str, request: Submit, head: DeviceHead, worn: Content | None = None
+        self, author: str, request: Submit, head: DeviceHead, wish: Wish | None = None
     ) -> Candidate | Failure:
         base = head.revision
         if base is None:
             return self._refuse(_NOT_READ_BACK)
         is_package = request.mode == "standard"
-        refusal = standing(author, request, head) or place(request, base)
+        refusal = standing(author, request, head, is_wish=wish is not None) or place(request, base)
         if refusal is None and is_package:
             refusal = await self._package_refusal(author, request.device)
         if refusal is None and request.origin == "first_fit" and await is_fitted(self._log, head, base):
@@ -218,7 +218,7 @@ class SubmitFlow:
         if not self._may_rise(head) and not only_lowers(base.content, content):
             return self._refuse(Refusal(code="frozen", message="nothing may rise while the patient may not be there"))
         change = await self._changes.of(head, under.content, content, origin, request.reason)
-        if origin == "rollback" and worn == content:
+        if origin == "rollback" and wish is not None and wish.worn == content:
             change = replace(change, context=replace(change.context, restores_active=True, restores_pair=True))
         change = replace(change, mode=request.mode, kind=request.kind)
         # A package is one thing, which its wearer may take or leave.

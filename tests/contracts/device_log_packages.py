@@ -140,6 +140,20 @@ class PackageContract:
         assert (refusal.code, refusal.retryable, refusal.retry_after_ms) == ("lease_held", True, 15_000)
         assert (await package(bench, author="ann")).seq == 1
 
+    async def test_a_lease_alone_does_not_keep_out_what_its_wearer_wants_back(self, bench: Bench) -> None:
+        await bench.attach()
+        lease = await bench.log.acquire(DEVICE, session="s-2", holder="bob")
+        assert isinstance(lease, LeaseGranted)
+        wished = await package(bench, QUIETER, author="pat", is_wish=True, origin="rollback")
+        await install(bench, await wait_for_install(bench, wished.seq))
+        assert (await bench.head()).lease is not None
+        # Nor does he lose it, or what he may do with it.
+        opened = await bench.log.open_session(DEVICE, fence=lease.fence, holder="bob")
+        assert not isinstance(opened, Refusal), opened
+        assert opened.base.content == QUIETER
+        refusal = refused(await try_package(bench, LOUDER, author="pat", is_wish=True, origin="rollback"))
+        assert refusal.code == "in_session"
+
     async def test_live_work_keeps_it_out(self, bench: Bench) -> None:
         await bench.fitted()
         assert (await bench.head()).ground is None

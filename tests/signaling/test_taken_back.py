@@ -39,12 +39,31 @@ async def test_after_live_work_that_left_nothing(here: Desk) -> None:
     leave = SetMode(device="d1", mode="standard", reason="over", fence=leased.fence, discard=True)
     assert isinstance(await here.ann.ask("SetMode", leave, answer=ModeAnswer), ModeAnswer)
     await here.come()
-    # Until the lease is over the device is the professional's.
-    assert refused(await here.answer(accepted, keep=False)).retryable
-    await here.pass_s(20.0)
+    # The professional has his lease still: it keeps others out, and not the wearer.
     answer = await taken_back(here, accepted)
     back = await here.phone.first(Offer)
     assert (back.seq, back.body.right[0].program) == (answer.seq, FLAT)
+
+
+async def test_while_a_professional_has_the_lease_and_does_not_work_live(here: Desk, connect: Connect) -> None:
+    accepted = await here.deliver(quieter(80))
+    abe = await connect("abe", "clinician")
+    await lease(abe, "s2")
+    assert refused(await here.try_send(content=quieter(90))).code == "lease_held"
+    answer = await taken_back(here, accepted)
+    back = await here.phone.first(Offer, 1)
+    assert (back.seq, back.body.right[0].program) == (answer.seq, FLAT)
+    await here.set_aside(back)
+    await here.install(back, CONTENT)
+    assert (await state(here, back.seq))[0] == "active"
+
+
+async def test_not_while_somebody_works_live(here: Desk) -> None:
+    accepted = await here.deliver(quieter(80))
+    leased = await lease(here.ann)
+    begin = SetMode(device="d1", mode="advanced", reason="a visit", fence=leased.fence)
+    assert isinstance(await here.ann.ask("SetMode", begin, answer=ModeAnswer), ModeAnswer)
+    assert refused(await here.answer(accepted, keep=False)).code == "in_session"
 
 
 @pytest.mark.parametrize("end", ["declined", "superseded"])
