@@ -250,7 +250,7 @@ class DeviceLog(Protocol):
         ...
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
-        """One delivery, None when it is unknown."""
+        """One delivery, None when it is unknown; one that waits as in ``pending``."""
         ...
 
     async def deliveries(self, device: str, *, before: int | None = None, limit: int = 20) -> tuple[Delivery, ...]:
@@ -258,7 +258,7 @@ class DeviceLog(Protocol):
         ...
 
     async def pending(self, device: str) -> tuple[Delivery, ...]:
-        """The deliveries without an end, oldest first."""
+        """The deliveries without an end, oldest first; one that waits has the reason as its code (``OVER_TRIAL``)."""
         ...
 
     async def changed_since(self, device: str, n: int, *, limit: int = 100) -> tuple[LogEvent, ...]:

@@ -34,6 +34,7 @@ from .log_values import (
 )
 
 __all__ = [
+    "OVER_TRIAL",
     "append",
     "ask_back",
     "cancel",
@@ -47,10 +48,14 @@ __all__ = [
     "reoffer",
     "report",
     "revive",
+    "shown",
+    "waiting",
     "withdraw",
 ]
 
 NewId = Callable[[], str]
+OVER_TRIAL: Final = "over_trial"
+"""Why a package waits: the aids play what nobody has saved. It is offered by itself when they do not any more."""
 # What brings both ears to one revision again.
 _RECONCILES: Final = frozenset({"save", "rollback"})
 _NOT_BEGUN: Final = frozenset({"accepted", "offered", "received", "awaiting_install"})
@@ -316,6 +321,18 @@ def _is_over_a_trial(rows: DeviceRows, delivery: Delivery) -> bool:
     if delivery.mode != "standard" or delivery.attempt or delivery.seq == rows.wish:
         return False
     return not rows.truth.is_saved(rows.aids)
+
+
+def shown(rows: DeviceRows, delivery: Delivery) -> Delivery:
+    """A delivery without an end as others see it: with the reason why it is not offered, where there is one."""
+    waits = delivery.withdrawn is None and _is_over_a_trial(rows, delivery)
+    return replace(delivery, code=OVER_TRIAL) if waits else delivery
+
+
+def waiting(rows: DeviceRows, seq: int) -> Delivery | None:
+    """``shown`` of a number, None when that has an end or never was."""
+    entry = rows.entries.get(seq)
+    return None if entry is None else shown(rows, entry.delivery)
 
 
 def _carries(rows: DeviceRows, generation: int) -> bool:

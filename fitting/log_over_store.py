@@ -353,10 +353,10 @@ class StoredDeviceLog:
         return outcome if outcome is not None else _not_found()
 
     async def delivery(self, device: str, seq: int) -> Delivery | None:
-        entry = await self._store.run(device, lambda rows, _: rows.entries.get(seq))
-        if isinstance(entry, Refusal):
+        found = await self._store.run(device, lambda rows, _: log_commands.waiting(rows, seq))
+        if isinstance(found, Refusal):
             return None
-        return entry.delivery if entry is not None else await self._store.delivery(device, seq)
+        return found if found is not None else await self._store.delivery(device, seq)
 
     async def deliveries(self, device: str, *, before: int | None = None, limit: int = 20) -> tuple[Delivery, ...]:
         first = MAX_SAFE_INTEGER if before is None else before
@@ -371,7 +371,7 @@ class StoredDeviceLog:
 
     async def pending(self, device: str) -> tuple[Delivery, ...]:
         def step(rows: DeviceRows, _: float) -> tuple[Delivery, ...]:
-            return tuple(rows.entries[seq].delivery for seq in rows.pending)
+            return tuple(log_commands.shown(rows, rows.entries[seq].delivery) for seq in rows.pending)
 
         waiting = await self._store.run(device, step)
         return () if isinstance(waiting, Refusal) else waiting

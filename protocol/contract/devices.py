@@ -170,7 +170,7 @@ class EarStates(Wire, frozen=True, kw_only=True):
 
 
 class DeliveryAnswer(Answer, frozen=True, kw_only=True):
-    """``GetDelivery``: where a delivery is now; ``code`` says why it ended otherwise than wanted."""
+    """``GetDelivery``: where a delivery is now; ``code`` says why it ended otherwise than wanted, or why it waits."""
 
     device: str
     epoch: str
@@ -355,7 +355,8 @@ class Settled(Wire, frozen=True, kw_only=True):
 class DeliveryChanged(Wire, frozen=True, kw_only=True):
     """To the fitter: a delivery moved. ``ear`` is absent when the whole delivery moved.
 
-    ``n`` numbers the device's recorded events; it is absent on the way to an end, which is recorded later.
+    ``n`` numbers the device's recorded events; it is absent on the way to an end, which is recorded later. A package
+    that waits for the aids is told of as ``accepted`` once more, with the reason as its ``code``.
     """
 
     device: str

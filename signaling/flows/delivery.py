@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from fitting.digest import body_hash
 from fitting.log import DeviceLog
+from fitting.log_commands import OVER_TRIAL
 from fitting.log_values import Attached, Delivery, Ended, LogEvent, Withdrawn
 from fitting.model import offer_body
 from fitting.signing import OfferSigner
@@ -128,6 +129,10 @@ class DeliveryFlow:
         else:
             self._phones.wake(device)
 
+    def package_accepted(self, device: str) -> None:
+        """Tell those who watch, after the answer to the call at hand, if it has to wait, and why."""
+        self._tasks.spawn(self._tell_waiting_or_later(device))
+
     async def report(
         self, caller: Caller, report: Report, *, on_alarm: Callable[[str], None]
     ) -> ReportAnswer | Failure:
@@ -205,8 +210,8 @@ class DeliveryFlow:
                 again = await self._log.reoffer(device, phone.generation, older_than_s=self._offer_timeout_s)
                 if again is not None:
                     await self._send(phone, again)
-                else:
-                    await self._offer(device)
+                elif not await self._offer(device):
+                    await self._tell_waiting(device)
 
     def woken(self, device: str) -> None:
         """Another pod has written to the device's log."""
@@ -222,15 +227,33 @@ class DeliveryFlow:
         with suppress(Unavailable):
             await self._offer(device)
 
-    async def _offer(self, device: str) -> None:
+    async def _tell_waiting_or_later(self, device: str) -> None:
+        # The sweep tells it as well, for every phone that is here.
+        with suppress(Unavailable):
+            await self._tell_waiting(device)
+
+    async def _tell_waiting(self, device: str) -> None:
+        """Tell those who watch which packages wait for the aids, and why; once for each attachment of their phone."""
+        phone = self._phones.get(device)
+        told = 0 if phone is None else phone.told_waiting
+        waiting = [one for one in await self._log.pending(device) if one.code == OVER_TRIAL and one.seq > told]
+        for one in waiting:
+            why = LogEvent(0, "delivery", one.state, one.revision.at_s, one.seq, code=OVER_TRIAL)
+            self._phones.tell_fitters(device, _delivery_changed(one, why))
+        if phone is not None and waiting:
+            phone.told_waiting = waiting[-1].seq
+
+    async def _offer(self, device: str) -> bool:
+        """Whether there was something to send."""
         phone = self._phones.get(device)
         if phone is None:
-            return
+            return False
         if self.is_frozen(device) and (rises := await self._log.take_back_rises(device)):
             self.withdrawn(device, rises)
         delivery = await self._log.next_offer(device, phone.generation)
         if delivery is not None:
             await self._send(phone, delivery)
+        return delivery is not None
 
     async def _send(self, phone: Phone, delivery: Delivery) -> None:
         if delivery.withdrawn is not None:

@@ -40,7 +40,7 @@ class Phone:
     ``background_since_s`` and ``aids_away_since_s`` too, None while the app is in front, and every aid in reach.
     ``rtts_ms`` are its last round trips, each with when it was told. ``restored_s``: when it was last asked to restore,
     and ``ended_s`` when last for good: what it may do live afterwards is another session. ``askers`` are the pods that
-    have asked how it is, and when last.
+    have asked how it is, and when last. ``told_waiting``: up to this delivery those who watch were told why it waits.
     """
 
     caller: Caller
@@ -54,6 +54,7 @@ class Phone:
     battery: int | None = None
     rtts_ms: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RTT_SAMPLES))
     askers: dict[str, float] = field(default_factory=dict)
+    told_waiting: int = 0
 
     def restores(self, cause: RestoreCause, now_s: float) -> None:
         """It puts its base back, or is asked to."""

@@ -119,7 +119,10 @@ class SubmitFlow:
                 return self._refuse(outcome)
             self._delivery.appended(request.device)
             proposal = msgspec.structs.replace(proposal, expected_head=outcome.revision_id, supersedes=None)
-        return self._answer(request.device, await self._log.append(proposal))
+        outcome = await self._log.append(proposal)
+        if request.mode == "standard" and wish is None:
+            self._delivery.package_accepted(request.device)
+        return self._answer(request.device, outcome)
 
     async def judged(self, head: DeviceHead, content: Content, origin: ChangeOrigin, reason: str) -> SafetyReport:
         """What the kernel says of a content in place of what the device holds; changes nothing."""

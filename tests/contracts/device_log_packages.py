@@ -251,10 +251,14 @@ class PackageContract:
         left = {ear: images(LOUDER, ear, nvm=nvm[ear]) for ear in EARS}
         await bench.attach(right=left["right"], left=left["left"])
         assert await bench.log.next_offer(DEVICE, bench.generation) is None
+        # It says why, for as long as that is so.
+        assert await state(bench, accepted.seq) == ("accepted", "over_trial")
+        assert [one.code for one in await bench.log.pending(DEVICE)] == ["over_trial"]
         read = {ear: images(FRESH, ear) for ear in EARS}
         told = ReportDevice(device=DEVICE, cause="dead_man", right=read["right"], left=read["left"])
         await bench.log.report_device(told, generation=bench.generation)
-        assert (await bench.offer()).seq == accepted.seq
+        assert await state(bench, accepted.seq) == ("accepted", None)
+        assert (await bench.offer()).code is None
 
     async def test_it_expires_before_and_after_the_phone_has_it(self, bench: Bench) -> None:
         await bench.attach()
