@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from clients.brake import Brake
@@ -29,6 +30,7 @@ from clients.device_driver import (
 )
 from clients.ear_reading import Sought, is_torn, read_event
 from clients.ear_work import GOING_BACK, OPERATIONS, EarEvent, EarPhase, EarWork, Operation, step
+from clients.gentle_rise import steps_up
 from clients.journal import EarPlan
 from clients.phone_book import Watch
 from clients.phone_limits import PhoneLimits
@@ -59,7 +61,7 @@ class EarJob:
     """What is to be done to one ear: a plan, and what its target is written with.
 
     ``serial`` is that of the one aid that it is for: another in its place counts as away. ``owns_nvm``: see ``Sought``.
-    ``may_begin`` is asked right before the first byte of a write.
+    ``may_begin`` is asked right before the first byte of a write. ``is_gentle``: what rises far does so in steps.
     """
 
     plan: EarPlan
@@ -68,6 +70,15 @@ class EarJob:
     vendor: VendorData | None = None
     owns_nvm: bool = False
     may_begin: Callable[[], bool] = lambda: True
+    is_gentle: bool = False
+
+    def on_the_way(self, reading: "Reading | None") -> tuple[tuple[SlotImage, ...], ...]:
+        """What is written one after the other before the target, over what was read."""
+        target, numbers = self.plan.target, {slot.slot for slot in self.slots}
+        if not self.is_gentle or target is None or reading is None or reading.sheet is None:
+            return ()
+        images = steps_up(reading.images.image, target, reading.sheet)
+        return tuple(tuple(slot for slot in image.slots if slot.slot in numbers) for image in images)
 
     def meaning(self, phase: EarPhase, reading: "Reading") -> EarEvent:
         """What a read-back of that aid is to the work."""
@@ -102,8 +113,16 @@ class EarHands:
     ``readings`` are of the aids that were not written since, and could be reached when they were last looked at.
     """
 
-    def __init__(self, pair: AidPair, limits: PhoneLimits, brake: Brake, watch: Watch) -> None:
-        self._pair, self._limits, self._brake, self._watch = pair, limits, brake, watch
+    def __init__(
+        self,
+        pair: AidPair,
+        limits: PhoneLimits,
+        brake: Brake,
+        watch: Watch,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._pair, self._limits, self._brake, self._watch, self._sleep = pair, limits, brake, watch, sleep
         self.readings: dict[Ear, Reading] = {}
 
     @property
@@ -186,20 +205,38 @@ class EarHands:
         return writes >= self._limits.max_writes
 
     async def _write(self, aid: DeviceDriver, operation: Operation, job: EarJob, heeds_brake: bool) -> EarEvent:
-        self.readings.pop(aid.ear, None)
+        reading = self.readings.pop(aid.ear, None)
+        heeds_brake = heeds_brake and operation is not Operation.COMMIT
+        if operation is Operation.COMMIT:
+            return await self._attempt(aid.commit, heeds_brake)
+        if operation is Operation.RESTORE:
+            return await self._attempt(partial(aid.restore, job.plan.before), heeds_brake)
+        if operation is Operation.RESTORE_NVM:
+            return await self._attempt(partial(aid.restore, job.plan.before_nvm or job.plan.before), heeds_brake)
+        for slots in job.on_the_way(reading):
+            event = await self._attempt(partial(aid.write_trial, slots), heeds_brake)
+            if event is EarEvent.WRITTEN and await self._is_stopped():
+                event = EarEvent.TIMED_OUT
+            if event is not EarEvent.WRITTEN:
+                return event
+        return await self._attempt(partial(aid.write_trial, job.slots, job.vendor), heeds_brake)
+
+    async def _attempt(self, deed: Callable[[], Awaitable[None]], heeds_brake: bool) -> EarEvent:
         try:
-            async with _errors_as_lost(), self._limit(heeds_brake and operation is not Operation.COMMIT):
-                if operation is Operation.COMMIT:
-                    await aid.commit()
-                elif operation is Operation.RESTORE:
-                    await aid.restore(job.plan.before)
-                elif operation is Operation.RESTORE_NVM:
-                    await aid.restore(job.plan.before_nvm or job.plan.before)
-                else:
-                    await aid.write_trial(job.slots, job.vendor)
+            async with _errors_as_lost(), self._limit(heeds_brake):
+                await deed()
         except (AidError, TimeoutError) as error:
             return next(event for kind, event in _EVENTS if isinstance(error, kind))
         return EarEvent.WRITTEN
+
+    async def _is_stopped(self) -> bool:
+        """Let a step be heard; whether somebody wants no further one."""
+        try:
+            async with self._brake.within(None, at_once=True):
+                await self._sleep(self._limits.rise_pause_s)
+        except TimeoutError:
+            return True
+        return False
 
     @asynccontextmanager
     async def _limit(self, heeds_brake: bool) -> AsyncIterator[None]:

@@ -293,6 +293,7 @@ class DeliveryWork:
         job = EarJob(
             *(plan, serial_of(offer, plan.ear), slots_to_write(offer, plan), vendor_of(offer), owns_nvm),
             may_begin=lambda: goes_on or not self._is_late(entry.key),
+            is_gentle=offer.mode == "standard",
         )
         return await self._hands.run(job, work, self._tell_step, heeds_brake=heeds_brake)
 

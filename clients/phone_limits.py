@@ -22,6 +22,7 @@ class PhoneLimits:
     ``report_s``: how long the work on the aids waits for the server to take a report; then it is told again later.
     ``finish_write_s``: how long a write that is under way may go on once the base is wanted back.
     ``commit_retry_s``: how long the second aid of a pair may take to keep what the first has kept.
+    ``rise_pause_s``: how long each step of a package that rises by more than 6 dB is heard before the next.
     ``ready_s`` and ``loudness_s``: how long the wearer may take to answer before and after a higher maximum output.
     """
 
@@ -35,6 +36,7 @@ class PhoneLimits:
     report_s: float = 3.0
     finish_write_s: float = 0.5
     commit_retry_s: float = 60.0
+    rise_pause_s: float = 0.5
     ready_s: float = 15.0
     loudness_s: float = 15.0
     max_loudness: int = 5

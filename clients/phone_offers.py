@@ -65,7 +65,7 @@ class OfferDesk:
     ) -> None:
         self._pair, self._book, self._brake, self._limits = pair, book, brake, limits
         self._wearer, self._clock, self._sleep = wearer, clock, sleep
-        self.hands = EarHands(pair, limits, brake, watch)
+        self.hands = EarHands(pair, limits, brake, watch, sleep=sleep)
         self.guard = SessionGuard(book, self.hands, limits=limits, clock=clock, boot=boot)
         self.watch = AidWatch(book, self.hands)
         self._work = DeliveryWork(

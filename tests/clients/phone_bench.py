@@ -78,7 +78,7 @@ def make_runner(
     **limits: Any,
 ) -> OfferRunner:
     """An attached phone whose wearer agrees to everything and was never asked for consent."""
-    limits = {"require_consent": False, **limits}
+    limits = {"require_consent": False, "rise_pause_s": 0.0, **limits}
     runner = OfferRunner(
         pair,
         journal or MemoryJournal(),

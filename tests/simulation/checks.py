@@ -19,6 +19,7 @@ from fitting.audiogram import STANDARD_AUDIOGRAMS
 from fitting.digest import ear_digest
 from fitting.limits import KERNEL_LIMITS, mpo_ceiling_ddb
 from fitting.log_values import Delivery, LeaseGranted
+from fitting.model import BAND_FIELDS
 from fitting.prescription import sspl_3fa_db
 from protocol.contract.base import EARS, Ear, Failure
 from protocol.contract.devices import EarImage
@@ -29,6 +30,7 @@ __all__ = ["AUDIOGRAM", "Checks", "Held", "Violation"]
 AUDIOGRAM: Final = STANDARD_AUDIOGRAMS["N3"]
 # The dead-man, and what a phone needs to come back and write.
 _MIXED_S: Final = 30.0 + 15.0
+_STARTLES_DDB: Final = 60
 _NEVER_BEGUN: Final = frozenset({"superseded", "expired", "cancelled", "rejected", "declined"})
 
 
@@ -85,6 +87,7 @@ class Checks:
         self.session_ends: Counter[str] = Counter()
         self.persist: set[int] = set()
         self._begun: dict[Ear, str] = {}
+        self._over: dict[Ear, tuple[EarImage, EarImage | None]] = {}
         self.pairs: set[tuple[str, ...]] = set()
         self.is_live = self.is_spoiled = False
         self.hindered_until_s = 0.0
@@ -145,14 +148,20 @@ class Checks:
         known = self._begun.get(change.ear)
         if known is None:
             self.fail("phantom", f"{change.ear} has changed, and nobody has touched it")
-        elif change.what == "written" and known and self.ram[change.ear].since[-1][1] != known:
-            self.fail("content", f"{change.ear} was written, and does not hold what was offered")
+        elif change.what == "written" and known not in ("", self.ram[change.ear].since[-1][1]):
+            self._check_content(change)
+        if change.what == "written" and change.ear in self._over:
+            self._check_rise(change)
         if change.what != "chunk":
             del self._begun[change.ear]
 
     def touched(self, ear: Ear, what: Literal["write", "restore", "commit"], entry: JournalEntry | None) -> None:
         """A phone is about to do something to an aid."""
         self._begun[ear] = getattr(entry.offer.body.expect, ear) if what == "write" and entry is not None else ""
+        self._over.pop(ear, None)
+        if what == "write" and entry is not None and entry.offer.mode == "standard":
+            [plan] = [plan for plan in entry.plans if plan.ear == ear]
+            self._over[ear] = (self._aids.aid(ear)._ram, plan.target)
         if what != "write":
             return
         if entry is None:
@@ -171,6 +180,24 @@ class Checks:
         expected = getattr(offer.body.expect, ear)
         if slots_of(offer, ear) and ear_digest(self._aids.aid(ear)._ram) == expected:
             self.fail("twice", f"seq {offer.seq} is written to {ear}, which holds it")
+
+    def _check_content(self, change: AidChange) -> None:
+        """What is not the target yet is on the way there: a package, no level beyond either end."""
+        before, target = self._over.get(change.ear, (None, None))
+        held, aim = ({} if image is None else levels(image) for image in (before, target))
+        if not all(
+            place in aim and min(held[place], aim[place]) <= value <= max(held[place], aim[place])
+            for place, value in levels(change.image).items()
+            if place in held
+        ):
+            self.fail("content", f"{change.ear} was written, and does not hold what was offered")
+
+    def _check_rise(self, change: AidChange) -> None:
+        """Whoever chooses a package must not be startled by it."""
+        held = levels(self._over[change.ear][0])
+        rise = max((value - held[place] for place, value in levels(change.image).items() if place in held), default=0)
+        if rise > _STARTLES_DDB:
+            self.fail("startled", f"{change.ear} plays something {rise / 10} dB louder from one moment to the next")
 
     # What the log said
 
@@ -244,3 +271,13 @@ class Checks:
         for slot in image.slots:
             if any(value > limit for value, limit in zip(slot.program.mpo_ddb, limits[ear], strict=True)):
                 self.fail("too loud", f"{ear} could play up to {max(slot.program.mpo_ddb)} tenths of dB SPL")
+
+
+def levels(image: EarImage) -> dict[tuple[int, str, int], int]:
+    """Every level of an image, by program, path and band."""
+    return {
+        (slot.slot, field, band): value
+        for slot in image.slots
+        for field in BAND_FIELDS.values()
+        for band, value in enumerate(getattr(slot.program, field))
+    }

@@ -4,10 +4,12 @@ Read ``PACKAGE_BUGS``.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace as dataclass_replace
 from typing import Any, Final
 
 from msgspec.structs import replace
 
+from clients.ear_hands import EarDone, EarJob
 from clients.phone_driver import OfferRunner, SendReport
 from fitting.log_memory import MemoryOutbox
 from fitting.log_parts import Entry
@@ -155,6 +157,20 @@ class _TakesNoForAYes(OfferRunner):
         await super().answer_install(offer, accepted=True, report=report)
 
 
+class _Startles(OfferRunner):
+    """What is brought back is there at once, however much louder."""
+
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        hands = self._desk.hands
+        run = hands.run
+
+        async def at_once(job: EarJob, *given: Any, **told: Any) -> EarDone:
+            return await run(dataclass_replace(job, is_gentle=False), *given, **told)
+
+        hands.run = at_once  # type: ignore[method-assign]  # the bug
+
+
 PACKAGE_BUGS: Final[Mapping[str, Options]] = {
     "offers a superseded package again": Options(log=_OffersAgain),
     "forgets to expire packages": Options(log=_ForgetsToExpire),
@@ -166,4 +182,5 @@ PACKAGE_BUGS: Final[Mapping[str, Options]] = {
     "takes for good": Options(store=_TakesForGood),
     "has no patience": Options(store=_HasNoPatience),
     "takes no for a yes": Options(phone=PhoneParts(runner=_TakesNoForAYes)),
+    "startles": Options(phone=PhoneParts(runner=_Startles)),
 }

@@ -105,6 +105,19 @@ PLANS: Final[Mapping[str, list[Plan]]] = {
         )
         for seed in range(6)
     ],
+    # Much quieter, and taken back.
+    "startles": [
+        Plan(
+            seed,
+            (
+                Step("ann", "wait", length_s=5.0),
+                Step("ann", "hush"),
+                Step("patient", "take_back", at_s=60.0),
+            ),
+            ends_at_s=100.0,
+        )
+        for seed in range(6)
+    ],
     "forgets the outbox": _woken_for_nothing(Step("fault", "kill_server", at_s=20.0, length_s=2.0)),
     "takes for good": _woken_for_nothing(Step("fault", "kill_server", point="taken#1", length_s=2.0)),
 }

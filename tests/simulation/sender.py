@@ -29,6 +29,11 @@ class Sender(Fitter):
         """As much at a time as a package may, and more the next time."""
         await self._package(step, 50, band=step.amount)
 
+    async def do_hush(self, _: Step) -> None:
+        """Much quieter, in all bands."""
+        ops = [op for band in range(10) for op in _ops(EARS, GAINS, band, -90)]
+        await self._send(patch=Patch(slot=1, ops=tuple(ops)))
+
     async def do_brief(self, step: Step) -> None:
         """One that is soon too late."""
         await self._package(step, -10, expires_in_s=5 + int(step.length_s))
