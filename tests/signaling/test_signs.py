@@ -54,3 +54,10 @@ def test_a_link_is_slow_since_it_was_first_seen_to_be_and_for_as_long_as_it_stay
 def test_a_round_trip_at_the_limit_is_none_too_slow() -> None:
     watch = Watch(1, "ann", "live", 0.0, 0.0, 0.0)
     assert watch.signs(phone((0.0, LIMITS.rtt_to_go_on_ms)), 1.0, LIMITS).slow_s is None
+
+
+def test_one_answer_that_was_late_keeps_live_work_from_beginning_for_seconds_only() -> None:
+    """Of a phone that has slept between a sign of life and its answer."""
+    carried = phone((0.0, 36_000), *((5.0 * n, 100) for n in range(1, 5)))
+    assert carried.signs(19.9).rtt_p95_ms == 36_000
+    assert carried.signs(20.0).rtt_p95_ms == 100

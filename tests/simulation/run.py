@@ -30,6 +30,7 @@ __all__ = ["Verdict", "simulate"]
 _HEALS_S = 50.0
 _QUIET_BY_S = 240.0
 _STEPS_S = 400.0
+_MEASURED_ANEW_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,8 @@ async def _epilogue(world: World) -> None:
     """A visit with nothing going wrong: the device must be good for it, whatever was before."""
     world.note("EPILOGUE")
     world.wearer.agrees, world.wearer.patience_s, world.wearer.willing = True, 0.05, True
+    # A sign of life whose answer came only after hours that were skipped makes a link slow for as long as that counts.
+    await asyncio.sleep(_MEASURED_ANEW_S)
     await _restart_unknown_aids(world)
     eve = world.fitters["eve"]
     working = eve.start([])
