@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from clients.device_driver import Memory, VendorData
-from clients.journal import JournalRecord
+from clients.journal import Back, JournalRecord
 from clients.phone_book import SendReport
 from clients.phone_driver import OfferRunner
 from clients.virtual_aid.memory import with_slots
@@ -20,6 +20,7 @@ from fitting.log_rows import DeviceRows
 from fitting.log_values import Delivery, Stolen
 from protocol.contract.base import EARS, Ear, Refusal
 from protocol.contract.devices import EarImage, Report, SlotImage
+from protocol.contract.sessions import RestoreCause
 
 from .disk import SlowMemoryStore
 from .handset import Driver, Hand, PhoneParts
@@ -214,6 +215,16 @@ class _NeverCatchesUp(OfferRunner):
         """Nothing."""
 
 
+class _TakesACopyBack(OfferRunner):
+    """A withdrawn consent takes back what both aids are just being given to keep."""
+
+    async def revert(self, cause: RestoreCause, report: SendReport | None = None) -> bool:
+        entry = self.record.in_flight
+        if cause == "consent_withdrawn" and entry is not None and entry.is_committing:
+            self._book.change(entry.going_back(Back("E_CONSENT")))
+        return await super().revert(cause, report)
+
+
 class _WaitsForAnswers(OfferRunner):
     """An answer of the server is waited for with the aids in hand."""
 
@@ -238,5 +249,6 @@ BUGS: Final[Mapping[str, Options]] = {
     "breaks the chain": Options(store=_BreaksTheChain),
     "never catches up": Options(phone=PhoneParts(runner=_NeverCatchesUp)),
     "waits for answers": Options(phone=PhoneParts(runner=_WaitsForAnswers)),
+    "takes a copy back": Options(phone=PhoneParts(runner=_TakesACopyBack)),
     **PACKAGE_BUGS,
 }

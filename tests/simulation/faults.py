@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec.structs import replace as struct_replace
 
 from clients.hub_errors import HubCallError
+from clients.journal import JournalEntry
 from clients.virtual_aid.aid import VirtualAid
 from protocol.contract.base import EARS
 from protocol.errors import Unavailable
@@ -264,6 +265,15 @@ class Strikes:
             if not all(world.checks.ram[ear].ever(digest, after_s=since_s) for ear, digest in base.items()):
                 world.checks.fail("quiet", f"{what}: the base is not back after {_SOON_S} s")
         await asyncio.wait({work})
+        if entry is not None and entry.is_committing and entry.back is None and in_reach:
+            self._check_finished(entry, began_s)
+
+    def _check_finished(self, entry: JournalEntry, began_s: float) -> None:
+        """A copy that had begun is not taken back for the sake of a withdrawn consent, unless something hinders it."""
+        world, key = self._world, entry.key
+        reports = world.paper.record.reports_of(*key) or ()
+        if "E_CONSENT" in {report.code for report in reports} and self.trouble_at_s < began_s:
+            world.checks.fail("finishes", f"seq {key[1]} was being kept, and the withdrawn consent has taken it back")
 
     def _background(self, step: Step) -> None:
         phone = self._world.handset.phone

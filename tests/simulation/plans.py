@@ -105,6 +105,19 @@ PLANS: Final[Mapping[str, list[Plan]]] = {
         )
         for seed in range(6)
     ],
+    # The first aid keeps it, and the consent is withdrawn.
+    "takes a copy back": [
+        Plan(
+            seed,
+            (
+                Step("ann", "live"),
+                Step("ann", "up"),
+                Step("ann", "save", amount=1),
+                Step("patient", "withdraw", point="nvm#1"),
+            ),
+        )
+        for seed in range(6)
+    ],
     # Much quieter, and taken back.
     "startles": [
         Plan(
