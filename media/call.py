@@ -64,7 +64,8 @@ class Place(Struct, frozen=True, array_like=True):
 class Leg(Struct, frozen=True, array_like=True):
     """One participant; its place in the call is its number. ``connection`` takes part, on ``pod``, "" before one does.
 
-    ``until_s``: Unix time when ringing ends, or the grace of a lost one.
+    ``until_s``: Unix time when ringing ends, or the grace of a lost one. ``talks``: it may send sound and picture;
+    others only see and hear.
     """
 
     user: str
@@ -77,6 +78,7 @@ class Leg(Struct, frozen=True, array_like=True):
     held: bool = False
     camera: bool = False
     screen: bool = False
+    talks: bool = True
 
 
 class Pair(Struct, frozen=True, array_like=True):
@@ -157,7 +159,7 @@ def start(
     return _settled(call, LegEvent.BUSY)
 
 
-def answer(call: Call, user: str, place: Place, *, now_s: float, max_peers: int) -> Call | Refusal:
+def answer(call: Call, user: str, place: Place, *, now_s: float, max_peers: int, talks: bool = True) -> Call | Refusal:
     """This connection of a person takes part: the first one that says so, or one that comes back for a lost one."""
     number = call.peer_of(user)
     if call.ended is not None or number is None:
@@ -176,6 +178,7 @@ def answer(call: Call, user: str, place: Place, *, now_s: float, max_peers: int)
         held=False,
         camera=False,
         screen=False,
+        talks=talks,
     )
     answered_at_s = call.answered_at_s or now_s
     return _changed(call, number, joined, answered_at_s=answered_at_s, pairs=_without(call, number))
@@ -225,13 +228,23 @@ def said(call: Call, connection: str, media: SetCallMedia) -> Call | Refusal:
 
 
 def describe(
-    call: Call, connection: str, to: int, *, fingerprint: str, is_answer: bool, is_restart: bool = False
+    call: Call,
+    connection: str,
+    to: int,
+    *,
+    fingerprint: str,
+    is_answer: bool,
+    is_restart: bool = False,
+    sends: bool = False,
 ) -> Call | Refusal:
-    """A participant sends a description to another one."""
+    """A participant sends a description to another one; ``sends``: by which it may send media itself."""
     sender = call.taken_by(connection)
     refusal = _may_speak(call, sender, to)
     if sender is None or refusal is not None:
         return refusal or _over()
+    if sends and not call.legs[sender].talks:
+        text = "your role in the visit sees and hears: every medium must be recvonly or inactive"
+        return Refusal(code="may_not_talk", message=text)
     name, is_low = _pair_name(sender, to), sender < to
     pair = call.pairs.get(name, Pair())
     move = PAIR[pair.state][pair_event(sender, to, is_answer=is_answer)]

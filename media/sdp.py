@@ -29,6 +29,9 @@ _ATTRIBUTES: Final = frozenset(
         *("maxptime", "bundle-only", "identity", "imageattr", "label", "content", "framerate", "x-google-flag"),
     )
 )
+# RFC 8866, 6.7: what has no direction goes both ways.
+_DIRECTIONS: Final = frozenset(("a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"))
+_NOTHING_SENT: Final = frozenset(("a=recvonly", "a=inactive"))
 _SHA256: Final = re.compile(r"[0-9A-F]{2}(?::[0-9A-F]{2}){31}")
 _MEDIA: Final = re.compile(r"(?:audio|video|application) [0-9]{1,5} (?P<profile>[A-Z/]+)(?: [\x21-\x7e]+)+")
 
@@ -36,11 +39,12 @@ _MEDIA: Final = re.compile(r"(?:audio|video|application) [0-9]{1,5} (?P<profile>
 @dataclass(frozen=True, slots=True)
 class Description:
     """``sdp`` as it may be relayed. ``fingerprint``: SHA-256 of the certificate that its sender will show, upper case
-    hexadecimal with colons.
+    hexadecimal with colons. ``sends``: whether its sender may send sound, pictures or data with it.
     """
 
     sdp: str
     fingerprint: str
+    sends: bool
 
 
 def check_description(sdp: str, policy: HostPolicy) -> Description:
@@ -56,7 +60,7 @@ def check_description(sdp: str, policy: HostPolicy) -> Description:
     sections = _sections(kept)
     if not 2 <= len(sections) <= MAX_SECTIONS + 1:
         raise Malformed("the description has no media, or too many")
-    return Description("".join(f"{line}\r\n" for line in kept), _fingerprint(sections))
+    return Description("".join(f"{line}\r\n" for line in kept), _fingerprint(sections), _sends(sections))
 
 
 def _only_line_ends(sdp: str) -> bool:
@@ -100,6 +104,21 @@ def _sections(lines: list[str]) -> list[list[str]]:
             sections.append([])
         sections[-1].append(line)
     return sections
+
+
+def _sends(sections: list[list[str]]) -> bool:
+    """Whether there is a medium that its sender may send. A data channel has no direction: both ends send."""
+    session, *media = sections
+    return any(not _only_receives(lines, session) for lines in media)
+
+
+def _only_receives(lines: list[str], session: list[str]) -> bool:
+    _, port, *_ = lines[0].split(" ")
+    if port == "0" and "a=bundle-only" not in lines:
+        # Refused (RFC 3264, 6): nothing flows at all.
+        return True
+    said = _DIRECTIONS.intersection(lines) or _DIRECTIONS.intersection(session)
+    return lines[0].startswith(("m=audio", "m=video")) and bool(said) and said <= _NOTHING_SENT
 
 
 def _fingerprint(sections: list[list[str]]) -> str:

@@ -57,6 +57,10 @@ class VisitPeople(Protocol):
         """Whether the caller may have others rung. Raises Unavailable."""
         ...
 
+    async def may_talk(self, caller: Caller, visit: str) -> bool:
+        """Whether the caller may send sound and picture, or only sees and hears. Raises Unavailable."""
+        ...
+
     async def leads(self, caller: Caller, visit: str) -> bool:
         """Whether the caller may end the call for all. Raises Unavailable."""
         ...
@@ -114,7 +118,7 @@ class CallFlow:
             if known is None:
                 self._became(None, begun)
                 return self._answer(caller, begun)
-            joined = await self._change(request.visit, known.call_id, lambda call: self._with(call, caller))
+            joined = await self._joined(caller, request.visit, known.call_id)
             # One that has just ended makes room for a new one.
             if joined is not _NO_CALL:
                 return self._refuse(joined) if isinstance(joined, Refusal) else self._answer(caller, joined)
@@ -122,13 +126,13 @@ class CallFlow:
 
     async def answer(self, caller: Caller, request: AnswerCall) -> CallAnswer | Failure:
         """Take part with this connection, or come back."""
+        parts, user, place = self.parts, caller.principal.user, self._place(caller)
+        talks = await parts.people.may_talk(caller, request.visit)
 
-        parts, user = self.parts, caller.principal.user
-        joined = await self._change(
-            request.visit,
-            request.call_id,
-            lambda call: calls.answer(call, user, self._place(caller), now_s=parts.now_s(), max_peers=parts.max_peers),
-        )
+        def answered(call: Call) -> Call | Refusal:
+            return calls.answer(call, user, place, now_s=parts.now_s(), max_peers=parts.max_peers, talks=talks)
+
+        joined = await self._change(request.visit, request.call_id, answered)
         return self._refuse(joined) if isinstance(joined, Refusal) else self._answer(caller, joined)
 
     async def decline(self, caller: Caller, request: DeclineCall) -> Done | Failure:
@@ -227,11 +231,17 @@ class CallFlow:
             times=parts.times,
         )
 
-    def _with(self, call: Call, caller: Caller) -> Call | Refusal:
+    async def _joined(self, caller: Caller, visit: str, call_id: str) -> Call | Refusal:
         """Whoever starts a call that goes on is one of it, asked or not."""
-        parts, user, now_s = self.parts, caller.principal.user, self.parts.now_s()
-        invited = calls.invite(call, (user,), busy=(), now_s=now_s, times=parts.times)
-        return calls.answer(invited, user, self._place(caller), now_s=now_s, max_peers=parts.max_peers)
+        parts, user, place = self.parts, caller.principal.user, self._place(caller)
+        talks = await parts.people.may_talk(caller, visit)
+
+        def joined(call: Call) -> Call | Refusal:
+            now_s = parts.now_s()
+            asked = calls.invite(call, (user,), busy=(), now_s=now_s, times=parts.times)
+            return calls.answer(asked, user, place, now_s=now_s, max_peers=parts.max_peers, talks=talks)
+
+        return await self._change(visit, call_id, joined)
 
     async def _leave(self, caller: Caller, visit: str, call_id: str, event: LegEvent) -> Done | Failure:
         left = await self._change(visit, call_id, lambda call: calls.end_leg(call, caller.principal.user, event))

@@ -31,6 +31,10 @@ class PeopleOfVisits:
         """Whether the caller may have others rung. Raises Unavailable."""
         return await self._may(caller, visit, Right.START_CALL)
 
+    async def may_talk(self, caller: Caller, visit: str) -> bool:
+        """Whether the caller may send sound and picture. Raises Unavailable."""
+        return await self._may(caller, visit, Right.TALK)
+
     async def leads(self, caller: Caller, visit: str) -> bool:
         """Whether the caller may end the call for all. Raises Unavailable."""
         return await self._may(caller, visit, Right.MANAGE)

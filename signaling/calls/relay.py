@@ -90,6 +90,7 @@ class SignalRelay:
                 fingerprint=found.fingerprint,
                 is_answer=request.kind == "answer",
                 is_restart=request.kind == "restart",
+                sends=found.sends,
             )
 
         call = await self._flow.change(request.visit, request.call_id, describe)

@@ -209,6 +209,21 @@ def test_only_those_who_take_part_speak_and_only_to_each_other() -> None:
     assert code(may_send(close(call, "hung_up"), "p1", 0)) == "no_call"
 
 
+def test_who_only_listens_sends_nothing_but_what_receives() -> None:
+    call = begun("pat", "tess")
+    joined = answer(took(call, "pat", "p1"), "tess", at("t1"), now_s=6, max_peers=4, talks=False)
+    assert isinstance(joined, Call)
+    assert code(describe(joined, "t1", 0, fingerprint=FP, is_answer=False, sends=True)) == "may_not_talk"
+    offered = describe(joined, "t1", 0, fingerprint=FP, is_answer=False)
+    assert isinstance(offered, Call)
+    # The others talk to it as to everybody.
+    answered = describe(offered, "a1", 2, fingerprint="BB", is_answer=True, sends=True)
+    assert isinstance(answered, Call)
+    anew = describe(answered, "a1", 2, fingerprint="BB", is_answer=False, sends=True)
+    assert isinstance(anew, Call)
+    assert code(describe(anew, "t1", 0, fingerprint=FP, is_answer=True, sends=True)) == "may_not_talk"
+
+
 def test_a_new_connection_negotiates_anew_with_everybody_and_leaves_the_other_pairs_alone() -> None:
     call = took(took(begun("pat", "ian"), "pat", "p1"), "ian", "i1")
     for sender, to in (("p1", 0), ("i1", 0), ("i1", 1)):

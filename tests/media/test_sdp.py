@@ -132,3 +132,35 @@ def test_what_browsers_send() -> None:
         check_candidate(candidate("198.35.26.96", rest=rest), HostPolicy.PUBLIC)
     check_candidate(candidate("198.35.26.96", kind="srflx", rest=" raddr 0.0.0.0 rport 0"), HostPolicy.PUBLIC)
     check_candidate("", HostPolicy.PUBLIC)
+
+
+VIDEO = AUDIO.replace("m=audio 9", "m=video 9").replace("a=mid:0", "a=mid:1")
+REFUSED = VIDEO.replace("m=video 9", "m=video 0")
+DATA = f"m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\na=fingerprint:sha-256 {FP}\r\n"
+RECEIVES = AUDIO.replace("sendrecv", "recvonly")
+NO_DIRECTION = AUDIO.replace("a=sendrecv\r\n", "")
+SENDS = {
+    "both ways": (GOOD, True),
+    "one way": (GOOD.replace("sendrecv", "sendonly"), True),
+    "the other way": (HEAD + RECEIVES, False),
+    "no way": (HEAD + AUDIO.replace("sendrecv", "inactive"), False),
+    "no direction": (HEAD + NO_DIRECTION, True),
+    "that of the session": (HEAD + "a=recvonly\r\n" + NO_DIRECTION, False),
+    "that of the session, which does not count": (HEAD + "a=recvonly\r\n" + AUDIO, True),
+    "two directions": (HEAD + RECEIVES + "a=sendrecv\r\n", True),
+    "sound only received, pictures sent": (HEAD + RECEIVES + VIDEO, True),
+    "both only received": (HEAD + RECEIVES + VIDEO.replace("sendrecv", "recvonly"), False),
+    "a medium that was refused": (HEAD + RECEIVES + VIDEO.replace("m=video 9", "m=video 0"), False),
+    "one that only looks refused": (
+        HEAD + RECEIVES + VIDEO.replace("m=video 9", "m=video 0") + "a=bundle-only\r\n",
+        True,
+    ),
+    "data": (HEAD + RECEIVES + DATA, True),
+    "data of a session that only receives": (HEAD + "a=recvonly\r\n" + RECEIVES + DATA, True),
+}
+
+
+@pytest.mark.parametrize("what", SENDS)
+def test_whether_its_sender_may_send_anything(what: str) -> None:
+    sdp, sends = SENDS[what]
+    assert check_description(sdp, HostPolicy.ANY).sends is sends
