@@ -156,7 +156,8 @@ class ModeLimits:
 
     ``aids_away_ends_after_s``: longer than an aid may need to find its phone again. ``dead_man_s`` is the phone's own:
     by then it has restored by itself. ``session_s``: no session is longer. ``rtt_ends_after_s``: of a link that slow,
-    whose round trips of as many seconds are looked at. ``call_ends_after_s``: of a call that nobody tells of any more.
+    whose round trips of as many seconds are looked at, and of a call that is too bad to be understood.
+    ``call_ends_after_s``: of a call that nobody tells of any more.
     """
 
     freeze_after_s: float = 10.0
@@ -204,7 +205,8 @@ class Signs:
 
     ``aids_away_s``: how long at least one aid has been out of the phone's reach, None while none is. ``slow_s``: how
     long the phone's link has been slower than live work allows, None while it is not. ``call_silent_s``: how long
-    nobody has told of the call beside the session, None when there was none.
+    nobody has told of the call beside the session, None when there was none. ``call_bad_s``: how long that call has
+    been too bad to be understood, None while it is not. ``is_unseen``: who should be seen or heard in it is not.
     """
 
     phone_silent_s: float
@@ -215,6 +217,8 @@ class Signs:
     rtt_p95_ms: int | None = None
     slow_s: float | None = None
     call_silent_s: float | None = None
+    call_bad_s: float | None = None
+    is_unseen: bool = False
     session_s: float = 0.0
 
 
@@ -232,7 +236,13 @@ def judge_from_afar(
     ``is_lost``, of which nobody tells anything any more, ends live work as its silence does.
     """
     phone_silent_s = signs.phone_silent_s if is_lost else 0.0
-    known = Signs(phone_silent_s, signs.fitter_silent_s, call_silent_s=signs.call_silent_s, session_s=signs.session_s)
+    known = Signs(
+        phone_silent_s,
+        signs.fitter_silent_s,
+        call_silent_s=signs.call_silent_s,
+        call_bad_s=signs.call_bad_s,
+        session_s=signs.session_s,
+    )
     may_rise = there == "live" and _may_rise(signs, limits)
     return _ended_by(known, limits) or _moved_to(state, may_rise=may_rise)
 
@@ -241,7 +251,8 @@ def _may_rise(signs: Signs, limits: ModeLimits) -> bool:
     # An aid that is away does not hear the wearer's Undo either, and of a call that is silent nobody hears the wearer.
     silences = (signs.background_s, signs.aids_away_s, signs.call_silent_s)
     waits_s = max(signs.phone_silent_s, signs.fitter_silent_s, *(silent_s or 0.0 for silent_s in silences))
-    return waits_s < limits.freeze_after_s and signs.slow_s is None
+    is_clear = signs.slow_s is None and signs.call_bad_s is None and not signs.is_unseen
+    return waits_s < limits.freeze_after_s and is_clear
 
 
 def _moved_to(state: SessionState, *, may_rise: bool) -> Event | None:
@@ -258,7 +269,7 @@ def _ended_by(signs: Signs, limits: ModeLimits) -> Event | None:
         ((signs.aids_away_s or 0.0) >= limits.aids_away_ends_after_s, Event.AIDS_AWAY),
         (signs.phone_silent_s >= limits.dead_man_s, Event.PHONE_LOST),
         ((signs.call_silent_s or 0.0) >= limits.call_ends_after_s, Event.CALL_ENDED),
-        ((signs.slow_s or 0.0) >= limits.rtt_ends_after_s, Event.LINK_SLOW),
+        (max(signs.slow_s or 0.0, signs.call_bad_s or 0.0) >= limits.rtt_ends_after_s, Event.LINK_SLOW),
         (signs.session_s >= limits.session_s, Event.TIME_UP),
     )
     return next((event for holds, event in ends if holds), None)

@@ -8,7 +8,7 @@ first.
 
 import re
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 __all__ = [
     "Gone",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Platform: TypeAlias = Literal["fcm", "apns"]
-PushKind: TypeAlias = Literal["package", "question", "message"]
+PushKind: TypeAlias = Literal["package", "question", "message", "call"]
 
 # An APNs collapse id has at most 64 bytes.
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -55,8 +55,8 @@ class PushTarget:
 class PushNote:
     """What a phone is told: that something waits.
 
-    ``kind``: a package to install, a question to answer, or a message to read: how urgent the push is, and what it may
-    replace on its way.
+    ``kind``: a package to install, a question to answer, a message to read, or a call that rings: how urgent the push
+    is, what it may replace on its way, and whether the app is to be woken rather than people told.
     ``pointer``: the name of what waits, random letters and digits (``-`` and ``_`` too, at most 128) that tell a
     stranger nothing. ``nonce``: the same in every push of the same matter, of the same letters, at most 64; pushes with
     the same nonce show once. ``expires_in_s``: seconds after which a push that has not arrived is dropped.
@@ -70,8 +70,8 @@ class PushNote:
     expires_in_s: int
 
     def __post_init__(self) -> None:
-        if self.kind not in ("package", "question", "message"):
-            raise ValueError("kind: must be package, question or message")
+        if self.kind not in get_args(PushKind):
+            raise ValueError("kind: must be package, question, message or call")
         if not _POINTER.fullmatch(self.pointer):
             raise ValueError("pointer: must be 1 to 128 letters, digits, - or _")
         if not _NONCE.fullmatch(self.nonce):

@@ -50,18 +50,25 @@ def _fcm(note: PushNote, text: str) -> dict[str, Any]:
     What is shown is replaced by what has the same tag. What still waits for the phone is replaced by what has the same
     collapse key; a phone may have four of these, so they are not the nonces: whoever comes fetches all that waits.
     """
-    android = {
+    android: dict[str, Any] = {
         "collapse_key": note.kind,
         "priority": "NORMAL" if note.kind == "question" else "HIGH",
         "ttl": f"{min(note.expires_in_s, _MAX_TTL_S)}s",
-        "notification": {"tag": note.nonce},
         "data": _data(note),
     }
+    if note.kind == "call":
+        # What shows something by itself does not wake the app, and only the app can ring.
+        return {"message": {"android": android}}
+    android["notification"] = {"tag": note.nonce}
     return {"message": {"notification": {"body": text}, "android": android}}
 
 
 def _apns(note: PushNote, text: str) -> dict[str, Any]:
-    return {"aps": {"alert": text, "sound": "default", "content-available": 1}, **_data(note)}
+    aps = {"alert": text, "sound": "default", "content-available": 1}
+    if note.kind == "call":
+        # Shown though the phone is set to be quiet, as far as its wearer allows that.
+        aps["interruption-level"] = "time-sensitive"
+    return {"aps": aps, **_data(note)}
 
 
 def _apns_headers(note: PushNote, now_s: float) -> dict[str, str]:

@@ -17,12 +17,15 @@ _BAD_RTT_MS: Final = 800
 _GOOD_LOSS_PERMILLE: Final = 30
 _BAD_LOSS_PERMILLE: Final = 100
 _BAD_JITTER_MS: Final = 50
+# Below it lips cannot be read.
+_GOOD_FRAMES_PER_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class LinkNumbers:
     """``rtt_ms``: there and back, None while it is not known. ``loss_permille``: of a thousand packets. ``jitter_ms``:
-    mean deviation of the time between packets (RFC 3550, 6.4.1).
+    mean deviation of the time between packets (RFC 3550, 6.4.1). ``frames_per_s``: of video that was decoded, None
+    without video. ``may_use_tcp``: packets go over UDP, and might go over TCP instead.
     """
 
     rtt_ms: int | None
@@ -30,24 +33,32 @@ class LinkNumbers:
     jitter_ms: int
     has_audio: bool
     has_video: bool
+    frames_per_s: int | None = None
+    may_use_tcp: bool = False
 
 
 def judge(link: LinkNumbers) -> tuple[Grade, tuple[Advice, ...]]:
     """How good it is to talk over, and what would help, the most helpful first."""
     if not link.has_audio:
         return "bad", ("check_microphone",)
-    rtt_ms = link.rtt_ms or 0
-    advice: list[Advice] = []
+    rtt_ms, advice = link.rtt_ms or 0, list[Advice]()
     if link.loss_permille > _BAD_LOSS_PERMILLE:
-        advice.append("audio_only" if link.has_video else "better_network")
+        advice.append("audio_only" if link.has_video else _another_way(link))
     elif link.loss_permille > _GOOD_LOSS_PERMILLE:
         advice.append("lower_video" if link.has_video else "better_network")
-    if rtt_ms > _BAD_RTT_MS:
-        # Whoever says stop must be heard at once.
-        advice.append("no_live_tuning")
+    elif link.frames_per_s is not None and link.frames_per_s < _GOOD_FRAMES_PER_S:
+        advice.append("lower_video")
     if link.jitter_ms > _BAD_JITTER_MS and "better_network" not in advice:
         advice.append("better_network")
     is_bad = link.loss_permille > _BAD_LOSS_PERMILLE or rtt_ms > _BAD_RTT_MS
+    if rtt_ms > _BAD_RTT_MS or (is_bad and not link.has_video):
+        # Whoever says stop must be heard at once.
+        advice.append("no_live_tuning")
     if is_bad:
         return "bad", tuple(advice)
     return ("fair" if advice or rtt_ms > _GOOD_RTT_MS else "good"), tuple(advice)
+
+
+def _another_way(link: LinkNumbers) -> Advice:
+    """Networks that throttle UDP often leave TCP alone."""
+    return "turn_tcp" if link.may_use_tcp else "better_network"

@@ -184,7 +184,7 @@ def _look_after_all(parts: CareAssembly, care: Care, sweeps: TaskSet) -> None:
         "care": (care.sweep, config.sweep_s),
         "visits": (care.visits.sweep, config.sweep_s),
         "chat": (care.chat.sweep, config.sweep_s),
-        "calls": (care.calls.flow.sweep, config.sweep_s),
+        "calls": (care.calls.sweep, config.sweep_s),
         "packages": (care.packages.sweep, config.sweep_s),
         "onlookers": (care.onlookers.look, config.presence_flush_s),
     }

@@ -10,6 +10,7 @@ from fitting.safety import Kernel
 from .admission import Gate
 from .assembly import Assembly
 from .auth import Principal
+from .calls.beside import BesideParts
 from .calls.build import CallHouse, call_house
 from .flows.arrivals import Arrivals
 from .flows.changes import Changes
@@ -33,6 +34,7 @@ from .hub_server import HubServer
 from .hubs.care_hub import CareHub
 from .lifetime import LifetimeManager
 from .rest.audiograms import Audiograms
+from .rest.calls import Calls
 from .rest.device_reads import DeviceReads
 from .rest.devices import DeviceRegistrations
 from .rest.people import PeopleParts, people_resources
@@ -103,7 +105,7 @@ class CareAssembly(Assembly):
         packages = self.packages(phones, anywhere, submit)
         visits = self.visits.flow(lifetime, session, history)
         chat = self.visits.chat(visits, lifetime)
-        calls = self.calls(lifetime, visits)
+        calls = self.calls(lifetime, visits, self.beside(session, phones, anywhere))
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -169,7 +171,14 @@ class CareAssembly(Assembly):
             reached=self.metrics.reached,
         )
 
-    def calls(self, lifetime: LifetimeManager, visits: VisitFlow) -> CallHouse:
+    def beside(self, session: SessionFlow, phones: Phones, anywhere: PhonesAnywhere) -> BesideParts:
+        return BesideParts(
+            *(self.config, self.storage, anywhere, phones, session.ends, self.notifier, self.push_secret, self.flows),
+            clock=self.clock,
+            reached=self.metrics.reached,
+        )
+
+    def calls(self, lifetime: LifetimeManager, visits: VisitFlow, beside: BesideParts) -> CallHouse:
         house = call_house(
             self.config,
             signing_key=self.signing_key,
@@ -180,6 +189,7 @@ class CareAssembly(Assembly):
             metrics=self.metrics,
             clock=self.clock,
             new_id=new_id,
+            beside=beside,
         )
         self.turn = house.turn
         return house
@@ -287,4 +297,5 @@ class CareAssembly(Assembly):
             ),
             *people_resources(people),
             *self.visits.resources(care.visits, care.chat),
+            Calls(care.calls.beside.recorder),
         )

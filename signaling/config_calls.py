@@ -27,6 +27,10 @@ class CallConfig:
     every ``signal_every_s``.
     ``device_check``: let people try camera and microphone with the server's own peer, which costs a tenth of a core
     each or more; always with ``dev``. ``max_device_checks``: at a time. ``device_check_s``: how long one may last.
+    ``max_quality_reports``: reports of one end about one other that are kept while a call lasts; one is taken
+    ``quality_every_s``. ``max_ringing_phones``: sleeping phones that are waited for while they are called.
+    ``max_call_records``: calls that are over that the memory store holds. ``max_call_records_waiting``: those that wait
+    for the database to be kept.
     ``turn_probe_s``: how often each TURN server is asked for an allocation. ``turn_answer_s``: how long it may take.
     """
 
@@ -44,6 +48,11 @@ class CallConfig:
     device_check: bool = False
     max_device_checks: int = 4
     device_check_s: float = 60.0
+    max_quality_reports: int = 120
+    quality_every_s: float = 1.0
+    max_ringing_phones: int = 1_000
+    max_call_records: int = 10_000
+    max_call_records_waiting: int = 1_000
     turn_probe_s: float = 60.0
     turn_answer_s: float = 5.0
 

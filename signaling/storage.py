@@ -19,6 +19,7 @@ from fitting.outbox import Outbox
 from .config import Config
 from .metrics import Metrics
 from .stores.audiograms import AudiogramStore, MemoryAudiogramStore
+from .stores.call_records import CallRecords, MemoryCallRecords
 from .stores.chat import ChatStore, MemoryChatStore
 from .stores.devices import DeviceStore, MemoryDeviceStore
 from .stores.people import People, memory_people, sql_people
@@ -106,6 +107,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def calls(self) -> CallRecords:
+        """What is kept of calls that are over."""
+        ...
+
+    @property
     def is_away(self) -> bool:
         """Whether nothing can be written just now."""
         ...
@@ -156,6 +162,9 @@ class MemoryStorage:
             max_messages=context.config.max_visit_messages,
             reached=context.metrics.reached,
         )
+        self.calls: CallRecords = MemoryCallRecords(
+            max_records=context.config.max_call_records, reached=context.metrics.reached
+        )
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -193,6 +202,7 @@ class SqlStorage:
         push_tokens: PushTokens,
         visits: VisitStore,
         chat: ChatStore,
+        calls: CallRecords,
     ) -> None:
         self.log = log
         self.devices = devices
@@ -203,6 +213,7 @@ class SqlStorage:
         self.push_tokens = push_tokens
         self.visits = visits
         self.chat = chat
+        self.calls = calls
         self._prepare = prepare
         self._database = database
         self._learn = learn
@@ -259,6 +270,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
         push_tokens=SqlitePushTokens(database),
         visits=_visits(context, SqliteRows(database)),
         chat=_chat(context, SqliteRows(database)),
+        calls=_calls(SqliteRows(database)),
     )
 
 
@@ -297,6 +309,7 @@ def postgres_storage(context: StorageContext, url: str) -> Storage:
         push_tokens=PostgresPushTokens(database),
         visits=_visits(context, PostgresRows(database)),
         chat=_chat(context, PostgresRows(database)),
+        calls=_calls(PostgresRows(database)),
     )
 
 
@@ -349,6 +362,12 @@ def _chat(context: StorageContext, rows: "Rows") -> ChatStore:
     from .stores.chat_sql import SqlChatStore
 
     return SqlChatStore(rows, max_messages=context.config.max_visit_messages, reached=context.metrics.reached)
+
+
+def _calls(rows: "Rows") -> CallRecords:
+    from .stores.call_records_sql import SqlCallRecords
+
+    return SqlCallRecords(rows)
 
 
 def new_id() -> str:

@@ -31,6 +31,8 @@ __all__ = [
     "LegReason",
     "LegState",
     "Media",
+    "QualityChanged",
+    "ReportQuality",
     "SendSignal",
     "SetCallMedia",
     "Signal",
@@ -49,7 +51,8 @@ CallEndReason = Literal["cancelled", "declined", "busy", "no_answer", "hung_up",
 # it with a new peer connection.
 SignalKind = Literal["offer", "answer", "candidate", "restart"]
 Grade = Literal["good", "fair", "bad"]
-Advice = Literal["check_microphone", "lower_video", "audio_only", "better_network", "no_live_tuning"]
+# turn_tcp: media over a TURN server and TCP. no_live_tuning: leave Advanced mode, which ends by itself if this goes on.
+Advice = Literal["check_microphone", "lower_video", "audio_only", "turn_tcp", "better_network", "no_live_tuning"]
 Peer = Annotated[int, Meta(ge=0, le=63)]
 
 
@@ -200,6 +203,40 @@ class CallEnded(Wire, frozen=True, kw_only=True):
     visit: str
     call_id: str
     reason: CallEndReason
+
+
+class ReportQuality(Wire, frozen=True, kw_only=True):
+    """How the way from one peer was since the last report, summed up from ``getStats``; every 5 s or so.
+
+    ``loss_permille``: packets that did not come, of a thousand. ``jitter_ms``: RFC 3550, 6.4.1. ``frames_per_s``: of
+    video that was decoded, absent without video. ``transport``: what the chosen candidates use.
+    """
+
+    visit: Id
+    call_id: Id
+    to: Peer
+    loss_permille: Annotated[int, Meta(ge=0, le=1_000)]
+    jitter_ms: Annotated[int, Meta(ge=0, le=60_000)]
+    rtt_ms: Annotated[int, Meta(ge=0, le=60_000)] | UnsetType = UNSET
+    in_kbps: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
+    out_kbps: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
+    frames_per_s: Annotated[int, Meta(ge=0, le=240)] | UnsetType = UNSET
+    relayed: bool = False
+    transport: Literal["udp", "tcp"] = "udp"
+
+
+class QualityChanged(Wire, frozen=True, kw_only=True):
+    """To everybody in the call: the way to ``peer`` from ``to`` is another by now, as ``peer`` sees it.
+
+    ``advice``: what would help, the most helpful first.
+    """
+
+    visit: str
+    call_id: str
+    peer: int
+    to: int
+    grade: Grade
+    advice: tuple[Advice, ...]
 
 
 class StartDeviceCheck(Wire, frozen=True, kw_only=True):

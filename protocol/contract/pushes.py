@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from .base import Wire
-from .calls import AnsweredElsewhere, CallChanged, CallEnded, IncomingCall, Signal
+from .calls import AnsweredElsewhere, CallChanged, CallEnded, IncomingCall, QualityChanged, Signal
 from .chat import LiveText, MessageReceived, MessagesRead, Typing
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .packages import KeepAsked, PackageAnswered
@@ -49,6 +49,7 @@ Push = (
     | PackageAnswered
     | ParticipantChanged
     | PresenceChanged
+    | QualityChanged
     | ReadBackNow
     | RevertNow
     | SessionAlive

@@ -177,7 +177,8 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
     """Either end says that it is there. A phone names its device and how it stands with it.
 
     ``away``: the ears whose aid the phone cannot reach now; absent where that is not known. ``call`` is a fitter's:
-    whether the wearer can be talked to beside the session. Once that was ``on``, live work ends with it.
+    whether the wearer can be talked to beside the session; ``unseen``: heard, and his picture is missing, which only
+    freezes. Once that was ``on`` or ``unseen``, live work ends with it.
     """
 
     device: Id | UnsetType = UNSET
@@ -185,7 +186,7 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
     battery: Percent | UnsetType = UNSET
     rtt_ms: Annotated[int, Meta(ge=0, le=600_000)] | UnsetType = UNSET
     away: Annotated[tuple[Ear, ...], Meta(max_length=2)] | UnsetType = UNSET
-    call: Literal["on", "ended"] | UnsetType = UNSET
+    call: Literal["on", "unseen", "ended"] | UnsetType = UNSET
 
 
 class ReportDevice(Wire, frozen=True, kw_only=True):

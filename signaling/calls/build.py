@@ -14,6 +14,7 @@ from signaling.metrics import Metrics
 from signaling.pods.joined import Joined
 from signaling.tasks import TaskSet
 
+from .beside import BesideParts, CallsBeside
 from .device_checks import CheckLimits, DeviceChecks
 from .flow import CallFlow, CallParts
 from .people import PeopleOfVisits
@@ -39,6 +40,14 @@ class CallHouse:
     relay: SignalRelay
     checks: DeviceChecks
     turn: TurnWatch | None
+    beside: CallsBeside
+
+    async def sweep(self) -> None:
+        """What time brings about. Raises Unavailable."""
+        try:
+            await self.flow.sweep()
+        finally:
+            await self.beside.sweep()
 
 
 def call_house(
@@ -52,6 +61,7 @@ def call_house(
     metrics: Metrics,
     clock: Callable[[], float],
     new_id: Callable[[], str],
+    beside: BesideParts,
 ) -> CallHouse:
     """The calls of one process, which end with the visits that they are part of. Raises ConfigError."""
     ended = metrics.counter("auricle_calls_ended_total", "Calls that have ended, by why.", ["reason"])
@@ -83,6 +93,7 @@ def call_house(
         SignalRelay(flow, limits),
         DeviceChecks(checks, hosts=hosts, tasks=tasks, new_id=new_id, reached=metrics.reached),
         TurnWatch(plan, config.turn_answer_s, metrics, clock) if plan.turn_urls() else None,
+        CallsBeside(flow, beside),
     )
 
 

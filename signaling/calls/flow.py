@@ -103,6 +103,10 @@ class CallFlow:
     def __init__(self, parts: CallParts) -> None:
         self.parts = parts
         self.on_change: list[Callable[[Call | None, Call], None]] = []
+        # Of the changes that were made here alone: each is heard of on one pod, once.
+        self.on_made: list[Callable[[Call | None, Call], None]] = []
+        # Of a call that was seen here at that time, Unix seconds, and is over: another pod has ended it.
+        self.on_gone: list[Callable[[Call, float], None]] = []
         self._registry = parts.registry
         # The calls that somebody here takes part in, or has begun, as they were last; looked at as time passes.
         self._visits: dict[str, _Seen] = {}
@@ -177,7 +181,7 @@ class CallFlow:
                 continue
             after = await self._change(visit, seen.call.call_id, self._aged)
             if isinstance(after, Refusal):
-                self._visits.pop(visit, None)
+                self._forget(visit)
                 continue
             self._see(after)
             if after.ended is None and now_s >= seen.kept_s + _KEEP_S:
@@ -289,10 +293,20 @@ class CallFlow:
                 for user in one.users:
                     push(clients.user(user, after.clinic), CallEnded(reason=one.reason, **where))
                 self.parts.ended(one.reason)
+        for made in self.on_made:
+            made(before, after)
+
+    def _forget(self, visit: str) -> None:
+        seen = self._visits.pop(visit, None)
+        if seen is not None:
+            for gone in self.on_gone:
+                gone(seen.call, seen.looked_s)
 
     def _see(self, call: Call) -> None:
         """What a call is now, whoever has changed it since it was seen here."""
         now_s, seen = self.parts.now_s(), self._visits.get(call.visit)
+        if seen is not None and seen.call.call_id != call.call_id:
+            self._forget(call.visit)
         before = None if seen is None or seen.call.call_id != call.call_id else seen.call
         if call.ended is not None:
             self._visits.pop(call.visit, None)

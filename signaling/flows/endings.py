@@ -4,6 +4,7 @@ What cannot wait is done from memory: the phone restores, then the log hears of 
 something ends a session is decided in ``fitting.mode``. Read ``Endings.end_now`` and ``over`` first.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -96,6 +97,40 @@ class Endings:
             raise
         if isinstance(ended, SessionEnded):
             self.over(device, ended)
+
+    def call_over(self, device: str, has_ended: Callable[[str], bool], *, ago_s: float = 0.0) -> None:
+        """A call about the device is over since ``ago_s``; ``has_ended`` says whether it was one with that fitter.
+
+        Live work of his ends with it, whatever he says himself; what has begun since goes on.
+        """
+        watch = self._watched.get(device)
+        if watch is not None and has_ended(watch.holder):
+            if watch.state == "asking":
+                watch.stop(Event.CALL_ENDED, _SERVER)
+            elif not ago_s:
+                self.end_now(device, watch, Event.CALL_ENDED)
+                return
+        at_s = self._phones.now_s() - ago_s
+        self._late.add(partial(self._record_call, device, has_ended, at_s))
+
+    async def _record_call(self, device: str, has_ended: Callable[[str], bool], at_s: float) -> None:
+        head = await self._log.head(device)
+        if not isinstance(head, Refusal) and head.live is not None and has_ended(head.live.holder):
+            await self.record(device, Event.CALL_ENDED, _SERVER, None, at_s)
+
+    def call_is(
+        self,
+        device: str,
+        with_whom: Callable[[str], bool],
+        *,
+        is_bad: bool | None = None,
+        is_away: bool | None = None,
+        is_unseen: bool | None = None,
+    ) -> None:
+        """How a call about the device is, if it is with the fitter at work: what is not good enough freezes."""
+        watch = self._watched.get(device)
+        if watch is not None and with_whom(watch.holder):
+            watch.call_is(self._phones.now_s(), is_bad=is_bad, is_away=is_away, is_unseen=is_unseen)
 
     def record_soon(self, device: str, event: Event, actor: str, watch: Watch | None) -> None:
         """Put into the log what was done without it, as soon as that can be."""

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from fitting.log import DeviceLog
 from fitting.mode import Signs
 from protocol.contract.base import Ear
+from protocol.contract.calls import IncomingCall
 from protocol.contract.devices import InAid, InAidChanged
 from protocol.contract.packages import KeepAsked
 from protocol.contract.pushes import PUSHES, Push
@@ -198,7 +199,7 @@ class Phones:
         """Every device with its phone, as they are now."""
         return tuple(self._phones.items())
 
-    def relay(self, device: str, payload: KeepAsked | ModeChanged | ReadBackNow | RevertNow) -> bool:
+    def relay(self, device: str, payload: IncomingCall | KeepAsked | ModeChanged | ReadBackNow | RevertNow) -> bool:
         """Tell the phone of a device, wherever it is; whether it is attached here."""
         phone = self._phones.get(device)
         if phone is not None:

@@ -33,7 +33,10 @@ class Watch:
 
     ``began_s``: by what the log says of its age. ``phone_heard_s``: when a phone of it was last heard, also one that
     has gone since. ``fitter``: the connection that began it or has renewed its lease last, "" before one has.
-    ``call_heard_s``: when that fitter last told of a call beside it, None when he never did. ``slow_since_s``: since
+    ``call_heard_s``: when that fitter last told of a call beside it, None when he never did; ``is_unseen``: whether he
+    misses the wearer's picture in it. ``call_bad_since_s``: since when the call between the two has been too bad to be
+    understood; ``is_call_away``: whether one of them is lost in it, and may come back; ``is_call_unseen``: whether the
+    fitter's end says that no picture of the wearer comes. ``slow_since_s``: since
     when the phone's link has been too slow. ``stopped``: what has ended it and who, until the log has recorded it;
     nothing is fed any more. ``far`` is what another pod has told of the phone, which was asked last at ``asked_s``;
     ``unanswered_since_s``: since when nobody has, although he could.
@@ -47,6 +50,10 @@ class Watch:
     phone_heard_s: float
     fitter: str = ""
     call_heard_s: float | None = None
+    is_unseen: bool = False
+    call_bad_since_s: float | None = None
+    is_call_away: bool = False
+    is_call_unseen: bool = False
     slow_since_s: float | None = None
     alive_at_s: float = 0.0
     stopped: tuple[Event, str] | None = None
@@ -67,6 +74,8 @@ class Watch:
             signs,
             slow_s=self._slow_s(phone, now_s, limits) if self.far is None else self.far.told.slow_s,
             call_silent_s=None if self.call_heard_s is None else now_s - self.call_heard_s,
+            call_bad_s=None if self.call_bad_since_s is None else now_s - self.call_bad_since_s,
+            is_unseen=self.is_unseen or self.is_call_away or self.is_call_unseen,
             session_s=now_s - self.began_s,
         )
 
@@ -101,11 +110,22 @@ class Watch:
         """Another pod says when the fitter last told it of a call."""
         self.call_heard_s = max(heard_s, -math.inf if self.call_heard_s is None else self.call_heard_s)
 
-    def talked(self, call: Literal["on", "ended"], now_s: float) -> bool:
+    def talked(self, call: Literal["on", "unseen", "ended"], now_s: float) -> bool:
         """The fitter tells of a call beside the session; whether it has ended."""
-        if call == "on":
-            self.call_heard_s = now_s
+        if call != "ended":
+            self.call_heard_s, self.is_unseen = now_s, call == "unseen"
         return call == "ended" and self.call_heard_s is not None
+
+    def call_is(self, now_s: float, *, is_bad: bool | None, is_away: bool | None, is_unseen: bool | None) -> None:
+        """How the call between fitter and wearer is, as far as something new is known of it."""
+        if is_away is not None:
+            self.is_call_away = is_away
+        if is_unseen is not None:
+            self.is_call_unseen = is_unseen
+        if is_bad is False:
+            self.call_bad_since_s = None
+        elif is_bad and self.call_bad_since_s is None:
+            self.call_bad_since_s = now_s
 
     def stop(self, event: Event, actor: str) -> None:
         """From now on nothing feeds the phone's dead-man and nothing rises, whatever becomes of the log."""

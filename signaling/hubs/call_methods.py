@@ -12,6 +12,7 @@ from protocol.contract.calls import (
     DeviceCheckResult,
     EndCall,
     EndDeviceCheck,
+    ReportQuality,
     SendSignal,
     SetCallMedia,
     StartCall,
@@ -32,6 +33,7 @@ CALL_POLICY: Final[Mapping[str, Rule]] = {
     "EndCall": IN_VISIT,
     "SetCallMedia": IN_VISIT,
     "SendSignal": IN_VISIT,
+    "ReportQuality": IN_VISIT,
     "StartDeviceCheck": ANYONE,
     "EndDeviceCheck": ANYONE,
 }
@@ -71,6 +73,11 @@ class CallMethods:
     async def send_signal(self, caller: Caller, request: SendSignal) -> Done | Failure:
         """A description or a candidate for one peer."""
         return await self._calls.relay.carry(caller, request)
+
+    @hub_method("ReportQuality")
+    async def report_quality(self, caller: Caller, request: ReportQuality) -> Done | Failure:
+        """How the way from one peer was lately."""
+        return await self._calls.beside.quality.report(caller, request)
 
     @hub_method("StartDeviceCheck")
     async def start_device_check(self, caller: Caller, request: StartDeviceCheck) -> DeviceCheckAnswer | Failure:

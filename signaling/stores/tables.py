@@ -25,6 +25,7 @@ __all__ = [
     "assignment",
     "audiogram",
     "bind_code",
+    "call_record",
     "chat_message",
     "chat_reader",
     "consent",
@@ -188,4 +189,17 @@ chat_reader = Table(
     Column("pushed_at", Double, nullable=False),
     PrimaryKeyConstraint("visit", "participant"),
     Index(None, "push_due_at"),
+)
+
+# ``part``: empty for the call itself, else the pod that tells how good it was. ``at``: its end.
+call_record = Table(
+    "call_record",
+    METADATA,
+    Column("call_id", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("visit", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("call_id", "part"),
+    Index(None, "visit", "at"),
 )

@@ -68,7 +68,7 @@ GOOD = LinkNumbers(rtt_ms=40, loss_permille=0, jitter_ms=3, has_audio=True, has_
         ({"loss_permille": 31}, "fair", ("lower_video",)),
         ({"loss_permille": 31, "has_video": False}, "fair", ("better_network",)),
         ({"loss_permille": 101}, "bad", ("audio_only",)),
-        ({"loss_permille": 101, "has_video": False}, "bad", ("better_network",)),
+        ({"loss_permille": 101, "has_video": False}, "bad", ("better_network", "no_live_tuning")),
         ({"rtt_ms": 301}, "fair", ()),
         ({"rtt_ms": 801}, "bad", ("no_live_tuning",)),
         ({"jitter_ms": 51}, "fair", ("better_network",)),
