@@ -6,8 +6,9 @@ and ``_take`` first.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
@@ -68,6 +69,10 @@ class Talk:
         """Whether media can flow between this end and that peer."""
         link = self._links.get(peer)
         return link is not None and link.connectionState == "connected"
+
+    def links(self) -> Mapping[int, RTCPeerConnection]:
+        """The connections as they are now, by peer."""
+        return MappingProxyType(self._links)
 
     def kinds_of_candidates(self) -> set[str]:
         """How this end can be reached, over all of its connections: host, srflx, relay."""

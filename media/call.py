@@ -33,6 +33,7 @@ __all__ = [
     "may_send",
     "said",
     "start",
+    "still_there",
     "sweep",
 ]
 
@@ -215,6 +216,14 @@ def lost(call: Call, is_gone: Callable[[Leg], bool], *, now_s: float, times: Cal
     for number, leg in enumerate(call.legs):
         if call.ended is None and leg.state == "joined" and is_gone(leg):
             call = _changed(call, number, replace(_leg_after(leg, LegEvent.LOST), until_s=now_s + times.grace_s))
+    return call
+
+
+def still_there(call: Call, is_here: Callable[[Leg], bool]) -> Call:
+    """Others have taken connections for gone that are not: whoever takes part with them was never away."""
+    for number, leg in enumerate(call.legs):
+        if call.ended is None and leg.state == "lost" and is_here(leg):
+            call = _changed(call, number, replace(_leg_after(leg, LegEvent.BACK), connection=leg.connection))
     return call
 
 

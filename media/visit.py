@@ -5,7 +5,7 @@ in ``visit_steps``. Read ``TABLE`` first, then ``RIGHTS`` and ``Visit``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -122,7 +122,8 @@ class JoinLink:
 class Participant:
     """Somebody who takes part; ``user`` is empty for who has no account.
 
-    ``connections`` are those over which he is there, the newest last.
+    ``connections`` are those over which he is there, the newest last; ``pods`` are the pods that have them, by
+    connection.
     """
 
     participant: str
@@ -133,6 +134,7 @@ class Participant:
     connections: tuple[str, ...] = ()
     arrived_at_s: float | None = None
     link: JoinLink | None = None
+    pods: Mapping[str, str] = field(default_factory=dict)
 
     def may(self, right: Right) -> bool:
         """Whether his role has the right, and he was let in."""

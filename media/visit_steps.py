@@ -4,6 +4,7 @@ Whoever calls stores the result only over the version that it was made of. Read 
 first.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +22,7 @@ __all__ = [
     "arrive",
     "cancel",
     "depart",
+    "deserted",
     "end",
     "give_link",
     "remove_participant",
@@ -97,7 +99,7 @@ def reschedule(visit: Visit, when: When, *, by: str, at_s: float, times: VisitTi
         by=by,
         sequence=visit.sequence + 1,
         participants=tuple(
-            replace(one, admission="invited", connections=()) if one.admission == "waiting" else one
+            replace(one, admission="invited", connections=(), pods={}) if one.admission == "waiting" else one
             for one in visit.participants
         ),
     )
@@ -124,10 +126,12 @@ def end(visit: Visit, *, by: str, reason: str, at_s: float, kept_revision: str =
     return _over(replace(visit, state=state, by=by, reason=reason, kept_revision=kept_revision), at_s)
 
 
-def arrive(visit: Visit, participant: str, connection: str, *, at_s: float, times: VisitTimes) -> Visit | Refusal:
+def arrive(
+    visit: Visit, participant: str, connection: str, *, at_s: float, times: VisitTimes, pod: str = ""
+) -> Visit | Refusal:
     """Somebody has come over a connection: into the visit when he was let in before, else into the waiting room.
 
-    The same visit when he is there already over it.
+    The same visit when he is there already over it. ``pod`` has the connection, "" when that is not known.
     """
     found = visit.find(participant)
     if found is None:
@@ -144,10 +148,12 @@ def arrive(visit: Visit, participant: str, connection: str, *, at_s: float, time
         return visit
     waits = found.admission != "admitted"
     state = step(visit.state, Event.ARRIVE) if waits else visit.state
+    connections = (*found.connections, connection)[-MAX_CONNECTIONS:]
     came = replace(
         found,
         admission="waiting" if waits else "admitted",
-        connections=(*found.connections, connection)[-MAX_CONNECTIONS:],
+        connections=connections,
+        pods=_of_these({**found.pods, connection: pod} if pod else found.pods, connections),
         arrived_at_s=at_s if found.arrived_at_s is None else found.arrived_at_s,
     )
     return _next(_due(_with(replace(visit, state=state or visit.state), came), times))
@@ -158,9 +164,32 @@ def depart(visit: Visit, participant: str, connection: str, *, times: VisitTimes
     found = visit.find(participant)
     if found is None or connection not in found.connections:
         return visit
-    left = tuple(one for one in found.connections if one != connection)
-    admission = "invited" if found.admission == "waiting" and not left else found.admission
-    changed = _with(visit, replace(found, connections=left, admission=admission))
+    return _without(visit, frozenset((connection,)), times)
+
+
+def deserted(visit: Visit, is_alive: Callable[[str], bool], *, times: VisitTimes) -> Visit:
+    """Pods have died: whoever was there over one of their connections has gone, as if each had. The same visit if none.
+
+    A connection of which the pod is not known may still be there.
+    """
+    gone = frozenset(
+        one
+        for person in visit.participants
+        for one in person.connections
+        if one in person.pods and not is_alive(person.pods[one])
+    )
+    return visit if visit.is_over or not gone else _without(visit, gone, times)
+
+
+def _without(visit: Visit, gone: frozenset[str], times: VisitTimes) -> Visit:
+    changed = visit
+    for found in visit.participants:
+        if gone.isdisjoint(found.connections):
+            continue
+        left = tuple(one for one in found.connections if one not in gone)
+        admission = "invited" if found.admission == "waiting" and not left else found.admission
+        person = replace(found, connections=left, pods=_of_these(found.pods, left), admission=admission)
+        changed = _with(changed, person)
     if visit.state == "waiting" and not any(one.admission == "waiting" for one in changed.participants):
         changed = replace(changed, state=step(visit.state, Event.DESERT) or visit.state)
     return _next(_due(changed, times))
@@ -217,7 +246,7 @@ def remove_participant(visit: Visit, participant: str, *, times: VisitTimes) -> 
         return _NO_SUCH
     if found.role == "patient" or found.user == visit.professional:
         return Refusal(code="must_stay", message="without that person there is no visit: cancel or end it")
-    changed = _with(visit, replace(found, admission="removed", connections=(), link=None))
+    changed = _with(visit, replace(found, admission="removed", connections=(), pods={}, link=None))
     if visit.state == "waiting" and not any(one.admission == "waiting" for one in changed.participants):
         changed = replace(changed, state=step(visit.state, Event.DESERT) or visit.state)
     return _next(_due(changed, times))
@@ -271,6 +300,10 @@ def _with(visit: Visit, changed: Participant) -> Visit:
     return replace(visit, participants=everybody)
 
 
+def _of_these(pods: Mapping[str, str], connections: tuple[str, ...]) -> dict[str, str]:
+    return {one: pods[one] for one in connections if one in pods}
+
+
 def _next(visit: Visit) -> Visit:
     return replace(visit, version=visit.version + 1)
 
@@ -278,7 +311,13 @@ def _next(visit: Visit) -> Visit:
 def _over(visit: Visit, at_s: float) -> Visit:
     """Nobody is in it any more, and no link leads there."""
     left = tuple(
-        replace(one, connections=(), link=None, admission="invited" if one.admission == "waiting" else one.admission)
+        replace(
+            one,
+            connections=(),
+            pods={},
+            link=None,
+            admission="invited" if one.admission == "waiting" else one.admission,
+        )
         for one in visit.participants
     )
     return _next(replace(visit, participants=left, over_at_s=at_s, due_at_s=None))

@@ -183,6 +183,7 @@ def _look_after_all(parts: CareAssembly, care: Care, sweeps: TaskSet) -> None:
     looks = {
         "care": (care.sweep, config.sweep_s),
         "visits": (care.visits.sweep, config.sweep_s),
+        "deserted": (care.deserted.sweep, config.sweep_s),
         "chat": (care.chat.sweep, config.sweep_s),
         "calls": (care.calls.sweep, config.sweep_s),
         "packages": (care.packages.sweep, config.sweep_s),

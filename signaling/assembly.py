@@ -130,6 +130,7 @@ class Assembly:
             clock=self.clock,
             monotonic=self.monotonic,
             reached=self.metrics.reached,
+            directory=self.joined.directory,
         )
 
     def away(self) -> list[str]:

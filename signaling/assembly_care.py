@@ -16,6 +16,7 @@ from .flows.arrivals import Arrivals
 from .flows.changes import Changes
 from .flows.chat import ChatFlow
 from .flows.delivery import DeliveryFlow
+from .flows.deserted import DesertedVisits
 from .flows.device_views import DeviceViews
 from .flows.far_phones import FarPhones
 from .flows.first_fit import FirstFitFlow
@@ -64,6 +65,7 @@ class Care:
     visits: VisitFlow
     calls: CallHouse
     chat: ChatFlow
+    deserted: DesertedVisits
 
     async def sweep(self) -> None:
         try:
@@ -127,7 +129,7 @@ class CareAssembly(Assembly):
         onlookers, lookout = self.onlookers(lifetime, phones), self.lookout(phones, delivery, session)
         return Care(
             *(self.hub_server(hub, lifetime), delivery, session, phones, news, packages, submit, views, history),
-            *(lookout, onlookers, visits, calls, chat),
+            *(lookout, onlookers, visits, calls, chat, self.visits.deserted(visits)),
         )
 
     def phones(self, lifetime: LifetimeManager) -> Phones:

@@ -13,6 +13,7 @@ from .backplane import Backplane
 from .config import Config
 from .flows.bookings import BookingFlow, LinkTimes
 from .flows.chat import ChatFlow, ChatLimits
+from .flows.deserted import DesertedPace, DesertedVisits
 from .flows.history import DeviceHistory
 from .flows.rooms import VisitRooms
 from .flows.session import SessionFlow
@@ -21,6 +22,7 @@ from .flows.visits import VisitFlow, VisitLimits
 from .grants import RememberedGrants
 from .hub_clients import HubClients
 from .lifetime import LifetimeManager
+from .pods.directory import PodDirectory
 from .rest.messages import Messages
 from .rest.resource import Resource
 from .rest.visits import Joins, Visits
@@ -52,6 +54,7 @@ class VisitAssembly:
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     reached: Callable[[str], None]
+    directory: PodDirectory
 
     def flow(self, lifetime: LifetimeManager, session: SessionFlow, history: DeviceHistory) -> VisitFlow:
         config, store = self.config, self.storage.visits
@@ -67,6 +70,19 @@ class VisitAssembly:
             limits=VisitLimits(config.visit_times, config.max_due_visits, config.max_untold_departures),
             clock=self.clock,
             new_id=new_id,
+            reached=self.reached,
+            pod=self.directory.pod,
+        )
+
+    def deserted(self, flow: VisitFlow) -> DesertedVisits:
+        config = self.config
+        return DesertedVisits(
+            flow,
+            self.directory,
+            pace=DesertedPace(config.pod_gone_s, config.max_due_visits, config.visit_times),
+            tasks=self.tasks,
+            clock=self.clock,
+            monotonic=self.monotonic,
             reached=self.reached,
         )
 

@@ -30,15 +30,17 @@ class Turn:
 
 
 @contextmanager
-def coturn() -> Iterator[Turn]:
-    """A server that answers, and is gone afterwards."""
+def coturn(config: Path | None = None) -> Iterator[Turn]:
+    """A server that answers, and is gone afterwards. With ``config`` it is as strict as that file makes it."""
     assert _PROGRAM is not None
     folder, port = Path(tempfile.mkdtemp(prefix="auricle-turn-")), _free_port()
     command = [
-        *(_PROGRAM, "-n", "--no-cli", "--log-file=stdout", "--simple-log", "--no-tls", "--no-dtls"),
+        *(_PROGRAM, *(("-n",) if config is None else ("-c", str(config)))),
+        *("--no-cli", "--log-file=stdout", "--simple-log", "--no-tls", "--no-dtls"),
         *("--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}"),
         *("--min-port=49160", "--max-port=49400", "--use-auth-secret", f"--static-auth-secret={SECRET}"),
-        *("--realm=auricle.test", "--allow-loopback-peers", f"--pidfile={folder}/pid", f"--userdb={folder}/db"),
+        *("--realm=auricle.test", f"--pidfile={folder}/pid", f"--userdb={folder}/db"),
+        *(("--allow-loopback-peers",) if config is None else ()),
     ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from msgspec import structs
+
 from media import call as calls
 from media.call import Call, CallTimes, Place
 from media.candidate import HostPolicy
@@ -259,6 +261,8 @@ class CallFlow:
             after = step(call)
             if isinstance(after, Refusal) or after == call:
                 return after
+            # However many steps it took, it is one version: other pods look for the next one and for no later one.
+            after = structs.replace(after, version=call.version + 1)
             if await self._registry.swap(call, after):
                 self._became(call, after)
                 return after
@@ -267,7 +271,9 @@ class CallFlow:
     def _aged(self, call: Call) -> Call:
         parts, now_s = self.parts, self.parts.now_s()
         lost = calls.lost(call, lambda leg: not parts.is_alive(leg.pod), now_s=now_s, times=parts.times)
-        return calls.sweep(lost, now_s)
+        # Only of this pod's own it is known better than by whether their pod is believed to live.
+        back = calls.still_there(lost, lambda leg: leg.pod == parts.pod and parts.clients.is_here(leg.connection))
+        return calls.sweep(back, now_s)
 
     def _lost(self, call: Call, connection: str) -> Call:
         return calls.lost(

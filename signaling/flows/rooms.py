@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from media.visit import Participant, Visit
+from media.visit_steps import MAX_CONNECTIONS
 from protocol.contract.pushes import Push
 from protocol.contract.visits import ParticipantChanged, ParticipantView
 from protocol.errors import Overloaded, Unavailable
@@ -42,7 +43,8 @@ def text_group(visit: str) -> str:
 class Seat:
     """One connection in one visit. ``person`` is as he was stored when he was let in, or changed since.
 
-    ``is_stored``: the store knows that he has come; until then it has nothing to say of this seat.
+    ``is_stored``: the store knows that he has come; until then it has nothing to say of this seat. ``sequence``: how
+    often the visit had been moved then.
     ``signals``: what it has sent since ``window_s``, monotonic.
     """
 
@@ -50,6 +52,7 @@ class Seat:
     participant: str
     live_text: bool
     is_stored: bool = False
+    sequence: int = 0
     admitted: bool = False
     person: Participant | None = None
     window_s: float = 0.0
@@ -80,6 +83,8 @@ class VisitRooms:
         self._tasks = tasks
         self._look = look
         self._rooms: dict[str, _Room] = {}
+        # Of a seat that others have taken for gone although it is here.
+        self.on_forgotten: Callable[[Visit, Seat], None] = lambda _, __: None
         backplane.on_missed(self._missed)
 
     def seat(self, caller: Caller, visit: str, participant: str, *, live_text: bool) -> Seat:
@@ -102,7 +107,7 @@ class VisitRooms:
 
     def stored(self, seat: Seat, visit: Visit) -> None:
         """The store knows that he has come; ``visit`` is as it was then, and may have changed since."""
-        seat.is_stored = True
+        seat.is_stored, seat.sequence = True, visit.sequence
         self.reconcile(visit)
 
     def unseat(self, connection_id: str, visit: str) -> Seat | None:
@@ -146,6 +151,9 @@ class VisitRooms:
             if not seat.is_stored:
                 continue
             person = visit.find(seat.participant)
+            if person is not None and _is_forgotten(visit, seat, person):
+                self.on_forgotten(visit, seat)
+                continue
             if person is None or visit.is_over or person.admission == "invited":
                 self.unseat(connection_id, visit.visit)
             elif person.admission == "admitted":
@@ -246,6 +254,12 @@ def participant_view(person: Participant) -> ParticipantView:
         present=bool(person.connections),
         **shown,
     )
+
+
+def _is_forgotten(visit: Visit, seat: Seat, person: Participant) -> bool:
+    """Whether others believe that his connection has gone. Who waited when a visit was moved is let go instead."""
+    is_there = seat.caller.connection_id in person.connections or len(person.connections) >= MAX_CONNECTIONS
+    return not (is_there or visit.is_over or visit.sequence != seat.sequence)
 
 
 def _visits_of(caller: Caller) -> set[str]:

@@ -76,7 +76,9 @@ class VisitFlow:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         reached: Callable[[str], None],
+        pod: str = "",
     ) -> None:
+        self._pod = pod
         self.visits = visits
         self.rooms = rooms
         self._grants = grants
@@ -139,7 +141,7 @@ class VisitFlow:
         # Hearing comes first: nothing may happen unseen.
         seat = self.rooms.seat(caller, visit.visit, person.participant, live_text=request.live_text)
         try:
-            joined = await self._arrived(visit.visit, seat)
+            joined = await self.arrived(visit.visit, seat)
         except BaseException:
             if not was_seated:
                 self.rooms.unseat(caller.connection_id, visit.visit)
@@ -151,11 +153,13 @@ class VisitFlow:
         self.rooms.stored(seat, joined)
         return await self._joined(joined, seat)
 
-    async def _arrived(self, visit: str, seat: Seat) -> Visit | Refusal:
+    async def arrived(self, visit: str, seat: Seat) -> Visit | Refusal:
+        """Whoever has a seat here is there, as the store knows from now on. Raises NotFound, Unavailable."""
         connection = seat.caller.connection_id
 
         def came(before: Visit) -> Visit | Refusal:
-            return arrive(before, seat.participant, connection, at_s=self._clock(), times=self._limits.times)
+            times = self._limits.times
+            return arrive(before, seat.participant, connection, at_s=self._clock(), times=times, pod=self._pod)
 
         outcome = await self.change(visit, came)
         if isinstance(outcome, Refusal):

@@ -33,6 +33,11 @@ class PodDirectory(Protocol):
         """Those believed alive now, this one included, in order; from memory."""
         ...
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether it is known at all which others there are: a pod that has just begun knows itself alone."""
+        ...
+
     def address_of(self, pod: str) -> str | None:
         """Where a pod is reached inside; None: it is unknown, or gone, or nowhere reached. From memory."""
         ...
@@ -96,6 +101,11 @@ class MemoryDirectory:
     def pods(self) -> tuple[str, ...]:
         """See ``PodDirectory``."""
         return tuple(sorted({*self._board.addresses, self.pod}))
+
+    @property
+    def has_looked(self) -> bool:
+        """See ``PodDirectory``."""
+        return self._is_open
 
     def address_of(self, pod: str) -> str | None:
         """See ``PodDirectory``."""

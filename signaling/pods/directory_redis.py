@@ -37,6 +37,7 @@ class RedisDirectory:
         self._times = times
         self._tasks = tasks
         self._address = ""
+        self._has_looked = False
         self._known: dict[str, str] = {}
         self._changed: list[Callable[[], None]] = []
         self._news = asyncio.Event()
@@ -58,6 +59,11 @@ class RedisDirectory:
     def pods(self) -> tuple[str, ...]:
         """See ``PodDirectory``."""
         return tuple(sorted({*self._known, self.pod}))
+
+    @property
+    def has_looked(self) -> bool:
+        """See ``PodDirectory``."""
+        return self._has_looked
 
     def address_of(self, pod: str) -> str | None:
         """See ``PodDirectory``."""
@@ -88,6 +94,7 @@ class RedisDirectory:
             self._news.clear()
             found = await self._beat()
             if found is not None:
+                self._has_looked = True
                 self._become(found)
             if is_first:
                 self._backplane.publish(_CHANNEL, bytes)

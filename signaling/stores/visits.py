@@ -66,6 +66,10 @@ class VisitStore(Protocol):
         """The visits with which time does something now, the longest due first."""
         ...
 
+    async def begun(self, until_s: float, before: Place | None, limit: int) -> tuple[Visit, ...]:
+        """Those that are not over and begin until then, the latest first, those that come after ``before``."""
+        ...
+
 
 class MemoryVisitStore:
     """Visits of one process, at most ``max_visits``, and ``max_open`` to come or live of one device."""
@@ -125,6 +129,11 @@ class MemoryVisitStore:
         """See ``VisitStore``."""
         found = [(one.due_at_s, one.visit) for one in self._visits.values() if one.due_at_s is not None]
         return tuple(self._visits[name] for due_at_s, name in sorted(found)[:limit] if due_at_s <= now_s)
+
+    async def begun(self, until_s: float, before: Place | None, limit: int) -> tuple[Visit, ...]:
+        """See ``VisitStore``."""
+        begun = (one for one in self._visits.values() if one.due_at_s is not None and one.starts_at_s <= until_s)
+        return _page(begun, before, limit)
 
 
 def _page(visits: Iterable[Visit], before: Place | None, limit: int) -> tuple[Visit, ...]:

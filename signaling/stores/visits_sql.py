@@ -45,6 +45,12 @@ _DUE: Final = (
     .order_by(_C.due_at, _C.visit)
     .limit(bindparam("bound"))
 )
+_BEGUN: Final = (
+    select(_C.record)
+    .where(_C.due_at.is_not(None), _C.starts_at <= bindparam("until_s", type_=Double), _BEFORE)
+    .order_by(*_LATEST)
+    .limit(bindparam("bound"))
+)
 _VERSION: Final = bindparam("new_version", type_=BigInteger)
 _LIVE_DEVICE: Final = bindparam("new_live_device", type_=Text)
 # Of two that become live at once the index lets one through; usually the other is there already.
@@ -132,6 +138,10 @@ class SqlVisitStore:
     async def due(self, now_s: float, limit: int) -> tuple[Visit, ...]:
         """See ``VisitStore``."""
         return _all(await self._rows.read(_DUE, {"now_s": now_s, "bound": limit}))
+
+    async def begun(self, until_s: float, before: Place | None, limit: int) -> tuple[Visit, ...]:
+        """See ``VisitStore``."""
+        return _all(await self._rows.read(_BEGUN, {"until_s": until_s, **_page(before, limit)}))
 
 
 def _page(before: Place | None, limit: int) -> dict[str, Any]:

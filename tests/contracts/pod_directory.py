@@ -19,7 +19,9 @@ class PodDirectoryContract:
     async def test_a_pod_knows_itself_from_the_start(self, pod: NewPod) -> None:
         one = pod("one")
         assert one.pods() == ("one",)
+        assert not one.has_looked
         await one.open()
+        await eventually(lambda: one.has_looked)
         assert one.pods() == ("one",)
         assert one.address_of("one") is None
         one.reached_at("http://10.0.0.1:1")
@@ -30,6 +32,8 @@ class PodDirectoryContract:
         one.reached_at("http://10.0.0.1:1")
         for each in (one, two):
             await each.open()
+        await eventually(lambda: two.has_looked)
+        assert "one" in two.pods(), "whoever has looked has seen who was there before"
         await eventually(lambda: one.pods() == two.pods() == ("one", "two"))
         await eventually(lambda: two.address_of("one") == "http://10.0.0.1:1")
         # It is nowhere reached, and yet it is there.

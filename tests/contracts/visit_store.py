@@ -89,6 +89,19 @@ class VisitStoreContract:
         await store.change(visit_of(version=2, starts_at_s=NOON_S + 60, due_at_s=NOON_S + 600))
         assert [one.visit for one in await store.of_device("d1", None, 9)] == ["v1", "v2"]
 
+    async def test_those_that_have_begun_and_are_not_over(self, store: VisitStore) -> None:
+        for name, starts_at_s, due_at_s in (
+            ("v1", NOON_S, NOON_S + 9),
+            ("v2", NOON_S + 1, NOON_S + 9),
+            ("v3", NOON_S, None),
+            ("v4", NOON_S + 3, NOON_S + 9),
+        ):
+            await store.create(visit_of(visit=name, device=name, starts_at_s=starts_at_s, due_at_s=due_at_s))
+        first = await store.begun(NOON_S + 2, None, 1)
+        assert [one.visit for one in first] == ["v2"]
+        assert [one.visit for one in await store.begun(NOON_S + 2, place_of(first[0]), 9)] == ["v1"]
+        assert await store.begun(NOON_S - 1, None, 9) == ()
+
     async def test_what_is_due_is_found_the_longest_due_first(self, store: VisitStore) -> None:
         for name, due_at_s in (("v1", NOON_S + 2), ("v2", NOON_S + 1), ("v3", None)):
             await store.create(visit_of(visit=name, device=name, due_at_s=due_at_s))

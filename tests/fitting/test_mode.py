@@ -102,6 +102,11 @@ def test_what_a_phone_restores_for_by_itself_ends_live_work_but_an_undo_does_not
         ({"slow_s": 0.0}, Event.FREEZE, None),
         ({"slow_s": 9.9}, Event.FREEZE, None),
         ({"slow_s": 10.0}, Event.LINK_SLOW, Event.LINK_SLOW),
+        ({"call_bad_s": 0.0}, Event.FREEZE, None),
+        ({"call_bad_s": 9.9}, Event.FREEZE, None),
+        ({"call_bad_s": 10.0}, Event.LINK_SLOW, Event.LINK_SLOW),
+        ({"is_unseen": True}, Event.FREEZE, None),
+        ({"is_unseen": True, "session_s": 3_599.9}, Event.FREEZE, None),
         ({"phone_silent_s": 30.0}, Event.PHONE_LOST, Event.PHONE_LOST),
         ({"background_s": 30.0}, Event.BACKGROUND, Event.BACKGROUND),
         ({"session_s": 3_599.9}, None, Event.THAW),
@@ -136,6 +141,9 @@ def test_signs_freeze_thaw_and_end(signs: dict[str, Any], live: Event | None, fr
         ({"phone_silent_s": 29.0}, "live", True, Event.FREEZE, None),
         # What is known here as well as anywhere does.
         ({"call_silent_s": 30.0}, "live", False, Event.CALL_ENDED, Event.CALL_ENDED),
+        ({"call_bad_s": 9.9}, "live", False, Event.FREEZE, None),
+        ({"call_bad_s": 10.0}, "live", False, Event.LINK_SLOW, Event.LINK_SLOW),
+        ({"is_unseen": True}, "live", False, Event.FREEZE, None),
         ({"session_s": 3_600.0}, "frozen", False, Event.TIME_UP, Event.TIME_UP),
     ],
 )

@@ -17,6 +17,7 @@ from media.call import (
     may_send,
     said,
     start,
+    still_there,
     sweep,
 )
 from media.legs import LegEvent
@@ -110,6 +111,15 @@ def test_whoever_is_lost_may_come_back_for_a_while() -> None:
     assert took(away, "pat", "p3").legs[1] == Leg("pat", "joined", "p3", "east", 25.0)
     assert sweep(away, 24.9) is away
     assert sweep(away, 25).ended == "gone"
+
+
+def test_whoever_was_never_gone_was_never_away() -> None:
+    call = took(begun(), "pat", "p1")
+    away = lost(call, lambda leg: True, now_s=10, times=TIMES)
+    back = still_there(away, lambda leg: leg.connection == "p1")
+    assert [(leg.state, leg.connection) for leg in back.legs] == [("lost", "a1"), ("joined", "p1")]
+    assert still_there(back, lambda leg: leg.connection == "p1") is back
+    assert still_there(close(away, "gone"), lambda _: True).ended == "gone"
 
 
 def test_a_hang_up_ends_it_for_two_and_not_for_three() -> None:

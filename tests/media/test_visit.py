@@ -15,6 +15,7 @@ from media.visit_steps import (
     arrive,
     cancel,
     depart,
+    deserted,
     end,
     give_link,
     remove_participant,
@@ -253,6 +254,24 @@ def test_who_waits_alone_and_is_sent_away_leaves_an_empty_waiting_room() -> None
     visit = done(add_participant(visit_of(), "p3", "trainee", user="", name=""))
     visit = done(arrive(visit, "p3", "c3", at_s=NOON_S, times=TIMES))
     assert done(remove_participant(visit, "p3", times=TIMES)).state == "scheduled"
+
+
+def test_whoever_was_there_over_a_dead_pod_has_gone() -> None:
+    visit = done(arrive(visit_of(), "p2", "c1", at_s=NOON_S, times=TIMES, pod="east"))
+    visit = done(arrive(visit, "p2", "c2", at_s=NOON_S, times=TIMES, pod="west"))
+    visit = done(arrive(visit, "p1", "c3", at_s=NOON_S, times=TIMES, pod="west"))
+    assert deserted(visit, lambda _: True, times=TIMES) is visit
+    one = deserted(visit, lambda pod: pod != "west", times=TIMES)
+    assert [person.connections for person in one.participants] == [(), ("c1",)]
+    assert (one.participants[1].pods, one.version, one.state) == ({"c1": "east"}, visit.version + 1, "waiting")
+    none = deserted(one, lambda _: False, times=TIMES)
+    assert (none.state, none.participants[1].admission, none.participants[1].pods) == ("scheduled", "invited", {})
+    assert deserted(none, lambda _: False, times=TIMES) is none
+    unknown = done(arrive(visit_of(), "p2", "c1", at_s=NOON_S, times=TIMES))
+    assert deserted(unknown, lambda _: False, times=TIMES) is unknown
+    over = done(cancel(visit, by="ann", reason="ill", at_s=NOON_S))
+    assert deserted(over, lambda _: False, times=TIMES) is over
+    assert all(not person.pods for person in over.participants)
 
 
 def test_a_link_works_once_for_a_while_and_only_the_newest() -> None:

@@ -11,6 +11,7 @@ import pytest
 from aiortc import MediaStreamTrack, RTCSessionDescription
 from aiortc.mediastreams import VideoStreamTrack
 
+from clients.call_quality import QualityReporter
 from clients.calling import CallEnd, CallNews, Talk
 from clients.hub_client import HubClient
 from clients.tone import ToneTrack
@@ -33,13 +34,13 @@ from signaling.calls.device_checks import DeviceChecks
 from signaling.hubs.care_hub import CareHub
 from tests.coturn import coturn, needs_coturn
 from tests.databases import lent_postgres
-from tests.eventually import eventually
+from tests.eventually import eventually, eventually_asked
 from tests.media.test_peer import offered
 from tests.media.test_sdp import GOOD
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.pods import two_pods
+from tests.signaling.pods import hub_of, two_pods
 from tests.signaling.visit import Told, refused
 from tests.signaling.visiting import admitted, join, scheduled
 
@@ -156,6 +157,36 @@ async def test_a_candidate_for_whoever_came_back_on_another_pod_waits_for_a_desc
         assert isinstance(await apart.ann.hub.ask("SendSignal", offer, answer=Done), Done)
         await eventually(lambda: len(told.of(Signal)) == 2)
         assert [one.kind for one in told.of(Signal)] == ["offer", "candidate"]
+
+
+async def test_each_end_reports_how_good_it_is_for_it_and_that_is_kept(apart: Apart) -> None:
+    hers, his = await apart.talk()
+    await eventually(flows(hers, his))
+    reporters = [
+        QualityReporter(person.hub, "v1", talk.call_id, talk.links)
+        for person, talk in ((apart.ann, hers), (apart.pat, his))
+    ]
+    for _ in range(2):
+        for house in (apart.east, apart.west):
+            house.wall.now_s += 5
+        for reporter in reporters:
+            await reporter.report()
+            assert reporter.refused == []
+    await apart.pat.end.hang_up()
+    await eventually(lambda: apart.ann.has(CallEnded))
+    # The pod of the other one finds out when it looks.
+    apart.east.wall.now_s += 6
+    await hub_of(apart.east)._calls.sweep()
+    recorder = hub_of(apart.west)._calls.beside.recorder
+
+    async def both() -> bool:
+        found = await recorder.of_visit("v1", None, 9)
+        return [len(one.quality) for one in found] == [2]
+
+    await eventually_asked(both)
+    [record] = await recorder.of_visit("v1", None, 9)
+    assert [(one.peer, one.to, one.reports) for one in record.quality] == [(0, 1, 2), (1, 0, 2)]
+    assert all(isinstance(one.in_kbps, int) and one.in_kbps > 0 for one in record.quality)
 
 
 async def test_nothing_of_what_they_say_is_in_a_log(apart: Apart) -> None:
