@@ -250,6 +250,22 @@ async def test_what_waits_for_the_database_has_a_bound(open_house: OpenHouse) ->
         assert house.metric("auricle_bound_reached_total", bound="max_call_records_waiting") == 1
 
 
+async def test_memory_holds_only_so_many_records(open_house: OpenHouse) -> None:
+    house = await open_house(max_call_records=1)
+    async with AsyncExitStack() as stack:
+        await register(house)
+        await scheduled(house)
+        ann = await stack.enter_async_context(connected(house, "ann", "clinician"))
+        pat = await stack.enter_async_context(connected(house, "pat", "patient"))
+        for one in (ann, pat):
+            await join(one)
+        await admitted(ann, "p2")
+        for _ in range(2):
+            await hang_up(ann, (await started(ann)).call_id)
+        await eventually(lambda: house.metric("auricle_bound_reached_total", bound="max_call_records") == 1)
+        assert len(await kept(house)) == 1
+
+
 async def test_two_pods_keep_one_record_and_what_each_knows(postgres: PostgresServer) -> None:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(lent_postgres(postgres))
