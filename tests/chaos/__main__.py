@@ -17,7 +17,8 @@ from typing import Final
 
 from tests.chaos.checker import check, report
 from tests.chaos.plan import Plan, plan_of
-from tests.chaos.profile import DATABASES, PIN, PINS, PROFILES
+from tests.chaos.plan_clients import CLIENT, CLIENTS
+from tests.chaos.profile import DATABASES, PROFILES
 from tests.chaos.runner import Result, history_of, run
 from tests.chaos.shrink import shrink
 
@@ -27,7 +28,7 @@ MAX_SHRINK_RUNS: Final = 20
 PODS: Final = (1, 2, 3)
 EPILOG: Final = """exit codes: 0 every promise was kept; 1 one was broken, the witness is on stderr;
 2 the command line cannot be used; 3 the run is invalid: a fault did not land, or too little was done.
-The result is one JSON object on stdout. A run is replayed by its seed, profile, database, pods and pin."""
+The result is one JSON object on stdout. A run is replayed by its seed, profile, database, pods and client."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.pods > 1 and given.database != "postgres":
         parser.error("several pods share a database that is a server: --database postgres")
     seeds = range(given.seed, given.seed + given.runs)
-    plans = [plan_of(seed, PROFILES[given.profile], given.database, given.pods, given.pin) for seed in seeds]
+    plans = [plan_of(seed, PROFILES[given.profile], given.database, given.pods, given.client) for seed in seeds]
     if given.only is not None:
         plans = [plan.only(given.only) for plan in plans]
     return max(_one(plan, given) for plan in plans)
@@ -64,14 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         help="server processes, several on postgres only (default 1)",
     )
     parser.add_argument(
-        "--pin",
-        choices=PINS,
-        default=PIN,
-        help="what is kept on one pod: a device's phone and fitters and resumed connections (all), those only "
-        "(resumes), or none (default %(default)s)",
-    )
-    parser.add_argument(
-        "--client", type=_signalr, default="signalr", help="protocol of the clients; only signalr so far"
+        "--client",
+        choices=CLIENTS,
+        default=CLIENT,
+        help="what the phones speak; mixed: every third Socket.IO, the others SignalR (default %(default)s)",
     )
     parser.add_argument(
         "--folder", type=Path, help="keep everything there (default: a temporary folder, gone when all is well)"
@@ -82,12 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="run nothing, judge what a run has left there")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
-
-
-def _signalr(text: str) -> str:
-    if text != "signalr":
-        raise argparse.ArgumentTypeError("the server speaks SignalR only so far")
-    return text
 
 
 def _places(text: str) -> list[int]:
@@ -126,8 +117,10 @@ def _one(plan: Plan, given: argparse.Namespace) -> int:
 
 def replay(plan: Plan) -> str:
     """The command that runs the same plan again."""
-    pods = f" --pods {plan.pods} --pin {plan.pin}" if plan.pods > 1 else ""
-    return f"python -m tests.chaos --profile {plan.profile.name} --seed {plan.seed} --database {plan.database}{pods}"
+    return (
+        f"python -m tests.chaos --profile {plan.profile.name} --seed {plan.seed} --database {plan.database} "
+        f"--pods {plan.pods} --client {plan.client}"
+    )
 
 
 def _run(plan: Plan, folder: Path, quiet: bool, for_s: float) -> Result | None:

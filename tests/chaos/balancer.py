@@ -6,7 +6,7 @@ would ask it. It must not know who connects, nor why. Read ``Balancer.route`` fi
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import aiohttp
@@ -21,14 +21,10 @@ ASKS_FOR: Final = aiohttp.ClientTimeout(total=0.75 * PATIENCE)
 
 
 class Balancer:
-    """``pods`` by name. ``is_pinned``: connections that belong together stay on one pod, for as long as it is up.
+    """``pods`` by name."""
 
-    ``on_back`` is told of a pod that is up again.
-    """
-
-    def __init__(self, pods: Sequence[str], rng: random.Random, *, is_pinned: bool = False) -> None:
-        self.pods, self.is_pinned = tuple(pods), is_pinned
-        self.on_back: Callable[[str], None] = lambda _: None
+    def __init__(self, pods: Sequence[str], rng: random.Random) -> None:
+        self.pods = tuple(pods)
         self._urls: dict[str, str] = {}
         self._pod_at: dict[str, str] = {}
         self._up: set[str] = set()
@@ -55,17 +51,9 @@ class Balancer:
         """Whether new connections go there."""
         return pod in self._up
 
-    def next_pod(self) -> str:
-        """The pod whose turn it is; of those that are up if there is one."""
-        self._turn += 1
-        return self._in_order(self._turn)[0]
-
-    def route(self, group: int | None = None) -> Route:
-        """Where connections of one client go. ``group``: which clients belong together, None for none."""
-        home = group if self.is_pinned else None
-        if home is None:
-            return lambda: self._urls_in_order(self._turned())
-        return lambda: self._urls_in_order(home)
+    def route(self) -> Route:
+        """Where connections of one client go."""
+        return self._urls_in_turn
 
     def fixed(self, pod: str) -> Route:
         """To one pod, wherever it is then."""
@@ -90,20 +78,11 @@ class Balancer:
                 self._set(pod, is_up=is_up)
 
     def _set(self, pod: str, *, is_up: bool) -> None:
-        was_up = pod in self._up
         (self._up.add if is_up else self._up.discard)(pod)
-        if is_up and not was_up:
-            self.on_back(pod)
 
-    def _turned(self) -> int:
+    def _urls_in_turn(self) -> list[str]:
         self._turn += 1
-        return self._turn
-
-    def _in_order(self, first: int) -> list[str]:
         count = len(self.pods)
-        turned = [self.pods[(first + place) % count] for place in range(count)]
-        return sorted(turned, key=lambda pod: pod not in self._up)
-
-    def _urls_in_order(self, first: int) -> list[str]:
+        turned = [self.pods[(self._turn + place) % count] for place in range(count)]
         # One that is down is no target: what answers at its old address, if anything, is not asked.
-        return [self._urls[pod] for pod in self._in_order(first) if pod in self._up]
+        return [self._urls[pod] for pod in turned if pod in self._up]

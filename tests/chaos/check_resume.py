@@ -20,8 +20,9 @@ MAY_BE_AWAY_NS: Final = 8_000_000_000
 
 @dataclass(slots=True)
 class _Line:
-    """One connection of one client so far."""
+    """One connection of one client so far. ``owners`` is the pod that has it, whichever its sockets go through."""
 
+    owners: frozenset[str] = frozenset()
     heard: int = 0
     answered: int = 0
     said: int = 0
@@ -37,7 +38,8 @@ def nothing_is_lost_on_the_way(history: Iterable[Event], paths: Paths) -> Iterat
             continue
         what, line = event.f.removeprefix(PREFIX), lines.setdefault(event.p, _Line())
         if what == "open":
-            line = lines[event.p] = _Line(well=event.t)
+            owners = frozenset(paths.pods(event.p, event.t, event.t))
+            line = lines[event.p] = _Line(owners, well=event.t)
         elif what == "said":
             line.said = event.v["number"]
         elif what in {"heard", "answered"}:
@@ -60,14 +62,21 @@ def _judge_end(event: Event, line: _Line, paths: Paths) -> Iterator[Violation]:
         yield Violation("RS", "", text, (event,))
     since = line.well if line.lost is None else min(line.well, line.lost.t)
     is_late = event.t - since > MAY_BE_AWAY_NS
-    if why == "gone" and not is_late and not _pod_was_broken(event.p, paths, since, event.t):
+    if why == "gone" and not is_late and not _may_forget(event.p, line, paths, since, event.t):
         proof = (event,) if line.lost is None else (line.lost, event)
         yield Violation("RS", "", f"{event.p} was forgotten by a pod that lives", proof)
 
 
-def _pod_was_broken(process: str, paths: Paths, since: float, until: float) -> bool:
-    """Not by the loss of its socket: that is what it is there for."""
-    pods = paths.pods(process, since, until)
-    return any(
-        fault.lane in pods and fault.event.v["fault"].startswith("server_") for fault in paths.active(since, until)
-    )
+def _may_forget(process: str, line: _Line, paths: Paths, since: float, until: float) -> bool:
+    """Not for the loss of its socket, nor because a pod died that had only handed it on: that is what it is there for.
+
+    But a pod on its way that stands still keeps its socket open and says nothing.
+    """
+    on_the_way = paths.pods(process, since, until)
+    for fault in paths.active(since, until):
+        kind = fault.event.v["fault"]
+        if fault.lane in line.owners and kind.startswith("server_"):
+            return True
+        if fault.lane in on_the_way and kind == "server_freeze":
+            return True
+    return False

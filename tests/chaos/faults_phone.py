@@ -78,9 +78,7 @@ async def aid_fault(stage: Stage, fault: Fault) -> bool:
 
 async def takeover(stage: Stage, fault: Fault) -> bool:
     """Somebody attaches for the same device: the newest wins, and is sent what there is to send."""
-    # Where what belongs together is kept together, this does.
-    route = stage.fleet.balancer.route(stage.group_of(fault.lane))
-    return await _take_over(stage, fault, route)
+    return await _take_over(stage, fault, stage.fleet.balancer.route())
 
 
 async def takeover_elsewhere(stage: Stage, fault: Fault) -> bool:
@@ -108,6 +106,10 @@ class _Shadow:
     def __init__(self, stage: Stage, fault: Fault, log: NamingLog, route: Route) -> None:
         self._stage, self._fault, self._log, self._route = stage, fault, log, route
         self._phone = stage.phones[fault.lane]
+        spoken = stage.plan.transports
+        own = spoken[fault.lane]
+        # Where both are spoken the other one, so that each takes over from the other.
+        self._transport = next((each for each in spoken.values() if each != own), own)
         self._generation: int | None = None
 
     async def run(self) -> bool:
@@ -126,7 +128,7 @@ class _Shadow:
 
     def _hub(self, url: str) -> HubClient:
         token = self._stage.tokens.mint(f"canary-patient-{self._fault.lane}", "patient", "device")
-        hub = HubClient(f"{url}/hub", token=token, reconnect=None, options=OPTIONS)
+        hub = HubClient(f"{url}/hub", token=token, transport=self._transport, reconnect=None, options=OPTIONS)
         hub.on("Offer", self._offered, Offer)
         return hub
 

@@ -49,18 +49,15 @@ SERVER: Final = {
     "AURICLE_DEAD_MAN_S": DEAD_MAN_S,
     "AURICLE_QUESTION_AFTER_S": "1",
 }
-# Beside that, for pods: a hub that says what it is asked to, a bound that a slow reader meets soon, and patience with
-# a connection that is being resumed while other things go wrong.
+# Beside that, for pods: where they reach each other, a hub that says what it is asked to, a bound that a slow reader
+# meets soon, and patience with a connection that is being resumed while other things go wrong.
 POD: Final = {
+    "AURICLE_INTERNAL_LISTEN": "127.0.0.1:0",
     "AURICLE_CONFORMANCE": "1",
     "AURICLE_MAX_SEND_QUEUE_BYTES": "262144",
     "AURICLE_DISCONNECT_TIMEOUT_S": str(10.0 * PATIENCE),
     "AURICLE_LOOK_S": "0.5",
 }
-
-
-# Where pods reach each other, when a connection that is resumed may come back through any of them.
-INSIDE: Final = {"AURICLE_INTERNAL_LISTEN": "127.0.0.1:0"}
 
 
 class Tokens:
@@ -144,10 +141,8 @@ async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator
         for lane in lanes:
             (folder / lane / "data").mkdir(parents=True)
         kept = stack.enter_context(database(plan.database, folder / lanes[0] / "data"))
-        balancer = Balancer(lanes, random.Random(f"{plan.seed} balancer"), is_pinned=plan.is_pinned)
+        balancer = Balancer(lanes, random.Random(f"{plan.seed} balancer"))
         found = Fleet(kept, Tokens(), balancer)
-        if plan.resumes_anywhere:
-            found.environ |= INSIDE
         if plan.pods > 1:
             found.bus = stack.enter_context(bus())
         for lane in lanes:

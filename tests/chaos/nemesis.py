@@ -34,6 +34,8 @@ FAULTS: Final[Mapping[str, Strike]] = {
 class Nemesis:
     """``landed`` counts the faults that did what they were to do, ``missed`` are the others.
 
+    ``spoken`` counts those of phones that have landed, by what the phone was speaking.
+
     After ``for_s`` none begins any more, and what has missed its moment is not tried again; what is asked of a run is
     then no more than what has ``begun``.
     """
@@ -43,6 +45,7 @@ class Nemesis:
         self._end_s = time.monotonic() + for_s
         self.begun: Counter[str] = Counter()
         self.landed: Counter[str] = Counter()
+        self.spoken: Counter[str] = Counter()
         self.missed: list[Fault] = []
 
     async def run(self) -> None:
@@ -73,6 +76,8 @@ class Nemesis:
             self._note("stop", fault, landed=landed)
             if landed:
                 self.landed[fault.counted] += 1
+                if fault.lane in self._stage.phones:
+                    self.spoken[self._stage.proxies[fault.lane].spoken] += 1
             else:
                 self.missed.append(fault)
             self._say(f"{fault.lane}: {fault.kind} {fault.value} {'landed' if landed else 'MISSED'}")

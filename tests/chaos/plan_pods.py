@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from tests.chaos.plan_clients import PhoneLanes
 from tests.chaos.profile import KILL_POINTS, Fault, Profile, pause
 from tests.chaos.waiting import PATIENCE
 
@@ -20,7 +21,7 @@ Make = Callable[..., Fault]
 
 
 def pod_faults(
-    rng: random.Random, profile: Profile, seed: int, pods: int, fitters: int, *, is_pinned: bool
+    rng: random.Random, profile: Profile, phones: PhoneLanes, *, seed: int, pods: int, fitters: int
 ) -> list[Fault]:
     """All of them, in no order."""
 
@@ -30,10 +31,7 @@ def pod_faults(
     lanes = [f"pod-{number}" for number in range(pods)]
     faults = [*_of_pods(rng, profile, seed, lanes, make), *_of_edges(rng, profile, lanes, make)]
     faults += [*_of_bus(rng, profile, make), *_of_database(rng, profile, make)]
-    faults += _of_clients(rng, profile, fitters, make)
-    if not is_pinned:
-        phones = [f"phone-{rng.randrange(profile.devices)}" for _ in range(profile.each)]
-        faults += [make("takeover_elsewhere", phone, length_s=rng.uniform(0.2, 0.6)) for phone in phones]
+    faults += _of_clients(rng, profile, fitters, phones, make)
     return faults
 
 
@@ -84,12 +82,12 @@ def _of_database(rng: random.Random, profile: Profile, make: Make) -> list[Fault
     return faults
 
 
-def _of_clients(rng: random.Random, profile: Profile, fitters: int, make: Make) -> list[Fault]:
+def _of_clients(rng: random.Random, profile: Profile, fitters: int, phones: PhoneLanes, make: Make) -> list[Fault]:
     faults = []
     for _ in range(profile.each):
         faults += [make("storm", "crowd"), make("slow_reader", "slow")]
-        for side, count in (("phone", profile.devices), ("fitter", fitters)):
-            for kind in ("rate", "deaf", "mute"):
-                lane = f"{side}-{rng.randrange(count)}"
+        faults.append(make("takeover_elsewhere", phones.next("takeover_elsewhere"), length_s=rng.uniform(0.2, 0.6)))
+        for kind in ("rate", "deaf", "mute"):
+            for side, lane in (("phone", phones.next(kind)), ("fitter", f"fitter-{rng.randrange(fitters)}")):
                 faults.append(make(f"{side}_{kind}", lane, length_s=rng.uniform(0.5, 2.0)))
     return faults

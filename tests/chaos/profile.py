@@ -14,8 +14,6 @@ __all__ = [
     "KILL_POINTS",
     "MAX_FRAME",
     "PHASES",
-    "PIN",
-    "PINS",
     "PROFILES",
     "WAITING",
     "Fault",
@@ -24,10 +22,6 @@ __all__ = [
 ]
 
 DATABASES: Final = ("sqlite", "postgres")
-# With several pods: what belongs together is kept on one; resumed connections come back to theirs; nothing is.
-PINS: Final = ("all", "resumes", "none")
-# The one switch: as much of that as the server does not do yet.
-PIN: Final = "resumes"
 KILL_POINTS: Final = (
     *("after_parse", "before_commit", "after_commit"),
     *("after_publish", "after_offer", "after_result_before_terminal"),

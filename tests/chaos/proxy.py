@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ Route = Callable[[], Sequence[str]]
 MAX_LINKS = 32
 CHUNK_BYTES = 65_536
 PIECES_PER_S = 10
+_SOCKETIO = b"GET /socket.io/"
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -37,6 +38,8 @@ class Link:
         self.swallows_client = self.swallows_server = False
         # The server's side stays open when the client's has gone.
         self.is_half_open = False
+        # By the request that it began with last.
+        self.is_socketio = False
         self.from_server, self.from_client = FrameCount(), FrameCount()
 
     def frame_ends(self, chunk: bytes, *, is_from_client: bool) -> list[int]:
@@ -44,6 +47,8 @@ class Link:
         counter = self.from_client if is_from_client else self.from_server
         if counter.upgraded:
             return counter.feed(chunk)
+        if is_from_client:
+            self.is_socketio = chunk.startswith(_SOCKETIO)
         start = None if is_from_client else counter.feed_head(chunk)
         if start is None:
             return []
@@ -57,10 +62,11 @@ class Proxy:
     ``url`` is where clients connect. ``delay_s``: each chunk waits so long, in either direction. ``rate_bytes_s``: so
     much is read of the server on each connection, 0 for all that comes. ``cuts`` counts the connections that
     ``cut_after_bytes`` and ``cut_after_frames`` have cut. ``on_link`` is told where each new connection has gone.
+    ``spoken`` is what the newest WebSocket speaks, ``signalr`` or ``socketio``; "" before the first.
     """
 
     def __init__(self, target: str, *, max_links: int = MAX_LINKS) -> None:
-        self.url = ""
+        self.url = self.spoken = ""
         self.delay_s = 0.0
         self.rate_bytes_s = 0
         self.mirrors = False
@@ -93,11 +99,10 @@ class Proxy:
         """Each new connection goes where ``route`` says then, to the next place if the first does not take it."""
         self._route = route
 
-    def reset(self, *, but_to: Container[str] = ()) -> None:
-        """Cut all connections with a TCP reset on both sides, ``but_to`` some places."""
+    def reset(self) -> None:
+        """Cut all connections with a TCP reset on both sides."""
         for link in tuple(self._links):
-            if link.target not in but_to:
-                _cut(link)
+            _cut(link)
 
     def finish(self) -> None:
         """End all connections with a TCP FIN on both sides."""
@@ -220,6 +225,8 @@ class Proxy:
     def _last_byte(self, link: Link, chunk: bytes, *, is_from_client: bool) -> int | None:
         """After how many bytes of ``chunk`` the link is to be cut; None for not now."""
         ends = link.frame_ends(chunk, is_from_client=is_from_client)
+        if ends:
+            self.spoken = "socketio" if link.is_socketio else "signalr"
         if self._bytes_left is not None:
             if self._bytes_left <= len(chunk):
                 last, self._bytes_left = self._bytes_left, None

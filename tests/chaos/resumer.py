@@ -7,7 +7,6 @@ order, however many sockets that took. Made of the client core of ``protocol.sig
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
@@ -22,7 +21,7 @@ from protocol.signalr.messages import Completion, Invocation
 from protocol.signalr.states import State
 from tests.chaos.history import HistoryFile
 from tests.chaos.patience import LIMITS
-from tests.chaos.proxy import Proxy, Route
+from tests.chaos.proxy import Proxy
 from tests.chaos.waiting import PATIENCE
 
 __all__ = ["Resumer"]
@@ -42,15 +41,10 @@ class _Negotiated(msgspec.Struct, rename="camel"):
 
 
 class Resumer:
-    """``resumed``: how often a connection went on over another socket; ``is_open``: there is one just now.
+    """``resumed``: how often a connection went on over another socket; ``is_open``: there is one just now."""
 
-    ``route`` is asked for each connection where its sockets go.
-    """
-
-    def __init__(
-        self, protocol: ProtocolName, link: Proxy, token: str, history: HistoryFile, route: Callable[[], Route]
-    ) -> None:
-        self.protocol, self.link, self.route = protocol, link, route
+    def __init__(self, protocol: ProtocolName, link: Proxy, token: str, history: HistoryFile) -> None:
+        self.protocol, self.link = protocol, link
         self.resumed = 0
         self.is_open = False
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -60,7 +54,6 @@ class Resumer:
         """One connection after the other, each for as long as the server knows it; the last one hears what is owed."""
         async with aiohttp.ClientSession(headers=self._headers) as session:
             while not stop.is_set():
-                self.link.follow(self.route())
                 with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                     await _Connection(self, session, self._history, stop).live()
                 self.is_open = False

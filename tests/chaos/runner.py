@@ -69,7 +69,7 @@ class Result:
             "profile": self.plan.profile.name,
             "database": self.plan.database,
             "pods": self.plan.pods,
-            "pin": self.plan.pin,
+            "client": self.plan.client,
             "seconds": round(self.seconds, 1),
             "faults": sum(self.counts["faults"].values()),
             "missing": self.missing,
@@ -190,6 +190,9 @@ def _waits(history: list[Event]) -> dict[str, dict[str, float]]:
 def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:
     """What must have happened for the run to prove anything."""
     missing = dict(nemesis.begun - nemesis.landed)
+    if stage.plan.is_whole:
+        unspoken = set(stage.plan.transports.values()) - nemesis.spoken.keys()
+        missing |= {f"faults of phones on {transport}": 1 for transport in unspoken}
     is_whole = stage.plan.is_whole and nemesis.begun == stage.plan.required
     open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_kill)
     if is_whole and open_kills < stage.plan.profile.min_open_kills:
@@ -214,6 +217,7 @@ def _counts(stage: Stage, nemesis: Nemesis, history: list[Event]) -> dict[str, A
         "phone deaths": sum(phone.deaths for phone in stage.phones.values()),
         "kills with open journal": sum(bool(p) for phone in stage.phones.values() for p in phone.phases_at_kill),
         "faults": dict(sorted(nemesis.landed.items())),
+        "faults of phones": dict(sorted(nemesis.spoken.items())),
         "missed": len(nemesis.missed),
         "work": dict(sorted(stage.tally.done.items())),
     }

@@ -37,7 +37,6 @@ __all__ = ["PROTOCOLS", "Stage", "staged"]
 
 FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
-TRANSPORTS: Final = ("signalr", "signalr", "socketio")
 WRITE_MS: Final = "40"
 # Whether a pod says of a phone that hangs on another one that it is there.
 PRESENCE_REACHES: Final = True
@@ -79,16 +78,10 @@ class Stage:
         """For everybody."""
         return self.fleet.tokens
 
-    def group_of(self, lane: str) -> int | None:
-        """Whose connections are to end on one pod, where that is asked for; None: he is nobody's."""
-        who, _, number = lane.rpartition("-")
-        return int(number) % self.plan.pods if who in {"phone", "fitter"} else None
-
     async def link(self, lane: str, stack: AsyncExitStack) -> Proxy:
         """A proxy before a client, through which it reaches a pod as the balancer says."""
         link = await stack.enter_async_context(proxy("", max_links=self.plan.profile.crowd + MAX_LINKS))
-        balancer = self.fleet.balancer
-        link.follow(balancer.route(self.group_of(lane)))
+        link.follow(self.fleet.balancer.route())
         link.on_link = lambda target: self._went(lane, target)
         self.proxies[lane] = link
         return link
@@ -96,17 +89,12 @@ class Stage:
     def _went(self, lane: str, target: str) -> None:
         self.history.write("ok", "route", lane=lane, pod=self.fleet.balancer.pod_at(target))
 
-    def spread(self, _: str = "") -> None:
-        """Have those connect anew who hang where no new connection would go; with no pod of their own all do."""
-        balancer = self.fleet.balancer
-        for lane, link in self.proxies.items():
-            group = self.group_of(lane)
-            keep = balancer.route(group)()[:1] if balancer.is_pinned else []
-            if group is None or set(link.targets) <= set(keep):
-                continue
+    def spread(self) -> None:
+        """Have phones and fitters connect anew."""
+        for lane in (*self.phones, *self.fitters):
             moved = {"fault": "spread", "lane": lane}
             self.history.write("ok", "start", **moved)
-            link.reset(but_to=keep)
+            self.proxies[lane].reset()
             self.history.write("ok", "stop", **moved)
 
     def canaries(self) -> list[str]:
@@ -130,8 +118,6 @@ async def staged(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
         front = await stack.enter_async_context(proxy(""))
         front.follow(pods.balancer.route())
         stage = Stage(plan, folder, pods, front, history)
-        if plan.is_pinned:
-            pods.balancer.on_back = stage.spread
         for number in range(plan.profile.devices):
             await _phone(stage, f"phone-{number}", number, stack)
         for number in range(plan.fitters):
@@ -143,7 +129,7 @@ async def staged(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
 
 async def _bystanders(stage: Stage, stack: AsyncExitStack) -> None:
     """Who fits nothing and wears nothing, and the scales."""
-    token, balancer = stage.tokens.mint("crowd", "clinician"), stage.fleet.balancer
+    token = stage.tokens.mint("crowd", "clinician")
     await stage.link("slow", stack)
     stage.crowd = await stack.enter_async_context(
         crowd(await stage.link("crowd", stack), token, stage.plan.profile.crowd)
@@ -151,8 +137,7 @@ async def _bystanders(stage: Stage, stack: AsyncExitStack) -> None:
     for number, protocol in enumerate(PROTOCOLS):
         lane = RESUMERS[number]
         history = stack.enter_context(HistoryFile(stage.folder / f"{lane}.jsonl", lane))
-        route = balancer.route if stage.plan.resumes_anywhere else lambda: balancer.fixed(balancer.next_pod())
-        stage.resumers[lane] = Resumer(protocol, await stage.link(lane, stack), token, history, route)
+        stage.resumers[lane] = Resumer(protocol, await stage.link(lane, stack), token, history)
     for work in (sample(stage.fleet, stage.history), lag(stage.history)):
         await stack.enter_async_context(background(work))
     for pod in stage.fleet.pods:
@@ -182,8 +167,8 @@ async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) ->
     await _register(stage, lane, device)
     token = stage.tokens.mint(f"canary-patient-{lane}", "patient", "device")
     arguments = ["--url", link.url, "--token", token, "--device", device]
-    # Every third phone is on Socket.IO; the fitters are on SignalR.
-    arguments += ["--transport", TRANSPORTS[number % 3]]
+    # The fitters are on SignalR.
+    arguments += ["--transport", stage.plan.transports[lane]]
     arguments += ["--protocol", PROTOCOLS[number % 2], "--write-ms", WRITE_MS, "--dead-man-s", DEAD_MAN_S]
     installs, keeps = WEARERS[number % len(WEARERS)]
     arguments += ["--install", installs, "--keep", keeps]
@@ -232,6 +217,4 @@ async def _fitter(stage: Stage, lane: str, number: int, stack: AsyncExitStack) -
     await stack.enter_async_context(hub)
     caller = Caller(lane, hub, history, stage.tally)
     seed = f"{stage.plan.seed} {lane}"
-    group = {phone.name: stage.group_of(lane) for lane, phone in stage.phones.items()}
-    mine = [name for name in stage.devices if not stage.plan.is_pinned or group[name] == stage.group_of(lane)]
-    stage.fitters[lane] = FitterWorker(caller, mine, seed=seed)
+    stage.fitters[lane] = FitterWorker(caller, stage.devices, seed=seed)

@@ -18,8 +18,7 @@ from tests.chaos.runner import Result
     [
         (["--pods", "2"], "--database postgres"),
         (["--pods", "4", "--database", "postgres"], "invalid choice"),
-        (["--pin", "some"], "invalid choice"),
-        (["--client", "socketio"], "SignalR only"),
+        (["--client", "carrier pigeon"], "invalid choice"),
         (["--profile", "huge"], "invalid choice"),
         (["--database", "oracle"], "invalid choice"),
         (["--seed", "one"], "invalid int"),

@@ -98,8 +98,20 @@ def test_a_connection_that_is_resumed_says_everything_once(lines: list[Any], bro
     assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken
 
 
-@pytest.mark.parametrize(("pod", "broken"), [("pod-1", 0), ("pod-0", 1)])
-def test_a_pod_that_died_may_forget_a_connection(pod: str, broken: int) -> None:
-    gone = [*resumed(("lost", {})), *fault(pod, "server_gone"), *resumed(("end", {"why": "gone"}))]
-    told = history(fact("route", lane="resumer-0", pod="pod-1"), *resumed(*HEARD), *gone)
+@pytest.mark.parametrize(
+    ("pod", "kind", "broken"),
+    [
+        ("pod-1", "server_gone", 0),
+        ("pod-1", "server_freeze", 0),
+        ("pod-2", "server_gone", 1),
+        ("pod-2", "server_freeze", 0),
+        ("pod-0", "server_gone", 1),
+        ("pod-0", "server_freeze", 1),
+    ],
+)
+def test_a_pod_that_died_may_forget_what_it_had_and_not_what_others_have(pod: str, kind: str, broken: int) -> None:
+    begun = [fact("route", lane="resumer-0", pod="pod-1"), *resumed(*HEARD)]
+    elsewhere = [*resumed(("lost", {})), fact("route", lane="resumer-0", pod="pod-2"), *resumed(("back", {}))]
+    gone = [*resumed(("lost", {})), *fault(pod, kind), *resumed(("end", {"why": "gone"}))]
+    told = history(*begun, *elsewhere, *gone)
     assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken

@@ -4,9 +4,9 @@ import pytest
 
 from tests.chaos.check_packages import ENDS
 from tests.chaos.nemesis import FAULTS
-from tests.chaos.plan import plan_of
+from tests.chaos.plan import Plan, plan_of
 from tests.chaos.plan_pods import LONG_FREEZE_S
-from tests.chaos.profile import DATABASES, KILL_POINTS, MAX_FRAME, PHASES, PINS, PROFILES, WAITING
+from tests.chaos.profile import DATABASES, KILL_POINTS, MAX_FRAME, PHASES, PROFILES, WAITING
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -64,7 +64,36 @@ def test_of_several_pods_each_goes_down_and_each_is_cut_off_from_what_they_share
     assert plan.fitters >= 6
 
 
-@pytest.mark.parametrize("pin", PINS)
-def test_whoever_is_kept_on_one_pod_is_not_taken_over_on_another(pin: str) -> None:
-    kinds = {fault.kind for fault in plan_of(1, PROFILES["smoke"], "postgres", 2, pin).faults}
-    assert ("takeover_elsewhere" in kinds) is (pin != "all")
+def test_every_run_has_phones_of_both_protocols_unless_it_is_asked_for_one() -> None:
+    for profile in PROFILES.values():
+        assert set(plan_of(1, profile, "sqlite").transports.values()) == {"signalr", "socketio"}
+        for client in ("signalr", "socketio"):
+            assert set(plan_of(1, profile, "sqlite", client=client).transports.values()) == {client}
+
+
+def struck(plan: Plan, transport: str) -> set[tuple[str, str]]:
+    """What strikes the phones of one protocol: phases of kills and places of cuts one by one."""
+    faults = [fault for fault in plan.faults if plan.transports.get(fault.lane) == transport]
+    places = {"phone_kill_at", "phone_cut_frame"}
+    return {
+        (fault.kind, fault.value.removesuffix(":before").removesuffix(":after") if fault.kind in places else "")
+        for fault in faults
+    }
+
+
+@pytest.mark.parametrize("pods", [1, 3])
+@pytest.mark.parametrize("transport", ["signalr", "socketio"])
+def test_all_that_a_phone_may_meet_meets_phones_of_either_protocol(pods: int, transport: str) -> None:
+    plan = plan_of(1, PROFILES["standard"], "postgres", pods)
+    everything = struck(plan, "signalr") | struck(plan, "socketio")
+    assert {("phone_cut_frame", str(frame)) for frame in range(1, MAX_FRAME + 1)} < everything
+    assert struck(plan, transport) == everything
+
+
+def test_small_runs_strike_a_phone_on_socketio_too_each_with_other_faults() -> None:
+    plans = [plan_of(seed, PROFILES["smoke"], "sqlite") for seed in range(3)]
+    kinds = [{kind for kind, _ in struck(plan, "socketio")} for plan in plans]
+    assert all(kinds)
+    assert set.union(*kinds) == {
+        kind for plan in plans for kind, _ in struck(plan, "signalr") | struck(plan, "socketio")
+    }

@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.__main__ import replay
 from tests.chaos.plan import Plan, plan_of
-from tests.chaos.profile import PIN, PROFILES
+from tests.chaos.profile import PROFILES
 from tests.chaos.runner import run
 from tests.chaos.waiting import PATIENCE
 
@@ -20,7 +20,7 @@ PATIENCE_S = 240 * PATIENCE
 @pytest.mark.timeout(PATIENCE_S + 60)
 @pytest.mark.parametrize(("database", "seed", "pods"), [("sqlite", 1, 1), ("postgres", 2, 1), ("postgres", 2, 2)])
 async def test_no_promise_is_broken_while_everything_else_is(database: str, seed: int, pods: int) -> None:
-    plan = plan_of(seed, PROFILES["smoke"], database, pods, PIN)
+    plan = plan_of(seed, PROFILES["smoke"], database, pods)
     # Kept after a failure, wherever pytest's own folders are.
     folder = Path(tempfile.mkdtemp(prefix=f"auricle-chaos-{database}-"))
     told: list[str] = []
