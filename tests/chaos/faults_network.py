@@ -1,6 +1,8 @@
 """What happens on the way between a client and the server. Each function says whether the fault has landed."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import nullcontext
 
 from tests.chaos.profile import Fault
 from tests.chaos.proxy import Proxy
@@ -34,7 +36,7 @@ async def cut_frame(stage: Stage, fault: Fault) -> bool:
     link, count = _link(stage, fault), int(fault.value)
     cuts = link.cuts
     link.cut_after_frames(count)
-    return await holds_within(LANDS_S, lambda: link.cuts > cuts)
+    return await _while_they_talk(stage, fault, lambda: link.cuts > cuts)
 
 
 async def cut_byte(stage: Stage, fault: Fault) -> bool:
@@ -42,7 +44,14 @@ async def cut_byte(stage: Stage, fault: Fault) -> bool:
     link, count = _link(stage, fault), int(fault.value)
     cuts = link.cuts
     link.cut_after_bytes(count)
-    return await holds_within(LANDS_S, lambda: link.cuts > cuts)
+    return await _while_they_talk(stage, fault, lambda: link.cuts > cuts)
+
+
+async def _while_they_talk(stage: Stage, fault: Fault, holds: Callable[[], object]) -> bool:
+    """Wait for it; a phone is given something to do meanwhile."""
+    phone = stage.phones.get(fault.lane)
+    with nullcontext() if phone is None else stage.tally.wishes.open(phone.name):
+        return await holds_within(LANDS_S, holds)
 
 
 async def reset(stage: Stage, fault: Fault) -> bool:

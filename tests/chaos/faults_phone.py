@@ -15,10 +15,11 @@ from tests.chaos.faults_server import freeze
 from tests.chaos.orders import Orders
 from tests.chaos.patience import OPTIONS
 from tests.chaos.phone import NamingLog
-from tests.chaos.profile import Fault
+from tests.chaos.profile import WAITING, Fault
 from tests.chaos.proxy import Route
 from tests.chaos.stage import Stage
 from tests.chaos.waiting import LANDS_S, holds_within
+from tests.chaos.wishes import CHANGES, PACKAGES, SAVES
 
 __all__ = [
     "aid_fault",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 RETRY_S: Final = 0.1
+# Phases of what is to be kept.
+KEPT: Final = ("committing", "active")
 AID_FAULTS: Final = {
     "aid_lies": "lie_readback",
     "aid_corrupts": "corrupt_digest",
@@ -45,7 +48,9 @@ async def phone_kill_at(stage: Stage, fault: Fault) -> bool:
     phase, _, when = fault.value.rpartition(":")
     deaths = phone.deaths
     phone.give(Orders(phase=phase, when=when))
-    return await phone.death_after(deaths, LANDS_S) and phone.has_obeyed
+    steps = PACKAGES if phase == WAITING else SAVES if phase.startswith(KEPT) else CHANGES
+    with stage.tally.wishes.open(phone.name, steps):
+        return await phone.death_after(deaths, LANDS_S) and phone.has_obeyed
 
 
 async def phone_kill(stage: Stage, fault: Fault) -> bool:
@@ -73,7 +78,8 @@ async def aid_fault(stage: Stage, fault: Fault) -> bool:
     """The aid that is written next goes wrong."""
     phone = stage.phones[fault.lane]
     phone.give(Orders(faults={AID_FAULTS[fault.kind]: int(fault.value or 1)}))
-    return await holds_within(LANDS_S, lambda: phone.has_obeyed)
+    with stage.tally.wishes.open(phone.name):
+        return await holds_within(LANDS_S, lambda: phone.has_obeyed)
 
 
 async def takeover(stage: Stage, fault: Fault) -> bool:

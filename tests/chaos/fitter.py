@@ -16,12 +16,14 @@ from tests.chaos.desk import Desk, Known, Twist
 from tests.chaos.orders import POISON_NR_DDB
 from tests.chaos.packages import PackageDesk
 from tests.chaos.wire import Caller
+from tests.chaos.wishes import Wish
 
 __all__ = ["WORK", "FitterWorker"]
 
 GAIN_PATHS: Final[tuple[BandPath, ...]] = ("g50Ddb", "g65Ddb", "g80Ddb")
 STAYS: Final = 0.9
 LOOKS_FOR_UNDONE: Final = 0.2
+LOOKS_IN_THE_END: Final = 0.5
 LOW_GAIN_DDB, HIGH_GAIN_DDB = 50, 200
 Step = Callable[["FitterWorker", str, Known], Awaitable[None]]
 
@@ -41,20 +43,27 @@ class FitterWorker:
             await asyncio.sleep(self._rng.expovariate(1 / self._pace_s))
             for device, known in tuple(self._desk.known.items()):
                 await self._desk.renew(device, known)
-            # Mostly on with what is held; now and then somebody else's device.
-            mine = list(self._desk.known)
-            device = self._rng.choice(mine if mine and self._rng.random() < STAYS else self._devices)
+            wish = self._desk.caller.tally.wishes.one(self._rng)
+            device = self._device() if wish is None else wish.device
             held = self._desk.known.get(device)
             if held is None:
                 await self._desk.take(device)
             elif held.is_live or await self._desk.go_live(device, held):
-                await self._step()(self, device, held)
+                await self._step(wish)(self, device, held)
 
-    def _step(self) -> Step:
-        """One by its weight; every few, one of a kind that nobody has done yet."""
-        done = self._desk.caller.tally.done
-        undone = [step for name, step, _ in _STEPS if not done[name]]
-        if undone and self._rng.random() < LOOKS_FOR_UNDONE:
+    def _device(self) -> str:
+        """Mostly on with what is held; now and then somebody else's."""
+        mine = list(self._desk.known)
+        return self._rng.choice(mine if mine and self._rng.random() < STAYS else self._devices)
+
+    def _step(self, wish: Wish | None) -> Step:
+        """What is wished; else one by its weight, every few and in the end every other one that nobody has done yet."""
+        tally = self._desk.caller.tally
+        if wish is not None:
+            name = self._rng.choice(wish.steps)
+            return next(step for other, step, _ in _STEPS if other == name)
+        undone = [step for name, step, _ in _STEPS if not tally.done[name]]
+        if undone and self._rng.random() < (LOOKS_IN_THE_END if tally.is_ending else LOOKS_FOR_UNDONE):
             return self._rng.choice(undone)
         [(_, step, _)] = self._rng.choices(_STEPS, [weight for _, _, weight in _STEPS])
         return step
@@ -132,6 +141,7 @@ class FitterWorker:
             return False
         is_sent = await self._packages.send(device, **more)
         self._desk.caller.tally.done[name] += is_sent
+        self._desk.caller.tally.sent[name, device] += is_sent
         return is_sent
 
     def _patch(self, content: Content) -> Patch:

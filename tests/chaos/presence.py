@@ -4,7 +4,7 @@ Whether that is so is for the judge. Read ``ask_whether_here`` first.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from clients.hub_client import HubClient
@@ -18,14 +18,12 @@ __all__ = ["ask_whether_here"]
 EVERY_S: Final = 1.0
 
 
-async def ask_whether_here(
-    url: str, token: str, pod: str, devices: Callable[[], Sequence[str]], history: HistoryFile
-) -> None:
-    """For ever; ``url`` leads to that pod, ``devices`` are those to ask of now. Without an answer nothing was said."""
+async def ask_whether_here(url: str, token: str, pod: str, devices: Sequence[str], history: HistoryFile) -> None:
+    """For ever; ``url`` leads to that pod. Without an answer nothing was said."""
     async with HubClient(f"{url}/hub", token=token, reconnect=RECONNECT_FROM_START, options=OPTIONS) as hub:
         while True:
             await asyncio.sleep(EVERY_S)
-            for device in devices():
+            for device in devices:
                 try:
                     held = await hub.invoke("GetDevice", DeviceQuery(device=device), result=DeviceAnswer)
                 except (ConnectionError, TimeoutError, HubCallError):

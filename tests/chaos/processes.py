@@ -25,7 +25,7 @@ from tests.chaos.waiting import PATIENCE
 __all__ = ["PhoneProcess", "ProcessFailed", "ServerProcess", "Supervised"]
 
 READY_TIMEOUT_S: Final = 60.0 * PATIENCE
-END_TIMEOUT_S: Final = 10.0 * PATIENCE
+END_TIMEOUT_S: Final = 30.0 * PATIENCE
 MAX_QUICK_DEATHS: Final = 20
 RESTART_PAUSE_S: Final = 0.05
 

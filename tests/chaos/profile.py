@@ -66,7 +66,7 @@ class Profile:
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile
     for profile in (
-        Profile("smoke", 3, 2, 1, 3, 5, 3, 0.2, 3, 3, 20.0, 2),
+        Profile("smoke", 3, 2, 1, 3, 5, 3, 0.2, 3, 3, 60.0, 2),
         Profile("standard", 8, 4, 3, 12, 30, 24, 1.0, 20, 20, 60.0, 15, ENDS, 60, 15.0),
         Profile("soak", 12, 6, 40, 240, 480, 240, 2.0, 50, 50, 60.0, 200, ENDS, 100, 30.0),
     )

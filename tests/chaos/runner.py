@@ -21,10 +21,12 @@ from tests.chaos.check_packages import package_counts
 from tests.chaos.check_pods import waits_s
 from tests.chaos.check_record import nothing_leaks
 from tests.chaos.checker import calm_of, check, report
+from tests.chaos.coverage import Met, uncovered
 from tests.chaos.final_reads import read_aids, read_audit, reader
 from tests.chaos.fitter import WORK
 from tests.chaos.history import Event, merged, read_history
 from tests.chaos.nemesis import Nemesis
+from tests.chaos.package_ends import send_for_every_end
 from tests.chaos.paths import Paths
 from tests.chaos.phone_events import phone_events
 from tests.chaos.plan import Plan
@@ -36,7 +38,7 @@ from tests.chaos.waiting import PATIENCE, holds_within
 __all__ = ["Result", "history_of", "run"]
 
 MAX_FAULT_PHASE_S: Final = 7_200.0
-WORK_TIMEOUT_S: Final = 60.0 * PATIENCE
+WORK_TIMEOUT_S: Final = 180.0 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +100,11 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None], *, for_s: fl
             missing[f"final reads: {type(error).__name__} {error}"] = 1
         channels = {**stage.fleet.log_texts, "errors": "\n".join(stage.tally.error_texts), **stage.texts}
         canaries = stage.canaries()
-        missing |= _uncovered(stage, nemesis)
     history = history_of(folder)
     # Without the final reads most promises cannot be judged.
     violations = [] if unread else [*check(history), *nothing_leaks(channels, canaries)]
     packages = sum((package_counts(story) for story in stories(history).values()), Counter())
-    is_whole = plan.is_whole and nemesis.begun == plan.required
-    missing |= {f"packages: {name}": 1 for name in plan.profile.ends - packages.keys() if is_whole}
+    missing |= uncovered(plan, Met(nemesis.begun, nemesis.landed, nemesis.spoken, _open_kills(stage), packages))
     for lane, pod in stage.fleet.pods.items():
         violations += [Violation("CRASH", "", f"{lane} ended by itself with {code}") for code in pod.crashes]
     return Result(
@@ -143,6 +143,9 @@ async def _fault_phase(stage: Stage, nemesis: Nemesis, say: Callable[[str], None
         say(f"all faults are over: {healed_at} changes accepted so far")
         if stage.plan.pods > 1:
             await asyncio.sleep(profile.calm_s * PATIENCE)
+        tally.is_ending = True
+        if profile.ends:
+            await send_for_every_end(stage, WORK_TIMEOUT_S)
         await holds_within(
             WORK_TIMEOUT_S, lambda: tally.accepted >= healed_at + profile.after and tally.done.keys() >= WORK
         )
@@ -187,24 +190,15 @@ def _waits(history: list[Event]) -> dict[str, dict[str, float]]:
     }
 
 
-def _uncovered(stage: Stage, nemesis: Nemesis) -> dict[str, int]:
-    """What must have happened for the run to prove anything."""
-    missing = dict(nemesis.begun - nemesis.landed)
-    if stage.plan.is_whole:
-        unspoken = set(stage.plan.transports.values()) - nemesis.spoken.keys()
-        missing |= {f"faults of phones on {transport}": 1 for transport in unspoken}
-    is_whole = stage.plan.is_whole and nemesis.begun == stage.plan.required
-    open_kills = sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_kill)
-    if is_whole and open_kills < stage.plan.profile.min_open_kills:
-        missing["kills with an open journal"] = stage.plan.profile.min_open_kills - open_kills
-    return missing
-
-
 def history_of(folder: Path) -> list[Event]:
     """The merged history that a run has left in its folder. Raises TornHistory."""
     own = [read_history(path) for path in sorted(folder.glob("*.jsonl"))]
     told = [phone_events(phone) for phone in sorted(folder.glob("phone-*"))]
     return merged((*own, *told))
+
+
+def _open_kills(stage: Stage) -> int:
+    return sum(bool(phase) for phone in stage.phones.values() for phase in phone.phases_at_kill)
 
 
 def _counts(stage: Stage, nemesis: Nemesis, history: list[Event]) -> dict[str, Any]:
@@ -215,7 +209,7 @@ def _counts(stage: Stage, nemesis: Nemesis, history: list[Event]) -> dict[str, A
         "written": sum(event.f == "side_commit" for event in history),
         "server deaths": sum(pod.deaths for pod in stage.fleet.pods.values()),
         "phone deaths": sum(phone.deaths for phone in stage.phones.values()),
-        "kills with open journal": sum(bool(p) for phone in stage.phones.values() for p in phone.phases_at_kill),
+        "kills with open journal": _open_kills(stage),
         "faults": dict(sorted(nemesis.landed.items())),
         "faults of phones": dict(sorted(nemesis.spoken.items())),
         "missed": len(nemesis.missed),

@@ -38,8 +38,6 @@ __all__ = ["PROTOCOLS", "Stage", "staged"]
 FIRMWARE: Final = "2.3.1"
 PROTOCOLS: Final[tuple[ProtocolName, ...]] = ("json", "messagepack")
 WRITE_MS: Final = "40"
-# Whether a pod says of a phone that hangs on another one that it is there.
-PRESENCE_REACHES: Final = True
 # What the wearers say to a package, and whether they keep it, in turn.
 WEARERS: Final = (("yes", "no"), ("never", "yes"), ("no", "yes"), ("yes", "yes"))
 
@@ -48,7 +46,8 @@ WEARERS: Final = (("yes", "no"), ("never", "yes"), ("no", "yes"), ("yes", "yes")
 class Stage:
     """The parts. Phones and fitters by their lane; ``proxies`` by the lane of the client that they are before.
 
-    ``front`` is where everybody else reaches the server. ``texts`` are what it has told outside of its log, by channel.
+    ``wearers``: what each says to a package and whether he keeps it, by device. ``front`` is where everybody else
+    reaches the server. ``texts`` are what it has told outside of its log, by channel.
     """
 
     plan: Plan
@@ -61,6 +60,7 @@ class Stage:
     phones: dict[str, PhoneProcess] = field(default_factory=dict)
     fitters: dict[str, FitterWorker] = field(default_factory=dict)
     resumers: dict[str, Resumer] = field(default_factory=dict)
+    wearers: dict[str, tuple[str, str]] = field(default_factory=dict)
     crowd: Crowd | None = None
     texts: dict[str, str] = field(default_factory=dict)
 
@@ -145,17 +145,11 @@ async def _bystanders(stage: Stage, stack: AsyncExitStack) -> None:
 
 
 async def _asked(stage: Stage, pod: str, stack: AsyncExitStack) -> None:
-    """Have a pod asked of the phones that hang on it, or of all as soon as it is to know of those on others."""
+    """Have a pod asked of all phones, whichever pods they hang on."""
     balancer, token = stage.fleet.balancer, stage.tokens.mint("reader", "clinician")
     link = await stage.link(f"reader of {pod}", stack)
     link.follow(balancer.fixed(pod))
-
-    def devices() -> list[str]:
-        here = balancer.url_of(pod)
-        phones = stage.phones.items()
-        return [phone.name for lane, phone in phones if PRESENCE_REACHES or here in stage.proxies[lane].targets]
-
-    work = ask_whether_here(link.url, token, pod, devices, stage.history)
+    work = ask_whether_here(link.url, token, pod, stage.devices, stage.history)
     await stack.enter_async_context(background(work))
 
 
@@ -170,7 +164,7 @@ async def _phone(stage: Stage, lane: str, number: int, stack: AsyncExitStack) ->
     # The fitters are on SignalR.
     arguments += ["--transport", stage.plan.transports[lane]]
     arguments += ["--protocol", PROTOCOLS[number % 2], "--write-ms", WRITE_MS, "--dead-man-s", DEAD_MAN_S]
-    installs, keeps = WEARERS[number % len(WEARERS)]
+    installs, keeps = stage.wearers[device] = WEARERS[number % len(WEARERS)]
     arguments += ["--install", installs, "--keep", keeps]
     stage.history.write("ok", "wearer", device, installs=installs, keeps=keeps)
     for ear in EARS:

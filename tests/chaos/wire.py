@@ -17,6 +17,7 @@ from protocol.contract.devices import DeliveryAnswer, DeliveryQuery, DeviceQuery
 from protocol.contract.session import Hello, HelloAnswer
 from protocol.errors import BadArgument
 from tests.chaos.history import HistoryFile
+from tests.chaos.wishes import Wishes
 
 __all__ = ["Call", "Caller", "Refused", "Tally"]
 
@@ -28,13 +29,17 @@ UNKNOWN_FATE: Final = frozenset({"unknown_outcome", "unavailable", "internal", "
 class Tally:
     """What the workload has done, for the coverage of a run. ``error_texts`` is all that callers were told.
 
-    ``kinds`` of the deliveries that were answered; ``epochs`` that were.
+    ``kinds`` of the deliveries that were answered; ``epochs`` that were. ``sent``: packages by their kind and device.
+    ``wishes`` are what is waited for; ``is_ending``: there is nothing left to do but what was never done.
     """
 
     accepted: int = 0
     kinds: dict[tuple[str, int], str] = field(default_factory=dict)
     epochs: set[str] = field(default_factory=set)
     done: Counter[str] = field(default_factory=Counter)
+    sent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wishes: Wishes = field(default_factory=Wishes)
+    is_ending: bool = False
     error_texts: set[str] = field(default_factory=set)
 
 
