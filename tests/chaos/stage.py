@@ -118,6 +118,7 @@ async def staged(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
         front = await stack.enter_async_context(proxy(""))
         front.follow(pods.balancer.route())
         stage = Stage(plan, folder, pods, front, history)
+        await stack.enter_async_context(background(lag(history)))
         for number in range(plan.profile.devices):
             await _phone(stage, f"phone-{number}", number, stack)
         for number in range(plan.fitters):
@@ -138,8 +139,7 @@ async def _bystanders(stage: Stage, stack: AsyncExitStack) -> None:
         lane = RESUMERS[number]
         history = stack.enter_context(HistoryFile(stage.folder / f"{lane}.jsonl", lane))
         stage.resumers[lane] = Resumer(protocol, await stage.link(lane, stack), token, history)
-    for work in (sample(stage.fleet, stage.history), lag(stage.history)):
-        await stack.enter_async_context(background(work))
+    await stack.enter_async_context(background(sample(stage.fleet, stage.history)))
     for pod in stage.fleet.pods:
         await _asked(stage, pod, stack)
 

@@ -13,7 +13,7 @@ from tests.chaos.profile import PROFILES
 from tests.chaos.runner import run
 from tests.chaos.waiting import PATIENCE
 
-PATIENCE_S = 240 * PATIENCE
+PATIENCE_S = 900 * PATIENCE
 """A run takes a minute or a minute and a half on two idle cores; on a busy one faults wait longer for their moment."""
 
 
