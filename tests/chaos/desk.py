@@ -125,6 +125,13 @@ class Desk:
         if isinstance(answer, Refused):
             self.forget(device)
 
+    async def hold(self, device: str, known: Known, for_s: float) -> None:
+        """Keep the lease for a while, or until it is lost, and do nothing else."""
+        end_s = time.monotonic() + for_s
+        while self.known.get(device) is known and time.monotonic() < end_s:
+            await self.renew(device, known)
+            await asyncio.sleep(0.1)  # polling: it is renewed when it is time to
+
     async def change(self, device: str, known: Known, make: Callable[[Content], Patch], twist: Twist = PLAIN) -> bool:
         """Ask for a change of what is newest; whether it was accepted."""
         if known.content is None or known.digests is None:

@@ -15,6 +15,7 @@ from protocol.contract.fitting import BandPath, Content, Patch, PatchOp
 from tests.chaos.desk import Desk, Known, Twist
 from tests.chaos.orders import POISON_NR_DDB
 from tests.chaos.packages import PackageDesk
+from tests.chaos.waiting import PATIENCE
 from tests.chaos.wire import Caller
 from tests.chaos.wishes import Wish
 
@@ -24,6 +25,7 @@ GAIN_PATHS: Final[tuple[BandPath, ...]] = ("g50Ddb", "g65Ddb", "g80Ddb")
 STAYS: Final = 0.9
 LOOKS_FOR_UNDONE: Final = 0.2
 LOOKS_IN_THE_END: Final = 0.5
+WORN_S: Final = 5.0 * PATIENCE
 LOW_GAIN_DDB, HIGH_GAIN_DDB = 50, 200
 Step = Callable[["FitterWorker", str, Known], Awaitable[None]]
 
@@ -62,7 +64,7 @@ class FitterWorker:
         if wish is not None:
             name = self._rng.choice(wish.steps)
             return next(step for other, step, _ in _STEPS if other == name)
-        undone = [step for name, step, _ in _STEPS if not tally.done[name]]
+        undone = [step for name, step, weight in _STEPS if weight and not tally.done[name]]
         if undone and self._rng.random() < (LOOKS_IN_THE_END if tally.is_ending else LOOKS_FOR_UNDONE):
             return self._rng.choice(undone)
         [(_, step, _)] = self._rng.choices(_STEPS, [weight for _, _, weight in _STEPS])
@@ -122,6 +124,12 @@ class FitterWorker:
                 await self._desk.has_ended(device)
         self._desk.forget(device)
 
+    async def _package_to_be_worn(self, device: str, known: Known) -> None:
+        """Then nobody works on the device until its wearer has been asked whether to keep it."""
+        if await self._sends(device, known, "package to be worn"):
+            await self._desk.hold(device, known, WORN_S)
+        self._desk.forget(device)
+
     async def _brief_package(self, device: str, known: Known) -> None:
         await self._sends(device, known, "brief package", expires_in_s=1)
         self._desk.forget(device)
@@ -178,6 +186,8 @@ _STEPS: Final[tuple[tuple[str, Step, int], ...]] = (
     ("brief package", FitterWorker._brief_package, 2),
     ("package taken back", FitterWorker._package_taken_back, 2),
     ("live over a package", FitterWorker._live_over_a_package, 2),
+    # Only when somebody waits for it.
+    ("package to be worn", FitterWorker._package_to_be_worn, 0),
 )
-WORK: Final = frozenset(name for name, _, _ in _STEPS)
+WORK: Final = frozenset(name for name, _, weight in _STEPS if weight)
 """What professionals do; a run in which one of these was never done proves too little."""

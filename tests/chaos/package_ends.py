@@ -14,7 +14,7 @@ __all__ = ["send_for_every_end"]
 TIMES: Final = 2
 # What to send, to whom (does he install, does he keep it), and so what it comes to.
 _SENT: Final = (
-    ("package", ("yes", "no")),  # active, then undone
+    ("package to be worn", ("yes", "no")),  # active, then undone
     ("package", ("no", "yes")),  # declined
     ("brief package", ("never", "yes")),  # expired
     ("package taken back", ("never", "yes")),  # cancelled
