@@ -69,6 +69,9 @@ class Nemesis:
 
     async def _lane(self, faults: list[Fault]) -> None:
         for fault, after in zip_longest(faults, faults[1:]):
+            if (pod := self._stage.fleet.pods.get(fault.lane)) is not None:
+                # Its pause is time in which it is up: one that died as soon as it was there would do nothing.
+                await pod.life_after(pod.life - 1)
             await asyncio.sleep(fault.pause_s)
             if time.monotonic() > self._end_s:
                 return

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tests.chaos import nemesis as module
+from tests.chaos.fleet import Fleet, Tokens
 from tests.chaos.history import HistoryFile, read_history
 from tests.chaos.nemesis import ROUNDS, Nemesis
 from tests.chaos.plan import Plan
@@ -20,7 +21,8 @@ FAULTS = tuple(Fault("storm", f"lane-{number}", 0.0) for number in range(2))
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with HistoryFile(tmp_path / "runner.jsonl", "runner") as history:
         nobody = cast("Any", None)
-        yield Stage(Plan(1, PROFILES["smoke"], "sqlite", FAULTS), tmp_path, nobody, nobody, history)
+        no_pods = Fleet(nobody, Tokens(), nobody)
+        yield Stage(Plan(1, PROFILES["smoke"], "sqlite", FAULTS), tmp_path, no_pods, nobody, history)
 
 
 def strikes(monkeypatch: pytest.MonkeyPatch, *, lands_after: int) -> list[str]:
