@@ -6,7 +6,7 @@ would ask it. It must not know who connects, nor why. Read ``Balancer.route`` fi
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiohttp
@@ -17,14 +17,16 @@ from tests.chaos.waiting import PATIENCE
 __all__ = ["Balancer"]
 
 ASKS_EVERY_S: Final = 0.25
+LATE_S: Final = 0.2
 ASKS_FOR: Final = aiohttp.ClientTimeout(total=0.75 * PATIENCE)
 
 
 class Balancer:
-    """``pods`` by name."""
+    """``pods`` by name. ``on_late`` is told when one has not answered at once, and how many ms it took at least."""
 
     def __init__(self, pods: Sequence[str], rng: random.Random) -> None:
         self.pods = tuple(pods)
+        self.on_late: Callable[[str, int], None] = lambda _pod, _ms: None
         self._urls: dict[str, str] = {}
         self._pod_at: dict[str, str] = {}
         self._up: set[str] = set()
@@ -66,9 +68,10 @@ class Balancer:
                 tasks.create_task(self._watch(session, pod))
 
     async def _watch(self, session: aiohttp.ClientSession, pod: str) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(ASKS_EVERY_S)
-            url = self._urls[pod]
+            url, asked_s = self._urls[pod], loop.time()
             try:
                 async with session.get(f"{url}/readyz") as answer:
                     is_up = answer.status == 200
@@ -76,6 +79,8 @@ class Balancer:
                 is_up = False
             if url == self._urls[pod]:
                 self._set(pod, is_up=is_up)
+            if (took_s := loop.time() - asked_s) >= LATE_S:
+                self.on_late(pod, round(took_s * 1_000))
 
     def _set(self, pod: str, *, is_up: bool) -> None:
         (self._up.add if is_up else self._up.discard)(pod)

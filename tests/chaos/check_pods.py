@@ -35,6 +35,9 @@ GONE_NS: Final = 45 * S_NS
 TOLD_NS: Final = 20 * S_NS
 """How long what is known of a pod that is gone, or cut off, may live on."""
 
+SILENT_NS: Final = 2 * S_NS
+"""How long before or after a word about its phone a pod was silent, when it was for so long that it matters."""
+
 GROWTH: Final[Mapping[str, tuple[float, int]]] = {
     "rss_kib": (1.25, 20_480),
     "files": (1.1, 10),
@@ -148,7 +151,10 @@ def presence_is_true(story: Story, paths: Paths) -> Iterator[Violation]:
 def _was_disturbed(phone: str, t: float, paths: Paths) -> bool:
     """Lately, by whatever may keep one pod from hearing of another's phone."""
     lanes = [fault.lane for fault in paths.active(t - TOLD_NS, t)]
-    return any(lane in {phone, BUS_LANE, *ALL} or lane.startswith("pod") for lane in lanes)
+    if any(lane in {phone, BUS_LANE, *ALL} or lane.startswith("pod") for lane in lanes):
+        return True
+    # A pod that does not answer is not believed to have a phone: that is so, and no other pod can know better.
+    return paths.were_late(paths.pods(phone, t, t), t - SILENT_NS, t + SILENT_NS)
 
 
 def _hears(later: Sequence[Event]) -> bool:

@@ -31,6 +31,7 @@ POLL_S: Final = 0.1
 PAGE: Final = 100
 MAX_TRIES: Final = 20
 SAVED_WITHIN_S: Final = 3.0 * PATIENCE
+STAYS_S: Final = 3.0 * PATIENCE
 T = TypeVar("T")
 
 
@@ -40,6 +41,7 @@ class Reader:
     def __init__(self, stage: Stage, hubs: list[HubClient]) -> None:
         self._stage, self._history, self._hubs = stage, stage.history, hubs
         self._confirmed_s: dict[tuple[str, int], float] = {}
+        self._ended: dict[str, int] = {}
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every phone is there and every delivery has an end; whether that came to be."""
@@ -50,15 +52,18 @@ class Reader:
         await asyncio.sleep(LEASE_TTL_S)
         try:
             async with asyncio.timeout(timeout_s):
-                for device in self._stage.devices:
-                    await self._drain(device)
+                before: list[int] = []
+                while before != (now := [await self._drain(device) for device in self._stage.devices]):
+                    # A wearer who is there again may be asked something, and want the package before back.
+                    before = now
+                    await asyncio.sleep(STAYS_S)
         except TimeoutError:
             return False
         return True
 
-    async def _drain(self, device: str) -> None:
-        """Oldest first: what has an end keeps it."""
-        seq = 1
+    async def _drain(self, device: str) -> int:
+        """Oldest first: what has an end keeps it. How many deliveries there are."""
+        seq = self._ended.get(device, 0) + 1
         while True:
             held = await self._device(device)
             while seq <= held.last_seq:
@@ -68,7 +73,8 @@ class Reader:
                 seq += 1
             is_true = _in_aid(held) == self._stage.phone_of(device).aids()
             if seq > held.last_seq and is_true and await self._is_online(device):
-                return
+                self._ended[device] = held.last_seq
+                return held.last_seq
             await asyncio.sleep(POLL_S)
 
     def _has_ended(self, device: str, seq: int, state: str) -> bool:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -143,6 +144,7 @@ async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator
         kept = stack.enter_context(database(plan.database, folder / lanes[0] / "data"))
         balancer = Balancer(lanes, random.Random(f"{plan.seed} balancer"))
         found = Fleet(kept, Tokens(), balancer)
+        balancer.on_late = partial(_tell_late, history)
         if plan.pods > 1:
             found.bus = stack.enter_context(bus())
         for lane in lanes:
@@ -151,6 +153,10 @@ async def fleet(plan: Plan, folder: Path, history: HistoryFile) -> AsyncIterator
         if plan.pods > 1:
             await stack.enter_async_context(background(balancer.watch()))
         yield found
+
+
+def _tell_late(history: HistoryFile, pod: str, ms: int) -> None:
+    history.write("ok", "late", pod=pod, ms=ms)
 
 
 async def _pod(found: Fleet, folder: Path, lane: str, history: HistoryFile, stack: AsyncExitStack) -> None:

@@ -47,6 +47,7 @@ class Paths:
         self.faults: list[Fault] = []
         self._routes: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self._lags: list[tuple[int, int]] = []
+        self._late: dict[str, list[int]] = defaultdict(list)
         begun: dict[tuple[str, str], Event] = {}
         for event in history:
             if event.f == "start" and "lane" in event.v:
@@ -57,6 +58,8 @@ class Paths:
                 self._routes[event.v["lane"]].append((event.t, event.v["pod"]))
             elif event.f == "lag":
                 self._lags.append((event.t, event.v["worst_ms"]))
+            elif event.f == "late":
+                self._late[event.v["pod"]].append(event.t)
         self.faults += [Fault(start, inf) for start in begun.values()]
         self.faults.sort(key=lambda fault: fault.event.t)
         # Until when the longest of all up to each lasts: whoever looks back knows where to stop.
@@ -80,6 +83,10 @@ class Paths:
             if self.faults[place].until >= since:
                 yield self.faults[place]
             place -= 1
+
+    def were_late(self, pods: Iterable[str], since: float, until: float) -> bool:
+        """Whether one of some pods had no turn, or took none, when it was asked whether it is there."""
+        return any(since <= t <= until for pod in pods for t in self._late[pod])
 
     def lag_ms(self, since: float, until: float) -> int:
         """How late the machine was at worst between two moments."""

@@ -165,12 +165,13 @@ async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
     async with reader(stage) as reads, aiohttp.ClientSession() as session:
         drained = await reads.drain(stage.plan.profile.drain_s * PATIENCE)
         say("everything has come to its end" if drained else "some things have NOT come to an end")
+        # First of all those who might begin something.
+        for phone in stage.phones.values():
+            await phone.stop()
         await reads.read_server()
         for lane, pod in stage.fleet.pods.items():
             async with session.get(f"{pod.url}/metrics") as answer:
                 stage.texts[f"{lane} metrics"] = await answer.text()
-    for phone in stage.phones.values():
-        await phone.stop()
     exit_codes = await stage.fleet.stop()
     read_aids(stage)
     await read_audit(stage)

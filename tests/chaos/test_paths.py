@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.check_pods import calls_succeed
+from tests.chaos.check_pods import calls_succeed, presence_is_true
 from tests.chaos.check_resume import nothing_is_lost_on_the_way
 from tests.chaos.history import Event, EventType
 from tests.chaos.paths import Paths
@@ -115,3 +115,15 @@ def test_a_pod_that_died_may_forget_what_it_had_and_not_what_others_have(pod: st
     gone = [*resumed(("lost", {})), *fault(pod, kind), *resumed(("end", {"why": "gone"}))]
     told = history(*begun, *elsewhere, *gone)
     assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken
+
+
+@pytest.mark.parametrize(
+    ("late", "broken"),
+    [([], 1), ([fact("late", pod="pod-1", ms=900)], 0), ([fact("late", pod="pod-0", ms=900)], 1)],
+)
+def test_a_pod_that_was_silent_is_not_believed_to_have_a_phone(late: list[Any], broken: int) -> None:
+    here = [fact("route", lane="phone-0", pod="pod-1"), ("phone-0", "ok", "welcome", "d", {"gen": 1})]
+    said = ("runner", "ok", "presence", "d", {"pod": "pod-0", "online": False})
+    heard = ("phone-0", "ok", "offer_in", "d", {"epoch": "e", "seq": 1})
+    told = history(*here, *[fact("lag", worst_ms=1)] * 6, *late, said, heard)  # type: ignore[arg-type]  # lines of a history
+    assert len(list(presence_is_true(stories(told)["d"], Paths(told)))) == broken
