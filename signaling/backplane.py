@@ -5,7 +5,7 @@ delivery does not depend on the bus. ``publish`` never waits, and what it cannot
 nothing that must arrive may rely on it. While the bus is away (``BusState.DEGRADED``) everything else goes on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -48,6 +48,13 @@ class Backplane(Protocol):
 
     def unsubscribe(self, channel: str) -> None:
         """Stop listening; unknown channels are ignored."""
+        ...
+
+    def until_heard(self, channels: Sequence[str], begin: Callable[[], Callable[[], None]]) -> None:
+        """If some of these, which were subscribed to, are not listened to yet: call ``begin``, and its result later.
+
+        That is called once: as soon as all are, or as that is not to be had, because the bus is away or takes too long.
+        """
         ...
 
     def on_missed(self, missed: Callable[[], None]) -> None:
@@ -98,6 +105,9 @@ class MemoryBackplane:
     def unsubscribe(self, channel: str) -> None:
         """See ``Backplane``."""
         self._handlers.pop(channel, None)
+
+    def until_heard(self, channels: Sequence[str], begin: Callable[[], Callable[[], None]]) -> None:
+        """See ``Backplane``; they always are."""
 
     def on_missed(self, missed: Callable[[], None]) -> None:
         """See ``Backplane``; nothing is."""

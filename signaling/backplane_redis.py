@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from .backplane import BusState, Handler, Payload
 from .bus.address import BusAddress, Node
 from .bus.breaker import pause_s
 from .bus.commands_redis import PLAIN, SHARDED
+from .bus.confirming import Confirming
 from .bus.envelope import NAME_BYTES, Kind, Opener, Sealer
 from .bus.learn_redis import learn, slot_of
 from .bus.limits import BusLimits, BusWatch
@@ -82,6 +83,11 @@ class RedisBackplane:
         self._shards: dict[Node, tuple[Shard, asyncio.Task[None]]] = {}
         self._stale = asyncio.Event()
         self._missed: list[Callable[[], None]] = []
+        limits, watch = parts.limits, parts.watch
+        self._confirming = Confirming(
+            later=lambda call: asyncio.get_running_loop().call_later(limits.confirm_s, call),
+            on_late=lambda: watch.reached("bus_confirm_s"),
+        )
         self._is_away_told = False
         self.state = BusState.DEGRADED
 
@@ -124,6 +130,13 @@ class RedisBackplane:
         shard = self._shard_of(name)
         if self._heard_by.pop(name, None) is not None and shard is not None:
             shard.wanted.discard(name)
+        self._confirming.confirmed(name)
+
+    def until_heard(self, channels: Sequence[str], begin: Callable[[], Callable[[], None]]) -> None:
+        """See ``Backplane``."""
+        unheard = [name for name in map(self._name_of, channels) if self._is_awaited(name)]
+        if unheard:
+            self._confirming.wait(unheard, begin())
 
     def on_missed(self, missed: Callable[[], None]) -> None:
         """See ``Backplane``."""
@@ -138,6 +151,7 @@ class RedisBackplane:
         await self._tasks.close()
         self._shards.clear()
         self._heard_by.clear()
+        self._confirming.give_up()
         self._plan, self.state = None, BusState.DEGRADED
 
     def _name_of(self, channel: str) -> bytes:
@@ -148,6 +162,11 @@ class RedisBackplane:
         if self._plan is None:
             return None
         return self._shards[self._plan.node_of(name, slot_of)][0]
+
+    def _is_awaited(self, name: bytes) -> bool:
+        """Whether its server is there and will say soon that it tells of it."""
+        shard = self._shard_of(name)
+        return shard is not None and shard.is_up and not shard.wanted.is_heard(name)
 
     def _publish(self, name: bytes, kind: Kind, payload: Payload) -> None:
         shard = self._shard_of(name)
@@ -233,6 +252,7 @@ class RedisBackplane:
             login=parts.address.login,
             sealer=lambda: Sealer(parts.key, sender=self._name, stream=parts.new_name(), clock=parts.clock),
             heard=self._heard,
+            confirmed=self._confirming.confirmed,
             began=self._began,
             changed=self._changed,
             lost=self._lost,
@@ -251,6 +271,8 @@ class RedisBackplane:
         parts, was = self._parts, self.state
         is_connected = self._plan is not None and all(shard.is_up for shard, _ in self._shards.values())
         self.state = BusState.CONNECTED if is_connected else BusState.DEGRADED
+        if not is_connected:
+            self._confirming.give_up()
         server = str(parts.address)
         if is_connected and was is BusState.DEGRADED:
             self._is_away_told = False

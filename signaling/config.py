@@ -53,6 +53,7 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, Visi
     ``clinic_limits``: JSON file with the safety limits of clinics that are stricter than the kernel's own; empty: none.
     ``max_connections``: connections of one process; one more is answered 503.
     ``listen_backlog``: connections that wait to be accepted; one more is not answered, and its client asks again.
+    ``max_accepts``: connections that one turn of the event loop takes of them.
     ``max_frame_bytes``: one WebSocket frame or POST, of which 64 KiB at a time are held; a client joins many hub
     messages into one.
     ``max_message_depth``, ``max_message_keys``, ``max_number_chars``: of one hub message, the arrays and objects inside
@@ -136,6 +137,7 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, Visi
     clinic_limits: str = ""
     max_connections: int = 20_000
     listen_backlog: int = 1_024
+    max_accepts: int = 8
     max_frame_bytes: int = 30_000_000
     max_message_bytes: int = 32_768
     max_message_depth: int = 32

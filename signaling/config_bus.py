@@ -29,6 +29,7 @@ class BusConfig:
     ``bus_timeout_s``: a connection, a subscription, or an answer that is late already.
     ``bus_ping_s``: silence after which a server is asked whether it is there.
     ``bus_skew_s``: by how much the clocks of pods may differ.
+    ``bus_confirm_s``: how long a connection is told nothing because the bus has not confirmed what it is to hear.
     ``look_live_s``, ``look_s``: while the bus is away, how often the log is asked for news of devices that are worked
     on live, and of all others. ``max_looked_devices``: devices of one look.
     ``table_answer_s``: how long a call of the tables in Redis may take that somebody waits for. ``max_table_calls``:
@@ -50,6 +51,7 @@ class BusConfig:
     bus_timeout_s: float = 2.0
     bus_ping_s: float = 1.0
     bus_skew_s: float = 300.0
+    bus_confirm_s: float = 0.25
     look_live_s: float = 0.05
     look_s: float = 2.0
     max_looked_devices: int = 10_000
@@ -91,6 +93,7 @@ class BusConfig:
             timeout_s=self.bus_timeout_s,
             ping_s=self.bus_ping_s,
             skew_s=self.bus_skew_s,
+            confirm_s=self.bus_confirm_s,
         )
 
     @property

@@ -45,7 +45,6 @@ class HubSession:
         "_cause",
         "_core",
         "_drained",
-        "_joined",
         "_kind",
         "_moved",
         "_opened_at",
@@ -59,6 +58,7 @@ class HubSession:
         "codec",
         "connection_id",
         "flow",
+        "joined",
         "lanes",
         "principal",
         "quiet_until",
@@ -108,7 +108,7 @@ class HubSession:
         self.streams: dict[str, RunningStream] = {}
         self._drained: asyncio.Event | None = None
         self._cause = ""
-        self._joined = False
+        self.joined = False
         self._moved = False
         self.quiet_until = 0.0
         self.caller = Caller(self, server.lifetime)
@@ -223,6 +223,10 @@ class HubSession:
         """See ``ClientLink``."""
         self._outbox.put(frames[self.codec.name])
 
+    def hold_back(self) -> Callable[[], None]:
+        """See ``ClientLink``."""
+        return self._outbox.hold_back()
+
     def complete(self, message: Completion | StreamItem) -> None:
         """Answer a call of the client."""
         if not self._cause:
@@ -292,9 +296,9 @@ class HubSession:
             self._finish(cause, self._core.close(error, allow_reconnect=allow_reconnect))
 
     def _look_at_token(self, wall: float) -> None:
-        state = self._token.look(wall, can_tell=self._joined)
+        state = self._token.look(wall, can_tell=self.joined)
         if state is TokenState.OVER and not self._cause:
-            self._server.tell_of_end(self.caller, joined=self._joined)
+            self._server.tell_of_end(self.caller, joined=self.joined)
             self.close("token_expired", "The token has expired.", allow_reconnect=True)
         elif state is TokenState.SOON:
             self._server.warn_of_expiry(self.caller, self.principal.expires_at_s - wall)
@@ -320,19 +324,18 @@ class HubSession:
         self.codec = self._core.codec
         if self.codec.binary:
             self._transport.use_binary()
-        self._transport.write(opened.reply)
-        server.log.connection_opened(connection=self.connection_id, hub=server.hub.name, protocol=opened.protocol)
-        server.lifetime.add(self)
-        self._outbox.numbered = self._core.resumable
-        self._joined = type(server.hub).on_connected is Hub.on_connected
-        if not self._joined:
+        # In this order, so that it is told only once others reach it.
+        server.opened(self, opened.protocol)
+        self._outbox.begin(opened.reply, numbered=self._core.resumable)
+        self.joined = type(server.hub).on_connected is Hub.on_connected
+        if not self.joined:
             # What comes waits for the hook, which may turn the client away.
             self.flow.stop("")
             self.tasks.spawn(self._welcome())
 
     async def _welcome(self) -> None:
-        self._joined = await self._server.welcome(self.caller)
-        if self._joined:
+        self.joined = await self._server.welcome(self.caller)
+        if self.joined:
             self.flow.go_on()
         else:
             self.close("connect_failed", "Connection closed with an error.")
@@ -361,11 +364,8 @@ class HubSession:
         self._leave("slow_consumer", self._transport.abort)
 
     def _finish(self, cause: str, reply: bytes = b"") -> None:
-        if self._cause or not self._outbox.flush():
-            return
-        if reply:
-            self._transport.write(reply)
-        self._leave(cause, self._transport.close)
+        if not self._cause and self._outbox.finish(reply):
+            self._leave(cause, self._transport.close)
 
     def _leave(self, cause: str, end: Callable[[], None]) -> None:
         self._end(cause)
@@ -393,7 +393,7 @@ class HubSession:
         self._server.lifetime.remove(self)
         if self._server.forget(self.connection_id):
             life = Life(self._kind, self._cause, self._server.monotonic() - self._opened_at)
-            self._server.closing.spawn(self._server.farewell(self.caller, self.tasks, life, lambda: self._joined))
+            self._server.closing.spawn(self._server.farewell(self, life))
 
     def _move_to(self, transport: SessionTransport) -> None:
         self._transport = transport

@@ -24,6 +24,10 @@ class Flow:
         self.bound = ""
         self.stopped = False
 
+    def close(self) -> None:
+        """Nobody is told any more."""
+        self._changed = lambda: None
+
     def stop(self, bound: str) -> None:
         """One more reason."""
         self._reasons += 1

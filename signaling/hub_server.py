@@ -53,12 +53,13 @@ class HubServer:
         self.closing = closing
         self.flusher = Flusher()
         self.sessions: dict[str, HubSession] = {}
+        self._limits = config.hub_limits
         self._ahead_s = clock() - monotonic()
         self._left = asyncio.Event()
 
     def signalr(self, now: float, *, binary_ok: bool, stateful: bool) -> HubConnection:
         """The protocol of one more SignalR client, see ``HubConnection``."""
-        return HubConnection(self.config.hub_limits, now=now, binary_ok=binary_ok, stateful=stateful)
+        return HubConnection(self._limits, now=now, binary_ok=binary_ok, stateful=stateful)
 
     def broken(self, connection_id: str, code: str) -> None:
         """A client sent what its protocol forbids: count and log it."""
@@ -78,6 +79,11 @@ class HubServer:
         """A connection is made; ``transport`` is the name of its first one."""
         self.sessions[session.connection_id] = session
         self.metrics.connections.labels(transport).inc()
+
+    def opened(self, session: HubSession, protocol: str) -> None:
+        """A connection has finished its handshake: from now on others reach it."""
+        self.log.connection_opened(connection=session.connection_id, hub=self.hub.name, protocol=protocol)
+        self.lifetime.add(session)
 
     def forget(self, connection_id: str) -> bool:
         """A connection has ended; False when it had already."""
@@ -122,16 +128,20 @@ class HubServer:
         except Exception as error:  # noqa: BLE001  # the boundary of a hook: the server drains all the same
             self._crashed("", "on_draining", error)
 
-    async def farewell(self, caller: Caller, tasks: TaskSet, life: Life, joined: Callable[[], bool]) -> None:
+    async def farewell(self, session: HubSession, life: Life) -> None:
         """After a connection: its calls, the hub's last word (if its first one was a welcome), the counters."""
+        caller = session.caller
         # What was received is carried out, also when the sender has gone: a report must not be lost.
-        if not await tasks.finish(self.config.call_grace_s):
+        if not await session.tasks.finish(self.config.call_grace_s):
             self.metrics.reached("call_grace_s")
-        if joined():
+        if session.joined:
             try:
                 await self.hub.on_disconnected(caller)
             except Exception as error:  # noqa: BLE001  # the boundary of a hook: the connection is gone anyway
                 self._crashed(caller.connection_id, "on_disconnected", error)
+        # Nothing of it refers to itself any more, so that no collector has to find it.
+        del session.caller
+        session.flow.close()
         self.metrics.connections.labels(life.transport).dec()
         self.metrics.durations.labels(life.cause, life.transport).observe(life.duration_s)
         self.log.connection_closed(

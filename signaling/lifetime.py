@@ -67,8 +67,11 @@ class LifetimeManager:
         """A connection has finished its handshake."""
         self._links[link.connection_id] = link
         self._groups_of[link.connection_id] = set()
-        for channel in self._own_channels(link):
+        channels = self._own_channels(link)
+        for channel in channels:
             self._join(channel, link)
+        # Whoever is told that it is connected is there for other pods too.
+        self._backplane.until_heard(channels, link.hold_back)
         self.on_people(link.principal, True)
 
     def remove(self, link: ClientLink) -> None:
@@ -96,6 +99,7 @@ class LifetimeManager:
         groups.add(group)
         is_first = not self.has_here(group)
         self._join(self._group(group), link)
+        self._backplane.until_heard((self._group(group),), link.hold_back)
         if is_first:
             self.on_group(group)
 

@@ -3,6 +3,7 @@
 ``ClientLink`` is what everything above a transport sees of a connection.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec import Raw
@@ -98,6 +99,10 @@ class ClientLink(Protocol):
 
     def send_frames(self, frames: dict[str, bytes]) -> None:
         """Queue what another pod has encoded: framed bytes by format name."""
+        ...
+
+    def hold_back(self) -> Callable[[], None]:
+        """Tell its client nothing until what this returns was called: other pods do not reach it yet."""
         ...
 
     async def ask(self, target: str, arguments: tuple[object, ...], source: Codec | None) -> Raw:

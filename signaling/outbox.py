@@ -69,12 +69,14 @@ class Outbox:
         "_closed",
         "_congestion_bytes",
         "_core",
+        "_first",
         "_flusher",
         "_frames",
         "_limit_bytes",
         "_monotonic",
         "_on_full",
         "_on_overflow",
+        "_waits",
         "held",
         "numbered",
         "transport",
@@ -103,6 +105,9 @@ class Outbox:
         self._bytes = 0
         self._allowance = 0
         self._closed = False
+        # How many reasons there are to write nothing yet, and what goes before everything else.
+        self._waits = 0
+        self._first = b""
         # Something of the client is being handled: what it brings about leaves with one ``flush`` behind it.
         self.held = False
         # Whether the handshake has agreed on stateful reconnect.
@@ -133,6 +138,8 @@ class Outbox:
         frames = self._frames
         if not frames:
             return True
+        if self._waits:
+            return self._bytes <= self._limit_bytes or self._overflow()
         transport = self.transport
         if self.numbered or self._bytes > self._limit_bytes or transport.waiting_bytes > self._limit_bytes:
             return self._flush_within_bounds()
@@ -167,14 +174,50 @@ class Outbox:
             return self._overflow()
         return True
 
+    def begin(self, reply: bytes, *, numbered: bool) -> None:
+        """The answer to the handshake, before everything else."""
+        self.numbered = numbered
+        if self._waits:
+            self._first = reply
+        else:
+            self.transport.write(reply)
+
+    def hold_back(self) -> Callable[[], None]:
+        """Write nothing until what this returns was called, as often as this."""
+        self._waits += 1
+        return self.let_go
+
+    def let_go(self, *, of_all: bool = False) -> None:
+        """One reason less to write nothing, or none any more; the reasons that were forgotten so may still go."""
+        if not self._waits:
+            return
+        self._waits = 0 if of_all else self._waits - 1
+        if self._waits or self._closed:
+            return
+        first, self._first = self._first, b""
+        if first:
+            self.transport.write(first)
+        self.flush()
+
     def write_now(self, payload: bytes) -> None:
         """Something that is not a numbered message: it goes behind what waits, if that may go."""
+        self.let_go(of_all=True)
         if self.flush() and not self._closed:
             self.transport.write(payload)
 
+    def finish(self, reply: bytes) -> bool:
+        """What waits, and the last words; False when the reader is too slow, which ends the connection."""
+        self.let_go(of_all=True)
+        if not self.flush():
+            return False
+        if reply:
+            self.transport.write(reply)
+        return True
+
     def close(self) -> None:
-        """Take nothing more and forget what waits."""
+        """Take nothing more, and forget what waits and who would be told."""
         self._closed = True
+        self._on_overflow = _nobody
         self._frames.clear()
         self._bytes = 0
 
@@ -192,6 +235,11 @@ class Outbox:
         return b"".join(parts)
 
     def _overflow(self) -> bool:
+        on_overflow = self._on_overflow
         self.close()
-        self._on_overflow()
+        on_overflow()
         return False
+
+
+def _nobody() -> None:
+    """Whom to tell when it is over."""

@@ -14,7 +14,8 @@ class BusLimits:
     """``max_messages``, ``max_bytes``: what waits for one server. ``flush_s``: the answer to what is published.
 
     ``timeout_s``: a connection, a subscription, or an answer that is late already. ``ping_s``: silence after which a
-    server is asked whether it is there. ``skew_s``: by how much the clocks of pods may differ.
+    server is asked whether it is there. ``skew_s``: by how much the clocks of pods may differ. ``confirm_s``: how long
+    somebody waits to be told that a channel is heard.
     """
 
     max_messages: int
@@ -23,6 +24,7 @@ class BusLimits:
     timeout_s: float
     ping_s: float
     skew_s: float
+    confirm_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class Wanted:
     """The channels that one server is to tell of, and which of them have changed since somebody looked.
 
     ``is_followed``: there is somebody who looks; who begins to looks at all of them. ``is_confirmed``: the server has
-    said that it tells of exactly these.
+    said that it tells of exactly these. ``pending``: it was asked for these and has not answered.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,7 @@ class Wanted:
         self.is_confirmed = False
         self.channels: set[bytes] = set()
         self.changed: dict[bytes, None] = {}
+        self.pending: set[bytes] = set()
         self.news = asyncio.Event()
 
     def add(self, channel: bytes) -> None:
@@ -42,6 +43,10 @@ class Wanted:
         """It is not any more."""
         self.channels.discard(channel)
         self._touch(channel)
+
+    def is_heard(self, channel: bytes) -> bool:
+        """Whether the server has said that it tells of a channel that is wanted."""
+        return self.is_followed and channel not in self.changed and channel not in self.pending
 
     def become(self, channels: set[bytes]) -> None:
         """These are wanted and no others."""
@@ -58,7 +63,8 @@ class Wanted:
 
 
 class Listener:
-    """``heard`` is given every message, ``began`` each channel that is listened to from now on.
+    """``heard`` is given every message, ``confirmed`` each channel that the server tells of, ``began`` those
+    of them that are listened to from now on only.
 
     ``in_step`` is set when all that is wanted is subscribed for the first time.
     """
@@ -72,6 +78,7 @@ class Listener:
         by_slot: bool,
         limits: BusLimits,
         heard: Callable[[bytes, bytes], None],
+        confirmed: Callable[[bytes], None],
         began: Callable[[bytes], None],
         reached: Callable[[str], None],
     ) -> None:
@@ -81,6 +88,7 @@ class Listener:
         self._by_slot = by_slot
         self._limits = limits
         self._heard = heard
+        self._confirmed = confirmed
         self._began = began
         self._reached = reached
         self._asked: set[bytes] = set()
@@ -107,6 +115,7 @@ class Listener:
         finally:
             wanted.is_followed = wanted.is_confirmed = False
             wanted.changed.clear()
+            wanted.pending.clear()
 
     async def listen(self) -> None:
         """Take what the server says until it says nothing more. Raises LinkLost."""
@@ -134,8 +143,11 @@ class Listener:
             # Nobody asked for that: the slot of the channel has moved to another server.
             raise LinkLost("MOVED")
         self._answered()
-        if what == verbs.subscribe.lower() and self.in_step.is_set():
-            self._began(channel)
+        if what == verbs.subscribe.lower():
+            self._wanted.pending.discard(channel)
+            self._confirmed(channel)
+            if self.in_step.is_set():
+                self._began(channel)
 
     def _answered(self) -> None:
         self._owed -= 1
@@ -149,7 +161,12 @@ class Listener:
             del wanted.changed[channel]
         begin = [channel for channel in batch if channel in wanted.channels and channel not in self._asked]
         end = [channel for channel in batch if channel not in wanted.channels and channel in self._asked]
+        for channel in batch:
+            if channel in self._asked and channel in wanted.channels and channel not in wanted.pending:
+                # It was given up and wanted again before anybody looked.
+                self._confirmed(channel)
         self._asked.update(begin)
+        wanted.pending.update(begin)
         self._asked.difference_update(end)
         commands = [*self._commands(self._verbs.unsubscribe, end), *self._commands(self._verbs.subscribe, begin)]
         if commands:

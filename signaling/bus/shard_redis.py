@@ -28,16 +28,17 @@ __all__ = ["Shard", "ShardParts"]
 class ShardParts:
     """What every shard of a bus is made with.
 
-    ``sealer`` makes one for a new stream. ``heard`` is given every message with its channel, ``began`` each channel
-    that is listened to after the others. ``changed`` is called when a shard is up, or down because of something,
-    ``lost`` when it was lost: then another server may have its channels. ``failed`` is told of what should not happen.
-    ``chance`` gives numbers between 0 and 1.
+    ``sealer`` makes one for a new stream. ``heard`` is given every message with its channel, ``confirmed`` each
+    that the server tells of, ``began`` each that is listened to after the others. ``changed`` is called when a shard is
+    up, or down because of something, ``lost`` when it was lost: then another server may have its channels. ``failed``
+    is told of what should not happen. ``chance`` gives numbers between 0 and 1.
     """
 
     connect: Connect
     login: Login
     sealer: Callable[[], Sealer]
     heard: Callable[[bytes, bytes], None]
+    confirmed: Callable[[bytes], None]
     began: Callable[[bytes], None]
     changed: Callable[[str], None]
     lost: Callable[[], None]
@@ -141,6 +142,7 @@ class Shard:
                 by_slot=self._by_slot,
                 limits=parts.limits,
                 heard=parts.heard,
+                confirmed=parts.confirmed,
                 began=parts.began,
                 reached=parts.watch.reached,
             )

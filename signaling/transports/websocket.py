@@ -107,6 +107,8 @@ class WebSocketTransport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended; without a close frame a stateful connection may come back."""
         self._session.lost(self, graceful=self._graceful)
+        # Neither keeps the other: nothing comes any more.
+        del self._session
 
     def pause_writing(self) -> None:
         """The kernel takes no more for now; ``waiting_bytes`` tells how much that is."""

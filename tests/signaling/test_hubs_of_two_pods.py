@@ -1,7 +1,7 @@
 """Groups, users and everybody, over two pods and a real bus: each hears what is meant for him, once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -121,6 +121,9 @@ class Passing:
 
     def send(self, outbound: object) -> None:
         """It is gone before anything is said."""
+
+    def hold_back(self) -> Callable[[], None]:
+        return lambda: None
 
 
 async def test_after_ten_thousand_have_come_and_gone_redis_holds_the_pods_own_and_nothing_else(

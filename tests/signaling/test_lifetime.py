@@ -1,5 +1,6 @@
 """Routing over two pods that share a bus: every send reaches exactly whom it should, once, in its own format."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -37,6 +38,9 @@ class RecordingLink:
 
     def send_frames(self, frames: dict[str, bytes]) -> None:
         self.frames.append(frames[self.format])
+
+    def hold_back(self) -> Callable[[], None]:
+        return lambda: None
 
     async def ask(self, target: str, arguments: tuple[object, ...], source: Codec | None) -> Raw:
         raise Unavailable("this connection only listens")

@@ -1,0 +1,104 @@
+"""Who comes in: connections are taken from the kernel a few at a time, so that those who are here have their turns.
+
+However many come at once, no turn of the event loop opens more than a few of them; the others wait where waiting costs
+nothing, and nobody is accepted whom there is no time for. Must not know what is spoken over a connection. Read
+``Door.open`` first.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from .log import LogBook
+from .tasks import TaskSet
+
+__all__ = ["Door"]
+
+# No more files, or no memory: it may pass.
+_PAUSE_S: Final = 1.0
+_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+class Door:
+    """Listens, and makes a protocol with ``factory`` for each connection, ``at_once`` in a turn of the event loop.
+
+    ``reached`` is told of ``max_accepts`` when a turn has taken so many.
+    """
+
+    def __init__(
+        self, factory: Callable[[], asyncio.BaseProtocol], *, at_once: int, reached: Callable[[str], None], log: LogBook
+    ) -> None:
+        self._factory = factory
+        self._at_once = at_once
+        self._reached = reached
+        self._log = log
+        self._opening = TaskSet("door", log)
+        self._listeners: list[socket.socket] = []
+
+    @property
+    def addresses(self) -> list[tuple[Any, ...]]:
+        """Where it listens, as ``getsockname`` says it."""
+        return [listener.getsockname() for listener in self._listeners]
+
+    async def open(self, host: str, port: int, *, backlog: int, reuse_port: bool = False) -> None:
+        """Listen on every address of a host. Raises OSError, UnicodeError for what is no name."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                listener = socket.socket(family, kind, protocol)
+                self._listeners.append(listener)
+                listener.setblocking(False)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if reuse_port:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    # The address of the other family has a socket of its own.
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(address)
+            for listener in self._listeners:
+                listener.listen(backlog)
+                loop.add_reader(listener, self._take, listener)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Take nobody any more; who was taken is being looked after when this returns."""
+        loop = asyncio.get_running_loop()
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            loop.remove_reader(listener)
+            listener.close()
+        await self._opening.finish(_PAUSE_S)
+
+    def _take(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(self._at_once):
+            try:
+                connection, _address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._log.task_failed(owner="door", error=error)
+                loop.remove_reader(listener)
+                loop.call_later(_PAUSE_S, self._listen_again, listener)
+                return
+            connection.setblocking(False)
+            self._opening.spawn(self._let_in(connection))
+        self._reached("max_accepts")
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            asyncio.get_running_loop().add_reader(listener, self._take, listener)
+
+    async def _let_in(self, connection: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._factory, connection)
+        except OSError:
+            # It has gone already.
+            connection.close()
