@@ -19,6 +19,7 @@ from .clinic_limits import read_clinic_limits
 from .config import MEMORY, Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
+from .far_asks import FarAsks
 from .flows.consents import ConsentFlow
 from .flows.waking import Waking
 from .grants import RememberedGrants
@@ -148,7 +149,12 @@ class Assembly:
         return found
 
     def lifetime(self, name: str) -> LifetimeManager:
-        return LifetimeManager(name, self.backplane, max_groups=self.config.max_groups, reached=self.metrics.reached)
+        config, asks = self.config, self.joined.asks
+        timeouts = {"taken_s": config.pod_ask_s, "timeout_s": config.client_result_timeout_s}
+        far = None if asks is None else FarAsks(asks, self.flows, **timeouts)
+        return LifetimeManager(
+            name, self.backplane, max_groups=config.max_groups, reached=self.metrics.reached, far=far
+        )
 
     def hub_server(self, hub: Hub, lifetime: LifetimeManager | None = None) -> HubServer:
         if lifetime is None:

@@ -69,18 +69,19 @@ class OneClient:
         self._lifetime.send_connection(self._connection_id, Outbound(message, self._source))
 
     async def ask(self, target: str, *arguments: object, result: type[T]) -> T:
-        """Call a client method and wait for its result; inside a hub method, other calls of the caller run meanwhile.
+        """Call a client method, wherever the connection is, and wait for its result.
+
+        Inside a hub method, other calls of the caller run meanwhile.
 
         Raises:
             HubException: the client answered with an error, its text; or with something that is not a ``result``.
-            Unavailable: there is no such connection on this pod, it ended, or no answer came in time.
+            Unavailable: there is no such connection, it ended, or no answer came in time.
             Overloaded: the client owes too many answers already.
         """
-        link = self._lifetime.link(self._connection_id)
         if self._before_asking is not None:
             self._before_asking()
-        raw = await link.ask(target, arguments, self._source)
-        return typed_answer(raw, link.codec, result)
+        raw, codec = await self._lifetime.ask(self._connection_id, target, arguments, self._source)
+        return typed_answer(raw, codec, result)
 
 
 class HubClients:

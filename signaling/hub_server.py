@@ -17,12 +17,14 @@ from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
 from .outbox import Flusher
+from .paced import Paced
 from .tasks import TaskSet
 
 __all__ = ["HubServer"]
 
 
 _CLOCK_SLACK_S: Final = 0.5
+_LEAVING_AT_ONCE: Final = 16
 
 
 class HubServer:
@@ -52,6 +54,7 @@ class HubServer:
         self.monotonic = monotonic
         self.closing = closing
         self.flusher = Flusher()
+        self.leaving = Paced(_LEAVING_AT_ONCE)
         self.sessions: dict[str, HubSession] = {}
         self._limits = config.hub_limits
         self._ahead_s = clock() - monotonic()

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from protocol.errors import Overloaded, Unavailable
-from protocol.signalr.codec import CODECS, JSON
+from protocol.signalr.codec import CODECS, JSON, Codec
+from protocol.signalr.messages import Invocation
 
 from .auth import Principal
 from .backplane import Backplane
+from .far_asks import Askers, FarAsks
 from .outbound import ClientLink, Outbound, frame_of_another_pod
 
 __all__ = ["NOBODY", "LifetimeManager"]
@@ -22,16 +25,21 @@ NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """A message between pods: version, excluded connections, framed bytes by format name, one at least."""
+    """A message between pods: version, excluded connections, framed bytes by format name, one at least.
+
+    ``askers``: it is a question, and these wait.
+    """
 
     version: int
     excluded: tuple[str, ...]
     frames: dict[str, bytes]
+    askers: Askers | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
 ENVELOPE_VERSION = 2
+QUESTION_VERSION = 3
 
 
 class LifetimeManager:
@@ -42,8 +50,17 @@ class LifetimeManager:
     another pod sends something to, before its members here have it.
     """
 
-    def __init__(self, hub: str, backplane: Backplane, *, max_groups: int, reached: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        hub: str,
+        backplane: Backplane,
+        *,
+        max_groups: int,
+        reached: Callable[[str], None],
+        far: FarAsks | None = None,
+    ) -> None:
         self._hub = hub
+        self._far = far
         self._backplane = backplane
         self._max_groups = max_groups
         self._reached = reached
@@ -115,20 +132,26 @@ class LifetimeManager:
         for connection_id in tuple(self._members.get(self._user(clinic, user), ())):
             self.remove_from_group(connection_id, group)
 
-    def link(self, connection_id: str) -> ClientLink:
-        """A local connection.
+    async def ask(
+        self, connection_id: str, target: str, arguments: tuple[object, ...], source: Codec | None
+    ) -> tuple[Raw, Codec]:
+        """Call a client method of one connection, wherever it is: the result, and its format.
 
-        Raises:
-            Unavailable: there is none of that id here.
+        Raises as ``ClientLink.ask`` says, and Unavailable: there is no such connection.
         """
         link = self._links.get(connection_id)
-        if link is None:
+        if link is not None:
+            return await link.ask(target, arguments, source), link.codec
+        if self._far is None:
             raise Unavailable("no such connection")
-        return link
+        frames = Outbound(Invocation(target=target, arguments=arguments), source).frames()
+        return await self._far.ask(
+            self._connection(connection_id), lambda askers: _encode((QUESTION_VERSION, (), frames, askers))
+        )
 
     def send_connection(self, connection_id: str, outbound: Outbound) -> None:
         """To one connection, wherever it is."""
-        self._send(f"{self._hub}:connection:{connection_id}", outbound)
+        self._send(self._connection(connection_id), outbound)
 
     def send_user(self, clinic: str, user: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
         """To every connection of a user of a clinic but the excluded ones."""
@@ -163,6 +186,9 @@ class LifetimeManager:
         # Two clinics may give one name to two people.
         return f"{self._hub}:user:{clinic}\0{user}"
 
+    def _connection(self, connection_id: str) -> str:
+        return f"{self._hub}:connection:{connection_id}"
+
     def _group(self, name: str) -> str:
         return f"{self._hub}:group:{name}"
 
@@ -170,7 +196,7 @@ class LifetimeManager:
         return (
             f"{self._hub}:all",
             self._user(link.principal.clinic, link.principal.user),
-            f"{self._hub}:connection:{link.connection_id}",
+            self._connection(link.connection_id),
         )
 
     def _join(self, channel: str, link: ClientLink) -> None:
@@ -207,6 +233,9 @@ class LifetimeManager:
 
     def _receive(self, channel: str, body: bytes) -> None:
         envelope = _decode_envelope(body)
+        if envelope.version == QUESTION_VERSION and envelope.askers is not None and self._far is not None:
+            for link in tuple(self._members.get(channel, {}).values()):
+                self._far.asked(link, envelope.frames, envelope.askers)
         if envelope.version != ENVELOPE_VERSION:
             return
         if channel.startswith(group := self._group("")):

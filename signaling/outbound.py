@@ -15,7 +15,7 @@ from protocol.signalr.prescan import ScanLimits
 
 from .auth import Principal
 
-__all__ = ["ClientLink", "Outbound", "frame_of_another_pod"]
+__all__ = ["ClientLink", "Outbound", "frame_of_another_pod", "invocation_of_another_pod"]
 
 # Another pod has looked at it already, whatever its limits are.
 _ANY_SIZE: Final = ScanLimits(depth=1_000, keys=10_000_000, number_chars=100_000)
@@ -66,13 +66,19 @@ def frame_of_another_pod(frames: dict[str, bytes], codec: Codec) -> bytes:
 
     ``frames`` holds it in one of ``CODECS`` at least, and may hold what links of this pod have made of it.
     """
+    message, source = invocation_of_another_pod(frames)
+    return Outbound(message, source).frame(codec)
+
+
+def invocation_of_another_pod(frames: dict[str, bytes]) -> tuple[Invocation, Codec]:
+    """The message in ``frames``, and the format of what it carries."""
     name, frame = next((name, frame) for name, frame in frames.items() if name in CODECS)
     source = codec_for("json" if name == "json" else "messagepack", _ANY_SIZE)
     [body] = (MessagePackSplitter if source.binary else JsonSplitter)(len(frame)).feed(frame)
     message = source.decode(body)
     if not isinstance(message, Invocation):
         raise ValueError("another pod has sent what is no invocation")
-    return Outbound(message, source).frame(codec)
+    return message, source
 
 
 class ClientLink(Protocol):

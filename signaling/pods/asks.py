@@ -5,7 +5,8 @@ asks dates it by when he asked. Read ``PodAsks.put`` first.
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -56,19 +57,37 @@ class PodAsks:
 
     async def put(self, channel: str, question: Callable[[Asker], bytes], *, timeout_s: float) -> bytes | None:
         """Put a question to whoever listens to the channel: the first answer, None when none came in time."""
+        with self._expected() as expected:
+            if expected is None:
+                return None
+            asker, answer = expected
+            self._backplane.publish(channel, lambda: question(asker))
+            return await _within(timeout_s, answer)
+
+    async def put_twice(
+        self, channel: str, question: Callable[[tuple[Asker, Asker]], bytes], *, taken_s: float, timeout_s: float
+    ) -> bytes | None:
+        """The same for an answer that takes its time: whoever will give it says so first, within ``taken_s``."""
+        with self._expected() as expected:
+            if expected is None:
+                return None
+            asker, answer = expected
+            taken = await self.put(channel, lambda taker: question((taker, asker)), timeout_s=taken_s)
+            return None if taken is None else await _within(timeout_s, answer)
+
+    @contextlib.contextmanager
+    def _expected(self) -> Iterator[tuple[Asker, asyncio.Future[bytes]] | None]:
+        """One more answer is waited for; None: there are too many."""
         if len(self._open) >= self._max_open:
             self._reached("max_pod_asks")
-            return None
+            yield None
+            return
         self._last += 1
         asker = Asker(self.pod, self._last)
-        answer = self._open[asker.number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._open[asker.number] = answer
         try:
-            self._backplane.publish(channel, lambda: question(asker))
-            async with asyncio.timeout(timeout_s):
-                found: bytes = await answer
-                return found
-        except TimeoutError:
-            return None
+            yield asker, answer
         finally:
             del self._open[asker.number]
 
@@ -88,6 +107,14 @@ class PodAsks:
         answer = self._open.get(said.number)
         if answer is not None and not answer.done():
             answer.set_result(said.body)
+
+
+async def _within(timeout_s: float, answer: asyncio.Future[bytes]) -> bytes | None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await answer
+    except TimeoutError:
+        return None
 
 
 def _channel(pod: str) -> str:

@@ -52,7 +52,8 @@ class WebSocketTransport(asyncio.Protocol):
 
     ``close_timeout_s``: how long a close of ours waits for the client's close frame, looked at by ``tick``.
     ``congestion_bytes``: above so many unsent bytes the session's streams wait, until ``drained`` is called.
-    ``reached`` is told of ``max_frame_bytes`` and ``close_timeout_s``.
+    ``reached`` is told of ``max_frame_bytes`` and ``close_timeout_s``. ``leave`` does what is to be done when it has
+    ended: many may end at once.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class WebSocketTransport(asyncio.Protocol):
         "_ends_at",
         "_frame",
         "_graceful",
+        "_leave",
         "_reached",
         "_reader",
         "_session",
@@ -72,8 +74,15 @@ class WebSocketTransport(asyncio.Protocol):
     inherent_keep_alive: Final = False
 
     def __init__(
-        self, *, max_frame_bytes: int, close_timeout_s: float, congestion_bytes: int, reached: Callable[[str], None]
+        self,
+        *,
+        max_frame_bytes: int,
+        close_timeout_s: float,
+        congestion_bytes: int,
+        reached: Callable[[str], None],
+        leave: Callable[[Callable[[], None]], None],
     ) -> None:
+        self._leave = leave
         self._reached = reached
         self._reader = FrameReader(max_frame_bytes, unmask=unmask)
         self._close_timeout_s = close_timeout_s
@@ -106,6 +115,9 @@ class WebSocketTransport(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended; without a close frame a stateful connection may come back."""
+        self._leave(self._left)
+
+    def _left(self) -> None:
         self._session.lost(self, graceful=self._graceful)
         # Neither keeps the other: nothing comes any more.
         del self._session

@@ -166,12 +166,13 @@ async def test_what_one_format_cannot_say_nobody_hears(bus: MemoryBus) -> None:
     assert [each.frames for each in people] == [[], []]
 
 
-async def test_only_a_local_connection_can_be_asked(bus: MemoryBus) -> None:
+async def test_where_pods_cannot_ask_each_other_only_a_local_connection_can_be_asked(bus: MemoryBus) -> None:
     here, there, ann = pod(bus), pod(bus), RecordingLink("1")
     here.add(ann)
-    assert here.link("1") is ann
-    with pytest.raises(Unavailable):
-        there.link("1")
+    with pytest.raises(Unavailable, match="only listens"):
+        await here.ask("1", "howMany", (), None)
+    with pytest.raises(Unavailable, match="no such connection"):
+        await there.ask("1", "howMany", (), None)
 
 
 async def test_joining_twice_is_joining_once_and_leaving_leaves(bus: MemoryBus) -> None:
