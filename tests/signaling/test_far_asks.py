@@ -48,7 +48,8 @@ async def two(request: pytest.FixtureRequest) -> AsyncIterator[Two]:
         parties = [Party([]), Party([])]
         pods = [await stack.enter_async_context(running_house(config, None, hubs=[party])) for party in parties]
         await eventually(lambda: all(map(is_connected, pods)))
-        yield Two(*pods, parties[0], stack)
+        east, west = pods
+        yield Two(east, west, parties[0], stack)
 
 
 async def started(client: HubClient) -> HubClient:
