@@ -146,8 +146,9 @@ def cpu_clock_s(usage: psutil.Process) -> float:
 
 
 def auricle_server(folder: Path, name: str = "auricle", environ: Mapping[str, str] | None = None) -> ServerProcess:
-    """Auricle with the conformance hub, in development mode."""
+    """Auricle with the conformance hub, in development mode; one user may have all connections."""
     arguments = ("serve", "--dev", "--conformance", "--port", "0", "--data", str(folder))
+    environ = {"AURICLE_MAX_USER_CONNECTIONS": "1000000", **(environ or {})}
     return ServerProcess(name, ("-m", "signaling", *arguments), folder, environ=environ)
 
 

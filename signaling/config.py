@@ -52,6 +52,7 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, Visi
     ``allowed_origins``: comma-separated origins of web pages that may use this server, beside its own.
     ``clinic_limits``: JSON file with the safety limits of clinics that are stricter than the kernel's own; empty: none.
     ``max_connections``: connections of one process; one more is answered 503.
+    ``max_user_connections``: connections of one user to one hub of one process; one more is answered 429.
     ``listen_backlog``: connections that wait to be accepted; one more is not answered, and its client asks again.
     ``max_accepts``: connections that one turn of the event loop takes of them.
     ``max_frame_bytes``: one WebSocket frame or POST, of which 64 KiB at a time are held; a client joins many hub
@@ -136,6 +137,7 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, Visi
     allowed_origins: str = ""
     clinic_limits: str = ""
     max_connections: int = 20_000
+    max_user_connections: int = 32
     listen_backlog: int = 1_024
     max_accepts: int = 8
     max_frame_bytes: int = 30_000_000

@@ -1,11 +1,13 @@
 """One hub and everything that its connections share: tables, clocks, counters, and one sweep for all timers."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from protocol.signalr.connection import HubConnection
 
+from .auth import Principal
 from .client_results import ClientResults
 from .config import Config
 from .connection import HubSession
@@ -25,6 +27,10 @@ __all__ = ["HubServer"]
 
 _CLOCK_SLACK_S: Final = 0.5
 _LEAVING_AT_ONCE: Final = 16
+
+
+def _user(principal: Principal) -> tuple[str, str]:
+    return principal.clinic, principal.user
 
 
 class HubServer:
@@ -56,6 +62,7 @@ class HubServer:
         self.flusher = Flusher()
         self.leaving = Paced(_LEAVING_AT_ONCE)
         self.sessions: dict[str, HubSession] = {}
+        self._of_user: Counter[tuple[str, str]] = Counter()
         self._limits = config.hub_limits
         self._ahead_s = clock() - monotonic()
         self._left = asyncio.Event()
@@ -81,6 +88,7 @@ class HubServer:
     def remember(self, session: HubSession, transport: str) -> None:
         """A connection is made; ``transport`` is the name of its first one."""
         self.sessions[session.connection_id] = session
+        self._of_user[_user(session.principal)] += 1
         self.metrics.connections.labels(transport).inc()
 
     def opened(self, session: HubSession, protocol: str) -> None:
@@ -90,9 +98,26 @@ class HubServer:
 
     def forget(self, connection_id: str) -> bool:
         """A connection has ended; False when it had already."""
-        known = self.sessions.pop(connection_id, None) is not None
+        session = self.sessions.pop(connection_id, None)
         self._left.set()
-        return known
+        if session is None:
+            return False
+        user = _user(session.principal)
+        self._of_user[user] -= 1
+        if not self._of_user[user]:
+            del self._of_user[user]
+        return True
+
+    def bound_met(self, principal: Principal) -> str:
+        """The bound that one more connection of this user would break here, "" for none; it is counted."""
+        met = ""
+        if len(self.sessions) >= self.config.max_connections:
+            met = "max_connections"
+        elif self._of_user[_user(principal)] >= self.config.max_user_connections:
+            met = "max_user_connections"
+        if met:
+            self.metrics.reached(met)
+        return met
 
     async def emptied(self) -> None:
         """Wait until no connection is left."""

@@ -31,6 +31,11 @@ def full() -> web.Response:
     return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server takes no more connections", {"Retry-After": "1"})
 
 
+def crowded() -> web.Response:
+    """One person has as many connections as a person may have."""
+    return refuse(HTTPStatus.TOO_MANY_REQUESTS, "Too many connections of one user", {"Retry-After": "1"})
+
+
 def refused(error: web.HTTPException) -> web.Response:
     """The plain refusal that an error stands for; behind a body that did not come in time the connection ends."""
     answer = refuse(HTTPStatus(error.status), error.text or "")
@@ -73,10 +78,13 @@ class Guard:
             return form(HTTPStatus.UNAUTHORIZED, "A valid token is required", {"WWW-Authenticate": "Bearer"})
         return await handler(request, principal)
 
-    def no_room(self) -> web.Response | None:
+    def no_room(self, principal: Principal) -> web.Response | None:
         """The answer to a new connection that cannot be taken, None when it can."""
-        if not self._readiness.draining:
-            if len(self._server.sessions) < self._server.config.max_connections:
+        if self._readiness.draining:
+            return full()
+        match self._server.bound_met(principal):
+            case "":
                 return None
-            self._server.metrics.reached("max_connections")
+            case "max_user_connections":
+                return crowded()
         return full()

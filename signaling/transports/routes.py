@@ -111,7 +111,7 @@ class HubRoutes:
                 self._elsewhere.leave(key)
 
     async def _negotiate(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        no_room = self._guard.no_room()
+        no_room = self._guard.no_room(principal)
         if no_room is not None:
             return no_room
         try:
@@ -153,7 +153,7 @@ class HubRoutes:
         session = self._server.sessions.get(found.connection_id)
         if session is None and not self._may_open(found):
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
-        no_room = self._guard.no_room() if session is None else None
+        no_room = self._guard.no_room(principal) if session is None else None
         return no_room or await self._carried(request, principal, found, session, transport)
 
     async def _carried(
@@ -261,7 +261,7 @@ class HubRoutes:
         elif ticket is None or not self._may_open(ticket):
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
         else:
-            no_room = self._guard.no_room()
+            no_room = self._guard.no_room(principal)
             entered = self._waiting.enter(ticket.connection_id, ticket.open_until_s) if no_room is None else None
             if entered is None:
                 return no_room or full()

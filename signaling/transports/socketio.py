@@ -33,6 +33,10 @@ from .socketio_seam import BoundedServer
 __all__ = ["PATH", "SocketIoRoutes"]
 
 PATH: Final = "/socket.io"
+_FULL: Final = {
+    "max_connections": "the server takes no more connections",
+    "max_user_connections": "too many connections of one user",
+}
 
 
 class SocketIoRoutes:
@@ -114,16 +118,16 @@ class _HubTap:
         token = auth.get("token") if isinstance(auth, dict) else None
         if self._readiness.draining:
             raise Refused("the server is shutting down", {"code": "unavailable", "retryable": True})
-        if self.members >= self._server.config.max_connections:
-            self._server.metrics.reached("max_connections")
-            raise Refused("the server takes no more connections", {"code": "overloaded", "retryable": True})
         try:
             if not isinstance(token, str):
                 raise Unauthenticated("a valid token is required")
-            self._principals[sid] = self._verifier.verify(token)
+            principal = self._verifier.verify(token)
         except Unauthenticated:
             self._server.metrics.unauthenticated.inc()
             raise Refused("a valid token is required", {"code": "unauthenticated", "retryable": False}) from None
+        if met := self._server.bound_met(principal):
+            raise Refused(_FULL[met], {"code": "overloaded", "retryable": True})
+        self._principals[sid] = principal
 
     def forget(self, sid: str, _: object) -> None:
         """It has gone, perhaps between being let in and joining."""

@@ -45,6 +45,7 @@ _TIMES: Final = {
 SERVER: Final = {
     **{name: str(type(value)(value * PATIENCE)) for name, value in _TIMES.items()},
     "AURICLE_KEEP_ALIVE_S": "1",
+    "AURICLE_MAX_USER_CONNECTIONS": "1000",
     "AURICLE_LEASE_TTL_S": str(LEASE_TTL_S),
     "AURICLE_SWEEP_S": "0.2",
     "AURICLE_DEAD_MAN_S": DEAD_MAN_S,
