@@ -28,7 +28,7 @@ class CallRegistry(Protocol):
         ...
 
     async def swap(self, before: Call, after: Call) -> bool:
-        """Keep ``after`` if ``before`` is what there is. One that has ended is kept no longer."""
+        """Keep ``after``, the next version, if ``before`` is what there is. One that has ended is kept no longer."""
         ...
 
     async def keep(self, call: Call) -> None:

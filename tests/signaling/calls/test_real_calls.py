@@ -118,6 +118,9 @@ async def test_two_on_different_pods_hear_each_other_until_one_hangs_up(apart: A
     await apart.pat.end.hang_up()
     await eventually(lambda: apart.ann.has(CallEnded))
     assert [one.reason for one in apart.ann.news if isinstance(one, CallEnded)] == ["hung_up"]
+    # What another pod has ended is over here too.
+    for house in (apart.east, apart.west):
+        assert await hub_of(house)._calls.flow._registry.get("v1") is None
 
 
 async def test_a_restart_after_a_network_has_changed_goes_on_with_a_new_connection(apart: Apart) -> None:
