@@ -120,7 +120,7 @@ class SubmitFlow:
             self._delivery.appended(request.device)
             proposal = msgspec.structs.replace(proposal, expected_head=outcome.revision_id, supersedes=None)
         outcome = await self._log.append(proposal)
-        if request.mode == "standard" and wish is None:
+        if request.mode == "standard" and wish is None and isinstance(outcome, Accepted):
             self._delivery.package_accepted(request.device)
         return self._answer(request.device, outcome)
 
