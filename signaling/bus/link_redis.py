@@ -52,7 +52,7 @@ class Link:
             # The library would connect anew, to a server that knows of no subscription.
             raise LinkLost("closed")
         try:
-            await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+            await self._connection.send_packed_command(_packed(commands), check_health=False)
         except (RedisError, OSError, RuntimeError) as error:
             raise LinkLost(_code_of(error)) from error
 
@@ -113,6 +113,15 @@ def _connection(address: BusAddress, node: Node, login: Login, ca_file: str) -> 
     if address.tls:
         return SSLConnection(ssl_ca_certs=ca_file or None, ssl_cert_reqs="required", ssl_check_hostname=True, **options)
     return Connection(socket_keepalive=True, **options)
+
+
+def _packed(commands: Sequence[tuple[bytes, ...]]) -> bytes:
+    """Commands as they travel (RESP): the library's own way looks at each word for what it might be besides bytes."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in command]
+    return b"".join(parts)
 
 
 def _code_of(error: RedisError | OSError | RuntimeError) -> str:

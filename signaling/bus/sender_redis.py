@@ -1,7 +1,7 @@
 """One connection that publishes: what waits goes out together, and what takes too long opens the breaker.
 
 A message is sent at most once. While the breaker is open nothing waits here; the connection is kept if it still is one,
-for a server that is slow is not a server that is gone. Read ``Sender.write`` first, then ``judge``.
+for a server that is slow is not a server that is gone. Read ``Sender.write`` first, then ``_flush``.
 """
 
 import asyncio
@@ -68,9 +68,13 @@ class Sender:
         # So many times late is too late.
         self._patience = math.ceil(limits.timeout_s / limits.flush_s)
         self._owed = 0
-        self._began = asyncio.Event()
+        self._flushes = 0
+        self._ping_is_due = False
+        # How often the answers may be late once more, and when they are next.
+        self._left = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._settled = asyncio.Event()
-        self._judged = asyncio.Event()
+        self._given_up = asyncio.Event()
 
     async def write(self, may_begin: asyncio.Event) -> None:
         """Once it may begin, ask whether the server answers in time; then publish what waits as long as it does."""
@@ -83,12 +87,11 @@ class Sender:
                 await self._flush(_PING, messages=0)
                 continue
             if not self._waiting:
-                self._news.clear()
-                try:
-                    async with asyncio.timeout(self._limits.ping_s):
-                        await self._news.wait()
-                except TimeoutError:
+                if self._ping_is_due:
                     await self._flush(_PING, messages=0)
+                    continue
+                self._news.clear()
+                await self._news.wait()
                 continue
             verb, seal = self._verbs.publish, self._sealer.seal
             batch = self._waiting.take(BATCH_MESSAGES, BATCH_BYTES)
@@ -107,42 +110,52 @@ class Sender:
             if self._owed <= 0:
                 self._settled.set()
 
-    async def judge(self) -> None:
-        """Hold every flush to its time. Raises LinkLost for what is so late that nobody waits for it."""
+    async def remind(self) -> None:
+        """Have it ask for a sign of life when nothing was said for a while."""
         while True:
-            await self._began.wait()
-            self._began.clear()
-            for _ in range(self._patience):
-                if await self._settles():
-                    break
-                self._watch.late()
-                self._gate.happened(Happening.LATE)
-            else:
-                self._watch.reached("bus_timeout_s")
-                raise LinkLost("timeout")
-            self._gate.happened(Happening.ANSWERED)
-            self._judged.set()
+            flushes = self._flushes
+            await asyncio.sleep(self._limits.ping_s / 2)
+            if flushes == self._flushes:
+                self._ping_is_due = True
+                self._news.set()
 
-    async def _settles(self) -> bool:
-        try:
-            async with asyncio.timeout(self._limits.flush_s):
-                await self._settled.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def judge(self) -> None:
+        """Raises LinkLost for what is so late that nobody waits for it."""
+        await self._given_up.wait()
+        self._watch.reached("bus_timeout_s")
+        raise LinkLost("timeout")
 
     async def _flush(self, commands: tuple[tuple[bytes, ...], ...], *, messages: int) -> None:
         """Write commands and wait for their answers, in time or not: ``judge`` gives up."""
         began_s = self._monotonic()
+        self._flushes += 1
+        self._ping_is_due = False
         self._owed = len(commands)
         self._settled.clear()
-        self._judged.clear()
-        self._began.set()
+        self._left = self._patience
+        self._hold_to_time()
         try:
             await self._link.send(commands)
-            await self._judged.wait()
+            await self._settled.wait()
         except BaseException:
             self._watch.dropped("lost", messages)
             raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        self._gate.happened(Happening.ANSWERED)
         self._watch.published(messages)
         self._watch.flushed(messages, self._monotonic() - began_s)
+
+    def _hold_to_time(self) -> None:
+        # A timer, and no task that waits: there are thousands of flushes a second.
+        self._timer = asyncio.get_running_loop().call_later(self._limits.flush_s, self._late)
+
+    def _late(self) -> None:
+        self._watch.late()
+        self._gate.happened(Happening.LATE)
+        self._left -= 1
+        if self._left:
+            self._hold_to_time()
+        else:
+            self._given_up.set()

@@ -114,6 +114,9 @@ class Shard:
 
     def happened(self, happening: Happening) -> None:
         """See ``Gate``."""
+        if happening is Happening.ANSWERED and self.is_up and not self._breaker.late:
+            # As nearly always: it changes nothing.
+            return
         self._happened(happening, "late")
 
     async def idle(self) -> None:
@@ -158,5 +161,10 @@ class Shard:
                 monotonic=parts.monotonic,
             )
             await race(
-                listener.listen(), listener.talk(), sender.read(), sender.judge(), sender.write(listener.in_step)
+                listener.listen(),
+                listener.talk(),
+                sender.read(),
+                sender.judge(),
+                sender.remind(),
+                sender.write(listener.in_step),
             )
