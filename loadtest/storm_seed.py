@@ -37,6 +37,9 @@ from .storm_package import FITTER, claim, device_name, judged, registration, wan
 
 __all__ = ["CLINIC", "Place", "seed", "server_on", "states_of"]
 
+# All live sessions have the same fitter.
+_ONE_FITTER: Final = {"AURICLE_MAX_USER_CONNECTIONS": "1000000"}
+
 CLINIC: Final = "storm"
 _AT_ONCE: Final = 256
 _REGISTERED_AT_ONCE: Final = 32
@@ -68,7 +71,7 @@ def server_on(
     profiled = () if profile is None else ("-m", "cProfile", "-o", str(profile))
     serve = ("-m", "signaling", "serve", "--dev", "--port", "0", "--data", str(place.folder))
     own = {"AURICLE_DATABASE_URL": place.url, "AURICLE_DEV_SIGNING_KEY": place.key}
-    return ServerProcess(name, (*profiled, *serve), place.folder, environ={**own, **environ})
+    return ServerProcess(name, (*profiled, *serve), place.folder, environ={**own, **_ONE_FITTER, **environ})
 
 
 async def seed(place: Place, devices: int) -> None:

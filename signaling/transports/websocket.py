@@ -113,9 +113,18 @@ class WebSocketTransport(asyncio.Protocol):
         if rest:
             self._feed(rest)
 
+    def eof_received(self) -> bool:
+        """The client says nothing more. The transport is closed in its turn: that takes longest of all."""
+        self._leave(self._hang_up)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended; without a close frame a stateful connection may come back."""
         self._leave(self._left)
+
+    def _hang_up(self) -> None:
+        self._leave = _now
+        self._transport.close()
 
     def _left(self) -> None:
         self._session.lost(self, graceful=self._graceful)
@@ -218,3 +227,8 @@ class WebSocketTransport(asyncio.Protocol):
             self._close_sent = True
             self._session.quiet_until = 0.0
             self._transport.write(close_frame(code))
+
+
+def _now(thing: Callable[[], None]) -> None:
+    """It has had its turn already."""
+    thing()
