@@ -16,6 +16,7 @@ from protocol.contract.visits import (
     JoinVisitAnswer,
     ParticipantChanged,
     VisitChanged,
+    VisitRole,
 )
 from signaling.flows.deserted import DesertedVisits
 from tests.eventually import eventually, eventually_asked
@@ -53,12 +54,13 @@ async def look(house: House) -> None:
     await deserted_of(house).sweep()
 
 
-def ghost(participant: str, role: str, *, waiting: bool = False, **more: str) -> Participant:
+def ghost(participant: str, role: VisitRole, *, waiting: bool = False, user: str = "", name: str = "") -> Participant:
     """Somebody who was there over a pod that has died, and over nothing else."""
     return Participant(
         participant,
-        role,  # type: ignore[arg-type]  # a test names roles as text
-        **more,
+        role,
+        user,
+        name,
         admission="waiting" if waiting else "admitted",
         connections=(f"{participant}-c",),
         pods={f"{participant}-c": "a-dead-pod"},
@@ -164,15 +166,16 @@ async def is_back(house: House) -> bool:
 
 
 async def test_a_pod_that_is_killed_leaves_nobody_in_visits_and_calls(postgres: PostgresServer, tmp_path: Path) -> None:
-    async with fleet(postgres, tmp_path, PROGRAMS[0], TIMES) as pods:
+    async with fleet(postgres, tmp_path, next(iter(PROGRAMS)), TIMES) as pods:
         visit = await scheduled_now(pods)
         ann_told = Told()
         ann = await pods.client(0, "ann", "clinician", heard=ann_told)
         pat = await pods.client(1, "pat", "patient")
         for one in (ann, pat):
-            answer = await one.ask("JoinVisit", JoinVisit(visit=visit), answer=JoinVisitAnswer)
-            assert isinstance(answer, JoinVisitAnswer), answer
-        admit = AdmitToVisit(visit=visit, participant=answer.participant)
+            came = await one.ask("JoinVisit", JoinVisit(visit=visit), answer=JoinVisitAnswer)
+            assert isinstance(came, JoinVisitAnswer), came
+            wearer = came.participant
+        admit = AdmitToVisit(visit=visit, participant=wearer)
         assert isinstance(await ann.ask("AdmitToVisit", admit, answer=Invited), Invited)
         call = await ann.ask("StartCall", StartCall(visit=visit, media="audio"), answer=CallAnswer)
         assert isinstance(call, CallAnswer)
@@ -187,7 +190,7 @@ async def test_a_pod_that_is_killed_leaves_nobody_in_visits_and_calls(postgres: 
 
         def is_present() -> bool:
             told = [one.participant for one in ann_told.of(ParticipantChanged)]
-            return bool([one.present for one in told if one.participant == answer.participant][-1])
+            return bool([one.present for one in told if one.participant == wearer][-1])
 
         await killed(1)
         # In time, over another pod.

@@ -30,7 +30,6 @@ BAD = {"loss_permille": 200, "jitter_ms": 80, "rtt_ms": 500, "in_kbps": 10, "out
 
 @pytest.fixture
 async def scene(house: House, connect: Connect) -> Scene:
-    await register(house)
     return await live(house, connect)
 
 
@@ -182,7 +181,6 @@ async def test_who_may_read_it(house: House, scene: Scene) -> None:
 
 
 async def test_guests_are_named_by_what_they_are_in_the_visit(house: House, connect: Connect) -> None:
-    await register(house)
     scene = await live(house, connect, MIA)
     mia = await guest_of(house, "p3")
     try:

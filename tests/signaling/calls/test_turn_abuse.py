@@ -64,7 +64,7 @@ async def code_of(protocol: TurnClientUdpProtocol, request: stun.Message) -> int
     try:
         await protocol.request_with_retry(request)
     except stun.TransactionFailed as failed:
-        return failed.response.error_code
+        return failed.response.error_code or -1
     return 0
 
 
