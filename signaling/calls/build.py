@@ -85,6 +85,7 @@ def call_house(
         )
     )
     visits.before_end.append(lambda visit: flow.over(visit.visit, "visit_ended"))
+    visits.on_removed.append(flow.sent_away)
     limits = SignalLimits(config.max_candidates, config.max_signals, config.signal_every_s)
     is_checked = config.device_check or config.dev
     checks = CheckLimits(config.max_device_checks if is_checked else 0, config.device_check_s)

@@ -168,6 +168,14 @@ class CallFlow:
         if call is not None:
             await self._change(visit, call.call_id, lambda call: calls.close(call, reason))
 
+    async def sent_away(self, visit: str, user: str) -> None:
+        """Somebody takes part in the visit no more, and so in its call neither. Raises Unavailable."""
+        call = await self._registry.get(visit)
+        number = None if call is None else call.peer_of(user)
+        if call is not None and number is not None:
+            event = LegEvent.DECLINE if call.legs[number].state == "ringing" else LegEvent.HANG_UP
+            await self._change(visit, call.call_id, lambda call: calls.end_leg(call, user, event))
+
     async def gone(self, caller: Caller) -> None:
         """A connection has ended: whoever took part with it may come back for a while."""
         # Whoever took part with it did so here, so what is known here says whether there is anything to do.

@@ -152,6 +152,8 @@ class BookingFlow:
         if person is not None:
             user = person.user or guest_user(participant)
             self._remembered.forget(after.clinic, user, after.device)
+            for left in self._flow.on_removed:
+                await left(visit, user)
         self._flow.told_of(after, participant)
         return self._flow.over(before, after)
 

@@ -91,6 +91,8 @@ class VisitFlow:
         self._new_id = new_id
         self._reached = reached
         self.before_end: list[Callable[[Visit], Awaitable[None]]] = []
+        # Called with a visit and the user who was sent away from it.
+        self.on_removed: list[Callable[[str, str], Awaitable[None]]] = []
         self._untold: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     # Who is who
