@@ -8,7 +8,6 @@ from, nor what else an advice does. Read ``TABLE`` and ``step``.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from statistics import fmean, median
 from types import MappingProxyType
 from typing import Final
 
@@ -137,9 +136,10 @@ def _badness(verdict: Verdict) -> int:
 
 def middle(values: Sequence[int]) -> int | None:
     """The median, None of none."""
-    return round(median(values)) if values else None
+    ordered = sorted(values)
+    return round((ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2) if values else None
 
 
 def mean(values: Sequence[int]) -> int | None:
     """The mean, None of none."""
-    return round(fmean(values)) if values else None
+    return round(sum(values) / len(values)) if values else None
