@@ -50,8 +50,9 @@ class CallsAndLiveWork:
             return
         moved = {n for n, leg in enumerate(after.legs) if n >= len(legs) or _place(leg) != _place(legs[n])}
         ways = self._bad.get(after.call_id, set())
-        # Of another connection nothing is known yet.
-        ways -= {way for way in ways if not moved.isdisjoint(way)}
+        # Over another connection nobody has reported anything yet.
+        ways -= {way for way in ways if way[0] in moved}
+        anew = {after.legs[number].user for number in moved}
 
         def do(about: _About) -> None:
             for is_away in (True, False):
@@ -59,8 +60,8 @@ class CallsAndLiveWork:
                     about.device,
                     lambda fitter: (talk(after, fitter, about.wearer) == "away") is is_away,  # noqa: B023  # asked at once
                     is_away=is_away,
-                    is_unseen=False,
                 )
+            self._ends.call_is(about.device, anew.__contains__, is_unseen=False)
             self._tell_bad(after, about)
 
         self._with(after, do)

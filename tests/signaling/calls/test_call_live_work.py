@@ -233,6 +233,31 @@ async def test_who_is_neither_fitter_nor_wearer_changes_nothing(connect: Connect
         await mia.stop()
 
 
+async def test_who_else_comes_and_goes_makes_nothing_better(connect: Connect, house: House) -> None:
+    call = await talking(connect, house, MIA, media="video")
+    on = SetCallMedia(visit="v1", call_id=call.call_id, camera=True)
+    assert isinstance(await call.here.pat.ask("SetCallMedia", on, answer=Done), Done)
+    for _ in range(2):
+        await call.report(call.here.ann, 1, **GOOD, frames_per_s=0)
+    await call.judged("frozen")
+    mia = await guest_of(house, "p3")
+    try:
+        assert isinstance(await mia.ask("JoinVisit", JoinVisit(visit="v1"), answer=JoinVisitAnswer), JoinVisitAnswer)
+        admit = AdmitToVisit(visit="v1", participant="p3")
+        assert isinstance(await call.here.ann.ask("AdmitToVisit", admit, answer=Invited), Invited)
+        assert isinstance(
+            await mia.ask("StartCall", StartCall(visit="v1", media="video"), answer=CallAnswer), CallAnswer
+        )
+        await call.judged("frozen")
+    finally:
+        await mia.stop()
+    # Over another connection the fitter has missed nothing yet.
+    desk = await connect("ann", "clinician")
+    take = AnswerCall(visit="v1", call_id=call.call_id)
+    assert isinstance(await desk.ask("AnswerCall", take, answer=CallAnswer), CallAnswer)
+    await call.judged("live")
+
+
 async def test_the_end_of_the_visit_ends_live_work_as_before(connect: Connect, house: House) -> None:
     call = await talking(connect, house)
     await flow_of(house).end("v1", by="ann", reason="done")
