@@ -12,7 +12,7 @@ __all__ = ["main"]
 EXIT_USAGE = 2
 EXIT_NOT_READ = 1
 MAX_LIFETIME_S = 1e10
-_CLIENTS: Final = {"demo": "clients.demo", "probe": "clients.probe"}
+_CLIENTS: Final = {"demo": "clients.demo", "fake-acs": "clients.fake_acs", "probe": "clients.probe"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _verify_options(verify)
 
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
+    commands.add_parser("fake-acs", help="run a stand-in for Azure Communication Services", add_help=False)
     commands.add_parser("probe", help="look at a deployment from outside, as its clients reach it", add_help=False)
     return parser
 

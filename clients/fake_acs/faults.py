@@ -1,0 +1,78 @@
+"""What a service does that is not well: 5xx or 429, late, never, or a broken connection. Read ``Fault``."""
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aiohttp import web
+
+from .answers import Breach
+
+__all__ = ["Fault", "Faults"]
+
+Area = Literal["identities", "rooms", "chat", "entra", "*"]
+
+
+@dataclass(slots=True)
+class Fault:
+    """``status``: answered so, ``hang``: never, ``slow``: ``delay_s`` late, ``drip``: a byte now and then, ``reset``.
+
+    It happens ``count`` times, to requests whose path begins with ``area``.
+    """
+
+    kind: Literal["status", "hang", "slow", "drip", "reset"]
+    area: Area = "*"
+    status: int = 503
+    retry_after_s: float | None = None
+    delay_s: float = 0.0
+    count: float = math.inf
+
+
+@dataclass(slots=True)
+class Faults:
+    """Those that are on. ``let_go`` ends what hangs."""
+
+    on: list[Fault] = field(default_factory=list)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def clear(self) -> None:
+        """All is well again; what hung is answered."""
+        self.on.clear()
+        self.let_go.set()
+        self.let_go = asyncio.Event()
+
+    async def meet(self, request: web.Request) -> web.StreamResponse | None:
+        """Have the first fault that fits happen: an answer that stands for the service's, or None. Raises Breach."""
+        area = request.path.split("/")[1]
+        fault = next((one for one in self.on if one.area in ("*", area) and one.count > 0), None)
+        if fault is None:
+            return None
+        fault.count -= 1
+        if fault.kind == "status":
+            wait = {} if fault.retry_after_s is None else {"Retry-After": f"{fault.retry_after_s:.0f}"}
+            raise Breach(fault.status, "ServiceTrouble", "the service is not well", headers=wait)
+        if fault.kind == "slow":
+            await asyncio.sleep(fault.delay_s)
+            return None
+        if fault.kind == "reset":
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        return await self._never(request, drips=fault.kind == "drip")
+
+    async def _never(self, request: web.Request, *, drips: bool) -> web.StreamResponse:
+        let_go = self.let_go
+        if not drips:
+            await let_go.wait()
+            raise Breach(503, "ServiceTrouble", "it hung")
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        while not let_go.is_set():
+            await answer.write(b" ")
+            try:
+                async with asyncio.timeout(0.2):
+                    await let_go.wait()
+            except TimeoutError:
+                continue
+        return answer
