@@ -13,7 +13,16 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from protocol.contract.base import Refusal
-from protocol.contract.calls import CallEndReason, CallPeer, CallState, LegReason, LegState, Media, SetCallMedia
+from protocol.contract.calls import (
+    CallBackend,
+    CallEndReason,
+    CallPeer,
+    CallState,
+    LegReason,
+    LegState,
+    Media,
+    SetCallMedia,
+)
 
 from .legs import LEGS, LegEvent
 from .negotiation import PAIR, PairState, pair_event
@@ -35,6 +44,7 @@ __all__ = [
     "start",
     "still_there",
     "sweep",
+    "switch",
 ]
 
 _IN_CALL: Final = ("joined", "lost")
@@ -104,6 +114,7 @@ class Call(Struct, frozen=True, array_like=True):
     version: int = 1
     answered_at_s: float = 0.0
     ended: CallEndReason | None = None
+    backend: CallBackend = "webrtc"
 
     @property
     def state(self) -> CallState:
@@ -150,13 +161,14 @@ def start(
     media: Media,
     now_s: float,
     times: CallTimes,
+    backend: CallBackend = "webrtc",
 ) -> Call:
     """A new call: the starter takes part, the others ring, but for those who are in another call."""
     legs = [Leg(starter, "joined", place.connection, place.pod)]
     for user in others:
         leg = Leg(user, "ringing", until_s=now_s + times.ring_s)
         legs.append(_leg_after(leg, LegEvent.BUSY) if user in busy else leg)
-    call = Call(call_id, visit, clinic, media, now_s, tuple(legs))
+    call = Call(call_id, visit, clinic, media, now_s, tuple(legs), backend=backend)
     return _settled(call, LegEvent.BUSY)
 
 
@@ -291,6 +303,13 @@ def sweep(call: Call, now_s: float) -> Call:
         if call.ended is None and event is not None and leg.until_s <= now_s:
             call = _settled(_changed(call, number, _leg_after(leg, event), pairs=_without(call, number)), event)
     return call
+
+
+def switch(call: Call, backend: CallBackend) -> Call:
+    """Something else carries it from now on, and what was negotiated does not count."""
+    if call.ended is not None or call.backend == backend:
+        return call
+    return replace(call, backend=backend, pairs={}, version=call.version + 1)
 
 
 def close(call: Call, reason: CallEndReason) -> Call:

@@ -95,6 +95,7 @@ def create_app(
         hub_routes.register(app)
     resources = parts.resources(care)
     parts.rest().mount(app, resources)
+    _told_from_outside(app, care)
     register_document(app, [type(resource) for resource in resources])
     _watched(app, parts, worker)
     app.cleanup_ctx.extend((_stored(parts.storage), _answering(parts.pods), _running(parts, routes, servers, care)))
@@ -113,6 +114,12 @@ def _check_distinct(hubs: Sequence[Hub | type[Hub]]) -> None:
             if value in seen:
                 raise ConfigError(f"{who}: another hub has the {what} {value}")
             seen.add(value)
+
+
+def _told_from_outside(app: web.Application, care: Care) -> None:
+    """What other services tell this one."""
+    if care.acs is not None and care.acs.events is not None:
+        care.acs.events.register(app)
 
 
 def _watched(app: web.Application, parts: CareAssembly, worker: Worker | None) -> None:
@@ -192,6 +199,8 @@ def _look_after_all(parts: CareAssembly, care: Care, sweeps: TaskSet) -> None:
     if config.redis_url:
         # Alone nobody can miss anything.
         looks["lookout"] = care.lookout.look, config.look_live_s
+    if care.acs is not None:
+        looks["acs"] = care.acs.tending.sweep, config.sweep_s
     if care.calls.turn is not None:
         sweeps.spawn(care.calls.turn.look())
         looks["turn"] = care.calls.turn.look, config.turn_probe_s
@@ -228,5 +237,7 @@ def _running(
         await parts.closing.close()
         await parts.joined.close()
         await parts.notifier.close()
+        if care.acs is not None:
+            await care.acs.service.close()
 
     return running

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fitting.safety import Kernel
 
+from .acs.build import AcsHouse, acs_house
 from .admission import Gate
 from .assembly import Assembly
 from .auth import Principal
@@ -34,6 +35,7 @@ from .hub_clients import HubClients
 from .hub_server import HubServer
 from .hubs.care_hub import CareHub
 from .lifetime import LifetimeManager
+from .rest.acs import AcsIdentityOfPatients
 from .rest.audiograms import Audiograms
 from .rest.calls import Calls
 from .rest.device_reads import DeviceReads
@@ -66,6 +68,7 @@ class Care:
     calls: CallHouse
     chat: ChatFlow
     deserted: DesertedVisits
+    acs: AcsHouse | None
 
     async def sweep(self) -> None:
         try:
@@ -107,7 +110,7 @@ class CareAssembly(Assembly):
         packages = self.packages(phones, anywhere, submit)
         visits = self.visits.flow(lifetime, session, history)
         chat = self.visits.chat(visits, lifetime)
-        calls = self.calls(lifetime, visits, self.beside(session, phones, anywhere))
+        calls, acs = self.calls(lifetime, visits, chat, self.beside(session, phones, anywhere))
         hub = CareHub(
             log=self.device_log,
             submit=submit,
@@ -129,7 +132,7 @@ class CareAssembly(Assembly):
         onlookers, lookout = self.onlookers(lifetime, phones), self.lookout(phones, delivery, session)
         return Care(
             *(self.hub_server(hub, lifetime), delivery, session, phones, news, packages, submit, views, history),
-            *(lookout, onlookers, visits, calls, chat, self.visits.deserted(visits)),
+            *(lookout, onlookers, visits, calls, chat, self.visits.deserted(visits), acs),
         )
 
     def phones(self, lifetime: LifetimeManager) -> Phones:
@@ -180,21 +183,28 @@ class CareAssembly(Assembly):
             reached=self.metrics.reached,
         )
 
-    def calls(self, lifetime: LifetimeManager, visits: VisitFlow, beside: BesideParts) -> CallHouse:
+    def calls(
+        self, lifetime: LifetimeManager, visits: VisitFlow, chat: ChatFlow, beside: BesideParts
+    ) -> tuple[CallHouse, AcsHouse | None]:
+        acs = acs_house(self, visits, chat)
         house = call_house(
             self.config,
             signing_key=self.signing_key,
             joined=self.joined,
             clients=HubClients(lifetime),
             visits=visits,
+            acs=None if acs is None else acs.visits,
             tasks=self.flows,
             metrics=self.metrics,
             clock=self.clock,
+            monotonic=self.monotonic,
             new_id=new_id,
             beside=beside,
         )
         self.turn = house.turn
-        return house
+        if acs is not None:
+            acs.on_withdrawn(self.consents, self.devices, house.backends)
+        return house, acs
 
     def arrivals(self) -> Arrivals:
         limit, reached = self.config.max_attachments, self.metrics.reached
@@ -298,6 +308,7 @@ class CareAssembly(Assembly):
                 clock=self.clock,
             ),
             *people_resources(people),
+            AcsIdentityOfPatients(None if care.acs is None else care.acs.identities),
             *self.visits.resources(care.visits, care.chat),
             Calls(care.calls.beside.recorder),
         )

@@ -19,6 +19,7 @@ from fitting.mode import ModeLimits, SessionTimes
 from protocol.signalr.connection import HubLimits
 from protocol.signalr.prescan import ScanLimits
 
+from .config_acs import AcsConfig
 from .config_bus import BusConfig
 from .config_calls import CallConfig
 from .config_error import ConfigError
@@ -40,7 +41,7 @@ CHARGE = "AURICLE_WORKER"
 
 
 @dataclass(frozen=True, slots=True)
-class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, VisitConfig, WorkersConfig):
+class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, VisitConfig, WorkersConfig):
     """Everything that an operator may set, with what the parts above add. Sizes in bytes, times in seconds.
 
     ``dev``: mint and accept development tokens, and raise the admission bounds.
@@ -244,6 +245,7 @@ class Config(BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoConfig, Visi
         self._check_live_work()
         self._check_database()
         self._check_push()
+        self._check_acs()
         self._check_bus()
         self._check_calls()
         self._check_pods(self.connection_token_ttl_s + self.bus_skew_s)

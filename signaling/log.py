@@ -157,6 +157,14 @@ class LogBook:
         """It takes pushes again."""
         self._log.info("push_service_back")
 
+    def acs_trouble(self, *, reason: str) -> None:
+        """Azure Communication Services do not do what they are asked for; told once in a row. Visits go on."""
+        self._log.error("acs_trouble", reason=reason)
+
+    def acs_well(self) -> None:
+        """They do again."""
+        self._log.info("acs_well")
+
 
 class HttpLog(logging.Handler):
     """Takes what the HTTP library logs and keeps the class of the error only: its texts quote requests, tokens too."""

@@ -16,12 +16,13 @@ Area = Literal["identities", "rooms", "chat", "entra", "*"]
 
 @dataclass(slots=True)
 class Fault:
-    """``status``: answered so, ``hang``: never, ``slow``: ``delay_s`` late, ``drip``: a byte now and then, ``reset``.
+    """``status``: answered so, ``hang``: never, ``slow``: ``delay_s`` late, ``drip``: a byte now and then, ``reset``,
+    ``lost``: a POST is carried out, and the connection breaks before it is answered.
 
     It happens ``count`` times, to requests whose path begins with ``area``.
     """
 
-    kind: Literal["status", "hang", "slow", "drip", "reset"]
+    kind: Literal["status", "hang", "slow", "drip", "reset", "lost"]
     area: Area = "*"
     status: int = 503
     retry_after_s: float | None = None
@@ -45,7 +46,7 @@ class Faults:
     async def meet(self, request: web.Request) -> web.StreamResponse | None:
         """Have the first fault that fits happen: an answer that stands for the service's, or None. Raises Breach."""
         area = request.path.split("/")[1]
-        fault = next((one for one in self.on if one.area in ("*", area) and one.count > 0), None)
+        fault = self._first(area, is_loss=False)
         if fault is None:
             return None
         fault.count -= 1
@@ -60,6 +61,19 @@ class Faults:
                 request.transport.abort()
             return web.Response()
         return await self._never(request, drips=fault.kind == "drip")
+
+    def loses(self, request: web.Request) -> bool:
+        """Whether the answer to what was carried out is lost."""
+        fault = self._first(request.path.split("/")[1], is_loss=True) if request.method == "POST" else None
+        if fault is None or request.transport is None:
+            return False
+        fault.count -= 1
+        request.transport.abort()
+        return True
+
+    def _first(self, area: str, *, is_loss: bool) -> Fault | None:
+        fitting = (one for one in self.on if one.area in ("*", area) and one.count > 0)
+        return next((one for one in fitting if (one.kind == "lost") is is_loss), None)
 
     async def _never(self, request: web.Request, *, drips: bool) -> web.StreamResponse:
         let_go = self.let_go

@@ -69,7 +69,8 @@ class FakeAcs:
             if troubled is not None:
                 return troubled
             given = self.directory.answer(asked, self.url)
-            return _web(self._answer(request, asked) if given is None else given)
+            reply = self._answer(request, asked) if given is None else given
+            return web.Response() if self.faults.loses(request) else _web(reply)
         except Breach as breach:
             self.breaches.append(f"{asked.method} {asked.parts[0]} {breach.status} {breach}")
             del self.breaches[:-1_000]

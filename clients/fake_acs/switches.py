@@ -1,8 +1,9 @@
 """The switches of the stand-in: trouble on and off, keys rolled, subscriptions made, what came. Read ``flip``.
 
 ``POST /fake/faults`` ``{"kind": "status", "area": "identities", "status": 503, "count": 3}``; ``DELETE /fake/faults``;
-``POST /fake/keys`` rolls the access key; ``POST /fake/local-auth`` ``{"on": false}``; ``POST /fake/events``
-``{"url": ..., "headers": {...}}``; ``POST /fake/throttle`` ``{"limits": ["token=100/10"]}``; ``GET /fake``.
+``POST /fake/keys`` rolls the access key, and answers with it; ``POST /fake/local-auth`` ``{"on": false}``;
+``POST /fake/events`` ``{"url": ..., "headers": {...}}``; ``POST /fake/throttle`` ``{"limits": ["token=100/10"]}``;
+``GET /fake``.
 """
 
 import base64
@@ -40,7 +41,7 @@ async def flip(service: "FakeAcs", asked: Asked) -> Reply:
             return Reply(204)
         case ("POST", ("keys",)):
             service.resource.keys[:] = [base64.b64encode(secrets.token_bytes(64)).decode()]
-            return Reply(204)
+            return Reply(200, {"key": service.resource.keys[0]})
         case ("POST", ("local-auth",)):
             service.local_auth = bool(body.get("on"))
             return Reply(204)

@@ -11,20 +11,27 @@ from msgspec import UNSET, Meta, UnsetType
 from .base import NO_NUL, Answer, Id, Wire
 
 __all__ = [
+    "AcsErased",
+    "AcsJoin",
     "Advice",
     "AnswerCall",
     "AnsweredElsewhere",
     "CallAnswer",
+    "CallBackend",
+    "CallBackendChanged",
     "CallChanged",
     "CallEndReason",
     "CallEnded",
     "CallPeer",
     "CallState",
+    "CallToken",
     "DeclineCall",
     "DeviceCheckAnswer",
     "DeviceCheckResult",
     "EndCall",
     "EndDeviceCheck",
+    "FallBackCall",
+    "FallBackReason",
     "Grade",
     "IceServer",
     "IncomingCall",
@@ -32,6 +39,7 @@ __all__ = [
     "LegState",
     "Media",
     "QualityChanged",
+    "RefreshCallToken",
     "ReportQuality",
     "SendSignal",
     "SetCallMedia",
@@ -46,7 +54,14 @@ CallState = Literal["ringing", "active", "ended"]
 # ringing: asked and not answered. joined: takes part. lost: its connection has gone, and may come back. left: over.
 LegState = Literal["ringing", "joined", "lost", "left"]
 LegReason = Literal["declined", "busy", "missed", "hung_up", "gone", "cancelled", "ended"]
-CallEndReason = Literal["cancelled", "declined", "busy", "no_answer", "hung_up", "gone", "visit_ended"]
+CallEndReason = Literal["cancelled", "declined", "busy", "no_answer", "hung_up", "gone", "visit_ended", "no_video"]
+# What carries sound and picture: the two ends themselves, this server, or Azure Communication Services.
+CallBackend = Literal["webrtc", "relay", "acs"]
+# throttled, busy: more is asked for than it gives. away, slow: it is not there. refused: it does not take our key.
+# media_lost: an end has said that it hears nothing. consent_withdrawn: the patient does not want to be seen.
+FallBackReason = Literal[
+    "throttled", "busy", "away", "slow", "refused", "unknown", "mistake", "media_lost", "consent_withdrawn"
+]
 # restart: an offer with new ICE credentials, after a network has changed. An end that cannot restart in place answers
 # it with a new peer connection.
 SignalKind = Literal["offer", "answer", "candidate", "restart"]
@@ -80,29 +95,58 @@ class CallPeer(Wire, frozen=True, kw_only=True):
 class StartCall(Wire, frozen=True, kw_only=True):
     """Ring the others of a visit. While a call goes on there already, this joins it.
 
-    ``invite``: only these; without it everybody who is in the visit.
+    ``invite``: only these; without it everybody who is in the visit. ``backend``: without it the clinic's own.
     """
 
     visit: Id
     media: Media
+    backend: CallBackend | UnsetType = UNSET
     invite: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] | UnsetType = UNSET
+
+
+class AcsJoin(Wire, frozen=True, kw_only=True):
+    """What the calling SDK of Azure Communication Services needs to join. The token is the caller's alone, and short.
+
+    Exactly one of ``group_id`` and ``room_id`` is there; ``thread_id`` when the chat is there too. ``display_name`` is
+    a role, never a name. ``RefreshCallToken`` gives the next token, best ten minutes before ``expires_at``.
+    """
+
+    token: str
+    expires_at: str
+    user_id: str
+    endpoint: str
+    display_name: str
+    group_id: str | UnsetType = UNSET
+    room_id: str | UnsetType = UNSET
+    thread_id: str | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        """A token must not reach a log through a struct's text."""
+        return "AcsJoin(...)"
+
+
+class AcsErased(Answer, frozen=True, kw_only=True):
+    """Nothing of him is in Azure Communication Services any more."""
 
 
 class CallAnswer(Answer, frozen=True, kw_only=True):
     """The caller takes part as ``peer``.
+
+    With the backend ``acs`` there is ``acs`` and nothing to offer or to signal: its SDK does that.
 
     It makes an offer to each joined peer of ``offer_to``; the others make one to it. Of two offers that cross, the one
     of the peer with the lower number counts.
     """
 
     call_id: str
-    backend: Literal["webrtc"] = "webrtc"
+    backend: CallBackend = "webrtc"
     state: CallState
     media: Media
     peer: int
     peers: tuple[CallPeer, ...]
     offer_to: tuple[int, ...]
     ice_servers: tuple[IceServer, ...]
+    acs: AcsJoin | UnsetType = UNSET
 
 
 class AnswerCall(Wire, frozen=True, kw_only=True):
@@ -110,6 +154,26 @@ class AnswerCall(Wire, frozen=True, kw_only=True):
 
     A participant whose connection was lost comes back with this.
     """
+
+    visit: Id
+    call_id: Id
+
+
+class RefreshCallToken(Wire, frozen=True, kw_only=True):
+    """Another token for the call that the caller takes part in, before his own ends."""
+
+    visit: Id
+    call_id: Id
+
+
+class CallToken(Answer, frozen=True, kw_only=True):
+    """As in ``CallAnswer``."""
+
+    acs: AcsJoin
+
+
+class FallBackCall(Wire, frozen=True, kw_only=True):
+    """The backend carries nothing to this end: have the call go on without it, for all."""
 
     visit: Id
     call_id: Id
@@ -195,6 +259,19 @@ class CallChanged(Wire, frozen=True, kw_only=True):
     call_id: str
     state: CallState
     peers: tuple[CallPeer, ...]
+
+
+class CallBackendChanged(Wire, frozen=True, kw_only=True):
+    """To everybody in the visit: what carries its call is another, and why; ``chat``: nothing does, and the visit goes
+    on in writing. Who takes part calls ``AnswerCall`` again, whose answer has what the new backend needs.
+
+    ``call_id`` is missing when no call had begun yet.
+    """
+
+    visit: str
+    backend: CallBackend | Literal["chat"]
+    reason: FallBackReason
+    call_id: str | UnsetType = UNSET
 
 
 class CallEnded(Wire, frozen=True, kw_only=True):

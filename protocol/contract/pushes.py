@@ -9,7 +9,15 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from .base import Wire
-from .calls import AnsweredElsewhere, CallChanged, CallEnded, IncomingCall, QualityChanged, Signal
+from .calls import (
+    AnsweredElsewhere,
+    CallBackendChanged,
+    CallChanged,
+    CallEnded,
+    IncomingCall,
+    QualityChanged,
+    Signal,
+)
 from .chat import LiveText, MessageReceived, MessagesRead, Typing
 from .devices import DeliveryChanged, InAidChanged, Offer, Settled
 from .packages import KeepAsked, PackageAnswered
@@ -31,6 +39,7 @@ __all__ = ["ANSWERS", "PUSHES", "Push"]
 
 Push = (
     AnsweredElsewhere
+    | CallBackendChanged
     | CallChanged
     | CallEnded
     | ConsentAsked

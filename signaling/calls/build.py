@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from media.candidate import HostPolicy
+from protocol.contract.calls import FallBackReason
+from signaling.acs.visits import AcsVisits
 from signaling.config import Config
 from signaling.flows.visits import VisitFlow
 from signaling.hub_clients import HubClients
@@ -14,6 +16,7 @@ from signaling.metrics import Metrics
 from signaling.pods.joined import Joined
 from signaling.tasks import TaskSet
 
+from .backends import CallBackends
 from .beside import BesideParts, CallsBeside
 from .device_checks import CheckLimits, DeviceChecks
 from .flow import CallFlow, CallParts
@@ -37,6 +40,7 @@ class CallHouse:
     """What of calls the hub and the app need."""
 
     flow: CallFlow
+    backends: CallBackends
     relay: SignalRelay
     checks: DeviceChecks
     turn: TurnWatch | None
@@ -57,9 +61,11 @@ def call_house(
     joined: Joined,
     clients: HubClients,
     visits: VisitFlow,
+    acs: AcsVisits | None,
     tasks: TaskSet,
     metrics: Metrics,
     clock: Callable[[], float],
+    monotonic: Callable[[], float],
     new_id: Callable[[], str],
     beside: BesideParts,
 ) -> CallHouse:
@@ -91,11 +97,17 @@ def call_house(
     checks = CheckLimits(config.max_device_checks if is_checked else 0, config.device_check_s)
     return CallHouse(
         flow,
+        CallBackends(flow, visits, acs, waits=(config.acs_patience_s, monotonic), fell_back=_counted(metrics)),
         SignalRelay(flow, limits),
         DeviceChecks(checks, hosts=hosts, tasks=tasks, new_id=new_id, reached=metrics.reached),
         TurnWatch(plan, config.turn_answer_s, metrics, clock) if plan.turn_urls() else None,
         CallsBeside(flow, beside),
     )
+
+
+def _counted(metrics: Metrics) -> Callable[[FallBackReason], None]:
+    fell_back = metrics.counter("auricle_call_fallbacks_total", "Calls that went on without ACS, by why.", ["reason"])
+    return lambda reason: fell_back.labels(reason).inc()
 
 
 def _registry(config: Config, signing_key: bytes, tables: "RedisTables | None", metrics: Metrics) -> CallRegistry:

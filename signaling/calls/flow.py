@@ -21,6 +21,7 @@ from protocol.contract.calls import (
     AnswerCall,
     AnsweredElsewhere,
     CallAnswer,
+    CallBackend,
     CallChanged,
     CallEnded,
     CallEndReason,
@@ -113,13 +114,13 @@ class CallFlow:
         # The calls that somebody here takes part in, or has begun, as they were last; looked at as time passes.
         self._visits: dict[str, _Seen] = {}
 
-    async def start(self, caller: Caller, request: StartCall) -> CallAnswer | Failure:
-        """Ring the others, or join the call that goes on."""
-        others = await self._others(caller, request)
+    async def start(self, caller: Caller, request: StartCall, backend: CallBackend = "webrtc") -> CallAnswer | Failure:
+        """Ring the others, or join the call that goes on, whatever carries that."""
+        others = await self.others(caller, request)
         if isinstance(others, Refusal):
             return self._refuse(others)
         for _ in range(_TRIES):
-            begun = await self._begun(caller, request, others)
+            begun = await self._begun(caller, request, others, backend)
             known = await self._registry.begin(begun)
             if known is None:
                 self._became(None, begun)
@@ -212,9 +213,8 @@ class CallFlow:
         """One change of a call, on what it is now. Raises Unavailable when others change it all the time."""
         return await self._change(visit, call_id, step)
 
-    # What is under it
-
-    async def _others(self, caller: Caller, request: StartCall) -> tuple[str, ...] | Refusal:
+    async def others(self, caller: Caller, request: StartCall) -> tuple[str, ...] | Refusal:
+        """Whom a call would ring, or why the caller may not start one. Raises Unavailable."""
         user, present = caller.principal.user, await self.parts.people.joined(request.visit)
         if user not in present:
             return Refusal(code="not_admitted", message="only who was let into the visit takes part in its call")
@@ -230,7 +230,9 @@ class CallFlow:
             return Refusal(code="call_full", message=text)
         return others
 
-    async def _begun(self, caller: Caller, request: StartCall, others: tuple[str, ...]) -> Call:
+    # What is under it
+
+    async def _begun(self, caller: Caller, request: StartCall, others: tuple[str, ...], backend: CallBackend) -> Call:
         parts, clinic = self.parts, caller.principal.clinic
         return calls.start(
             parts.new_id(),
@@ -243,6 +245,7 @@ class CallFlow:
             media=request.media,
             now_s=parts.now_s(),
             times=parts.times,
+            backend=backend,
         )
 
     async def _joined(self, caller: Caller, visit: str, call_id: str) -> Call | Refusal:
@@ -337,15 +340,19 @@ class CallFlow:
         if peer is None:
             return self._refuse(_NO_CALL)
         joined = tuple(number for number, leg in enumerate(call.legs) if leg.state == "joined" and number != peer)
+        # What ACS carry their SDK negotiates.
+        is_ours = call.backend != "acs"
+        now_s, user = self.parts.now_s(), caller.principal.user
         return CallAnswer(
             call_id=call.call_id,
+            backend=call.backend,
             state=call.state,
             media=call.media,
             peer=peer,
             peers=call.peers(),
             # Whoever comes later makes the offers: it knows that it is ready for answers.
-            offer_to=joined,
-            ice_servers=self.parts.ice.servers_for(call.clinic, caller.principal.user, self.parts.now_s()),
+            offer_to=joined if is_ours else (),
+            ice_servers=self.parts.ice.servers_for(call.clinic, user, now_s) if is_ours else (),
         )
 
     def _place(self, caller: Caller) -> Place:

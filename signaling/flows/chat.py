@@ -18,6 +18,7 @@ from media.chat import ChatTimes, Message, Reader, due_at_s, is_same, judge, may
 from media.visit import OVER, Participant, Right, Visit
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.chat import (
+    Attachment,
     LiveText,
     MarkRead,
     MessageReceived,
@@ -103,6 +104,8 @@ class ChatFlow:
         self._monotonic = monotonic
         self._new_id = new_id
         self._reached = reached
+        # Told of a visit in which something was written here.
+        self.on_written: list[Callable[[Visit], None]] = []
         # What those here have been told of each visit while pods do not hear each other, by number.
         self._told: dict[str, int] = {}
 
@@ -115,24 +118,29 @@ class ChatFlow:
             raise NotAllowed("your role in the visit does not allow it")
         if visit.state in OVER:
             return refused(_OVER)
-        now_s = self._clock()
-        await self._wake_later(visit, person, now_s)
-        wanted = Message(
-            visit=visit.visit,
-            n=0,
-            id=self._new_id(),
-            participant=person.participant,
-            client_id=request.client_id,
-            at_s=now_s,
-            text=request.text,
-            attachments=request.attachments,
-        )
+        wanted = self._message(visit, person, request.client_id, request.text, request.attachments)
+        await self._wake_later(visit, person, wanted.at_s)
         stored = await self.store.append(wanted)
         if not is_same(stored, wanted):
             return refused(_CONFLICT)
         # Also when it was there already: whoever sent it first may have died before anybody was told.
         self._tell(visit, MessageReceived(visit=visit.visit, message=view(stored)))
+        for heard in self.on_written:
+            heard(visit)
         return MessageSent(id=stored.id, n=stored.n, at=iso_ms(stored.at_s))
+
+    async def take_in(
+        self, visit: Visit, person: Participant, text: str, *, client_id: str, again: bool = False
+    ) -> None:
+        """Something that somebody has written elsewhere, once. Raises Overloaded, Unavailable.
+
+        ``again``: whoever took it in before may have died before anybody was told.
+        """
+        wanted = self._message(visit, person, client_id, text, ())
+        stored = await self.store.append(wanted)
+        if stored.id == wanted.id or again:
+            await self._wake_later(visit, person, stored.at_s)
+            self._tell(visit, MessageReceived(visit=visit.visit, message=view(stored)))
 
     async def mark_read(self, who: Principal, request: MarkRead) -> ReadTo:
         """Somebody has read. Raises NotFound, NotAllowed, Unavailable."""
@@ -285,6 +293,20 @@ class ChatFlow:
         """The same for the same visit, and nothing to anybody who does not have the secret."""
         named = f"chat {what} {reader.visit} {reader.participant}".encode()
         return base64.urlsafe_b64encode(hmac.digest(self._secret, named, hashlib.sha256)[:16]).decode().rstrip("=")
+
+    def _message(
+        self, visit: Visit, person: Participant, client_id: str, text: str, attachments: tuple[Attachment, ...]
+    ) -> Message:
+        return Message(
+            visit=visit.visit,
+            n=0,
+            id=self._new_id(),
+            participant=person.participant,
+            client_id=client_id,
+            at_s=self._clock(),
+            text=text,
+            attachments=attachments,
+        )
 
     # Who may, and who is told
 

@@ -4,7 +4,7 @@ Live work that goes on is ended from memory first, as when he says so on his pho
 must not know how one asks: over the hub or over REST. Read ``ConsentFlow.decide`` first.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, Protocol
 
 from fitting.consents import SCOPES, consent_refusal
@@ -46,6 +46,8 @@ class ConsentFlow:
     def __init__(self, consents: DecisionStore, devices: DeviceStore) -> None:
         self._consents = consents
         self._devices = devices
+        # Told of a patient of a clinic who has taken a consent back.
+        self.on_withdrawn: list[Callable[[str, str, ConsentScope], Awaitable[None]]] = []
 
     async def refusal(self, device: str, scope: ConsentScope) -> Refusal | None:
         """Why something of this scope may not be done with a device now. Raises Unavailable."""
@@ -82,6 +84,9 @@ class ConsentFlow:
             if stands and decision.subject == _PACKAGES and not decision.holds:
                 async for device in devices_of(self._devices, clinic, patient):
                     await live.look_again(device)
+            if stands and not decision.holds:
+                for withdrawn in self.on_withdrawn:
+                    await withdrawn(clinic, patient, decision.subject)
             return stands
         worn = live.worn_by(clinic, patient)
         quiet = {device for device in worn if not live.goes_on(device)}

@@ -93,6 +93,7 @@ class VisitFlow:
         self.before_end: list[Callable[[Visit], Awaitable[None]]] = []
         # Called with a visit and the user who was sent away from it.
         self.on_removed: list[Callable[[str, str], Awaitable[None]]] = []
+        self.on_change: list[Callable[[Visit], None]] = []
         self._untold: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     # Who is who
@@ -314,6 +315,8 @@ class VisitFlow:
                 return before, before
             outcome = await self.visits.change(after)
             if outcome == "changed":
+                for changed in self.on_change:
+                    changed(after)
                 return before, after
             if outcome == "busy":
                 return _BUSY

@@ -7,11 +7,14 @@ from protocol.contract.base import Failure
 from protocol.contract.calls import (
     AnswerCall,
     CallAnswer,
+    CallToken,
     DeclineCall,
     DeviceCheckAnswer,
     DeviceCheckResult,
     EndCall,
     EndDeviceCheck,
+    FallBackCall,
+    RefreshCallToken,
     ReportQuality,
     SendSignal,
     SetCallMedia,
@@ -29,6 +32,8 @@ __all__ = ["CALL_POLICY", "CallMethods"]
 CALL_POLICY: Final[Mapping[str, Rule]] = {
     "StartCall": IN_VISIT,
     "AnswerCall": IN_VISIT,
+    "RefreshCallToken": IN_VISIT,
+    "FallBackCall": IN_VISIT,
     "DeclineCall": IN_VISIT,
     "EndCall": IN_VISIT,
     "SetCallMedia": IN_VISIT,
@@ -47,12 +52,22 @@ class CallMethods:
     @hub_method("StartCall")
     async def start_call(self, caller: Caller, request: StartCall) -> CallAnswer | Failure:
         """Ring the others of the visit, or join the call that goes on."""
-        return await self._calls.flow.start(caller, request)
+        return await self._calls.backends.start(caller, request)
 
     @hub_method("AnswerCall")
     async def answer_call(self, caller: Caller, request: AnswerCall) -> CallAnswer | Failure:
         """Take part with this connection, or come back."""
-        return await self._calls.flow.answer(caller, request)
+        return await self._calls.backends.answer(caller, request)
+
+    @hub_method("RefreshCallToken")
+    async def refresh_call_token(self, caller: Caller, request: RefreshCallToken) -> CallToken | Failure:
+        """Another token for a call over ACS, before the one before ends."""
+        return await self._calls.backends.refresh(caller, request)
+
+    @hub_method("FallBackCall")
+    async def fall_back_call(self, caller: Caller, request: FallBackCall) -> CallAnswer | Failure:
+        """ACS carry nothing to this end: the call goes on without them, for all."""
+        return await self._calls.backends.fall_back(caller, request)
 
     @hub_method("DeclineCall")
     async def decline_call(self, caller: Caller, request: DeclineCall) -> Done | Failure:

@@ -9,4 +9,4 @@ from typing import Final
 __all__ = ["REVISIONS"]
 
 # Oldest first; the last one is what this version of the program needs.
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")

@@ -5,6 +5,7 @@
 
 from typing import Final
 
+from .acs import AcsIdentityOfPatients
 from .audiograms import Audiograms
 from .device_reads import DeviceReads
 from .devices import DeviceRegistrations
@@ -22,6 +23,7 @@ RESOURCES: Final[tuple[type[Resource], ...]] = (
     Sheets,
     Audiograms,
     *PEOPLE,
+    AcsIdentityOfPatients,
     Visits,
     Joins,
     Messages,

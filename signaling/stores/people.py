@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from signaling.config import Config
 
+from .acs import AcsStore, MemoryAcsStore
 from .assignments import Assignments
 from .bindings import BindStore, MemoryBindStore
 from .decisions import DecisionStore, MemoryDecisionStore
@@ -22,12 +23,13 @@ __all__ = ["People", "memory_people", "sql_people"]
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """``consents`` are decisions of patients about scopes (``fitting.consents``)."""
+    """``consents`` are decisions of patients about scopes (``fitting.consents``); ``acs``: who is who in ACS."""
 
     patients: PatientStore
     assignments: Assignments
     consents: DecisionStore
     bindings: BindStore
+    acs: AcsStore
 
 
 def memory_people(config: Config, reached: Callable[[str], None]) -> People:
@@ -45,11 +47,13 @@ def memory_people(config: Config, reached: Callable[[str], None]) -> People:
         bindings=MemoryBindStore(
             max_live=config.max_bind_codes, max_codes=config.max_devices, codes_bound="max_devices", reached=reached
         ),
+        acs=MemoryAcsStore(max_people=config.max_patients, max_visits=config.max_visits, reached=reached),
     )
 
 
 def sql_people(rows: "Rows", config: Config, reached: Callable[[str], None]) -> People:
     """In a database, whose rows these are."""
+    from .acs_sql import SqlAcsStore
     from .bindings_sql import SqlBindStore
     from .decisions_sql import SqlDecisionStore
     from .patients_sql import SqlPatientStore
@@ -62,4 +66,5 @@ def sql_people(rows: "Rows", config: Config, reached: Callable[[str], None]) -> 
         ),
         consents=SqlDecisionStore(rows, consent, max_decisions=config.max_decisions, reached=reached),
         bindings=SqlBindStore(rows, max_live=config.max_bind_codes, reached=reached),
+        acs=SqlAcsStore(rows),
     )

@@ -22,6 +22,8 @@ from fitting.log_sql.tables import NAMING
 
 __all__ = [
     "METADATA",
+    "acs_identity",
+    "acs_visit",
     "assignment",
     "audiogram",
     "bind_code",
@@ -202,4 +204,30 @@ call_record = Table(
     Column("record", LargeBinary, nullable=False),
     PrimaryKeyConstraint("call_id", "part"),
     Index(None, "visit", "at"),
+)
+
+# ``mark``: a keyed hash of what ``sealed`` holds. ``visit``: for which the newest token was given.
+acs_identity = Table(
+    "acs_identity",
+    METADATA,
+    Column("clinic", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("mark", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("visit", Text, nullable=False),
+    PrimaryKeyConstraint("clinic", "person"),
+    UniqueConstraint("clinic", "mark"),
+)
+
+# ``due_at``: when it is to be looked at, missing when nothing is open any more.
+acs_visit = Table(
+    "acs_visit",
+    METADATA,
+    Column("visit", Text, primary_key=True),
+    Column("thread", Text, nullable=False),
+    Column("due_at", Double),
+    Column("version", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Index(None, "thread"),
+    Index(None, "due_at"),
 )

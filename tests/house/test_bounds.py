@@ -52,6 +52,7 @@ RHYTHMS = {
     "call_return_s",
     "turn_ttl_s",
     "turn_probe_s",
+    "acs_poll_s",
     "signal_every_s",
     "visit_link_s",
     "visit_guest_s",

@@ -68,4 +68,5 @@ WITHIN_THE_CLINIC: dict[str, tuple[tuple[str, str], ...]] = {
     "DELETE /api/v1/devices/{device}/assignments/{person}": _ADMIN,
     "GET /api/v1/patients/{patient}": _STAFF,
     "PUT /api/v1/patients/{patient}": _STAFF,
+    "DELETE /api/v1/patients/{patient}/acs-identity": _STAFF,
 }

@@ -1,0 +1,1 @@
+"""Calls and chat through Azure Communication Services. Read ``service`` first, then ``visits``."""
