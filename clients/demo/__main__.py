@@ -10,9 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from clients.demo.acs_scene import over_acs
+from clients.demo.acs_service import AcsService
 from clients.demo.arguments import BadInput, DemoOptions, parse
 from clients.demo.asleep_scene import asleep
 from clients.demo.bad_link_scene import bad_link
@@ -59,9 +62,14 @@ async def _demo(options: DemoOptions, printer: Printer) -> int:
     assert task is not None  # noqa: S101  # asyncio.run made it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="auricle-demo-") as folder:
-        async with PushService() as pushes:
-            server = ServerProcess(Path(folder), settings={**pushes.settings, **SHORTENED})
-            failed = await _play_guarded(options, printer, server, pushes)
+        async with AsyncExitStack() as stack:
+            pushes = await stack.enter_async_context(PushService())
+            settings, acs = {**pushes.settings, **SHORTENED}, None
+            if options.backend == "acs":
+                acs = await stack.enter_async_context(AcsService(Path(folder)))
+                settings |= acs.settings
+            server = ServerProcess(Path(folder), settings=settings)
+            failed = await _play_guarded(options, printer, server, pushes, acs)
         if failed:
             print(server.log_tail(), file=sys.stderr)
         printer.tell(
@@ -74,7 +82,7 @@ async def _demo(options: DemoOptions, printer: Printer) -> int:
 
 
 async def _play_guarded(
-    options: DemoOptions, printer: Printer, server: ServerProcess, pushes: PushService
+    options: DemoOptions, printer: Printer, server: ServerProcess, pushes: PushService, acs: AcsService | None
 ) -> list[str]:
     """The names of what failed; an error of a part is a failure with a name, not a traceback."""
     failed: list[str] = []
@@ -83,13 +91,13 @@ async def _play_guarded(
             printer.tell("server_ready", f"server ready at {server.url}", url=server.url)
             printer.tell("shortened", _SHORTENED, settings=SHORTENED)
             async with staged(options, printer, server, pushes) as stage:
-                failed = await play(stage)
+                failed = await play(stage, acs)
     except* (DemoFailed, ServerFailed, HubCallError, AuricleError, ConnectionError, TimeoutError) as group:
         failed = [f"{type(error).__name__}: {error}" for error in _leaves(group)]
     return failed
 
 
-async def play(stage: Stage) -> list[str]:
+async def play(stage: Stage, acs: AcsService | None = None) -> list[str]:
     """The scenes in order; what failed."""
     await attach(stage)
     fit = await first_fit(stage)
@@ -101,6 +109,8 @@ async def play(stage: Stage) -> list[str]:
     await reverted(stage, base)
     await not_kept(stage, base)
     await live_change(stage, 20)
+    if acs is not None:
+        await over_acs(stage, acs)
     await pulled_cable(stage)
     await killed_server(stage)
     wanted = await killed_phone(stage)

@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from clients.hub_client import TransportName
 from fitting.audiogram import STANDARD_AUDIOGRAMS, Audiogram, AudiogramError, parse_audiogram
@@ -12,6 +13,7 @@ from protocol.signalr.codec import ProtocolName
 
 __all__ = ["BadInput", "DemoOptions", "parse"]
 
+Backend = Literal["webrtc", "acs"]
 _DEFAULT_PATIENT = "N3"
 _MAX_FILE_BYTES = 1_048_576
 
@@ -29,6 +31,7 @@ class DemoOptions:
     protocol: ProtocolName
     phone_transport: TransportName
     json: bool
+    backend: Backend = "webrtc"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +42,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> DemoOptions:
     """Raises BadInput; ``--help`` prints and exits."""
     given = _parser().parse_args(argv)
+    if given.backend == "acs" and find_spec("azure.communication.rooms") is None:
+        raise BadInput("--backend acs needs what auricle[azure] installs")
     if given.audiogram is not None:
         return _options(_from_file(given.audiogram), given.audiogram.name, given)
     patient = _DEFAULT_PATIENT if given.patient is None else given.patient
@@ -50,7 +55,7 @@ def parse(argv: Sequence[str]) -> DemoOptions:
 
 
 def _options(audiogram: Audiogram, label: str, given: argparse.Namespace) -> DemoOptions:
-    return DemoOptions(audiogram, label, given.protocol, given.phone_transport, given.json)
+    return DemoOptions(audiogram, label, given.protocol, given.phone_transport, given.json, given.backend)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("signalr", "socketio"),
         default="signalr",
         help="what the phone speaks; the fitter speaks SignalR (default %(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("webrtc", "acs"),
+        default="webrtc",
+        help="acs: play one visit more, whose call and chat go over a stand-in for Azure Communication Services",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     return parser

@@ -3,15 +3,18 @@
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from clients.probe.catalogue import NAMES, matching
 from clients.probe.target import BadTarget, Target, target_of
+from media.acs import read_address
 
 __all__ = ["TOKEN_VARIABLE", "BadInput", "ProbeOptions", "parse"]
 
 TOKEN_VARIABLE: Final = "AURICLE_PROBE_TOKEN"  # noqa: S105  # a variable's name
+# The server's own variables: whoever has them may ask with them.
+_ACS: Final = "AURICLE_ACS_"
 _DEFAULT_TIMEOUT_S: Final = 10.0
 _LONGEST_S: Final = 600.0
 
@@ -50,8 +53,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ProbeOptions:
             timeout_s=given.timeout,
             ca_file=given.ca_file,
         )
+        acs = read_address(environ.get(f"{_ACS}CONNECTION_STRING", ""), environ.get(f"{_ACS}ENDPOINT", ""))
     except BadTarget as error:
         raise BadInput(str(error)) from None
+    except ValueError as error:
+        raise BadInput(f"{_ACS}CONNECTION_STRING, {_ACS}ENDPOINT: {error}") from None
+    target = replace(target, acs=acs, acs_ca=environ.get(f"{_ACS}CA", ""))
     return ProbeOptions(target, _chosen(given.only), given.json, given.dev_key, given.data)
 
 
@@ -78,7 +85,8 @@ _seconds.__name__ = "number"  # argparse names it when the text is no number at 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="auricle probe",
-        description="Look at a deployment from outside, as its clients reach it: one line for each check.",
+        description="Look at a deployment from outside, as its clients reach it: one line for each check. "
+        "Credentials of ACS in AURICLE_ACS_CONNECTION_STRING, or AURICLE_ACS_ENDPOINT and Entra's, are tried.",
         epilog="Exit 0: nothing failed. 1: something did. 2: the input cannot be used. Warnings do not fail.",
     )
     add = parser.add_argument

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from clients.probe import hub_checks, network_checks, page_checks, refusal_checks
+from clients.probe import acs_checks, hub_checks, network_checks, page_checks, refusal_checks
 from clients.probe.target import Target
 from clients.probe.verdicts import Verdict
 
@@ -53,6 +53,9 @@ CATALOGUE: Final[tuple[Check, ...]] = (
     Check("resume-messagepack", hub_checks.resume("messagepack"), _HUB, by_token=True),
     Check("balancer", hub_checks.balancer, _HUB, by_token=True),
     Check("turn", page_checks.turn, _WEB),
+    Check("acs-identities", acs_checks.identities),
+    Check("acs-chat", acs_checks.chat, ("acs-identities",)),
+    Check("acs-rooms", acs_checks.rooms, ("acs-identities",)),
 )
 NAMES: Final = tuple(check.name for check in CATALOGUE)
 

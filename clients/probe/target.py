@@ -8,6 +8,8 @@ import ssl
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from media.acs import AcsAddress
+
 __all__ = ["BadTarget", "Target", "target_of"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -21,7 +23,8 @@ class BadTarget(Exception):
 class Target:
     """A deployment. ``base`` is its address without a slash at the end, ``hub_path`` begins with one.
 
-    ``timeout_s`` bounds each check. ``tls`` is None when the address is not encrypted.
+    ``timeout_s`` bounds each check. ``tls`` is None when the address is not encrypted. ``acs``: the resource of Azure
+    Communication Services that the deployment uses, ``acs_ca`` a certificate that is trusted for it.
     """
 
     base: str
@@ -31,6 +34,8 @@ class Target:
     timeout_s: float
     tls: ssl.SSLContext | None
     token: str | None = field(default=None, repr=False)
+    acs: AcsAddress | None = field(default=None, repr=False)
+    acs_ca: str = ""
 
     @property
     def hub(self) -> str:
