@@ -19,6 +19,7 @@ from media.call import (
     start,
     still_there,
     sweep,
+    switch,
 )
 from media.legs import LegEvent
 from media.telling import Changed, Over, Ring, StopRinging, told
@@ -290,3 +291,15 @@ def test_whatever_happens_it_is_over_exactly_when_nobody_can_be_talked_to(steps:
                     or (isinstance(one, Over) and leg.user in one.users)
                     for one in heard
                 )
+
+
+def test_something_else_carries_it_and_what_was_negotiated_does_not_count() -> None:
+    call = took(begun(), "pat", "p1")
+    offered = describe(call, "p1", 0, fingerprint=FP, is_answer=False)
+    assert isinstance(offered, Call)
+    switched = switch(offered, "acs")
+    assert (switched.backend, switched.pairs, switched.version) == ("acs", {}, offered.version + 1)
+    assert switched.legs == offered.legs
+    assert switch(switched, "acs") is switched
+    over = close(switched, "no_video")
+    assert switch(over, "webrtc") is over

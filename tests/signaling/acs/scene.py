@@ -1,7 +1,7 @@
 """A live visit of a clinic whose calls and chat go over ACS, with the stand-in for them beside it."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,14 +26,17 @@ __all__ = ["AcsScene", "Real", "acs_config", "acs_scene", "claims_of", "live_in"
 
 
 class Real(Clock):
-    """A clock that goes by itself, as that of a service in the world does; ``now_s`` is how far it is ahead."""
+    """A clock that goes by itself, as that of a service in the world does."""
 
-    def __init__(self, real: Any) -> None:
-        super().__init__(0.0)
+    def __init__(self, real: Callable[[], float]) -> None:
         self._real = real
 
     def __call__(self) -> float:
-        return float(self._real() + self.now_s)
+        return self._real()
+
+    @property
+    def now_s(self) -> float:  # type: ignore[override]  # nobody sets this one
+        return self._real()
 
 
 @dataclass
