@@ -32,6 +32,8 @@ _REFUSALS: Final = 3
 _MAX_BACK_OFF_S: Final = 600.0
 # Of the token of the service identity what is left must be enough for a look.
 _LEFT_S: Final = 300.0
+# Of clinics that are remembered here; for one more the oldest is asked for again.
+_MOST_TOKENS: Final = 256
 _SERVICE_SCOPES: Final = ("chat",)
 _TOPIC: Final = "Visit"
 _NAMES: Final = uuid.UUID("9a5b7d1e-3f0c-4c7f-8a36-0b8a6c0d2f11")
@@ -212,7 +214,10 @@ class AcsTending:
         known = self._tokens.get(clinic)
         parts = self._visits.parts
         if known is None or known[1].expires_at_s < parts.clock() + _LEFT_S:
-            known = self._tokens[clinic] = await parts.identities.token(clinic, SERVICE, _SERVICE_SCOPES, visit="")
+            known = await parts.identities.token(clinic, SERVICE, _SERVICE_SCOPES, visit="")
+            if len(self._tokens) >= _MOST_TOKENS:
+                self._tokens.pop(next(iter(self._tokens)))
+            self._tokens[clinic] = known
         return known
 
     # The end
