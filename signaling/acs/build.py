@@ -58,7 +58,7 @@ class AcsHouse:
     def on_withdrawn(self, consents: ConsentFlow, devices: DeviceStore, backends: "CallBackends") -> None:
         """Who takes back that he may be seen ends his calls over ACS, and what is open for them."""
 
-        async def withdrawn(clinic: str, patient: str, scope: ConsentScope) -> None:
+        async def withdrawn(clinic: str, patient: str, scope: str) -> None:
             if scope != _VIDEO or self.visits.plan_of(clinic) is None:
                 return
             async for device in devices_of(devices, clinic, patient):

@@ -47,7 +47,7 @@ class ConsentFlow:
         self._consents = consents
         self._devices = devices
         # Told of a patient of a clinic who has taken a consent back.
-        self.on_withdrawn: list[Callable[[str, str, ConsentScope], Awaitable[None]]] = []
+        self.on_withdrawn: list[Callable[[str, str, str], Awaitable[None]]] = []
 
     async def refusal(self, device: str, scope: ConsentScope) -> Refusal | None:
         """Why something of this scope may not be done with a device now. Raises Unavailable."""
