@@ -107,7 +107,11 @@ class AcsTending:
             if before is None:
                 return
             is_touched = before.due_at_s is not None and before.due_at_s < (held.due_at_s or 0.0)
-            due_at_s = None if done.is_closed and not failed else now_s if is_touched else now_s + wait_s
+            # Somebody has joined while it was closed: it is closed once more.
+            has_more = before.room != held.room or not set(before.people) <= set(held.people)
+            is_closed = done.is_closed and not failed and not has_more
+            is_soon = is_touched or (has_more and done.is_closed)
+            due_at_s = None if is_closed else now_s if is_soon else now_s + wait_s
             after = structs.replace(
                 before,
                 thread=done.thread,
@@ -116,7 +120,7 @@ class AcsTending:
                 seen_s=done.seen_s,
                 threads=done.threads,
                 people={who: person for who, person in before.people.items() if who not in _gone(held, done)},
-                room="" if done.is_closed and not failed else before.room,
+                room="" if is_closed else before.room,
                 busy_until_s=0.0,
                 doubt=failed,
                 due_at_s=due_at_s,

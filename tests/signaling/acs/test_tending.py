@@ -15,7 +15,7 @@ from signaling.stores.acs import AcsVisit, MemoryAcsStore, StoredIdentity
 from tests.eventually import eventually, eventually_asked
 from tests.signaling.acs.scene import AcsScene, acs_scene
 from tests.signaling.acs.test_acs_chat import heard, pat_in_acs, texts
-from tests.signaling.visiting import said
+from tests.signaling.visiting import flow_of, said
 
 KEY = b"k" * 32
 
@@ -101,6 +101,36 @@ async def test_a_thread_that_somebody_deleted_is_made_anew() -> None:
         first.deleted = True
         await said(scene.ann, "and now")
         await eventually(lambda: any(texts(one) for one in scene.acs.resource.threads.values() if one is not first))
+
+
+async def test_who_joins_while_it_is_closed_is_taken_out_too() -> None:
+    async with acs_scene(sweep_s=3_600) as scene:
+        hub: Any = scene.house.parts.hubs[0].hub
+        visits = hub._calls.backends._acs
+        store, service = visits.parts.store, visits.parts.service
+        await scene.started()
+        visit = await flow_of(scene.house).visits.get("v1")
+        assert visit is not None
+
+        async def over(_: str) -> None:
+            # The visit is over by now, and this one comes all the same.
+            if len(looks) == 1:
+                person = visit.find("p2")
+                assert person is not None
+                await visits.join(visit, person, until_s=time.monotonic() + 5)
+            looks.append("looked")
+
+        looks = ["first"]
+        pace: Any = type("Pace", (), {"poll_s": 1.0, "max_due": 9})()
+        bridge: Any = None
+        tending = AcsTending(visits, bridge, look_up=over, pace=pace, reached=lambda _: None)
+        await tending.sweep()
+        assert not (await store.visit("v1")).is_closed
+        await tending.sweep()
+        assert (await store.visit("v1")).is_closed
+        assert scene.acs.resource.rooms == {}
+        assert all(one.revoked_at_s for one in scene.acs.resource.identities.values() if one.issued)
+        await service.close()
 
 
 @dataclass
