@@ -59,7 +59,8 @@ class VisitFlow:
     """Carries out everything about visits that needs nobody's token: who may call what is asked before.
 
     ``before_end`` is called with a visit that is about to be over, live work on its aids having ended: whatever was
-    begun in it ends there. ``new_id`` gives names that never repeat; ``clock`` Unix seconds.
+    begun in it ends there. ``on_removed``: with a visit and a user who was sent away; ``on_change``: with any that
+    became another. ``new_id`` gives names that never repeat; ``clock`` Unix seconds.
     """
 
     def __init__(
@@ -91,7 +92,6 @@ class VisitFlow:
         self._new_id = new_id
         self._reached = reached
         self.before_end: list[Callable[[Visit], Awaitable[None]]] = []
-        # Called with a visit and the user who was sent away from it.
         self.on_removed: list[Callable[[str, str], Awaitable[None]]] = []
         self.on_change: list[Callable[[Visit], None]] = []
         self._untold: OrderedDict[tuple[str, str, str], None] = OrderedDict()
@@ -344,10 +344,8 @@ class VisitFlow:
         found = await self._get(visit)
         if participant_of(found, principal) is not None or not await self._grants.is_assigned(principal, found):
             return found
-        name = self._new_id()
-        outcome = await self.change(
-            visit, lambda v: add_participant(v, name, "professional", user=principal.user, name="")
-        )
+        name, user = self._new_id(), principal.user
+        outcome = await self.change(visit, lambda v: add_participant(v, name, "professional", user=user, name=""))
         return found if isinstance(outcome, Refusal) else outcome[1]
 
     async def mode_of(self, device: str) -> Mode:

@@ -19,8 +19,6 @@ from tests.signaling.pods import Apart, apart, hub_of
 from tests.signaling.visit import refused
 from tests.signaling.visiting import admitted, join, scheduled
 
-BAD = {"loss_permille": 0, "jitter_ms": 3, "rtt_ms": 1_200}
-
 
 @dataclass
 class Talking:
@@ -36,7 +34,7 @@ class Talking:
 
     async def report(self, who: HubClient, to: int) -> None:
         self.wait(2)
-        request = ReportQuality(visit="v1", call_id=self.call_id, to=to, **BAD)
+        request = ReportQuality(visit="v1", call_id=self.call_id, to=to, loss_permille=0, jitter_ms=3, rtt_ms=1_200)
         assert isinstance(await who.ask("ReportQuality", request, answer=Done), Done)
         await self.look()
 
