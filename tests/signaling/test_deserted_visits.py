@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from media.visit import Participant
 from protocol.contract.calls import AnswerCall, CallAnswer, CallChanged, CallEnded, StartCall
@@ -165,6 +166,8 @@ async def is_back(house: House) -> bool:
     return visit.participants[1].admission == "waiting" and visit.version >= 5
 
 
+# Two pods die one after the other, and each death takes a while to be believed.
+@pytest.mark.timeout(180)
 async def test_a_pod_that_is_killed_leaves_nobody_in_visits_and_calls(postgres: PostgresServer, tmp_path: Path) -> None:
     async with fleet(postgres, tmp_path, next(iter(PROGRAMS)), TIMES) as pods:
         visit = await scheduled_now(pods)
