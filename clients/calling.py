@@ -14,15 +14,19 @@ from typing import Final, TypeAlias
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from clients.hub_client import HubClient
 from media.aiortc_seam import new_peer
 from protocol.contract.base import Failure
 from protocol.contract.calls import (
+    RELAY_PEER,
     AnswerCall,
     AnsweredElsewhere,
+    AnswerRecording,
+    AskRecording,
     CallAnswer,
+    CallBackend,
     CallChanged,
     CallEnded,
     DeclineCall,
@@ -51,6 +55,7 @@ class Talk:
     ) -> None:
         self.call_id = answer.call_id
         self.peer = answer.peer
+        self.backend: CallBackend = answer.backend
         self.frames: dict[int, int] = {}
         self.refused: list[str] = []
         self._hub = hub
@@ -94,6 +99,13 @@ class Talk:
             if not await self._say(to, kind, link):
                 # The offer of the other end counts, or there is nobody: this one is taken back.
                 await self._drop(to, link)
+
+    async def through_server(self) -> None:
+        """Media go through the server from now on: let go of the others, and offer to its peer."""
+        self.backend = "relay"
+        for peer, link in tuple(self._links.items()):
+            await self._drop(peer, link)
+        await self.offer(RELAY_PEER)
 
     async def close(self) -> None:
         """Let go of everybody."""
@@ -193,18 +205,35 @@ class CallEnd:
         hub.on("Signal", self._signal, Signal)
         hub.on("IncomingCall", self._news, IncomingCall)
         hub.on("AnsweredElsewhere", self._news, AnsweredElsewhere)
-        hub.on("CallChanged", self._news, CallChanged)
+        hub.on("CallChanged", self._changed, CallChanged)
         hub.on("CallEnded", self._ended, CallEnded)
 
-    async def start(self, media: Media = "audio", *, invite: tuple[str, ...] = ()) -> Talk | Failure:
+    async def start(
+        self, media: Media = "audio", *, invite: tuple[str, ...] = (), backend: CallBackend | UnsetType = UNSET
+    ) -> Talk | Failure:
         """Ring the others, or join the call that goes on."""
-        request = StartCall(visit=self._visit, media=media, invite=invite or UNSET)
+        request = StartCall(visit=self._visit, media=media, invite=invite or UNSET, backend=backend)
         return await self._join(await self._hub.ask("StartCall", request, answer=CallAnswer))
 
     async def answer(self, call_id: str) -> Talk | Failure:
         """Take part in a call that rings, or come back to it."""
         request = AnswerCall(visit=self._visit, call_id=call_id)
         return await self._join(await self._hub.ask("AnswerCall", request, answer=CallAnswer))
+
+    async def wish_for_relay(self) -> CallAnswer | Failure:
+        """Say that the others cannot be reached: media go through the server once all of them say so."""
+        request = StartCall(visit=self._visit, media="audio", backend="relay")
+        return await self._hub.ask("StartCall", request, answer=CallAnswer)
+
+    async def ask_recording(self) -> Done | Failure:
+        """Ask everybody whether the sound of the call may be recorded."""
+        request = AskRecording(visit=self._visit, call_id=self._call_id())
+        return await self._hub.ask("AskRecording", request, answer=Done)
+
+    async def answer_recording(self, *, agrees: bool) -> Done | Failure:
+        """Yes or no to that, at any time."""
+        request = AnswerRecording(visit=self._visit, call_id=self._call_id(), agrees=agrees)
+        return await self._hub.ask("AnswerRecording", request, answer=Done)
 
     async def decline(self, call_id: str) -> Done | Failure:
         """Not now."""
@@ -243,6 +272,15 @@ class CallEnd:
             self.talk.heard(signal)
 
     def _news(self, news: CallNews) -> None:
+        self._on_news(news)
+
+    def _call_id(self) -> str:
+        return "" if self.talk is None else self.talk.call_id
+
+    async def _changed(self, news: CallChanged) -> None:
+        talk = self.talk
+        if talk is not None and talk.call_id == news.call_id and news.backend != talk.backend:
+            await talk.through_server()
         self._on_news(news)
 
     async def _ended(self, news: CallEnded) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from protocol.contract.base import Refusal
 from protocol.contract.calls import (
+    RELAY_PEER,
     CallBackend,
     CallEndReason,
     CallPeer,
@@ -28,6 +29,7 @@ from .legs import LEGS, LegEvent
 from .negotiation import PAIR, PairState, pair_event
 
 __all__ = [
+    "IN_CALL",
     "Call",
     "CallTimes",
     "Leg",
@@ -47,13 +49,14 @@ __all__ = [
     "switch",
 ]
 
-_IN_CALL: Final = ("joined", "lost")
+IN_CALL: Final = ("joined", "lost")
 _AFTER: Final[dict[LegEvent, CallEndReason]] = {
     LegEvent.DECLINE: "declined",
     LegEvent.BUSY: "busy",
     LegEvent.TIMEOUT: "no_answer",
     LegEvent.GRACE_OVER: "gone",
     LegEvent.HANG_UP: "hung_up",
+    LegEvent.OVER_LIMIT: "over_limit",
 }
 
 
@@ -90,6 +93,8 @@ class Leg(Struct, frozen=True, array_like=True):
     camera: bool = False
     screen: bool = False
     talks: bool = True
+    wants_relay: bool = False
+    agrees: bool = False
 
 
 class Pair(Struct, frozen=True, array_like=True):
@@ -102,7 +107,11 @@ class Pair(Struct, frozen=True, array_like=True):
 
 
 class Call(Struct, frozen=True, array_like=True):
-    """A call as it is kept. ``version`` rises with each change. Times are Unix seconds."""
+    """A call as it is kept. ``version`` rises with each change. Times are Unix seconds.
+
+    ``relay``: the pod that passes media on, "" when none does. ``recording`` names what those who take part were asked
+    to have recorded, "" for nothing.
+    """
 
     call_id: str
     visit: str
@@ -115,13 +124,15 @@ class Call(Struct, frozen=True, array_like=True):
     answered_at_s: float = 0.0
     ended: CallEndReason | None = None
     backend: CallBackend = "webrtc"
+    relay: str = ""
+    recording: str = ""
 
     @property
     def state(self) -> CallState:
         """What it is as a whole."""
         if self.ended is not None:
             return "ended"
-        return "active" if sum(leg.state in _IN_CALL for leg in self.legs) > 1 else "ringing"
+        return "active" if sum(leg.state in IN_CALL for leg in self.legs) > 1 else "ringing"
 
     def peer_of(self, user: str) -> int | None:
         """The number of a person, if it is one of the call's."""
@@ -144,6 +155,8 @@ class Call(Struct, frozen=True, array_like=True):
                 held=leg.held,
                 camera=leg.camera,
                 screen=leg.screen,
+                wants_relay=leg.wants_relay,
+                agrees=leg.agrees,
             )
             for number, leg in enumerate(self.legs)
         )
@@ -162,13 +175,17 @@ def start(
     now_s: float,
     times: CallTimes,
     backend: CallBackend = "webrtc",
+    relay: str = "",
 ) -> Call:
-    """A new call: the starter takes part, the others ring, but for those who are in another call."""
+    """A new call: the starter takes part, the others ring, but for those who are in another call.
+
+    ``relay``: the pod through which media go.
+    """
     legs = [Leg(starter, "joined", place.connection, place.pod)]
     for user in others:
         leg = Leg(user, "ringing", until_s=now_s + times.ring_s)
         legs.append(_leg_after(leg, LegEvent.BUSY) if user in busy else leg)
-    call = Call(call_id, visit, clinic, media, now_s, tuple(legs), backend=backend)
+    call = Call(call_id, visit, clinic, media, now_s, tuple(legs), backend=backend, relay=relay)
     return _settled(call, LegEvent.BUSY)
 
 
@@ -180,8 +197,8 @@ def answer(call: Call, user: str, place: Place, *, now_s: float, max_peers: int,
     leg = call.legs[number]
     if leg.connection == place.connection and leg.state == "joined":
         return call
-    event = LegEvent.BACK if leg.state in _IN_CALL else LegEvent.ANSWER
-    if event is LegEvent.ANSWER and sum(one.state in _IN_CALL for one in call.legs) >= max_peers:
+    event = LegEvent.BACK if leg.state in IN_CALL else LegEvent.ANSWER
+    if event is LegEvent.ANSWER and sum(one.state in IN_CALL for one in call.legs) >= max_peers:
         return Refusal(code="call_full", message=f"at most {max_peers} take part in a call")
     joined = replace(
         _leg_after(leg, event),
@@ -192,6 +209,9 @@ def answer(call: Call, user: str, place: Place, *, now_s: float, max_peers: int,
         camera=False,
         screen=False,
         talks=talks,
+        # Who comes back is asked nothing twice, who comes anew is.
+        agrees=leg.agrees and event is LegEvent.BACK,
+        wants_relay=False,
     )
     answered_at_s = call.answered_at_s or now_s
     return _changed(call, number, joined, answered_at_s=answered_at_s, pairs=_without(call, number))
@@ -266,6 +286,9 @@ def describe(
     if sends and not call.legs[sender].talks:
         text = "your role in the visit sees and hears: every medium must be recvonly or inactive"
         return Refusal(code="may_not_talk", message=text)
+    if to == RELAY_PEER:
+        # It has no offers of its own that could cross others, and answers each by itself.
+        return call
     name, is_low = _pair_name(sender, to), sender < to
     pair = call.pairs.get(name, Pair())
     move = PAIR[pair.state][pair_event(sender, to, is_answer=is_answer)]
@@ -328,6 +351,10 @@ def _pair_name(one: int, other: int) -> str:
 def _may_speak(call: Call, sender: int | None, to: int) -> Refusal | None:
     if call.ended is not None or sender is None:
         return _over()
+    if call.relay and to != RELAY_PEER:
+        return Refusal(code="relayed", message=f"media of this call go through the server: peer {RELAY_PEER}")
+    if call.relay:
+        return None
     if to == sender or to >= len(call.legs) or call.legs[to].state != "joined":
         return Refusal(code="no_such_peer", message="nobody takes part under that number now", retryable=True)
     return None
@@ -337,7 +364,7 @@ def _settled(call: Call, event: LegEvent) -> Call:
     """It is over when there is nobody left to talk to, and nobody to wait for."""
     if call.ended is not None:
         return call
-    taking_part = sum(leg.state in _IN_CALL for leg in call.legs)
+    taking_part = sum(leg.state in IN_CALL for leg in call.legs)
     waiting = sum(leg.state == "ringing" for leg in call.legs)
     if taking_part > 1 or (taking_part == 1 and waiting):
         return call

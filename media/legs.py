@@ -28,6 +28,8 @@ class LegEvent(StrEnum):
     GRACE_OVER = "grace_over"
     """It did not come back."""
     HANG_UP = "hang_up"
+    OVER_LIMIT = "over_limit"
+    """It sends more than the server passes on."""
     OVER = "over"
     """The call has ended for all."""
 
@@ -54,12 +56,14 @@ LEGS: Final[Mapping[LegState, Mapping[LegEvent, LegMove]]] = MappingProxyType(
             # The newest connection of a person has the call, as with a phone that comes back before its loss is known.
             LegEvent.BACK: LegMove("joined"),
             LegEvent.HANG_UP: LegMove("left", "hung_up"),
+            LegEvent.OVER_LIMIT: LegMove("left", "over_limit"),
             LegEvent.OVER: LegMove("left", "ended"),
         },
         "lost": {
             LegEvent.BACK: LegMove("joined"),
             LegEvent.GRACE_OVER: LegMove("left", "gone"),
             LegEvent.HANG_UP: LegMove("left", "hung_up"),
+            LegEvent.OVER_LIMIT: LegMove("left", "over_limit"),
             LegEvent.OVER: LegMove("left", "ended"),
         },
         "left": {LegEvent.RING: LegMove("ringing"), LegEvent.ANSWER: LegMove("joined")},

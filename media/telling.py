@@ -64,6 +64,7 @@ def told(before: Call | None, after: Call) -> tuple[Telling, ...]:
         # Another connection of the same person has the call now.
         if old.state == "joined" and after.legs[number].connection not in ("", old.connection):
             telling.append(StopRinging(old.user, after.legs[number].connection))
-    if before is not None and after.legs != had:
+    changed = ("legs", "relay", "recording")
+    if before is not None and any(getattr(after, name) != getattr(before, name) for name in changed):
         telling.append(Changed(tuple(leg.connection for leg in after.legs if leg.state == "joined")))
     return tuple(telling)

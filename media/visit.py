@@ -12,6 +12,8 @@ from typing import Final
 
 from protocol.contract.visits import Admission, VisitMissedBy, VisitRole, VisitState
 
+from .visit_recording import RecordingAnswer
+
 __all__ = [
     "OVER",
     "RIGHTS",
@@ -148,7 +150,7 @@ class Visit:
     ``starts_local`` is the time at its place as it was agreed on, ``2026-03-29T09:30``, in the IANA zone ``zone``.
     ``due_at_s``: when time alone brings something about, None when never again. ``by`` has made the last change of
     ``state``. ``base_revision`` and ``kept_revision``: what the aids kept when the visit became live,
-    and when it was over, as far as that was known.
+    and when it was over, as far as that was known. ``recorded``: who has agreed to be recorded, and taken it back.
     """
 
     visit: str
@@ -172,6 +174,7 @@ class Visit:
     missed_by: VisitMissedBy | None = None
     base_revision: str = ""
     kept_revision: str = ""
+    recorded: tuple[RecordingAnswer, ...] = ()
     sequence: int = 0
     """How often it was moved or cancelled: calendars take the newest (RFC 5545, 3.8.7.4)."""
 

@@ -47,6 +47,7 @@ class Parts:
     pods: Pods | None = None
 
 
+_LOOK_AT_RECORDINGS_S: Final = 60.0
 PARTS: Final = web.AppKey("parts", Parts)
 
 
@@ -201,6 +202,10 @@ def _look_after_all(parts: CareAssembly, care: Care, sweeps: TaskSet) -> None:
         looks["lookout"] = care.lookout.look, config.look_live_s
     if care.acs is not None:
         looks["acs"] = care.acs.tending.sweep, config.sweep_s
+    if care.calls.host is not None:
+        if care.calls.recorder is not None:
+            looks["recordings"] = care.calls.recorder.sweep, _LOOK_AT_RECORDINGS_S
+        looks["relay"] = care.calls.host.sweep, config.sweep_s
     if care.calls.turn is not None:
         sweeps.spawn(care.calls.turn.look())
         looks["turn"] = care.calls.turn.look, config.turn_probe_s

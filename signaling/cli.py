@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _verify_options(verify)
 
+    _recording_options(commands.add_parser("recording", help="list, decrypt or delete recordings of calls"))
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
     commands.add_parser("fake-acs", help="run a stand-in for Azure Communication Services", add_help=False)
     commands.add_parser("probe", help="look at a deployment from outside, as its clients reach it", add_help=False)
@@ -100,6 +101,18 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("--against", type=Path, metavar="FILE", help="what --heads wrote earlier must still hold")
     verify.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
     verify.add_argument("--database-url", metavar="URL", help="database (default: SQLite in the data folder)")
+
+
+def _recording_options(recording: argparse.ArgumentParser) -> None:
+    words = recording.add_subparsers(dest="recording", required=True, metavar="COMMAND")
+    decrypt = words.add_parser("decrypt", help="write one in the clear; 1 means that it is not whole")
+    decrypt.add_argument("file", type=Path, metavar="FILE", help="the recording")
+    decrypt.add_argument("--output", type=Path, required=True, metavar="FILE", help="a new Matroska file")
+    listing = words.add_parser("list", help="what there is")
+    delete = words.add_parser("delete", help="delete all recordings of a visit, and their keys with them")
+    delete.add_argument("--visit", required=True, metavar="ID", help="whose")
+    for one in (listing, delete):
+        one.add_argument("--folder", type=Path, metavar="DIR", help="where they are (default: AURICLE_RECORDINGS)")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -151,6 +164,13 @@ def _token(options: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def _recording(options: argparse.Namespace) -> int:
+    from .config import config_from
+    from .recordings_command import run
+
+    return run(config_from(), options)
 
 
 def _asyncapi(options: argparse.Namespace) -> int:
@@ -215,6 +235,7 @@ _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "token": _token,
     "migrate": _migrate,
     "audit": _audit,
+    "recording": _recording,
     "asyncapi": _asyncapi,
     "openapi": _openapi,
 }

@@ -1,21 +1,25 @@
-"""Calls: seeing and hearing each other in a visit. The server carries what two ends say to each other, and no media.
+"""Calls: seeing and hearing each other in a visit. The server carries what two ends say to each other.
 
 A participant of a call is a ``peer``, a small number that it keeps for as long as the call lasts. Each pair of peers
-negotiates by itself. Descriptions and candidates are never logged.
+negotiates by itself; in a call with the backend ``relay`` each negotiates with the server's own peer ``RELAY_PEER``
+instead, which passes media on. Descriptions and candidates are never logged.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
 from .base import NO_NUL, Answer, Id, Wire
 
 __all__ = [
+    "RELAY_PEER",
     "AcsErased",
     "AcsJoin",
     "Advice",
     "AnswerCall",
+    "AnswerRecording",
     "AnsweredElsewhere",
+    "AskRecording",
     "CallAnswer",
     "CallBackend",
     "CallBackendChanged",
@@ -39,6 +43,7 @@ __all__ = [
     "LegState",
     "Media",
     "QualityChanged",
+    "RecordingState",
     "RefreshCallToken",
     "ReportQuality",
     "SendSignal",
@@ -53,15 +58,30 @@ Media = Literal["audio", "video"]
 CallState = Literal["ringing", "active", "ended"]
 # ringing: asked and not answered. joined: takes part. lost: its connection has gone, and may come back. left: over.
 LegState = Literal["ringing", "joined", "lost", "left"]
-LegReason = Literal["declined", "busy", "missed", "hung_up", "gone", "cancelled", "ended"]
-CallEndReason = Literal["cancelled", "declined", "busy", "no_answer", "hung_up", "gone", "visit_ended", "no_video"]
-# What carries sound and picture: the two ends themselves, this server, or Azure Communication Services.
+LegReason = Literal["declined", "busy", "missed", "hung_up", "gone", "cancelled", "ended", "over_limit"]
+# over_limit: somebody sent more than the relay takes. relay_gone: the pod that passed media on is no more.
+CallEndReason = Literal[
+    "cancelled",
+    "declined",
+    "busy",
+    "no_answer",
+    "hung_up",
+    "gone",
+    "visit_ended",
+    "no_video",
+    "over_limit",
+    "relay_gone",
+]
+# What carries sound and picture: the two ends themselves, this server, which decrypts them, or Azure Communication
+# Services.
 CallBackend = Literal["webrtc", "relay", "acs"]
 # throttled, busy: more is asked for than it gives. away, slow: it is not there. refused: it does not take our key.
 # media_lost: an end has said that it hears nothing. consent_withdrawn: the patient does not want to be seen.
 FallBackReason = Literal[
     "throttled", "busy", "away", "slow", "refused", "unknown", "mistake", "media_lost", "consent_withdrawn"
 ]
+# asked: not everybody who takes part has agreed, and nothing is recorded.
+RecordingState = Literal["off", "asked", "on"]
 # restart: an offer with new ICE credentials, after a network has changed. An end that cannot restart in place answers
 # it with a new peer connection.
 SignalKind = Literal["offer", "answer", "candidate", "restart"]
@@ -69,6 +89,8 @@ Grade = Literal["good", "fair", "bad"]
 # turn_tcp: media over a TURN server and TCP. no_live_tuning: leave Advanced mode, which ends by itself if this goes on.
 Advice = Literal["check_microphone", "lower_video", "audio_only", "turn_tcp", "better_network", "no_live_tuning"]
 Peer = Annotated[int, Meta(ge=0, le=63)]
+# The server's own peer: no participant of a call ever has this number.
+RELAY_PEER: Final = 63
 
 
 class IceServer(Wire, frozen=True, kw_only=True):
@@ -80,7 +102,10 @@ class IceServer(Wire, frozen=True, kw_only=True):
 
 
 class CallPeer(Wire, frozen=True, kw_only=True):
-    """One participant as the others see it. ``muted`` and what follows is what it has said of itself."""
+    """One participant as the others see it. ``muted`` and what follows is what it has said of itself.
+
+    ``wants_relay``: it cannot reach somebody. ``agrees``: it may be recorded.
+    """
 
     peer: int
     user: str
@@ -90,12 +115,15 @@ class CallPeer(Wire, frozen=True, kw_only=True):
     held: bool = False
     camera: bool = False
     screen: bool = False
+    wants_relay: bool = False
+    agrees: bool = False
 
 
 class StartCall(Wire, frozen=True, kw_only=True):
     """Ring the others of a visit. While a call goes on there already, this joins it.
 
-    ``invite``: only these; without it everybody who is in the visit. ``backend``: without it the clinic's own.
+    ``invite``: only these; without it everybody who is in the visit. ``backend``: without it the clinic's own;
+    ``relay`` in a call that goes on is a wish, and moves the call once everybody who takes part has it.
     """
 
     visit: Id
@@ -206,6 +234,24 @@ class SetCallMedia(Wire, frozen=True, kw_only=True):
     screen: bool = False
 
 
+class AskRecording(Wire, frozen=True, kw_only=True):
+    """Ask everybody who takes part whether the sound of a relayed call may be recorded; whoever asks agrees.
+
+    Who leads the visit may. Everybody hears of it with ``CallChanged``.
+    """
+
+    visit: Id
+    call_id: Id
+
+
+class AnswerRecording(Wire, frozen=True, kw_only=True):
+    """Yes or no, at any time: it is recorded while everybody who takes part agrees, and a no ends it."""
+
+    visit: Id
+    call_id: Id
+    agrees: bool
+
+
 class SendSignal(Wire, frozen=True, kw_only=True):
     """A description or a candidate for one peer. ``sdp`` with all kinds but ``candidate``.
 
@@ -253,12 +299,17 @@ class AnsweredElsewhere(Wire, frozen=True, kw_only=True):
 
 
 class CallChanged(Wire, frozen=True, kw_only=True):
-    """To everybody in the call: who takes part now, and how."""
+    """To everybody in the call: who takes part now, and how.
+
+    When ``backend`` has become ``relay`` everybody lets go of the others and makes an offer to ``RELAY_PEER``.
+    """
 
     visit: str
     call_id: str
     state: CallState
     peers: tuple[CallPeer, ...]
+    backend: CallBackend = "webrtc"
+    recording: RecordingState = "off"
 
 
 class CallBackendChanged(Wire, frozen=True, kw_only=True):

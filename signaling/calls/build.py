@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from media.candidate import HostPolicy
@@ -21,13 +21,19 @@ from .beside import BesideParts, CallsBeside
 from .device_checks import CheckLimits, DeviceChecks
 from .flow import CallFlow, CallParts
 from .people import PeopleOfVisits
+from .recordings import RecordingFlow
 from .registry import CallRegistry, MemoryCalls
 from .relay import SignalRelay
+from .relay_build import recorder_of, relay_host
+from .relay_line import RelayLine
 from .signals import SignalLimits
 from .turn_probe import TurnWatch
 
 if TYPE_CHECKING:
     from signaling.bus.tables_redis import RedisTables
+
+    from .recorder import Recorder
+    from .relay_host import RelayHost
 
 __all__ = ["CallHouse", "call_house"]
 
@@ -45,6 +51,9 @@ class CallHouse:
     checks: DeviceChecks
     turn: TurnWatch | None
     beside: CallsBeside
+    host: "RelayHost | None"
+    recordings: RecordingFlow
+    recorder: "Recorder | None"
 
     async def sweep(self) -> None:
         """What time brings about. Raises Unavailable."""
@@ -90,6 +99,15 @@ def call_house(
             ended=lambda reason: ended.labels(reason).inc(),
         )
     )
+    line = RelayLine(
+        *(directory.pod, joined.backplane, joined.asks),
+        tasks=tasks,
+        timeout_s=config.relay_answer_s + config.pod_ask_s,
+        reached=metrics.reached,
+    )
+    host = relay_host(config, flow, line, tasks=tasks, metrics=metrics)
+    if host is not None:
+        flow.parts = replace(flow.parts, relay_refusal=host.refusal)
     visits.before_end.append(lambda visit: flow.over(visit.visit, "visit_ended"))
     visits.on_removed.append(flow.sent_away)
     limits = SignalLimits(config.max_candidates, config.max_signals, config.signal_every_s)
@@ -98,10 +116,15 @@ def call_house(
     return CallHouse(
         flow,
         CallBackends(flow, visits, acs, waits=(config.acs_patience_s, monotonic), fell_back=_counted(metrics)),
-        SignalRelay(flow, limits),
+        SignalRelay(flow, limits, line),
         DeviceChecks(checks, hosts=hosts, tasks=tasks, new_id=new_id, reached=metrics.reached),
         TurnWatch(plan, config.turn_answer_s, metrics, clock) if plan.turn_urls() else None,
         CallsBeside(flow, beside),
+        host,
+        RecordingFlow(flow, visits, is_on=bool(config.recordings), note=visits.note),
+        None
+        if host is None
+        else recorder_of(config, flow, host, visits, joined, tasks=tasks, new_id=new_id, metrics=metrics),
     )
 
 

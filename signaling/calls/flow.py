@@ -12,12 +12,14 @@ from msgspec import structs
 
 from media import call as calls
 from media.call import Call, CallTimes, Place
+from media.call_relay import recording_state, wish_for_relay
 from media.candidate import HostPolicy
 from media.ice import IcePlan
 from media.legs import LegEvent
 from media.telling import Changed, Over, Ring, StopRinging, told
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.calls import (
+    RELAY_PEER,
     AnswerCall,
     AnsweredElsewhere,
     CallAnswer,
@@ -69,11 +71,15 @@ class VisitPeople(Protocol):
         ...
 
 
+def _no_relay() -> Refusal | None:
+    return Refusal(code="relay_off", message="this server passes no media on")
+
+
 @dataclass(frozen=True, slots=True)
 class CallParts:
     """``pod`` is this one, ``is_alive`` says so of others. ``now_s`` is Unix time, ``new_id`` names a call.
 
-    ``ended`` is told why a call has.
+    ``ended`` is told why a call has. ``relay_refusal``: why media of one more call may not go through this pod.
     """
 
     registry: CallRegistry
@@ -89,6 +95,7 @@ class CallParts:
     new_id: Callable[[], str]
     metrics: Metrics
     ended: Callable[[str], None] = lambda _: None
+    relay_refusal: Callable[[], Refusal | None] = _no_relay
 
 
 @dataclass(slots=True)
@@ -119,13 +126,16 @@ class CallFlow:
         others = await self.others(caller, request)
         if isinstance(others, Refusal):
             return self._refuse(others)
+        through_here = self.parts.relay_refusal() if request.backend == "relay" else None
+        if through_here is not None and not await self._is_relayed(request.visit):
+            return self._refuse(through_here)
         for _ in range(_TRIES):
             begun = await self._begun(caller, request, others, backend)
             known = await self._registry.begin(begun)
             if known is None:
                 self._became(None, begun)
                 return self._answer(caller, begun)
-            joined = await self._joined(caller, request.visit, known.call_id)
+            joined = await self._joined(caller, request.visit, known.call_id, request)
             # One that has just ended makes room for a new one.
             if joined is not _NO_CALL:
                 return self._refuse(joined) if isinstance(joined, Refusal) else self._answer(caller, joined)
@@ -204,6 +214,10 @@ class CallFlow:
         seen = self._visits.get(visit)
         if seen is not None and self.parts.now_s() < seen.looked_s + _RECENT_S:
             return seen.call
+        return await self.now(visit)
+
+    async def now(self, visit: str) -> Call | None:
+        """A call as it is."""
         call = await self._registry.get(visit)
         if call is not None:
             self._see(call)
@@ -246,9 +260,14 @@ class CallFlow:
             now_s=parts.now_s(),
             times=parts.times,
             backend=backend,
+            relay=parts.pod if backend == "relay" else "",
         )
 
-    async def _joined(self, caller: Caller, visit: str, call_id: str) -> Call | Refusal:
+    async def _is_relayed(self, visit: str) -> bool:
+        call = await self._registry.get(visit)
+        return call is not None and bool(call.relay)
+
+    async def _joined(self, caller: Caller, visit: str, call_id: str, request: StartCall) -> Call | Refusal:
         """Whoever starts a call that goes on is one of it, asked or not."""
         parts, user, place = self.parts, caller.principal.user, self._place(caller)
         talks = await parts.people.may_talk(caller, visit)
@@ -256,7 +275,10 @@ class CallFlow:
         def joined(call: Call) -> Call | Refusal:
             now_s = parts.now_s()
             asked = calls.invite(call, (user,), busy=(), now_s=now_s, times=parts.times)
-            return calls.answer(asked, user, place, now_s=now_s, max_peers=parts.max_peers, talks=talks)
+            there = calls.answer(asked, user, place, now_s=now_s, max_peers=parts.max_peers, talks=talks)
+            if isinstance(there, Refusal) or request.backend != "relay":
+                return there
+            return wish_for_relay(there, user, parts.pod)
 
         return await self._change(visit, call_id, joined)
 
@@ -281,6 +303,8 @@ class CallFlow:
 
     def _aged(self, call: Call) -> Call:
         parts, now_s = self.parts, self.parts.now_s()
+        if call.relay and not parts.is_alive(call.relay):
+            return calls.close(call, "relay_gone")
         lost = calls.lost(call, lambda leg: not parts.is_alive(leg.pod), now_s=now_s, times=parts.times)
         # Only of this pod's own it is known better than by whether their pod is believed to live.
         back = calls.still_there(lost, lambda leg: leg.pod == parts.pod and parts.clients.is_here(leg.connection))
@@ -303,7 +327,10 @@ class CallFlow:
             elif isinstance(one, StopRinging):
                 push(clients.user(one.user, after.clinic).excluding(one.but), AnsweredElsewhere(**where))
             elif isinstance(one, Changed):
-                news = CallChanged(state=after.state, peers=after.peers(), **where)
+                recording = recording_state(after)
+                news = CallChanged(
+                    state=after.state, peers=after.peers(), backend=after.backend, recording=recording, **where
+                )
                 for connection in one.connections:
                     push(clients.connection(connection), news)
             elif isinstance(one, Over):
@@ -351,7 +378,7 @@ class CallFlow:
             peer=peer,
             peers=call.peers(),
             # Whoever comes later makes the offers: it knows that it is ready for answers.
-            offer_to=joined if is_ours else (),
+            offer_to=() if not is_ours else (RELAY_PEER,) if call.relay else joined,
             ice_servers=self.parts.ice.servers_for(call.clinic, user, now_s) if is_ours else (),
         )
 

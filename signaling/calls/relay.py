@@ -12,9 +12,10 @@ from media.call import Call
 from media.candidate import Malformed, check_candidate
 from media.sdp import check_description
 from protocol.contract.base import Failure, Refusal
-from protocol.contract.calls import SendSignal, Signal
+from protocol.contract.calls import RELAY_PEER, SendSignal, Signal
 from protocol.contract.sessions import Done
 from signaling.calls.flow import CallFlow
+from signaling.calls.relay_line import RelayLine, RelayWord
 from signaling.calls.signals import SignalLimits, Signals
 from signaling.hub import Caller
 from signaling.pushes import push
@@ -30,12 +31,13 @@ _TOO_MANY: Final = Refusal(code="too_many_candidates", message="too many candida
 class SignalRelay:
     """Relays for the connections of this pod."""
 
-    def __init__(self, flow: CallFlow, limits: SignalLimits) -> None:
+    def __init__(self, flow: CallFlow, limits: SignalLimits, line: RelayLine) -> None:
         self._flow = flow
         self._limits = limits
+        self._line = line
         # By connection and call; none is made for who takes no part.
         self._signals: dict[tuple[str, str], Signals] = {}
-        flow.on_change.append(self._changed)
+        flow.on_change += [self._changed, line.changed]
 
     async def carry(self, caller: Caller, request: SendSignal) -> Done | Failure:
         """To the connection of one peer, wherever it is."""
@@ -69,9 +71,7 @@ class SignalRelay:
         held = signals.hold(request)
         if held is None:
             return _TOO_MANY
-        if not held:
-            self._relay(call, sender, request)
-        return None
+        return None if held else await self._carry(call, sender, caller, request)
 
     async def _description(self, caller: Caller, request: SendSignal, text: str) -> Refusal | None:
         known = (caller.connection_id, request.call_id) in self._signals
@@ -99,12 +99,17 @@ class SignalRelay:
         sender = calls.may_send(call, caller.connection_id, request.to)
         if isinstance(sender, Refusal):
             return sender
-        self._relay(call, sender, request, sdp=found.sdp)
-        for held in self._of(caller, request).described(request.to):
-            self._relay(call, sender, held)
-        return None
+        refusal = await self._carry(call, sender, caller, request, sdp=found.sdp)
+        if refusal is None:
+            for held in self._of(caller, request).described(request.to):
+                await self._carry(call, sender, caller, held)
+        return refusal
 
-    def _relay(self, call: Call, sender: int, request: SendSignal, *, sdp: str | None = None) -> None:
+    async def _carry(
+        self, call: Call, sender: int, caller: Caller, request: SendSignal, *, sdp: str | None = None
+    ) -> Refusal | None:
+        if request.to == RELAY_PEER:
+            return await self._to_server(call, sender, caller, request, sdp)
         signal = Signal(
             visit=call.visit,
             call_id=call.call_id,
@@ -116,6 +121,23 @@ class SignalRelay:
             sdp_m_line_index=request.sdp_m_line_index,
         )
         push(self._flow.parts.clients.connection(call.legs[request.to].connection), signal)
+        return None
+
+    async def _to_server(
+        self, call: Call, sender: int, caller: Caller, request: SendSignal, sdp: str | None
+    ) -> Refusal | None:
+        """To the server's own peer, which answers by itself and has nothing to answer to."""
+        if request.kind == "answer":
+            return Refusal(code="no_offer", message="there is no offer that this answers")
+        word = RelayWord(
+            request.kind,
+            *(call.visit, call.call_id, sender, caller.connection_id),
+            text=str(request.candidate) if sdp is None else sdp,
+            may_talk=sdp is not None and await self._flow.parts.people.may_talk(caller, call.visit),
+            mid=request.sdp_mid if isinstance(request.sdp_mid, str) else None,
+            line=request.sdp_m_line_index if isinstance(request.sdp_m_line_index, int) else None,
+        )
+        return await self._line.say(call.relay, word)
 
     def _of(self, caller: Caller, request: SendSignal) -> Signals:
         key = (caller.connection_id, request.call_id)

@@ -241,7 +241,7 @@ class VisitFlow:
 
     async def end(self, visit: str, *, by: str, reason: str) -> Visit | Refusal:
         """A live visit is over: live work on the aids ends first, then what else was begun in it, then the visit."""
-        found = await self._get(visit)
+        found = await self.get(visit)
         judged = end(found, by=by, reason=reason, at_s=self._clock())
         if isinstance(judged, Refusal) or judged is found:
             return judged
@@ -307,7 +307,7 @@ class VisitFlow:
             Unavailable: the store is away, or others change it all the time.
         """
         for _ in range(TRIES):
-            before = await self._get(visit)
+            before = await self.get(visit)
             after = make(before)
             if isinstance(after, Refusal):
                 return after
@@ -333,7 +333,12 @@ class VisitFlow:
         if (before.state, before.sequence) != (after.state, after.sequence):
             self.rooms.tell_people(after, visit_changed(after))
 
-    async def _get(self, visit: str) -> Visit:
+    async def note(self, device: str, what: str, actor: str, *, text: str | None = None) -> None:
+        """Record something in the history of a device, and who did it. Raises Unavailable."""
+        await self._log.note(device, "device", what, actor=actor, text=text)
+
+    async def get(self, visit: str) -> Visit:
+        """The visit as it is. Raises NotFound, Unavailable."""
         found = await self.visits.get(visit)
         if found is None:
             raise NotFound("no such visit")
@@ -341,7 +346,7 @@ class VisitFlow:
 
     async def _with_stand_in(self, principal: Principal, visit: str) -> Visit:
         """The visit; a professional who is assigned to its device and not named in it takes part from now on."""
-        found = await self._get(visit)
+        found = await self.get(visit)
         if participant_of(found, principal) is not None or not await self._grants.is_assigned(principal, found):
             return found
         name, user = self._new_id(), principal.user

@@ -6,6 +6,8 @@ from typing import Final
 from protocol.contract.base import Failure
 from protocol.contract.calls import (
     AnswerCall,
+    AnswerRecording,
+    AskRecording,
     CallAnswer,
     CallToken,
     DeclineCall,
@@ -39,6 +41,8 @@ CALL_POLICY: Final[Mapping[str, Rule]] = {
     "SetCallMedia": IN_VISIT,
     "SendSignal": IN_VISIT,
     "ReportQuality": IN_VISIT,
+    "AskRecording": IN_VISIT,
+    "AnswerRecording": IN_VISIT,
     "StartDeviceCheck": ANYONE,
     "EndDeviceCheck": ANYONE,
 }
@@ -93,6 +97,16 @@ class CallMethods:
     async def report_quality(self, caller: Caller, request: ReportQuality) -> Done | Failure:
         """How the way from one peer was lately."""
         return await self._calls.beside.quality.report(caller, request)
+
+    @hub_method("AskRecording")
+    async def ask_recording(self, caller: Caller, request: AskRecording) -> Done | Failure:
+        """Ask everybody who takes part whether the call may be recorded."""
+        return await self._calls.recordings.ask(caller, request)
+
+    @hub_method("AnswerRecording")
+    async def answer_recording(self, caller: Caller, request: AnswerRecording) -> Done | Failure:
+        """Yes or no to that."""
+        return await self._calls.recordings.answer(caller, request)
 
     @hub_method("StartDeviceCheck")
     async def start_device_check(self, caller: Caller, request: StartDeviceCheck) -> DeviceCheckAnswer | Failure:

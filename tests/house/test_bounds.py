@@ -53,6 +53,7 @@ RHYTHMS = {
     "turn_ttl_s",
     "turn_probe_s",
     "acs_poll_s",
+    "recording_keep_s",
     "signal_every_s",
     "visit_link_s",
     "visit_guest_s",

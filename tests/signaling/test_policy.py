@@ -116,6 +116,7 @@ ALLOWED: Mapping[str, Mapping[str, Relation]] = {
     **dict.fromkeys(("StartCall", "AnswerCall", "DeclineCall", "EndCall", "SetCallMedia", "SendSignal"), IN_VISIT),
     "ReportQuality": IN_VISIT,
     **dict.fromkeys(("RefreshCallToken", "FallBackCall"), IN_VISIT),
+    **dict.fromkeys(("AskRecording", "AnswerRecording"), IN_VISIT),
     **dict.fromkeys(("StartDeviceCheck", "EndDeviceCheck"), dict.fromkeys(ROLES, Relation.ANY)),
     # Asked of the seats that connections have, which are in memory.
     **dict.fromkeys(("SetTyping", "SendText"), dict.fromkeys(IN_VISIT, Relation.ANY)),

@@ -1,9 +1,8 @@
 """Real calls: two ends with aiortc on different pods, sound that is decoded at both, over coturn alone too."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from aiortc import MediaStreamTrack, RTCSessionDescription
 from aiortc.mediastreams import VideoStreamTrack
 
 from clients.call_quality import QualityReporter
-from clients.calling import CallEnd, CallNews, Talk
+from clients.calling import Talk
 from clients.hub_client import HubClient
 from clients.tone import ToneTrack
 from media.aiortc_seam import new_peer
@@ -23,15 +22,12 @@ from protocol.contract.calls import (
     DeviceCheckAnswer,
     DeviceCheckResult,
     EndDeviceCheck,
-    IncomingCall,
     SendSignal,
     Signal,
     StartDeviceCheck,
 )
 from protocol.contract.sessions import Done
-from protocol.contract.visits import Invited, JoinVisitAnswer
 from signaling.calls.device_checks import DeviceChecks
-from signaling.hubs.care_hub import CareHub
 from tests.coturn import coturn, needs_coturn
 from tests.databases import lent_postgres
 from tests.eventually import eventually, eventually_asked
@@ -39,63 +35,10 @@ from tests.media.test_peer import offered
 from tests.media.test_sdp import GOOD
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
+from tests.signaling.calls.people import Apart, calls_of, flows, met, person
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.pods import hub_of, two_pods
+from tests.signaling.pods import two_pods
 from tests.signaling.visit import Told, refused
-from tests.signaling.visiting import admitted, join, scheduled
-
-
-@dataclass
-class Person:
-    """Somebody in the visit, and what he has heard of calls."""
-
-    hub: HubClient
-    end: CallEnd
-    news: list[CallNews] = field(default_factory=list)
-
-    def has(self, kind: type[CallNews]) -> bool:
-        return any(isinstance(one, kind) for one in self.news)
-
-    async def rung(self) -> str:
-        await eventually(lambda: self.has(IncomingCall))
-        return next(one.call_id for one in self.news if isinstance(one, IncomingCall))
-
-
-@dataclass
-class Apart:
-    """Ann on one pod and Pat on another, both let into the visit."""
-
-    east: House
-    west: House
-    ann: Person
-    pat: Person
-
-    async def talk(self) -> tuple[Talk, Talk]:
-        hers = await self.ann.end.start()
-        assert isinstance(hers, Talk), hers
-        his = await self.pat.end.answer(await self.pat.rung())
-        assert isinstance(his, Talk), his
-        return hers, his
-
-
-async def person(stack: AsyncExitStack, house: House, user: str, *roles: str, **options: bool) -> Person:
-    hub = HubClient(f"{house.url}/hub", token=house.token(user, *roles), protocol="messagepack", reconnect=None)
-    news: list[CallNews] = []
-    end = CallEnd(hub, "v1", lambda: [ToneTrack(440)], on_news=news.append, **options)
-    await hub.start()
-    stack.push_async_callback(hub.stop)
-    stack.push_async_callback(end.close)
-    return Person(hub, end, news)
-
-
-async def met(stack: AsyncExitStack, east: House, west: House, **options: bool) -> Apart:
-    await scheduled(east)
-    ann = await person(stack, east, "ann", "clinician", **options)
-    pat = await person(stack, west, "pat", "patient", **options)
-    for one in (ann, pat):
-        assert isinstance(await join(one.hub), JoinVisitAnswer)
-    assert isinstance(await admitted(ann.hub, "p2"), Invited)
-    return Apart(east, west, ann, pat)
 
 
 @pytest.fixture
@@ -104,11 +47,6 @@ async def apart(postgres: PostgresServer) -> AsyncIterator[Apart]:
         bus = stack.enter_context(redis_server())
         east, west = await stack.enter_async_context(two_pods(url, bus.url, table_answer_s=1))
         yield await met(stack, east, west)
-
-
-def flows(hers: Talk, his: Talk, frames: int = 20) -> Callable[[], bool]:
-    """Whether sound was decoded at both ends, not only promised."""
-    return lambda: hers.frames.get(1, 0) >= frames and his.frames.get(0, 0) >= frames
 
 
 async def test_two_on_different_pods_hear_each_other_until_one_hangs_up(apart: Apart) -> None:
@@ -120,7 +58,7 @@ async def test_two_on_different_pods_hear_each_other_until_one_hangs_up(apart: A
     assert [one.reason for one in apart.ann.news if isinstance(one, CallEnded)] == ["hung_up"]
     # What another pod has ended is over here too.
     for house in (apart.east, apart.west):
-        assert await hub_of(house)._calls.flow._registry.get("v1") is None
+        assert await calls_of(house).flow.now("v1") is None
 
 
 async def test_a_restart_after_a_network_has_changed_goes_on_with_a_new_connection(apart: Apart) -> None:
@@ -179,8 +117,8 @@ async def test_each_end_reports_how_good_it_is_for_it_and_that_is_kept(apart: Ap
     await eventually(lambda: apart.ann.has(CallEnded))
     # The pod of the other one finds out when it looks.
     apart.east.wall.now_s += 6
-    await hub_of(apart.east)._calls.sweep()
-    recorder = hub_of(apart.west)._calls.beside.recorder
+    await calls_of(apart.east).sweep()
+    recorder = calls_of(apart.west).beside.recorder
 
     async def both() -> bool:
         found = await recorder.of_visit("v1", None, 9)
@@ -269,6 +207,4 @@ async def test_checks_are_few_short_and_end_with_their_connection(open_house: Op
 
 
 def checks_of(house: House) -> DeviceChecks:
-    hub = house.parts.hubs[0].hub
-    assert isinstance(hub, CareHub)
-    return hub._calls.checks
+    return calls_of(house).checks
