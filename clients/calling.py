@@ -279,7 +279,7 @@ class CallEnd:
 
     async def _changed(self, news: CallChanged) -> None:
         talk = self.talk
-        if talk is not None and talk.call_id == news.call_id and news.backend != talk.backend:
+        if talk is not None and talk.call_id == news.call_id and news.backend == "relay" != talk.backend:
             await talk.through_server()
         self._on_news(news)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
@@ -31,10 +31,18 @@ _FRAME_S: Final = 1 / 30
 # Nobody takes the picture of another one before that one was quiet for so long.
 _QUIET_BLOCKS: Final = 50
 _UNREADABLE: Final = (
-    *(ValueError, KeyError, IndexError),
+    *(ValueError, KeyError, IndexError, AssertionError),
     *(InvalidAccessError, InvalidStateError, InternalError, OperationError),
 )
 Blocks = dict[int, bytes]
+
+
+class Cancellable(Protocol):
+    """A task."""
+
+    def cancel(self) -> object:
+        """End it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class World:
 
     now_s: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    spawn: Callable[[Coroutine[Any, Any, None]], Cancellable]
     late: Callable[[], None]
     bind: Bind
     ports: Sequence[int] = ()
@@ -177,7 +185,8 @@ class RelayLeg:
         self._identity: frozenset[str] = frozenset()
         self._to_stereo = AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE)
         self._peer: RTCPeerConnection = new_peer(servers, one_transport=True)
-        self._peer.on("track", lambda track: room.world.spawn(self._listen(track)))
+        self._listening: list[Cancellable] = []
+        self._peer.on("track", lambda track: self._listening.append(room.world.spawn(self._listen(track))))
         self._peer.on("connectionstatechange", self._moved)
 
     @property
@@ -220,6 +229,10 @@ class RelayLeg:
     async def close(self) -> None:
         """Let go of the person."""
         self.on_end = lambda: None
+        # A track whose connection has never come about has no end.
+        for one in self._listening:
+            one.cancel()
+        self.picture = None
         await self._peer.close()
 
     def _add_tracks(self) -> None:

@@ -202,10 +202,10 @@ def _look_after_all(parts: CareAssembly, care: Care, sweeps: TaskSet) -> None:
         looks["lookout"] = care.lookout.look, config.look_live_s
     if care.acs is not None:
         looks["acs"] = care.acs.tending.sweep, config.sweep_s
-    if care.calls.host is not None:
-        if care.calls.recorder is not None:
-            looks["recordings"] = care.calls.recorder.sweep, _LOOK_AT_RECORDINGS_S
-        looks["relay"] = care.calls.host.sweep, config.sweep_s
+    if care.calls.relayed.host is not None:
+        if care.calls.relayed.recorder is not None:
+            looks["recordings"] = care.calls.relayed.recorder.sweep, _LOOK_AT_RECORDINGS_S
+        looks["relay"] = care.calls.relayed.host.sweep, config.sweep_s
     if care.calls.turn is not None:
         sweeps.spawn(care.calls.turn.look())
         looks["turn"] = care.calls.turn.look, config.turn_probe_s

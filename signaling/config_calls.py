@@ -79,7 +79,7 @@ class CallConfig:
     max_recording_s: float = 7_200.0
     max_recording_bytes: int = 268_435_456
     max_recording_blocks: int = 500
-    recording_keep_s: float = 2_592_000.0
+    recording_keep_s: int = 2_592_000
     turn_probe_s: float = 60.0
     turn_answer_s: float = 5.0
 

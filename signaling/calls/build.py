@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from media.candidate import HostPolicy
@@ -21,19 +21,14 @@ from .beside import BesideParts, CallsBeside
 from .device_checks import CheckLimits, DeviceChecks
 from .flow import CallFlow, CallParts
 from .people import PeopleOfVisits
-from .recordings import RecordingFlow
 from .registry import CallRegistry, MemoryCalls
 from .relay import SignalRelay
-from .relay_build import recorder_of, relay_host
-from .relay_line import RelayLine
+from .relay_build import RelayedCalls, relayed_calls
 from .signals import SignalLimits
 from .turn_probe import TurnWatch
 
 if TYPE_CHECKING:
     from signaling.bus.tables_redis import RedisTables
-
-    from .recorder import Recorder
-    from .relay_host import RelayHost
 
 __all__ = ["CallHouse", "call_house"]
 
@@ -51,9 +46,7 @@ class CallHouse:
     checks: DeviceChecks
     turn: TurnWatch | None
     beside: CallsBeside
-    host: "RelayHost | None"
-    recordings: RecordingFlow
-    recorder: "Recorder | None"
+    relayed: RelayedCalls
 
     async def sweep(self) -> None:
         """What time brings about. Raises Unavailable."""
@@ -99,33 +92,23 @@ def call_house(
             ended=lambda reason: ended.labels(reason).inc(),
         )
     )
-    line = RelayLine(
-        *(directory.pod, joined.backplane, joined.asks),
-        tasks=tasks,
-        timeout_s=config.relay_answer_s + config.pod_ask_s,
-        reached=metrics.reached,
-    )
-    host = relay_host(config, flow, line, tasks=tasks, metrics=metrics)
-    if host is not None:
-        flow.parts = replace(flow.parts, relay_refusal=host.refusal)
+    relayed = relayed_calls(config, flow, visits, joined, tasks=tasks, metrics=metrics, new_id=new_id)
     visits.before_end.append(lambda visit: flow.over(visit.visit, "visit_ended"))
     visits.on_removed.append(flow.sent_away)
     limits = SignalLimits(config.max_candidates, config.max_signals, config.signal_every_s)
-    is_checked = config.device_check or config.dev
-    checks = CheckLimits(config.max_device_checks if is_checked else 0, config.device_check_s)
     return CallHouse(
         flow,
         CallBackends(flow, visits, acs, waits=(config.acs_patience_s, monotonic), fell_back=_counted(metrics)),
-        SignalRelay(flow, limits, line),
-        DeviceChecks(checks, hosts=hosts, tasks=tasks, new_id=new_id, reached=metrics.reached),
+        SignalRelay(flow, limits, relayed.line),
+        DeviceChecks(_checks(config), hosts=hosts, tasks=tasks, new_id=new_id, reached=metrics.reached),
         TurnWatch(plan, config.turn_answer_s, metrics, clock) if plan.turn_urls() else None,
         CallsBeside(flow, beside),
-        host,
-        RecordingFlow(flow, visits, is_on=bool(config.recordings), note=visits.note),
-        None
-        if host is None
-        else recorder_of(config, flow, host, visits, joined, tasks=tasks, new_id=new_id, metrics=metrics),
+        relayed,
     )
+
+
+def _checks(config: Config) -> CheckLimits:
+    return CheckLimits(config.max_device_checks if config.device_check or config.dev else 0, config.device_check_s)
 
 
 def _counted(metrics: Metrics) -> Callable[[FallBackReason], None]:

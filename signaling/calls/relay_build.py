@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protocol.errors import NotFound
 from signaling.config import Config
 from signaling.metrics import Metrics
 from signaling.tasks import TaskSet
 
+from .recordings import RecordingFlow
 from .relay_line import RelayLine
 
 if TYPE_CHECKING:
@@ -19,7 +22,47 @@ if TYPE_CHECKING:
     from .recorder import Recorder
     from .relay_host import RelayHost
 
-__all__ = ["recorder_of", "relay_host"]
+__all__ = ["RelayedCalls", "relayed_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedCalls:
+    """What of calls through the server the hub and the app need; ``host`` and ``recorder`` where there are some."""
+
+    line: RelayLine
+    recordings: RecordingFlow
+    host: "RelayHost | None"
+    recorder: "Recorder | None"
+
+
+def relayed_calls(
+    config: Config,
+    flow: "CallFlow",
+    visits: "VisitFlow",
+    joined: "Joined",
+    *,
+    tasks: TaskSet,
+    metrics: Metrics,
+    new_id: Callable[[], str],
+) -> RelayedCalls:
+    """Made for the calls of ``flow``."""
+    line = RelayLine(
+        *(joined.directory.pod, joined.backplane, joined.asks),
+        tasks=tasks,
+        timeout_s=config.relay_answer_s + config.pod_ask_s,
+        reached=metrics.reached,
+    )
+    host = _host(config, flow, line, tasks=tasks, metrics=metrics)
+    recorder = None
+    if host is not None:
+        flow.parts = replace(flow.parts, relay_refusal=host.refusal)
+        recorder = _recorder(config, flow, host, visits, joined, tasks=tasks, new_id=new_id, metrics=metrics)
+
+    async def note(device: str, what: str, user: str) -> None:
+        await visits.log.note(device, "device", what, actor=user)
+
+    recordings = RecordingFlow(flow, visits, is_on=bool(config.recordings), note=note)
+    return RelayedCalls(line, recordings, host, recorder)
 
 
 async def _bind(protocol: Callable[[], asyncio.DatagramProtocol], address: str, port: int) -> object:
@@ -27,9 +70,7 @@ async def _bind(protocol: Callable[[], asyncio.DatagramProtocol], address: str, 
     return bound
 
 
-def relay_host(
-    config: Config, flow: "CallFlow", line: RelayLine, *, tasks: TaskSet, metrics: Metrics
-) -> "RelayHost | None":
+def _host(config: Config, flow: "CallFlow", line: RelayLine, *, tasks: TaskSet, metrics: Metrics) -> "RelayHost | None":
     """Whoever passes media on in this process, None when nobody does."""
     if not config.media_relay:
         return None
@@ -53,7 +94,7 @@ def relay_host(
     return RelayHost(limits, world, flow=flow, line=line, tasks=tasks, reached=metrics.reached)
 
 
-def recorder_of(
+def _recorder(
     config: Config,
     flow: "CallFlow",
     host: "RelayHost",
@@ -70,10 +111,13 @@ def recorder_of(
     from .recorder import Recorder, RecordingLimits
 
     async def device_of(visit: str) -> str:
-        return (await visits.get(visit)).device
+        found = await visits.visits.get(visit)
+        if found is None:
+            raise NotFound("no such visit")
+        return found.device
 
     async def note(device: str, what: str, recording: str) -> None:
-        await visits.note(device, what, "server", text=recording)
+        await visits.log.note(device, "device", what, actor="server", text=recording)
 
     recorder = Recorder(
         RecordingLimits(

@@ -83,7 +83,7 @@ class VisitFlow:
         self.visits = visits
         self.rooms = rooms
         self._grants = grants
-        self._log = log
+        self.log = log
         self._endings = endings
         self.summaries = summaries
         self._troubles = troubles
@@ -241,7 +241,7 @@ class VisitFlow:
 
     async def end(self, visit: str, *, by: str, reason: str) -> Visit | Refusal:
         """A live visit is over: live work on the aids ends first, then what else was begun in it, then the visit."""
-        found = await self.get(visit)
+        found = await self._get(visit)
         judged = end(found, by=by, reason=reason, at_s=self._clock())
         if isinstance(judged, Refusal) or judged is found:
             return judged
@@ -307,7 +307,7 @@ class VisitFlow:
             Unavailable: the store is away, or others change it all the time.
         """
         for _ in range(TRIES):
-            before = await self.get(visit)
+            before = await self._get(visit)
             after = make(before)
             if isinstance(after, Refusal):
                 return after
@@ -333,12 +333,7 @@ class VisitFlow:
         if (before.state, before.sequence) != (after.state, after.sequence):
             self.rooms.tell_people(after, visit_changed(after))
 
-    async def note(self, device: str, what: str, actor: str, *, text: str | None = None) -> None:
-        """Record something in the history of a device, and who did it. Raises Unavailable."""
-        await self._log.note(device, "device", what, actor=actor, text=text)
-
-    async def get(self, visit: str) -> Visit:
-        """The visit as it is. Raises NotFound, Unavailable."""
+    async def _get(self, visit: str) -> Visit:
         found = await self.visits.get(visit)
         if found is None:
             raise NotFound("no such visit")
@@ -346,7 +341,7 @@ class VisitFlow:
 
     async def _with_stand_in(self, principal: Principal, visit: str) -> Visit:
         """The visit; a professional who is assigned to its device and not named in it takes part from now on."""
-        found = await self.get(visit)
+        found = await self._get(visit)
         if participant_of(found, principal) is not None or not await self._grants.is_assigned(principal, found):
             return found
         name, user = self._new_id(), principal.user
@@ -355,7 +350,7 @@ class VisitFlow:
 
     async def mode_of(self, device: str) -> Mode:
         """How the aids are worked on now."""
-        head = await self._log.head(device)
+        head = await self.log.head(device)
         return "standard" if isinstance(head, Refusal) or head.live is None else "advanced"
 
     async def _joined(self, visit: Visit, seat: Seat) -> JoinVisitAnswer:

@@ -101,12 +101,12 @@ class CallMethods:
     @hub_method("AskRecording")
     async def ask_recording(self, caller: Caller, request: AskRecording) -> Done | Failure:
         """Ask everybody who takes part whether the call may be recorded."""
-        return await self._calls.recordings.ask(caller, request)
+        return await self._calls.relayed.recordings.ask(caller, request)
 
     @hub_method("AnswerRecording")
     async def answer_recording(self, caller: Caller, request: AnswerRecording) -> Done | Failure:
         """Yes or no to that."""
-        return await self._calls.recordings.answer(caller, request)
+        return await self._calls.relayed.recordings.answer(caller, request)
 
     @hub_method("StartDeviceCheck")
     async def start_device_check(self, caller: Caller, request: StartDeviceCheck) -> DeviceCheckAnswer | Failure:

@@ -10,15 +10,17 @@ from aiortc import MediaStreamTrack
 from clients.calling import CallEnd, CallNews, Talk
 from clients.hub_client import HubClient
 from clients.tone import ToneTrack
+from media.visit import Participant
 from protocol.contract.calls import CallEnded, IncomingCall
 from protocol.contract.visits import Invited, JoinVisitAnswer
 from signaling.calls.build import CallHouse
+from signaling.visit_tokens import VisitTokens
 from tests.eventually import eventually
-from tests.signaling.conftest import House
+from tests.signaling.conftest import KEY, House
 from tests.signaling.pods import hub_of
 from tests.signaling.visiting import admitted, join, scheduled
 
-__all__ = ["Apart", "Person", "calls_of", "flows", "met", "person"]
+__all__ = ["Apart", "Person", "calls_of", "flows", "guest", "met", "person"]
 
 
 @dataclass
@@ -82,8 +84,18 @@ async def person_over(
     return Person(hub, end, news)
 
 
-async def met(stack: AsyncExitStack, east: House, west: House, **options: Any) -> Apart:
-    await scheduled(east)
+async def guest(stack: AsyncExitStack, house: House, participant: str) -> Person:
+    """Somebody without an account who takes part in the visit."""
+    expires_at_s = house.wall.now_s + 3_600
+    token = VisitTokens(KEY, house.wall).mint(
+        clinic="c1", visit="v1", participant=participant, name="n", expires_at_s=expires_at_s
+    )
+    hub = HubClient(f"{house.url}/hub", token=token, protocol="json", reconnect=None)
+    return await person_over(stack, hub, lambda: [ToneTrack(880)])
+
+
+async def met(stack: AsyncExitStack, east: House, west: House, *others: Participant, **options: Any) -> Apart:
+    await scheduled(east, *others)
     ann = await person(stack, east, "ann", "clinician", **options)
     pat = await person(stack, west, "pat", "patient", **options)
     for one in (ann, pat):

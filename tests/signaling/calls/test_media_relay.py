@@ -6,21 +6,26 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiortc import MediaStreamTrack
+from aiortc import MediaStreamTrack, RTCSessionDescription
 from aiortc.mediastreams import VideoStreamTrack
 
 from clients.calling import Talk
 from clients.tone import ToneTrack
+from media.aiortc_seam import new_peer
 from media.relay_sound import BLOCK_BYTES
-from protocol.contract.calls import RELAY_PEER, CallAnswer, CallChanged
+from media.visit import Participant
+from protocol.contract.calls import RELAY_PEER, AnswerCall, CallAnswer, CallChanged, SendSignal, Signal
+from protocol.contract.sessions import Done
+from protocol.contract.visits import Invited
 from tests.databases import lent_postgres
 from tests.eventually import eventually, eventually_asked
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
-from tests.signaling.calls.people import Apart, calls_of, flows, met
+from tests.signaling.calls.people import Apart, Person, calls_of, flows, guest, met
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.pods import two_pods
 from tests.signaling.visit import refused
+from tests.signaling.visiting import MIA, admitted, join
 
 OVER_SERVER = {"her_peer": RELAY_PEER, "his_peer": RELAY_PEER}
 
@@ -39,16 +44,16 @@ async def apart(postgres: PostgresServer) -> AsyncIterator[Apart]:
 
 
 def hosted(house: House) -> int:
-    host = calls_of(house).host
+    host = calls_of(house).relayed.host
     assert host is not None
     return len(host)
 
 
 async def sweep(house: House) -> None:
     calls = calls_of(house)
-    assert calls.host is not None
+    assert calls.relayed.host is not None
     await calls.flow.sweep()
-    await calls.host.sweep()
+    await calls.relayed.host.sweep()
 
 
 async def test_two_on_different_pods_hear_each_other_through_the_starters_pod(apart: Apart) -> None:
@@ -56,7 +61,7 @@ async def test_two_on_different_pods_hear_each_other_through_the_starters_pod(ap
     assert (hers.backend, his.backend) == ("relay", "relay")
     await eventually(flows(hers, his, **OVER_SERVER))
     assert (hosted(apart.east), hosted(apart.west)) == (1, 0)
-    host = calls_of(apart.east).host
+    host = calls_of(apart.east).relayed.host
     assert host is not None
     room = host.hosted(hers.call_id)
     assert room is not None
@@ -76,7 +81,7 @@ async def test_pictures_come_and_a_restart_goes_on_with_a_new_connection(apart: 
     apart.ann.end._tracks = sound_and_picture
     apart.pat.end._tracks = sound_and_picture
     hers, his = await apart.talk(backend="relay")
-    host = calls_of(apart.east).host
+    host = calls_of(apart.east).relayed.host
     assert host is not None
     room = host.hosted(hers.call_id)
     assert room is not None
@@ -126,7 +131,7 @@ async def house_with(stack: AsyncExitStack, open_house: OpenHouse, **changes: An
 async def test_only_so_many_calls_and_ports(open_house: OpenHouse) -> None:
     async with AsyncExitStack() as stack:
         scene = await house_with(stack, open_house, max_relayed_calls=1, relay_ports="47400-47400")
-        host = calls_of(scene.east).host
+        host = calls_of(scene.east).relayed.host
         assert host is not None
         host._hosted["another"] = None  # type: ignore[assignment]  # it only has to be there
         refusal = refused(await scene.ann.end.start(backend="relay"))
@@ -140,7 +145,7 @@ async def test_only_so_many_calls_and_ports(open_house: OpenHouse) -> None:
 
 
 async def _ports(scene: Apart, wanted: set[int]) -> bool:
-    host = calls_of(scene.east).host
+    host = calls_of(scene.east).relayed.host
     assert host is not None
     lines = [
         line.split(" ")
@@ -157,7 +162,7 @@ async def test_whoever_sends_too_much_is_out_of_the_call(open_house: OpenHouse) 
         scene = await house_with(stack, open_house, max_relay_bps=100)
         hers, his = await scene.talk(backend="relay")
         await eventually(flows(hers, his, **OVER_SERVER))
-        host = calls_of(scene.east).host
+        host = calls_of(scene.east).relayed.host
         assert host is not None
         room = host.hosted(hers.call_id)
         assert room is not None
@@ -177,12 +182,60 @@ async def test_whoever_sends_too_much_is_out_of_the_call(open_house: OpenHouse) 
         assert scene.east.metric("auricle_bound_reached_total", bound="max_relay_bps") >= 1
 
 
+async def only_looking(stack: AsyncExitStack, one: Person, call_id: str) -> MediaStreamTrack:
+    """Take part and send nothing: what is heard."""
+    answer = await one.hub.ask("AnswerCall", AnswerCall(visit="v1", call_id=call_id), answer=CallAnswer)
+    assert isinstance(answer, CallAnswer), answer
+    assert answer.offer_to == (RELAY_PEER,)
+    link, came, said = new_peer(()), list[MediaStreamTrack](), list[Signal]()
+    stack.push_async_callback(link.close)
+    link.on("track", came.append)
+    one.hub.on("Signal", said.append, Signal)
+    link.addTransceiver("audio", direction="recvonly")
+    await link.setLocalDescription(await link.createOffer())
+    offer = SendSignal(visit="v1", call_id=call_id, to=RELAY_PEER, kind="offer", sdp=link.localDescription.sdp)
+    assert isinstance(await one.hub.ask("SendSignal", offer, answer=Done), Done)
+    await eventually(lambda: said)
+    await link.setRemoteDescription(RTCSessionDescription(sdp=str(said[0].sdp), type="answer"))
+    return came[0]
+
+
+async def test_three_hear_each_other_and_who_only_looks_on_is_heard_by_nobody(open_house: OpenHouse) -> None:
+    async with AsyncExitStack() as stack:
+        house = await open_house(media_relay=True)
+        scene = await met(stack, house, house, MIA, Participant("p4", "trainee", name="Tim"))
+        mia, tim = await guest(stack, house, "p3"), await guest(stack, house, "p4")
+        for one, name in ((mia, "p3"), (tim, "p4")):
+            await join(one.hub)
+            assert isinstance(await admitted(scene.ann.hub, name), Invited)
+        hers, his = await scene.talk(backend="relay")
+        talks = [hers, his]
+        talk = await mia.end.answer(await mia.rung())
+        assert isinstance(talk, Talk), talk
+        talks.append(talk)
+        looking_on = await only_looking(stack, tim, hers.call_id)
+        await eventually(lambda: min(talk.frames.get(RELAY_PEER, 0) for talk in talks) > 50)
+        for _ in range(10):
+            await looking_on.recv()
+        host = calls_of(house).relayed.host
+        assert host is not None
+        hosted = host.hosted(hers.call_id)
+        assert hosted is not None
+        spoke: set[tuple[int, ...]] = set()
+        hosted.room.on_blocks = lambda _, blocks: spoke.add(tuple(sorted(blocks)))
+        await eventually(lambda: (0, 1, 2) in spoke)
+        assert not any(3 in peers for peers in spoke)
+        # He was asked not to send at all.
+        sdps = {number: one.leg._peer.localDescription.sdp for number, one in hosted.people.items()}
+        assert [number for number, sdp in sdps.items() if "a=sendonly" in sdp] == [3]
+
+
 async def test_it_is_off_unless_it_was_asked_for(house: House) -> None:
     async with AsyncExitStack() as stack:
         scene = await met(stack, house, house)
         refusal = refused(await scene.ann.end.start(backend="relay"))
         assert (refusal.code, refusal.retryable) == ("relay_off", False)
-        assert calls_of(house).host is None
+        assert calls_of(house).relayed.host is None
 
 
 async def test_what_is_said_to_a_pod_that_does_not_answer(apart: Apart) -> None:

@@ -66,7 +66,7 @@ def done(outcome: Done | Failure) -> None:
 
 
 def recorder_of(house: House) -> Recorder:
-    recorder = calls_of(house).recorder
+    recorder = calls_of(house).relayed.recorder
     assert recorder is not None
     return recorder
 
@@ -129,7 +129,8 @@ async def test_both_voices_are_there_for_whoever_has_the_key(
     with path.open("rb") as file:
         head = read(file)
     assert (head.visit, head.peers) == ("v1", (0, 1))
-    visit = await flow_of(apart.east).get("v1")
+    visit = await flow_of(apart.east).visits.get("v1")
+    assert visit is not None
     assert [(one.participant, one.agrees) for one in visit.recorded] == [("p1", True), ("p2", True)]
     assert all(one.at_s == apart.east.wall.now_s for one in visit.recorded)
     history = await hub_of(apart.east)._log.changed_since("d1", 0)
@@ -163,7 +164,8 @@ async def test_nothing_is_written_before_all_agree_and_a_no_on_another_pod_ends_
     await eventually(lambda: his.frames[RELAY_PEER] > after + 50)
     assert path.stat().st_size == size
     assert states(apart)[-1] == "off"
-    visit = await flow_of(apart.east).get("v1")
+    visit = await flow_of(apart.east).visits.get("v1")
+    assert visit is not None
     assert [(one.participant, one.agrees) for one in visit.recorded][-1] == ("p2", False)
 
 
@@ -171,7 +173,7 @@ async def test_nothing_is_recorded_while_a_no_might_not_be_heard(apart: Apart, t
     await talk(apart)
     path = await recorded(apart, tmp_path)
     recorder_of(apart.east)._knows = lambda: False
-    host = calls_of(apart.east).host
+    host = calls_of(apart.east).relayed.host
     assert host is not None
     await host.sweep()
     await eventually(lambda: is_whole(path))
@@ -214,7 +216,7 @@ async def test_a_disk_that_does_not_keep_up_ends_it(open_house: OpenHouse, tmp_p
 
 async def test_one_is_kept_for_so_long(open_house: OpenHouse, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        scene = await one_pod(stack, open_house, tmp_path, recording_keep_s=60.0)
+        scene = await one_pod(stack, open_house, tmp_path, recording_keep_s=60)
         await talk(scene)
         path = await recorded(scene, tmp_path)
         await scene.ann.end.hang_up()
