@@ -1,14 +1,16 @@
 """The fitter as a command, for a developer who wants to see it work against a server.
 
-``python -m clients.fitter`` reads a device and changes one gain. Read ``run_fitter`` first.
+``python -m clients.fitter`` reads a device, changes one gain, and talks to its wearer. Read ``run_fitter`` first.
 """
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 
 from msgspec import UNSET
 
+from clients.call_by_hand import VisitByHand, add_visit_options
 from clients.command import connection_parser, run, say
 from clients.fitter import Change, Fitter
 from clients.hub_client import HubClient
@@ -20,26 +22,33 @@ __all__ = ["run_fitter"]
 
 
 def run_fitter(argv: Sequence[str] | None = None) -> int:
-    """Show what a device holds; with ``--change-db``, change the gain of one band and wait for its end."""
+    """Show what a device holds; with ``--change-db`` change the gain of one band and wait for its end.
+
+    With ``--visit`` it goes to a visit and does so while it is in the call.
+    """
     parser = connection_parser(
         "clients.fitter", "A fitter; its token has the role clinician and is assigned to the device."
     )
     parser.add_argument("--ear", choices=EARS, default="right", help="(default %(default)s)")
     parser.add_argument("--band-hz", type=int, default=2_000, help="(default %(default)s)")
     parser.add_argument("--change-db", type=float, help="how much to raise or lower the gain")
+    add_visit_options(parser)
     return run(_fitter(parser.parse_args(argv)))
 
 
 async def _fitter(given: argparse.Namespace) -> int:
     hub = HubClient(f"{given.url}/hub", token=given.token, protocol=given.protocol, transport=given.transport)
     fitter = Fitter(hub, on_delivery=lambda change: say(f"change {change.seq}: {change.ear or ''} {change.state}"))
+    visit = VisitByHand(hub, given, leads=True, tone_hz=440) if given.visit else None
     async with hub:
         await fitter.hello()
+        met = None if visit is None else asyncio.get_running_loop().create_task(visit.run())
         device = await fitter.get_device(given.device)
         for ear in EARS:
             truth = getattr(device.in_aid, ear)
             say(f"{ear}: {'never read back' if truth is UNSET else truth.ram}")
-        return 0 if given.change_db is None else await _change(fitter, given, device)
+        changed = 0 if given.change_db is None else await _change(fitter, given, device)
+        return changed if met is None else changed or await met
 
 
 async def _change(fitter: Fitter, given: argparse.Namespace, device: DeviceAnswer) -> int:

@@ -8,6 +8,7 @@ and ``_take`` first.
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -16,6 +17,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
 from msgspec import UNSET, UnsetType
 
+from clients.call_quality import counted
 from clients.hub_client import HubClient
 from media.aiortc_seam import new_peer
 from protocol.contract.base import Failure
@@ -40,15 +42,28 @@ from protocol.contract.calls import (
 )
 from protocol.contract.sessions import Done
 
-__all__ = ["CallEnd", "CallNews", "Talk"]
+__all__ = ["CallEnd", "CallNews", "Flow", "Talk"]
 
 CallNews: TypeAlias = IncomingCall | AnsweredElsewhere | CallChanged | CallEnded
 Tracks = Callable[[], Sequence[MediaStreamTrack]]
 _MAX_WAITING: Final = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """``packets`` came in, ``lost`` did not; frames of ``sounds`` (20 ms each) and ``pictures`` were decoded."""
+
+    packets: int
+    lost: int
+    sounds: int
+    pictures: int
+
+
 class Talk:
-    """A call that this end takes part in. ``frames``: what was decoded of each peer, by its number."""
+    """A call that this end takes part in.
+
+    ``frames``: what was decoded of each peer, by its number; ``pictures``: how many of them were.
+    """
 
     def __init__(
         self, hub: HubClient, visit: str, answer: CallAnswer, tracks: Tracks, *, relay_only: bool = False
@@ -57,6 +72,7 @@ class Talk:
         self.peer = answer.peer
         self.backend: CallBackend = answer.backend
         self.frames: dict[int, int] = {}
+        self.pictures: dict[int, int] = {}
         self.refused: list[str] = []
         self._hub = hub
         self._visit = visit
@@ -83,6 +99,18 @@ class Talk:
         """How this end can be reached, over all of its connections: host, srflx, relay."""
         lines = [line for link in self._links.values() for line in link.localDescription.sdp.splitlines()]
         return {line.partition(" typ ")[2].split(" ")[0] for line in lines if line.startswith("a=candidate:")}
+
+    async def flow(self) -> Flow:
+        """What has come in so far, over the connections that there are now."""
+        each = [await counted(link) for link in tuple(self._links.values())]
+        pictures = sum(self.pictures.values())
+        sounds = sum(self.frames.values()) - pictures
+        return Flow(sum(one.received for one in each), sum(one.lost for one in each), sounds, pictures)
+
+    async def restart(self) -> None:
+        """The network has changed: find another way to everybody."""
+        for peer in tuple(self._links):
+            await self.offer(peer, kind="restart")
 
     def heard(self, signal: Signal) -> None:
         """What a peer says, taken in order. Too much of it at a time is dropped: the peer will offer again."""
@@ -172,6 +200,8 @@ class Talk:
             while True:
                 await track.recv()
                 self.frames[peer] = self.frames.get(peer, 0) + 1
+                if track.kind == "video":
+                    self.pictures[peer] = self.pictures.get(peer, 0) + 1
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from clients.call_by_hand import VisitByHand, add_visit_options
 from clients.command import connection_parser, run, say
 from clients.file_journal import FileJournal
 from clients.hub_client import HubClient
+from clients.hub_errors import HubCallError
 from clients.journal import Journal, MemoryJournal
 from clients.phone import Phone
 from clients.phone_driver import OfferRunner
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         "--lie-readback", metavar="N", type=int, nargs="?", const=1, default=0, help="readings that lie"
     )
     faults.add_argument("--write-ms", metavar="MS", type=int, help="how long a write to RAM takes (sheet: 400)")
+    add_visit_options(parser)
     parser.add_argument("--events", metavar="FILE", help="every step as a line of JSON, - for standard output")
     return parser
 
@@ -112,8 +115,11 @@ async def _phone(given: argparse.Namespace) -> int:
             reconnect=patience,
         )
         phone = Phone(hub, runner, on_settled=lambda _: _tell(given, pair))
+        visit = VisitByHand(hub, given, leads=False, tone_hz=660) if given.visit else None
         async with hub, asyncio.TaskGroup() as tasks:
             _listen_to_signals(phone, tasks)
+            if visit is not None:
+                tasks.create_task(_meet(hub, visit))
             timed = [tasks.create_task(fault.strike_later(pair)) for fault in given.fault if fault.is_timed]
             _tell(given, pair)
             try:
@@ -122,6 +128,15 @@ async def _phone(given: argparse.Namespace) -> int:
                 for each in timed:
                     each.cancel()
     return 1
+
+
+async def _meet(hub: HubClient, visit: VisitByHand) -> None:
+    """The phone goes on to carry the aids, whatever becomes of a visit."""
+    try:
+        await hub.connected()
+        await visit.run()
+    except (HubCallError, ConnectionError, TimeoutError) as error:
+        say(f"the visit: {error}")
 
 
 def _events(given: argparse.Namespace, open_files: ExitStack) -> EventLog:
