@@ -16,6 +16,7 @@ from protocol.errors import Unavailable
 from .assembly_care import Care, CareAssembly
 from .assembly_pods import Pods
 from .config import Config, ConfigError
+from .dev_page import register_page
 from .health import Readiness, register_health
 from .hub import Hub
 from .hub_server import HubServer
@@ -26,6 +27,7 @@ from .metrics import Metrics
 from .origins import Origins
 from .rest.document import register_document
 from .rest.problems import problem_middleware
+from .rest.resource import Resource
 from .storage import Storage
 from .tasks import TaskSet
 from .transports.routes import Routes
@@ -97,7 +99,7 @@ def create_app(
     resources = parts.resources(care)
     parts.rest().mount(app, resources)
     _told_from_outside(app, care)
-    register_document(app, [type(resource) for resource in resources])
+    _documents(app, config, resources)
     _watched(app, parts, worker)
     app.cleanup_ctx.extend((_stored(parts.storage), _answering(parts.pods), _running(parts, routes, servers, care)))
     return app
@@ -121,6 +123,13 @@ def _told_from_outside(app: web.Application, care: Care) -> None:
     """What other services tell this one."""
     if care.acs is not None and care.acs.events is not None:
         care.acs.events.register(app)
+
+
+def _documents(app: web.Application, config: Config, resources: Sequence[Resource]) -> None:
+    """What is there to look at: what the server serves and, in development, a page that uses it."""
+    register_document(app, [type(resource) for resource in resources])
+    if config.dev:
+        register_page(app)
 
 
 def _watched(app: web.Application, parts: CareAssembly, worker: Worker | None) -> None:

@@ -25,7 +25,7 @@ from aiohttp import web
 from tests.e2e.node_client import FOLDER as NODE
 from tests.e2e.node_client import install, node_executable
 
-__all__ = ["Page", "page"]
+__all__ = ["FLAGS", "Page", "browser_program", "page"]
 
 FOLDER = Path(__file__).parent / "browser"
 UNPACKED = FOLDER / "node_modules" / ".unpacked"
@@ -44,7 +44,7 @@ VISIT_TIMEOUT_S = 45.0
 UNPACK_TIMEOUT_S = 60.0
 
 
-async def _browser() -> tuple[str, dict[str, str]]:
+async def browser_program() -> tuple[str, dict[str, str]]:
     """A program and what its environment must have."""
     named = os.environ.get("AURICLE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if named:
@@ -89,7 +89,7 @@ class Page:
     async def visit(self, url: str, token: str, **asked: Any) -> list[dict[str, Any]]:
         """Open it in a browser; what became of everything that was asked, in order."""
         address = f"{self.origin}/#{quote(json.dumps({'url': url, 'token': token} | asked))}"
-        program, environ = await _browser()
+        program, environ = await browser_program()
         with TemporaryDirectory(prefix="auricle-browser-") as home:
             process = await asyncio.create_subprocess_exec(
                 program,
