@@ -30,6 +30,7 @@ from clients.demo.printer import JsonPrinter, Printer, TextPrinter
 from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerFailed, ServerProcess
 from clients.demo.stage import SHORTENED, Stage, staged
+from clients.demo.visit_scene import met, talked, visit_over
 from clients.hub_errors import HubCallError
 from protocol.errors import AuricleError
 
@@ -101,9 +102,9 @@ async def play(stage: Stage, acs: AcsService | None = None) -> list[str]:
     """The scenes in order; what failed."""
     await attach(stage)
     fit = await first_fit(stage)
-    await live_change(stage, -30, -20)
-    await refused_change(stage)
-    await saved(stage)
+    meeting = await met(stage)
+    await talked(stage, meeting, lambda: _fitting(stage))
+    await visit_over(stage, meeting)
     base = await bad_link(stage)
     await asleep(stage)
     await reverted(stage, base)
@@ -118,6 +119,13 @@ async def play(stage: Stage, acs: AcsService | None = None) -> list[str]:
     await closing_table(stage, fit, wanted)
     stage.printer.tell("checks", f"{stage.checks.held} checks held", held=stage.checks.held)
     return stage.checks.failed if stage.checks.held else ["no check ran"]
+
+
+async def _fitting(stage: Stage) -> None:
+    """What is done while they talk."""
+    await live_change(stage, -30, -20)
+    await refused_change(stage)
+    await saved(stage)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

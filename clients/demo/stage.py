@@ -143,6 +143,7 @@ class Stage:
     pair: VirtualPair
     handset: Handset
     fitter: Fitter
+    fitter_hub: HubClient
     news: News
     fitter_token: str
     phone_token: str
@@ -214,6 +215,7 @@ async def staged(
                 pair=pair,
                 handset=handset,
                 fitter=fitter,
+                fitter_hub=fitter_hub,
                 news=news,
                 fitter_token=clinician,
                 phone_token=phone_token,

@@ -32,11 +32,19 @@ SCRIPT = [
     "connected",
     "lease",
     "prescribed",
+    "scheduled",
+    "waiting",
+    "admitted",
+    "written_to",
+    "in_call",
     "accepted",
     "confirmed",
     "heard",
     "refused",
     "saved",
+    "call_heard",
+    "call_over",
+    "visit_over",
     "link_slow",
     "session_ended",
     "fell_back",
@@ -94,6 +102,8 @@ async def test_the_demo_shows_everything_that_it_promises_and_ends_its_server() 
     (refused,) = named(events, "refused")
     assert (refused["rule"], refused["limitDdb"]) == ("K7", 30)
     assert [event["times"] for event in named(events, "written")] == [1, 1]
+    (call,) = named(events, "call_heard")
+    assert min(*call["packets"], *call["sounds"]) >= 25
     (not_kept,) = named(events, "not_kept")
     assert not_kept["state"] == "rolled_back"
     assert not_kept["codes"] == {"right": "E_PARTIAL", "left": "E_NVM"}

@@ -1,13 +1,15 @@
 """The demo's scenes of Standard mode notice when what they promise does not happen."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from av import AudioFrame
 
-from clients.demo import asleep_scene, bad_link_scene
+from clients.demo import asleep_scene, bad_link_scene, visit_scene
 from clients.demo.arguments import parse
 from clients.demo.fitting_scene import attach, first_fit
 from clients.demo.keeping import saved
@@ -15,6 +17,8 @@ from clients.demo.printer import JsonPrinter
 from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerProcess
 from clients.demo.stage import SHORTENED, Stage, staged
+from clients.demo.visit_scene import met, talked
+from clients.tone import ToneTrack
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -47,3 +51,24 @@ async def test_a_link_that_is_never_found_to_be_slow_fails_the_demo(
     async with fitted(tmp_path, {**SHORTENED, "AURICLE_RTT_TO_GO_ON_MS": "60000"}) as stage:
         with pytest.raises(TimeoutError):
             await bad_link_scene.bad_link(stage)
+
+
+class NoTone(ToneTrack):
+    """A microphone that gives nothing."""
+
+    async def recv(self) -> AudioFrame:
+        await asyncio.Event().wait()
+        return await super().recv()
+
+
+async def test_a_call_in_which_nothing_is_heard_fails_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit_scene, "ToneTrack", NoTone)
+
+    async def nothing() -> None:
+        pytest.fail("there is no call")
+
+    async with fitted(tmp_path, SHORTENED) as stage:
+        meeting = await met(stage)
+        monkeypatch.setattr(visit_scene, "WAIT_S", 4.0)
+        with pytest.raises(TimeoutError):
+            await talked(stage, meeting, nothing)
