@@ -34,7 +34,7 @@ async def test_live_work_ends_before_the_visit_does(house: House, connect: Conne
     order: list[str] = []
 
     async def call_ends(visit: Visit) -> None:
-        head = await flow_of(house)._log.head("d1")
+        head = await flow_of(house).log.head("d1")
         order.append(f"{visit.state} {getattr(head, 'live', None)}")
 
     flow_of(house).before_end.append(call_ends)
