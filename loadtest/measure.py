@@ -91,6 +91,9 @@ async def _window(one: Measured, tally: Tally, seconds: float) -> "tuple[_Instan
         after = _Instant.now(one, tally.delivered)
         if after.delivered > before.delivered and after.server_s > before.server_s:
             return before, after
+    if after.delivered > before.delivered:
+        # A supervisor does nothing but wait for its workers.
+        raise BenchFailed("messages arrived, and the process that is measured has done nothing: are there workers?")
     raise BenchFailed(f"nothing arrived in {MAX_LOOKS * seconds:g} s")
 
 
