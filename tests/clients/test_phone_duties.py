@@ -68,7 +68,7 @@ async def test_an_installation_that_has_begun_is_not_given_up_because_nobody_is_
         await server.report(told)
 
     duties = make_duties(Hub(), runner, report)
-    package = make_offer(pair, mode="standard", kind="persist")
+    package = make_offer(pair, mode="standard", kind="persist", gain_ddb=60)
     await runner.run_offer(package, server.report)
     running = asyncio.create_task(duties.run())
     await eventually(lambda: runner.record.reports_of(package.epoch, package.seq) is not None)
