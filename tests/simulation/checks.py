@@ -184,12 +184,7 @@ class Checks:
     def _check_content(self, change: AidChange) -> None:
         """What is not the target yet is on the way there: a package, no level beyond either end."""
         before, target = self._over.get(change.ear, (None, None))
-        held, aim = ({} if image is None else levels(image) for image in (before, target))
-        if not all(
-            place in aim and min(held[place], aim[place]) <= value <= max(held[place], aim[place])
-            for place, value in levels(change.image).items()
-            if place in held
-        ):
+        if before is None or target is None or not _is_between(before, target, change.image):
             self.fail("content", f"{change.ear} was written, and does not hold what was offered")
 
     def _check_rise(self, change: AidChange) -> None:
@@ -271,6 +266,15 @@ class Checks:
         for slot in image.slots:
             if any(value > limit for value, limit in zip(slot.program.mpo_ddb, limits[ear], strict=True)):
                 self.fail("too loud", f"{ear} could play up to {max(slot.program.mpo_ddb)} tenths of dB SPL")
+
+
+def _is_between(before: EarImage, target: EarImage, now: EarImage) -> bool:
+    held, aim = levels(before), levels(target)
+    return all(
+        place in aim and min(held[place], aim[place]) <= value <= max(held[place], aim[place])
+        for place, value in levels(now).items()
+        if place in held
+    )
 
 
 def levels(image: EarImage) -> dict[tuple[int, str, int], int]:
