@@ -14,7 +14,7 @@ from clients.tone import ToneTrack
 from media.aiortc_seam import new_peer
 from media.relay_sound import BLOCK_BYTES
 from media.visit import Participant
-from protocol.contract.calls import RELAY_PEER, AnswerCall, CallAnswer, CallChanged, SendSignal, Signal
+from protocol.contract.calls import RELAY_PEER, AnswerCall, CallAnswer, CallChanged, SendSignal
 from protocol.contract.sessions import Done
 from protocol.contract.visits import Invited
 from tests.databases import lent_postgres
@@ -187,16 +187,16 @@ async def only_looking(stack: AsyncExitStack, one: Person, call_id: str) -> Medi
     answer = await one.hub.ask("AnswerCall", AnswerCall(visit="v1", call_id=call_id), answer=CallAnswer)
     assert isinstance(answer, CallAnswer), answer
     assert answer.offer_to == (RELAY_PEER,)
-    link, came, said = new_peer(()), list[MediaStreamTrack](), list[Signal]()
+    link, came = new_peer(()), list[MediaStreamTrack]()
     stack.push_async_callback(link.close)
     link.on("track", came.append)
-    one.hub.on("Signal", said.append, Signal)
     link.addTransceiver("audio", direction="recvonly")
     await link.setLocalDescription(await link.createOffer())
     offer = SendSignal(visit="v1", call_id=call_id, to=RELAY_PEER, kind="offer", sdp=link.localDescription.sdp)
     assert isinstance(await one.hub.ask("SendSignal", offer, answer=Done), Done)
-    await eventually(lambda: said)
-    await link.setRemoteDescription(RTCSessionDescription(sdp=str(said[0].sdp), type="answer"))
+    # Nothing of his own takes it.
+    await eventually(lambda: one.end._early)
+    await link.setRemoteDescription(RTCSessionDescription(sdp=str(one.end._early[0].sdp), type="answer"))
     return came[0]
 
 
