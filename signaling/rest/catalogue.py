@@ -7,6 +7,7 @@ from typing import Final
 
 from .acs import AcsIdentityOfPatients
 from .audiograms import Audiograms
+from .calls import Calls
 from .device_reads import DeviceReads
 from .devices import DeviceRegistrations
 from .messages import Messages
@@ -26,5 +27,6 @@ RESOURCES: Final[tuple[type[Resource], ...]] = (
     AcsIdentityOfPatients,
     Visits,
     Joins,
+    Calls,
     Messages,
 )
