@@ -7,11 +7,18 @@ Both need everybody who takes part: whoever moves to the server gives up that no
 from msgspec.structs import replace
 
 from protocol.contract.base import Refusal
-from protocol.contract.calls import RecordingState
+from protocol.contract.calls import RELAY_PEER, RecordingState
 
 from .call import IN_CALL, Call, Leg
 
-__all__ = ["answer_recording", "ask_recording", "recording_state", "stop_recording", "wish_for_relay"]
+__all__ = ["answer_recording", "ask_recording", "behind", "recording_state", "stop_recording", "wish_for_relay"]
+
+
+def behind(call: Call, peer: int, to: int) -> tuple[int, ...]:
+    """Whose media come to a participant by its way from ``to``: of the server's own peer all others' do."""
+    if to != RELAY_PEER:
+        return (to,)
+    return tuple(number for number, leg in enumerate(call.legs) if number != peer and leg.state in IN_CALL)
 
 
 def wish_for_relay(call: Call, user: str, pod: str) -> Call | Refusal:

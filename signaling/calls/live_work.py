@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from media.call import Call, Leg
 from media.call_quality import Verdict
+from media.call_relay import behind
 from media.call_talk import is_over, talk
 from protocol.errors import Unavailable
 from signaling.flows.endings import Endings
@@ -46,11 +47,14 @@ class CallsAndLiveWork:
     def changed(self, before: Call | None, after: Call) -> None:
         """A call is another, wherever that was made: somebody in it is lost, or is back."""
         legs = () if before is None else before.legs
-        if after.ended is not None or _places(after.legs) == _places(legs):
+        is_elsewhere = before is not None and before.relay != after.relay
+        if after.ended is not None or (_places(after.legs) == _places(legs) and not is_elsewhere):
             return
-        moved = {n for n, leg in enumerate(after.legs) if n >= len(legs) or _place(leg) != _place(legs[n])}
+        moved = {
+            n for n, leg in enumerate(after.legs) if is_elsewhere or n >= len(legs) or _place(leg) != _place(legs[n])
+        }
         ways = self._bad.get(after.call_id, set())
-        # Over another connection nobody has reported anything yet.
+        # Over another connection, or through the server, nobody has reported anything yet.
         ways -= {way for way in ways if way[0] in moved}
         anew = {after.legs[number].user for number in moved}
 
@@ -105,18 +109,20 @@ class CallsAndLiveWork:
 
     def seen(self, call: Call, peer: int, to: int, is_seen: bool) -> None:
         """Whether the picture of one peer comes to another."""
-        fitter, wearer = call.legs[peer].user, call.legs[to].user
+        fitter = call.legs[peer].user
+        shown = {call.legs[number].user: call.legs[number].camera for number in behind(call, peer, to)}
 
         def do(about: _About) -> None:
-            if wearer == about.wearer:
-                self._ends.call_is(about.device, lambda one: one == fitter, is_unseen=not is_seen)
+            if about.wearer in shown:
+                is_unseen = not is_seen and shown[about.wearer]
+                self._ends.call_is(about.device, lambda one: one == fitter, is_unseen=is_unseen)
 
         self._with(call, do)
 
     def _tell_bad(self, call: Call, about: _About) -> None:
         """Too bad for live work in one of the two ways is too bad."""
         legs, ways = call.legs, self._bad.get(call.call_id, set())
-        bad = [{legs[peer].user, legs[to].user} for peer, to in ways]
+        bad = [{legs[peer].user, legs[other].user} for peer, to in ways for other in behind(call, peer, to)]
         for is_bad in (True, False):
             self._ends.call_is(
                 about.device,

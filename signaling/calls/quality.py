@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from media import call as calls
 from media.call import Call
 from media.call_quality import Tendency, Verdict, mean, middle, step, verdict_of
+from media.call_relay import behind
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.call_records import LinkQuality
 from protocol.contract.calls import Grade, QualityChanged, ReportQuality
@@ -117,7 +118,8 @@ class CallQuality:
     def _watch_picture(self, call: Call, sender: int, request: ReportQuality, link: _Link) -> None:
         """One report without a single picture may be a hiccup. Whoever says that his camera is off misleads nobody."""
         before = link.unseen
-        is_missed = request.frames_per_s == 0 and call.legs[request.to].camera
+        shown = any(call.legs[number].camera for number in behind(call, sender, request.to))
+        is_missed = request.frames_per_s == 0 and shown
         link.unseen = min(before + 1, _MISSED) if is_missed else 0
         if (before == _MISSED) is not (link.unseen == _MISSED):
             for heard in self.on_seen:

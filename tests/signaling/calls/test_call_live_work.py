@@ -5,7 +5,7 @@ is enough.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from clients.hub_client import HubClient
 from protocol.contract.base import Failure
 from protocol.contract.calls import (
+    RELAY_PEER,
     AnswerCall,
     CallAnswer,
     CallChanged,
@@ -27,6 +28,7 @@ from protocol.contract.calls import (
 from protocol.contract.sessions import Done, Heartbeat, ModeChanged, RevertNow
 from protocol.contract.visits import AdmitToVisit, Invited, JoinVisit, JoinVisitAnswer
 from tests.eventually import eventually
+from tests.signaling.calls.people import calls_of
 from tests.signaling.calls.test_calls_hub import sweep
 from tests.signaling.care import Connect, change, louder, submit
 from tests.signaling.conftest import House
@@ -256,6 +258,38 @@ async def test_who_else_comes_and_goes_makes_nothing_better(connect: Connect, ho
     take = AnswerCall(visit="v1", call_id=call.call_id)
     assert isinstance(await desk.ask("AnswerCall", take, answer=CallAnswer), CallAnswer)
     await call.judged("live")
+
+
+async def test_through_the_server_the_way_from_it_counts(connect: Connect, house: House) -> None:
+    flow = calls_of(house).flow
+    flow.parts = replace(flow.parts, relay_refusal=lambda: None)
+    call = await talking(connect, house, media="video")
+    ann, pat = call.here.ann, call.here.pat
+    for _ in range(2):
+        await call.report(ann, 1, **BAD)
+    await call.judged("frozen")
+    wish = StartCall(visit="v1", media="video", backend="relay")
+    for one in (ann, pat):
+        assert isinstance(await one.ask("StartCall", wish, answer=CallAnswer), CallAnswer)
+    # Nobody has reported anything of that way yet.
+    await call.judged("live")
+    for one in (ann, pat):
+        for numbers, state in ((BAD, "frozen"), (GOOD, "live")):
+            for _ in range(3):
+                assert isinstance(await call.report(one, RELAY_PEER, **numbers), Done)
+            await call.judged(state)
+    on = SetCallMedia(visit="v1", call_id=call.call_id, camera=True)
+    # That the fitter is not seen freezes nothing; that his camera is on makes nobody else's picture missing.
+    assert isinstance(await ann.ask("SetCallMedia", on, answer=Done), Done)
+    for one in (ann, pat):
+        for _ in range(3):
+            assert isinstance(await call.report(one, RELAY_PEER, **GOOD, frames_per_s=0), Done)
+        await call.judged("live")
+    assert isinstance(await pat.ask("SetCallMedia", on, answer=Done), Done)
+    for frames_per_s, state in ((0, "frozen"), (20, "live")):
+        for _ in range(2):
+            await call.report(ann, RELAY_PEER, **GOOD, frames_per_s=frames_per_s)
+        await call.judged(state)
 
 
 async def test_the_end_of_the_visit_ends_live_work_as_before(connect: Connect, house: House) -> None:
