@@ -15,11 +15,13 @@ from typing import Final, TypeAlias
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
+from av import AudioFrame
 from msgspec import UNSET, UnsetType
 
 from clients.call_quality import counted
 from clients.hub_client import HubClient
 from media.aiortc_seam import new_peer
+from media.relay_sound import is_loud
 from protocol.contract.base import Failure
 from protocol.contract.calls import (
     RELAY_PEER,
@@ -62,7 +64,8 @@ class Flow:
 class Talk:
     """A call that this end takes part in.
 
-    ``frames``: what was decoded of each peer, by its number; ``pictures``: how many of them were.
+    ``frames``: what was decoded of each peer, by its number; ``pictures``: how many of them were, ``loud``: in how many
+    frames of sound somebody could be heard. Through the server sound comes also while nobody says anything.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Talk:
         self.backend: CallBackend = answer.backend
         self.frames: dict[int, int] = {}
         self.pictures: dict[int, int] = {}
+        self.loud: dict[int, int] = {}
         self.refused: list[str] = []
         self._hub = hub
         self._visit = visit
@@ -198,10 +202,12 @@ class Talk:
     async def _count(self, peer: int, track: MediaStreamTrack) -> None:
         with suppress(MediaStreamError):
             while True:
-                await track.recv()
+                frame = await track.recv()
                 self.frames[peer] = self.frames.get(peer, 0) + 1
                 if track.kind == "video":
                     self.pictures[peer] = self.pictures.get(peer, 0) + 1
+                elif isinstance(frame, AudioFrame) and is_loud(frame.to_ndarray().tobytes()):
+                    self.loud[peer] = self.loud.get(peer, 0) + 1
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

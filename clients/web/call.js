@@ -3,6 +3,9 @@
 // The server says to whom offers are to be made and refuses one of two that cross. This module knows neither the page
 // nor the hub: what is to be said goes out by `say`, what was said comes in by `hear`.
 
+/** The server's own end, which passes media on in a call with the backend `relay`: nobody in a call has this number. */
+export const RELAY_PEER = 63;
+
 /** The certificate that a description shows. A browser's own copy of it may name it by another hash. */
 const shownBy = (sdp) => /^a=fingerprint:sha-256 (.+?)\r?$/im.exec(sdp)?.[1];
 
@@ -34,6 +37,7 @@ export class Call {
   /** Back after the connection to the server was lost: everybody gets an offer again. */
   returned(answer) {
     this.#learn(answer);
+    if (this.isRelayed) this.only([RELAY_PEER]);
     return this.offerAll(answer.offerTo, "restart");
   }
 
@@ -50,7 +54,17 @@ export class Call {
     return this.#inTurn(() => (signal.kind === "candidate" ? this.#candidate(signal) : this.#description(signal)));
   }
 
-  /** Whoever has left is let go. */
+  /** Who takes part now; or media go through the server from now on, which is then the only other end. */
+  changed({ peers, backend }) {
+    if (this.isRelayed) return;
+    this.isRelayed = backend === "relay";
+    if (!this.isRelayed) return this.only(peers.filter((one) => one.state !== "left").map((one) => one.peer));
+    // What the others have said before that is worked off first, or it would connect to them again.
+    this.#inTurn(() => this.only([RELAY_PEER]));
+    return this.offerAll([RELAY_PEER]);
+  }
+
+  /** Whoever is not among these is let go. */
   only(peers) {
     for (const peer of [...this.#links.keys()]) if (!peers.includes(peer)) this.#drop(peer);
   }
@@ -105,6 +119,7 @@ export class Call {
 
   #learn(answer) {
     this.peer = answer.peer;
+    this.isRelayed = answer.backend === "relay";
     this.iceServers = answer.iceServers;
   }
 

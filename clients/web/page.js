@@ -1,6 +1,6 @@
 // The page of a visit: who is there, what is written, and the call. Everything that others say is shown as text.
 
-import { Call, newCertificate } from "./call.js";
+import { Call, RELAY_PEER, newCertificate } from "./call.js";
 import { connection, credentials, forget, keep } from "./hub.js";
 
 const FLOW_MS = 500;
@@ -181,7 +181,7 @@ async function begin(target, payload, wanted) {
   $("own").srcObject = stream;
   press("mute", false);
   press("camera", false);
-  tell(answer.state === "ringing" ? "Ringing…" : "In the call.");
+  tell(answer.state === "ringing" ? "Ringing…" : inTheCall());
   showCall();
   early.splice(0).forEach(heard);
   await call.offerAll(answer.offerTo);
@@ -194,18 +194,24 @@ function heard(signal) {
   else if (call.id === signal.callId) call.hear(signal);
 }
 
-function callChanged({ callId, peers, state }) {
+function callChanged({ callId, peers, state, backend }) {
   if (call?.id !== callId) return;
-  call.only(peers.filter((one) => one.state !== "left").map((one) => one.peer));
+  call.changed({ peers, backend });
   inCall = peers;
   nameFaces();
-  if (state === "active") tell("In the call.");
+  showCall();
+  if (state === "active") tell(inTheCall());
 }
 
+const inTheCall = () => (call.isRelayed ? "In the call, through the server." : "In the call.");
+
 function nameFaces() {
-  for (const { peer, user, muted } of inCall) {
-    const face = faces.get(peer);
-    if (face) face.querySelector("figcaption").textContent = muted ? `${named(user)} (muted)` : named(user);
+  const others = inCall.filter((one) => one.peer !== call?.peer && one.state !== "left");
+  for (const [peer, face] of faces) {
+    // Of the server come the sounds of all others, and the picture of one of them.
+    const shown = peer === RELAY_PEER ? others : others.filter((one) => one.peer === peer);
+    const names = shown.map(({ user, muted }) => (muted ? `${named(user)} (muted)` : named(user)));
+    face.querySelector("figcaption").textContent = names.join(", ");
   }
 }
 
@@ -221,6 +227,12 @@ function callEnded({ callId, reason }) {
   if (call?.id === callId) release();
   tell(`The call is over: ${reason.replaceAll("_", " ")}.`);
   showCall();
+}
+
+/** Somebody cannot be reached: the call moves once everybody in it says so. */
+async function throughServer() {
+  const answer = await ask("StartCall", { media: call.media, backend: "relay" });
+  if (answer.ok && answer.backend !== "relay") tell("The call goes through the server once the others want that too.");
 }
 
 async function hangUp() {
@@ -262,6 +274,7 @@ function showCall() {
   show("ringing", ringing && !call);
   show("idle", !ringing && !call);
   show("in-call", !!call);
+  show("through-server", call && !call.isRelayed);
   show("camera", call?.stream.getVideoTracks().length > 0);
 }
 
@@ -310,6 +323,7 @@ $("start-audio").onclick = () => begin("StartCall", { media: "audio" }, "audio")
 $("answer").onclick = () => begin("AnswerCall", { callId: ringing.callId }, ringing.media);
 $("decline").onclick = () => ask("DeclineCall", { callId: ringing.callId });
 $("hang-up").onclick = hangUp;
+$("through-server").onclick = throughServer;
 toggle("mute");
 toggle("camera");
 // A network that is there again may be another one.

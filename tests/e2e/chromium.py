@@ -41,12 +41,13 @@ FLOW = """
   const ends = [];
   for (const link of window.links.filter((one) => one.connectionState === "connected")) {
     const way = link.localDescription.sdp.match(/a=ice-ufrag:(.*)/)[1].trim();
-    const end = { packets: 0, pictures: 0, samples: 0, way };
+    const end = { packets: 0, pictures: 0, samples: 0, energy: 0, way };
     for (const report of (await link.getStats()).values()) {
       if (report.type !== "inbound-rtp") continue;
       end.packets += report.packetsReceived;
       end.pictures += report.framesDecoded ?? 0;
       end.samples += (report.totalSamplesReceived ?? 0) - (report.concealedSamples ?? 0);
+      end.energy += report.totalAudioEnergy ?? 0;
     }
     ends.push(end);
   }
@@ -60,11 +61,15 @@ PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One connection. ``samples`` of sound, 48,000 a second, were decoded and not made up; ``way`` names its ICE."""
+    """One connection. ``samples`` of sound, 48,000 a second, were decoded and not made up; ``way`` names its ICE.
+
+    ``energy``: of the sound, which silence has none of.
+    """
 
     packets: int
     pictures: int
     samples: int
+    energy: float
     way: str
 
 

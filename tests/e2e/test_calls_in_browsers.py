@@ -16,7 +16,7 @@ from clients.calling import CallEnd, CallNews, Talk
 from clients.hub_client import HubClient
 from clients.picture import PictureTrack
 from clients.tone import ToneTrack
-from protocol.contract.calls import IncomingCall
+from protocol.contract.calls import RELAY_PEER, CallAnswer, IncomingCall
 from protocol.contract.visits import JoinVisit, JoinVisitAnswer
 from tests.databases import lent_postgres
 from tests.e2e.chromium import Chromium, Tab, chromium
@@ -40,7 +40,8 @@ PATIENCE_S = 40.0
 async def pods(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PodsRunning]:
     async with lent_postgres(postgres) as url:
         folder = tmp_path_factory.mktemp("pods")
-        async with pods_running(folder, count=2, environ={"AURICLE_DATABASE_URL": url}) as running:
+        environ = {"AURICLE_DATABASE_URL": url, "AURICLE_MEDIA_RELAY": "true"}
+        async with pods_running(folder, count=2, environ=environ) as running:
             yield running
 
 
@@ -125,11 +126,13 @@ class Phone:
     async def hears(self, *peers: int, pictures: bool = False) -> None:
         """New frames of each of these are decoded."""
         sounds_before, pictures_before = self._sounds(), dict(self.talk.pictures)
+        loud_before = dict(self.talk.loud)
 
         async def more() -> bool:
             sounds, seen = self._sounds(), self.talk.pictures
             return all(
-                sounds.get(peer, 0) >= sounds_before.get(peer, 0) + 20
+                self.talk.loud.get(peer, 0) > loud_before.get(peer, 0)
+                and sounds.get(peer, 0) >= sounds_before.get(peer, 0) + 20
                 and (not pictures or seen.get(peer, 0) >= pictures_before.get(peer, 0) + PICTURES)
                 for peer in peers
             )
@@ -234,6 +237,48 @@ async def test_a_browser_calls_a_phone_and_both_find_another_way(room: Room) -> 
     await soon(is_another)
     await hears(room.ann)
     await phone.hears(0, pictures=True)
+
+
+async def test_a_browser_and_a_phone_on_two_pods_see_and_hear_each_other_through_the_server(room: Room) -> None:
+    phone = await room.phone(PictureTrack)
+    assert isinstance(await phone.end.start("video", backend="relay"), Talk)
+    await room.ann.click("#answer")
+    await both_through_the_server(room, phone)
+    await room.ann.click("#hang-up")
+    # The next one moves there once both want it, since they cannot reach each other.
+    await room.ann.click("#start-video")
+    await phone.answer()
+    (way,) = await hears(room.ann)
+    assert set(phone.talk.links()) == {1 - phone.talk.peer}
+    assert isinstance(await phone.end.wish_for_relay(), CallAnswer)
+    await room.ann.click("#through-server")
+    await both_through_the_server(room, phone)
+    (through_server,) = await hears(room.ann)
+    assert through_server != way
+    # Another network is no reason to talk to anybody else.
+    await room.ann.other_network()
+
+    async def is_another() -> bool:
+        return [end.way for end in await room.ann.flow()] not in ([], [through_server])
+
+    await soon(is_another)
+    await both_through_the_server(room, phone)
+
+
+async def both_through_the_server(room: Room, phone: Phone) -> None:
+    """New sound, which is not silent, and pictures are decoded at both ends, over one connection each."""
+    ann, faces = room.ann, "[...document.querySelectorAll('[data-peer]')]"
+
+    async def is_relayed() -> bool:
+        return set(phone.talk.links()) == {RELAY_PEER}
+
+    await soon(is_relayed)
+    await phone.hears(RELAY_PEER, pictures=True)
+    names = f"{faces}.map((face) => `${{face.dataset.peer}} ${{face.textContent}}`).join()"
+    await ann.until(f"{names} === '{RELAY_PEER} {room.meeting.patient}'")
+    before = sum(end.energy for end in await ann.flow())
+    await hears(ann)
+    assert sum(end.energy for end in await ann.flow()) > before
 
 
 async def test_a_phone_calls_two_browsers_and_each_hears_the_other_two(room: Room) -> None:
