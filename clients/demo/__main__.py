@@ -30,7 +30,7 @@ from clients.demo.printer import JsonPrinter, Printer, TextPrinter
 from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerFailed, ServerProcess
 from clients.demo.stage import SHORTENED, Stage, staged
-from clients.demo.visit_scene import met, talked, visit_over
+from clients.demo.visit_scene import RELAYING, met, talked, talked_through_server, visit_over
 from clients.hub_errors import HubCallError
 from protocol.errors import AuricleError
 
@@ -65,7 +65,7 @@ async def _demo(options: DemoOptions, printer: Printer) -> int:
     with tempfile.TemporaryDirectory(prefix="auricle-demo-") as folder:
         async with AsyncExitStack() as stack:
             pushes = await stack.enter_async_context(PushService())
-            settings, acs = {**pushes.settings, **SHORTENED}, None
+            settings, acs = {**pushes.settings, **SHORTENED, **RELAYING}, None
             if options.backend == "acs":
                 acs = await stack.enter_async_context(AcsService(Path(folder)))
                 settings |= acs.settings
@@ -104,6 +104,7 @@ async def play(stage: Stage, acs: AcsService | None = None) -> list[str]:
     fit = await first_fit(stage)
     meeting = await met(stage)
     await talked(stage, meeting, lambda: _fitting(stage))
+    await talked_through_server(stage, meeting)
     await visit_over(stage, meeting)
     base = await bad_link(stage)
     await asleep(stage)

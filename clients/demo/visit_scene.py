@@ -5,13 +5,15 @@ Sound is encoded, encrypted, sent and decoded at both ends; what counts is what 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from clients.calling import CallEnd, CallNews, Talk
 from clients.demo.delivering import WAIT_S, DemoFailed, digests_in
@@ -20,15 +22,18 @@ from clients.hub_client import HubClient
 from clients.tone import ToneTrack
 from protocol.contract.base import Answer, Failure
 from protocol.contract.bookings import VisitAnswer, VisitSummary
-from protocol.contract.calls import CallEnded, IncomingCall
+from protocol.contract.calls import RELAY_PEER, CallBackend, CallEnded, IncomingCall
 from protocol.contract.chat import MessageReceived, MessageSent, SendMessage
 from protocol.contract.sessions import ModeChanged
 from protocol.contract.visits import AdmitToVisit, Invited, JoinVisit, JoinVisitAnswer, ParticipantChanged
 
-__all__ = ["Meeting", "met", "talked", "visit_over"]
+__all__ = ["RELAYING", "Meeting", "met", "talked", "talked_through_server", "visit_over"]
 
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
+# What a server needs that passes media on; it is off by default.
+RELAYING: Final = {"AURICLE_MEDIA_RELAY": "true"}
+_LAST_RESORT: Final[CallBackend] = "relay"
 # Half a second of sound.
 _ENOUGH: Final = 25
 _SOON: Final = timedelta(minutes=5)
@@ -110,12 +115,8 @@ async def met(stage: Stage) -> Meeting:
 
 async def talked(stage: Stage, meeting: Meeting, during: Callable[[], Awaitable[None]]) -> None:
     """Call each other, work on the aids meanwhile, and hang up, which ends live work; what was saved stays."""
-    # A call through the server's own peer is this once more, with ``start(backend="relay")``.
     began_s = asyncio.get_running_loop().time()
-    try:
-        hers = _in_call(await meeting.fitter.end.start("audio"))
-        news = await meeting.phone.first(lambda one: isinstance(one, IncomingCall) and one.call_id == hers.call_id)
-        his = _in_call(await meeting.phone.end.answer(news.call_id))
+    async with _called(meeting) as (hers, his):
         await _decoded(hers, his, 1)
         set_up_ms = round((asyncio.get_running_loop().time() - began_s) * 1_000)
         text = f"in a call: sound is decoded at both ends after {set_up_ms} ms"
@@ -123,18 +124,28 @@ async def talked(stage: Stage, meeting: Meeting, during: Callable[[], Awaitable[
         await during()
         await _still_heard(stage, hers, his)
         held, heard = digests_in(stage, "nvm"), len(stage.news.news)
-        await meeting.phone.end.hang_up()
-        ended = await meeting.fitter.first(lambda one: isinstance(one, CallEnded) and one.call_id == hers.call_id)
-        stage.checks.expect("who hangs up is heard to", ended.reason == "hung_up", ended.reason)
+        await _hung_up(stage, meeting, hers.call_id)
         async with asyncio.timeout(WAIT_S):
             mode = await stage.news.first(ModeChanged, heard, lambda change: change.mode == "standard")
         stage.checks.expect("live work ends with its call", mode.reason == "call_ended", str(mode.reason))
         both = digests_in(stage, "nvm"), digests_in(stage, "ram")
         stage.checks.expect("what was saved in the call stays in the aids", both == (held, held), str(both))
         stage.printer.tell("call_over", "the patient hangs up: live work ends with the call, what was saved stays")
-    finally:
-        await meeting.fitter.end.close()
-        await meeting.phone.end.close()
+
+
+async def talked_through_server(stage: Stage, meeting: Meeting) -> None:
+    """The same for people whose networks let them reach nobody but the server, which passes on what they say."""
+    async with _called(meeting, _LAST_RESORT) as (hers, his):
+        await _decoded(hers, his, _ENOUGH)
+        only = [set(talk.links()) | set(talk.frames) for talk in (hers, his)]
+        stage.checks.expect("both talk to the server's own peer alone", only == [{RELAY_PEER}] * 2, str(only))
+        stage.printer.tell(
+            "through_server",
+            "another call, through the server: each end has one peer, the server's own, and decodes the other's sound",
+            peers=[sorted(peers) for peers in only],
+            sounds=[_heard(talk) for talk in (hers, his)],
+        )
+        await _hung_up(stage, meeting, hers.call_id)
 
 
 async def visit_over(stage: Stage, meeting: Meeting) -> None:
@@ -145,7 +156,7 @@ async def visit_over(stage: Stage, meeting: Meeting) -> None:
     stage.checks.expect("the visit has ended", over.state == "ended", over.state)
     stage.checks.expect("what was saved in it stays in the aids", digests_in(stage, "nvm") == held)
     summary = await _rest(stage, "GET", f"{path}/summary", None, VisitSummary)
-    changed = () if isinstance(summary.changes, msgspec.UnsetType) else summary.changes
+    changed = () if isinstance(summary.changes, UnsetType) else summary.changes
     stage.checks.expect("the visit knows what it has changed in the aids", bool(changed), str(summary.changes))
     stage.printer.tell(
         "visit_over",
@@ -153,6 +164,24 @@ async def visit_over(stage: Stage, meeting: Meeting) -> None:
         revisions=len(summary.revisions),
         kept=len(changed),
     )
+
+
+@asynccontextmanager
+async def _called(meeting: Meeting, backend: CallBackend | UnsetType = UNSET) -> AsyncIterator[tuple[Talk, Talk]]:
+    """The professional calls, the patient answers; both ends are let go of afterwards, whatever happens."""
+    try:
+        hers = _in_call(await meeting.fitter.end.start("audio", backend=backend))
+        news = await meeting.phone.first(lambda one: isinstance(one, IncomingCall) and one.call_id == hers.call_id)
+        yield hers, _in_call(await meeting.phone.end.answer(news.call_id))
+    finally:
+        await meeting.fitter.end.close()
+        await meeting.phone.end.close()
+
+
+async def _hung_up(stage: Stage, meeting: Meeting, call_id: str) -> None:
+    await meeting.phone.end.hang_up()
+    ended = await meeting.fitter.first(lambda one: isinstance(one, CallEnded) and one.call_id == call_id)
+    stage.checks.expect("who hangs up is heard to", ended.reason == "hung_up", ended.reason)
 
 
 async def _still_heard(stage: Stage, hers: Talk, his: Talk) -> None:
@@ -194,7 +223,8 @@ async def _decoded(hers: Talk, his: Talk, frames: int) -> None:
 
 
 def _heard(talk: Talk) -> int:
-    return sum(talk.frames.values())
+    """Frames in which the other end's tone is; that of the server says nothing while nobody does."""
+    return sum(talk.loud.values())
 
 
 async def _rest(stage: Stage, method: str, path: str, body: object, answer: type[T]) -> T:

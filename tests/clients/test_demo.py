@@ -22,6 +22,7 @@ from clients.demo.printer import JsonPrinter
 from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerProcess
 from clients.demo.stage import staged
+from protocol.contract.calls import RELAY_PEER
 
 # On a quiet machine it is under 30 s; a busy one must not fail this.
 MOST_S = 110.0
@@ -44,6 +45,7 @@ SCRIPT = [
     "saved",
     "call_heard",
     "call_over",
+    "through_server",
     "visit_over",
     "link_slow",
     "session_ended",
@@ -104,6 +106,9 @@ async def test_the_demo_shows_everything_that_it_promises_and_ends_its_server() 
     assert [event["times"] for event in named(events, "written")] == [1, 1]
     (call,) = named(events, "call_heard")
     assert min(*call["packets"], *call["sounds"]) >= 25
+    (through,) = named(events, "through_server")
+    assert through["peers"] == [[RELAY_PEER], [RELAY_PEER]]
+    assert min(through["sounds"]) >= 25
     (not_kept,) = named(events, "not_kept")
     assert not_kept["state"] == "rolled_back"
     assert not_kept["codes"] == {"right": "E_PARTIAL", "left": "E_NVM"}

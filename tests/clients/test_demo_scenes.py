@@ -17,8 +17,10 @@ from clients.demo.printer import JsonPrinter
 from clients.demo.push_service import PushService
 from clients.demo.server_process import ServerProcess
 from clients.demo.stage import SHORTENED, Stage, staged
-from clients.demo.visit_scene import met, talked
+from clients.demo.visit_scene import RELAYING, met, talked, talked_through_server
 from clients.tone import ToneTrack
+from protocol.contract.calls import CallChanged, EndCall
+from protocol.contract.sessions import Done
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -61,14 +63,26 @@ class NoTone(ToneTrack):
         return await super().recv()
 
 
-async def test_a_call_in_which_nothing_is_heard_fails_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit_scene, "ToneTrack", NoTone)
-
+async def test_calls_that_are_not_heard_or_go_elsewhere_fail_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def nothing() -> None:
         pytest.fail("there is no call")
 
-    async with fitted(tmp_path, SHORTENED) as stage:
+    async with fitted(tmp_path, {**SHORTENED, **RELAYING}) as stage:
         meeting = await met(stage)
+        with monkeypatch.context() as patched:
+            patched.setattr(visit_scene, "_LAST_RESORT", "webrtc")
+            await talked_through_server(stage, meeting)
+        assert stage.checks.failed == ["both talk to the server's own peer alone"]
+        monkeypatch.setattr(visit_scene, "ToneTrack", NoTone)
         monkeypatch.setattr(visit_scene, "WAIT_S", 4.0)
+        with pytest.raises(TimeoutError):
+            await talked_through_server(stage, meeting)
+        # It had begun, and was through the server: it is only that nobody said anything.
+        begun = next(one for one in reversed(meeting.fitter.news) if isinstance(one, CallChanged))
+        assert (begun.backend, begun.state) == ("relay", "active")
+        end = EndCall(visit=meeting.visit, call_id=begun.call_id, for_all=True)
+        await meeting.fitter.ask("EndCall", end, Done)
         with pytest.raises(TimeoutError):
             await talked(stage, meeting, nothing)
