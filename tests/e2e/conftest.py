@@ -32,8 +32,6 @@ async def brisk_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         "AURICLE_CLOSE_TIMEOUT_S": "0.3",
         "AURICLE_SWEEP_S": "0.1",
         "AURICLE_MAX_SEND_QUEUE_BYTES": "200000",
-        # All clients of a test are one user here.
-        "AURICLE_MAX_USER_CONNECTIONS": "200",
     }
     async with server(tmp_path_factory.mktemp("brisk"), "--conformance", **settings) as running:
         yield running
