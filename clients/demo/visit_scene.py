@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from clients.calling import CallEnd, CallNews, Talk
 from clients.demo.delivering import WAIT_S, DemoFailed, digests_in
@@ -167,7 +167,7 @@ async def visit_over(stage: Stage, meeting: Meeting) -> None:
 
 
 @asynccontextmanager
-async def _called(meeting: Meeting, backend: CallBackend | UnsetType = UNSET) -> AsyncIterator[tuple[Talk, Talk]]:
+async def _called(meeting: Meeting, backend: CallBackend = "webrtc") -> AsyncIterator[tuple[Talk, Talk]]:
     """The professional calls, the patient answers; both ends are let go of afterwards, whatever happens."""
     try:
         hers = _in_call(await meeting.fitter.end.start("audio", backend=backend))
