@@ -29,6 +29,7 @@ __all__ = [
     "Levels",
     "Place",
     "budgets",
+    "least",
     "level_at",
     "levels_of",
     "lowest",
@@ -118,7 +119,7 @@ def lowest(contents: Sequence[Content]) -> Levels:
             # By identity: what a change leaves alone is the same object before and after it.
             held = {id(part): part for part in map(attrgetter(ear), programs) if part is not UNSET}
             if held:
-                lowest_of[slot, ear] = _least(tuple(held.values()))
+                lowest_of[slot, ear] = least(tuple(held.values()))
     return MappingProxyType(lowest_of)
 
 
@@ -143,7 +144,7 @@ def level_at(levels: Levels, place: Place) -> EarProgram | None:
     if place in levels:
         return levels[place]
     others = [program for (_, ear), program in levels.items() if ear == place[1]]
-    return _least(others) if others else None
+    return least(others) if others else None
 
 
 def was_active(history: Iterable[Held], candidate: Content) -> bool:
@@ -160,17 +161,17 @@ def was_worn(history: Iterable[Held], candidate: Content) -> bool:
     return any(was_active((held,), candidate) for held in history)
 
 
-def _from_last_beginning(history: Sequence[Held]) -> Sequence[Held]:
-    begins = [index for index, held in enumerate(history) if held.begins]
-    return history[begins[-1] :] if begins else history
-
-
-def _least(programs: Sequence[EarProgram]) -> EarProgram:
+def least(programs: Sequence[EarProgram]) -> EarProgram:
     """The first one with the lowest level of them all in each band."""
     if len(programs) == 1:
         return programs[0]
     # In one go over all of them: a session that is worked on has forty within ten seconds.
     return msgspec.structs.replace(programs[0], **{name: _lowest_of(programs, name) for name in BAND_FIELDS.values()})
+
+
+def _from_last_beginning(history: Sequence[Held]) -> Sequence[Held]:
+    begins = [index for index, held in enumerate(history) if held.begins]
+    return history[begins[-1] :] if begins else history
 
 
 def _lowest_of(programs: Sequence[EarProgram], field: str) -> tuple[int, ...]:

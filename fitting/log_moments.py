@@ -2,30 +2,32 @@
 
 A first fit that has come about begins the count anew, so all before it may go. What is not lower anywhere than all that
 came after it says nothing. Whatever more must go is put together with what followed it, each value the lower of both:
-budgets are then counted from less for longer, never from more. This module must not know where moments are kept. Read
-``bounded`` first.
+budgets are then counted from less for longer, never from more. What was taken back after an ear may have kept it counts
+too, made up likewise, so that nobody takes it for something that was worn. This module must not know where moments are
+kept. Read ``bounded`` first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import UNSET
 
-from protocol.contract.base import EARS
-from protocol.contract.fitting import BAND_PATHS, BandPath, Content, Program
+from protocol.contract.base import EARS, Ear
+from protocol.contract.fitting import BAND_PATHS, BandPath, Content, EarProgram, Program
 
-from .budgets import Levels, levels_of, lowest
+from .budgets import Levels, Place, least, level_at, levels_of, lowest
 from .limits import WEEK_S
 from .log_parts import read_revision
 from .log_values import Moment, Revision
 from .model import band_values, ear_program
 
-__all__ = ["bounded", "counted", "was_held"]
+__all__ = ["bounded", "counted", "kept_meanwhile", "was_held"]
 
 # Read-backs have no author: this tells what was put together from what was read.
 _AUTHOR: Final = "server"
 _REASON: Final = "not held by the aids: the lowest of what was active before"
+_MEANWHILE: Final = "kept by the aids for a while at most, and taken back: the lowest of it and of what was active"
 
 
 def counted(active: Sequence[Moment], now_s: float) -> tuple[Moment, ...]:
@@ -56,6 +58,34 @@ def bounded(
         made.append(both)
     named = {moment.revision.revision_id for moment in kept}
     return tuple(kept), tuple(one for one in made if one.revision_id in named)
+
+
+def kept_meanwhile(
+    brought: Revision, ears: Collection[Ear], active: Sequence[Moment], new_id: Callable[[], str], now_s: float
+) -> tuple[Moment, ...]:
+    """What is to be counted now that something was taken back which NVM of ``ears`` may have kept: that, and what is
+    kept again. Nothing when it was nowhere lower, or when it is not known what was kept before.
+
+    It is nowhere above what was active, so that nothing is counted from more. A slot that was new is as low as the
+    ear's others, for that is what a new one is counted from.
+    """
+    kept = [moment.revision for moment in active if was_held(moment) and not _is_first_fit(moment)]
+    if not kept or kept[-1].content.bands_hz != brought.content.bands_hz:
+        return ()
+    before = levels_of(kept[-1].content)
+    of_week = lowest([*(moment.revision.content for moment in active), kept[-1].content])
+    levels: dict[Place, EarProgram] = {}
+    for place, part in levels_of(brought.content).items():
+        known = before.get(place) or level_at(of_week, place)
+        if known is None:
+            return ()
+        levels[place] = least((known, part)) if place[1] in ears else known
+    if all(before.get(place) == part for place, part in levels.items()):
+        return ()
+    programs = tuple(_with(program, levels) for program in brought.content.programs)
+    content = msgspec.structs.replace(brought.content, programs=programs)
+    made = read_revision(content, new_id(), kept[-1].revision_id, _MEANWHILE, now_s)
+    return Moment(now_s, msgspec.structs.replace(made, author=_AUTHOR)), Moment(now_s, kept[-1])
 
 
 def was_held(moment: Moment) -> bool:

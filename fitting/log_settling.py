@@ -4,12 +4,16 @@ Nothing is asked for here, so nothing can be refused. This module must not know 
 ``settle_truth`` first.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Final
+
+from msgspec import UNSET
 
 from protocol.contract.base import Ear
 from protocol.contract.devices import Images
 
 from .delivery import digest_of
+from .log_moments import kept_meanwhile, was_held
 from .log_pace import hears
 from .log_parts import Entry, OutboxItem, read_revision
 from .log_rows import DeviceRows
@@ -19,6 +23,8 @@ from .model import ears_of
 __all__ = ["after_commit", "follow_truth", "ground", "is_kept", "packages", "read_back", "settle_truth"]
 
 NewId = Callable[[], str]
+# A phone says so before it copies anything.
+_MAY_BE_KEPT: Final = frozenset({"committing", "active"})
 
 
 def read_back(rows: DeviceRows, read: Mapping[Ear, Images], now_s: float, cause: str = "read_back") -> tuple[Ear, ...]:
@@ -77,19 +83,41 @@ def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) ->
         rows.alarm("split", now_s, on=False)
         # Both ears keep what somebody has chosen since: what is not known of before bears on nothing any more.
         rows.alarm("history_lost", now_s, on=False)
-        was_worn = any(moment.revision.digests.pair == delivery.revision.digests.pair for moment in rows.active)
+        was_worn = any(held.digests.pair == delivery.revision.digests.pair for held in _held(rows))
         rows.became_active(delivery.revision, now_s, new_id)
         # Of what they have worn before, as after they have taken one back, nobody has to ask them.
         if delivery.mode == "standard" and not was_worn:
             rows.fresh.outbox.append(OutboxItem("question", delivery.seq, now_s + rows.limits.question_after_s))
-    elif "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
+        return
+    if "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
+    _count_meanwhile(rows, entry, now_s, new_id)
+
+
+def _count_meanwhile(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:
+    """What an ear may have kept before it was taken back counts for the week, as what was active does.
+
+    It was heard until then, for days when the phone was away; from what is kept again nobody may be raised at once.
+    """
+    live, last = rows.live, rows.active[-1:]
+    if live is not None and any(one.revision.origin == "first_fit" and one.at_s >= live.at_s for one in last):
+        # All is counted from that fit, which is still being tried.
+        return
+    begun = {ear for ear, _, state, _ in entry.seen if ear is not UNSET and state in _MAY_BE_KEPT}
+    for moment in kept_meanwhile(entry.delivery.revision, begun, rows.active, new_id, now_s):
+        if not was_held(moment):
+            rows.fresh.revisions.append(moment.revision)
+        rows.counts_from(moment.revision, now_s, new_id)
+
+
+def _held(rows: DeviceRows) -> Iterator[Revision]:
+    """What was active lately, newest first, without what was only made up to be counted from."""
+    return (moment.revision for moment in reversed(rows.active) if was_held(moment))
 
 
 def _is_one_pair(rows: DeviceRows, revision: Revision) -> bool:
     """Whether somebody chose both ears of it together: that they were read to hold it says nothing of that."""
-    known = (moment.revision.digests.pair for moment in rows.active)
-    return revision.origin != "readback" or revision.digests.pair in known
+    return revision.origin != "readback" or revision.digests.pair in {held.digests.pair for held in _held(rows)}
 
 
 def _is_changed_in_part(rows: DeviceRows) -> bool:
@@ -98,7 +126,7 @@ def _is_changed_in_part(rows: DeviceRows) -> bool:
     Somebody may have meant that, or been stopped half way; nobody can tell, so somebody has to say. When both keep
     something new nothing tells whether they belong together: they are taken for one pair.
     """
-    chosen = [moment.revision for moment in rows.active]
+    chosen = list(_held(rows))
     chosen += [rows.head] if rows.head is not None and rows.head.origin != "readback" else []
     if not rows.active or any(rows.truth.keeps(revision) for revision in chosen):
         return False
@@ -113,7 +141,7 @@ def _is_kept_apart(rows: DeviceRows, entry: Entry) -> bool:
     if all(state != "committing" for _, _, state, _ in entry.seen):
         return False
     took = [ear for ear in delivery.ears if ear in kept and kept[ear].nvm == digest_of(delivery.revision.digests, ear)]
-    was = any(rows.truth.keeps(moment.revision) for moment in rows.active)
+    was = any(rows.truth.keeps(held) for held in _held(rows))
     return 0 < len(took) < len(delivery.ears) and not was
 
 
@@ -129,7 +157,7 @@ def ground(rows: DeviceRows) -> Revision | None:
     after the next start.
     """
     known = [] if rows.head is None else [rows.head]
-    known += [moment.revision for moment in reversed(rows.active)]
+    known += _held(rows)
     known += [entry.delivery.base for entry in packages(rows)]
     return next((revision for revision in known if is_kept(rows, revision)), None)
 

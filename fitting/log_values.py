@@ -205,7 +205,8 @@ class DeviceHead(Struct, frozen=True):
     """A snapshot of a device. ``revision`` is the newest *accepted* one; None before the first read-back.
 
     ``answered`` is the earlier answer to the idempotency key that was asked about, if there was one. ``active`` is what
-    NVM held as far as budgets look back, ``waiting`` the newest change if it is volatile and was never offered.
+    NVM held, or may have held for a while, as far as budgets look back (``log_moments``), ``waiting`` the newest change
+    if it is volatile and was never offered.
     ``at_s`` is when this was true, on the log's clock. ``ground`` is what a package would be written over, None when it
     is not known what the aids keep. ``attached``: a phone has attached, and nobody has said that it is gone.
     """

@@ -1,15 +1,21 @@
 """What a log keeps of what NVM held: bounded, whoever wrote it, and never in the way of a save."""
 
-from fitting.ledger import budgets_of
+from collections.abc import Collection
+
+import pytest
+
+from fitting.ledger import budgets_of, was_in_nvm
 from fitting.log_values import Accepted
-from protocol.contract.base import EARS
+from protocol.contract.base import EARS, Ear
 from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
 from tests.contracts.device_log_bench import DEVICE, FRESH, LIMITS, Bench, both_louder, digest, images, louder
+from tests.contracts.device_log_packages import WEEK_S, install, package, wait_for_install
 
 __all__ = ["BudgetHistoryContract"]
 
-MONTH_S = 30 * 24 * 3_600.0
+DAY_S = 24 * 3_600.0
+MONTH_S = 30 * DAY_S
 
 
 async def found(bench: Bench, held: Content) -> None:
@@ -34,11 +40,25 @@ async def saved(bench: Bench, held: Content) -> None:
     assert recorded.ended
 
 
-async def lowest(bench: Bench, band: int = 3) -> int:
+async def lowest(bench: Bench, band: int = 3, ear: Ear = "right") -> int:
     """What a package is counted from, in one band."""
     levels = budgets_of(await bench.head()).lowest_active_7d
     assert levels is not None
-    return levels[1, "right"].g50_ddb[band]
+    return levels[1, ear].g50_ddb[band]
+
+
+async def taken_back(bench: Bench, wanted: Content, copied: Collection[Ear]) -> None:
+    """A package whose copy has begun on some ears when its wearer stops it: they are given back what they kept."""
+    await package(bench, wanted)
+    offered = await bench.offer()
+    for ear in EARS:
+        await bench.report(offered.seq, "confirmed", ear, source="ram", digest=digest(wanted, ear))
+    for ear in copied:
+        await bench.report(offered.seq, "committing", ear)
+    for ear in EARS:
+        kept = {"digest": digest(offered.base.content, ear), "nvm": digest(offered.base.content, ear)}
+        told = await bench.report(offered.seq, "rolled_back", ear, code="E_USER_STOP", source="ram", **kept)
+    assert told.ended
 
 
 class BudgetHistoryContract:
@@ -75,6 +95,62 @@ class BudgetHistoryContract:
             await saved(bench, louder(FRESH, by=10 * (number % 3 + 1)))
         assert len((await bench.head()).active) <= LIMITS.max_moments
         assert await lowest(bench) == 200
+
+    @pytest.mark.parametrize("copied", [EARS, ("left",), ()])
+    async def test_what_an_ear_may_have_kept_before_it_was_taken_back_counts_for_a_week(
+        self, bench: Bench, copied: Collection[Ear]
+    ) -> None:
+        await bench.attach()
+        bench.clock.pass_s(DAY_S)
+        await taken_back(bench, both_louder(FRESH, by=-100), copied)
+        counted = {ear: 100 if ear in copied else 200 for ear in EARS}
+        for _ in range(2):
+            assert {ear: await lowest(bench, ear=ear) for ear in EARS} == counted
+            bench.clock.pass_s(WEEK_S - 1)
+        bench.clock.pass_s(2)
+        assert {ear: await lowest(bench, ear=ear) for ear in EARS} == dict.fromkeys(EARS, 200)
+
+    async def test_what_was_taken_back_is_not_what_was_active(self, bench: Bench) -> None:
+        await bench.attach()
+        quieter = both_louder(FRESH, by=-100)
+        await taken_back(bench, quieter, EARS)
+        head = await bench.head()
+        assert {held.content for held in was_in_nvm(head)} == {FRESH}
+        assert head.active[-1].revision.content == FRESH
+        made = [moment.revision for moment in head.active if moment.revision.content == quieter]
+        assert [await bench.log.revision(DEVICE, one.revision_id) for one in made] == made
+        assert len(made) == 1
+        # Nobody has worn it, so its wearer is asked the next time.
+        again = await package(bench, quieter)
+        assert (await install(bench, await wait_for_install(bench, again.seq))).ended
+        assert bench.outbox is not None
+        bench.clock.pass_s(LIMITS.question_after_s)
+        due = await bench.outbox.take(9, hold_s=60)
+        assert ("question", again.seq) in {(item.kind, item.seq) for item in due}
+
+    async def test_what_was_louder_and_taken_back_says_nothing(self, bench: Bench) -> None:
+        await bench.attach()
+        before = (await bench.head()).active
+        await taken_back(bench, both_louder(FRESH, by=50), EARS)
+        assert (await bench.head()).active == before
+
+    async def test_a_first_fit_that_is_not_kept_yet_is_counted_from_whatever_was_taken_back(self, bench: Bench) -> None:
+        await bench.fitted()
+        fit = both_louder(FRESH, by=150)
+        accepted = await bench.submit(fit, origin="first_fit")
+        assert (await bench.confirm(await bench.offer())).ended
+        expect = {ear: digest(fit, ear) for ear in EARS}
+        save = await bench.log.append(
+            await bench.proposal(fit, kind="persist", origin="save", ears=EARS, expect=expect)
+        )
+        assert isinstance(save, Accepted), save
+        await bench.offer()
+        for ear in EARS:
+            await bench.report(save.seq, "committing", ear)
+        for ear in EARS:
+            await bench.report(save.seq, "rolled_back", ear, code="E_NVM", digest=digest(FRESH, ear), source="ram")
+        assert await lowest(bench) == 350
+        assert (await bench.head()).active[-1].revision.revision_id == accepted.revision_id
 
     async def test_what_is_older_than_a_week_is_not_counted_whoever_looks(self, bench: Bench) -> None:
         await bench.fitted()

@@ -1,6 +1,7 @@
 """What NVM held, within a bound: however much of it is put together, nothing may rise higher for it."""
 
 from itertools import count
+from operator import le
 from typing import Any
 
 import msgspec
@@ -8,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.budgets import Held, budgets
+from fitting.budgets import Held, budgets, level_at, levels_of, lowest
 from fitting.limits import WEEK_S
-from fitting.log_moments import bounded, counted, was_held
+from fitting.log_moments import bounded, counted, kept_meanwhile, was_held
 from fitting.log_parts import read_revision
 from fitting.log_values import Moment
 from fitting.model import band_values
-from protocol.contract.base import EARS
+from protocol.contract.base import EARS, Ear
 from protocol.contract.fitting import BAND_PATHS, Content, Program
 from protocol.contract.history import RevisionOrigin
 from tests.fitting.contents import OTC6, content, flat, with_band
@@ -122,3 +123,53 @@ def test_what_is_older_than_the_week_goes_but_for_what_was_in_force() -> None:
     assert counted(active, WEEK_S) == active
     assert counted(active, WEEK_S + 4) == (active[1], active[3], active[4])
     assert counted(active[:4], 9 * WEEK_S) == (active[1], active[3])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(contents(), min_size=1, max_size=4), contents(), contents(), st.sets(st.sampled_from(EARS)))
+def test_what_was_taken_back_lets_nothing_be_counted_from_more(
+    given_contents: list[Content], brought: Content, later: Content, ears: set[Ear]
+) -> None:
+    active = tuple(moment(held, float(at_s)) for at_s, held in enumerate(given_contents))
+    found = kept_meanwhile(moment(brought).revision, ears, active, new_id, 9.0)
+    assert [m.revision for m in found if was_held(m)] == [active[-1].revision][: len(found)]
+    before = lowest([m.revision.content for m in active])
+    after = lowest([m.revision.content for m in (*active, *found)])
+    copied = levels_of(brought)
+    for place in levels_of(later):
+        was, now = level_at(before, place), level_at(after, place)
+        assert (was is None) == (now is None)
+        if was is not None and now is not None:
+            held = copied.get(place) if found and place[1] in ears else None
+            for path in BAND_PATHS:
+                bands = zip(band_values(was, path), band_values(now, path), strict=True)
+                assert all(new <= old for old, new in bands)
+                assert held is None or all(map(le, band_values(now, path), band_values(held, path)))
+
+
+def test_what_was_taken_back_counts_on_the_ears_that_may_have_kept_it() -> None:
+    active = (moment(content(right=flat(), left=flat())), moment(at(300), 1.0, "first_fit"))
+    quieter = moment(content(right=with_band(flat(), 3, g50_ddb=10), left=with_band(flat(), 3, g50_ddb=20))).revision
+    made, again = kept_meanwhile(quieter, {"right"}, active, new_id, 2.0)
+    assert made.revision.content == at(10)
+    assert (made.at_s, made.revision.origin, was_held(made)) == (2.0, "readback", False)
+    assert again == Moment(2.0, active[0].revision)
+
+
+def test_a_new_slot_that_was_taken_back_is_no_higher_than_the_others() -> None:
+    active = (moment(at(10)), moment(at(60)))
+    both = at(60)
+    second = Program(slot=2, name="two", right=with_band(flat(), 3, g50_ddb=90), left=flat())
+    brought = moment(msgspec.structs.replace(both, programs=(*both.programs, second))).revision
+    made, _ = kept_meanwhile(brought, EARS, active, new_id, 2.0)
+    assert levels_of(made.revision.content)[2, "right"].g50_ddb[3] == 10
+
+
+def test_where_nothing_is_known_or_nothing_was_lower_nothing_is_counted() -> None:
+    louder, same = moment(at(90)).revision, moment(at(50)).revision
+    assert kept_meanwhile(same, EARS, (), new_id, 2.0) == ()
+    assert kept_meanwhile(same, EARS, (moment(at(60), origin="first_fit"),), new_id, 2.0) == ()
+    assert kept_meanwhile(louder, EARS, (moment(at(60)),), new_id, 2.0) == ()
+    assert kept_meanwhile(same, (), (moment(at(60)),), new_id, 2.0) == ()
+    assert kept_meanwhile(same, EARS, (moment(content(OTC6)),), new_id, 2.0) == ()
+    assert kept_meanwhile(same, EARS, (moment(content(right=flat())),), new_id, 2.0) == ()
