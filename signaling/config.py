@@ -138,7 +138,7 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
     allowed_origins: str = ""
     clinic_limits: str = ""
     max_connections: int = 20_000
-    max_user_connections: int = 100
+    max_user_connections: int = 200
     listen_backlog: int = 1_024
     max_accepts: int = 8
     max_frame_bytes: int = 30_000_000
