@@ -30,8 +30,9 @@ class PodDirectoryContract:
     async def test_pods_that_are_open_know_each_other_and_where_they_are(self, pod: NewPod) -> None:
         one, two = pod("one"), pod("two")
         one.reached_at("http://10.0.0.1:1")
-        for each in (one, two):
-            await each.open()
+        await one.open()
+        await eventually(lambda: one.has_looked)
+        await two.open()
         await eventually(lambda: two.has_looked)
         assert "one" in two.pods(), "whoever has looked has seen who was there before"
         await eventually(lambda: one.pods() == two.pods() == ("one", "two"))

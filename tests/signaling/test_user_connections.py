@@ -35,6 +35,10 @@ async def test_one_user_may_have_so_many_connections_of_all_kinds_and_others_sti
     await first.close()
     await eventually(lambda: house.app_sessions() == 1)
     assert (await _negotiated(house, "ann"))[0] == 200
+    for socket in house.sockets:
+        await socket.close()
+    await eventually(lambda: house.app_sessions() == 0)
+    assert not house.parts.hubs[0]._of_user, "who has gone is counted no more"
 
 
 async def test_users_of_two_clinics_are_two_users_whatever_they_are_called(open_house: OpenHouse) -> None:
