@@ -30,8 +30,8 @@ __all__ = [
     "socketio_server",
 ]
 
-READY_S: Final = 20.0
-COMMAND_S: Final = 20.0
+READY_S: Final = 60.0
+COMMAND_S: Final = 60.0
 END_S: Final = 10.0
 CPUCLOCK_SCHED: Final = 2
 INSTALL_S: Final = 240.0

@@ -17,7 +17,7 @@ from clients.demo.server_process import ServerFailed, end_process
 
 __all__ = ["AcsService"]
 
-_READY_S: Final = 15.0
+_READY_S: Final = 45.0
 _END_S: Final = 5.0
 
 

@@ -29,7 +29,7 @@ class ServerFailed(Exception):
 class ServerWaits:
     """Bounds in seconds: until the ready line, for one command, between SIGTERM and SIGKILL."""
 
-    ready_s: float = 15.0
+    ready_s: float = 45.0
     command_s: float = 10.0
     end_s: float = 5.0
 
