@@ -15,7 +15,7 @@ __all__ = ["PAGE_PATH", "register_page"]
 PAGE_PATH: Final = "/visit"
 _FOLDER: Final = Path(__file__).parents[1] / "clients" / "web"
 _KINDS: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-_FILES: Final = ("index.html", "page.css", "page.js", "hub.js", "call.js", "vendor/signalr.min.js")
+_FILES: Final = ("index.html", "page.css", "page.js", "credentials.js", "hub.js", "call.js")
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -1,7 +1,8 @@
 // The page of a visit: who is there, what is written, and the call. Everything that others say is shown as text.
 
 import { Call, RELAY_PEER, newCertificate } from "./call.js";
-import { connection, credentials, forget, keep } from "./hub.js";
+import { credentials, forget, keep } from "./credentials.js";
+import { Hub } from "./hub.js";
 
 const FLOW_MS = 500;
 const MAX_EARLY = 256;
@@ -37,7 +38,7 @@ async function ask(target, payload) {
 
 async function enter(found) {
   visit = found.visit;
-  hub = connection(found.token, {
+  hub = new Hub(found.token, {
     ParticipantChanged: changed,
     VisitChanged: (news) => news.state === "live" || over(news.state),
     MessageReceived: ({ message }) => written(message),
@@ -48,9 +49,9 @@ async function enter(found) {
     QualityChanged: quality,
     Signal: heard,
   });
-  hub.onreconnecting(() => tell("The connection was lost. Trying again…"));
-  hub.onreconnected(back);
-  hub.onclose(() => tell("The connection has ended. Load the page again to come back."));
+  hub.onreconnecting = () => tell("The connection was lost. Trying again…");
+  hub.onreconnected = back;
+  hub.onclose = () => tell("The connection has ended. Load the page again to come back.");
   await hub.start();
   await hub.invoke("Hello", { contract: 1, app: "auricle-page" });
   await join();

@@ -21,7 +21,6 @@ from protocol.contract.visits import JoinVisit, JoinVisitAnswer
 from tests.databases import lent_postgres
 from tests.e2e.chromium import Chromium, Tab, chromium
 from tests.e2e.meeting import Meeting, schedule
-from tests.e2e.node_client import FOLDER, install
 from tests.pods_running import PodsRunning, pods_running, token_of
 from tests.postgres import PostgresServer
 
@@ -313,9 +312,3 @@ async def test_everything_on_the_page_has_a_name_for_those_who_cannot_see_it(roo
     assert roles >= {"button", "textbox", "log", "alert", "status", "main", "heading"}
     assert ("button", "Answer") in found
     assert ("textbox", "Message") in found
-
-
-async def test_the_copy_of_microsofts_client_is_the_one_that_is_pinned() -> None:
-    await install()
-    pinned = FOLDER / "node_modules" / "@microsoft" / "signalr" / "dist" / "browser" / "signalr.min.js"
-    assert (WEB / "vendor" / "signalr.min.js").read_bytes() == pinned.read_bytes()
