@@ -41,7 +41,7 @@ class RecordingFlow:
         self._is_on = is_on
         self._note = note
 
-    async def ask(self, caller: Caller, request: AskRecording) -> Done | Failure:
+    async def propose(self, caller: Caller, request: AskRecording) -> Done | Failure:
         """Everybody who takes part is asked. Raises Unavailable."""
         if not self._is_on:
             return _refuse(_OFF)

@@ -101,7 +101,7 @@ class CallMethods:
     @hub_method("AskRecording")
     async def ask_recording(self, caller: Caller, request: AskRecording) -> Done | Failure:
         """Ask everybody who takes part whether the call may be recorded."""
-        return await self._calls.relayed.recordings.ask(caller, request)
+        return await self._calls.relayed.recordings.propose(caller, request)
 
     @hub_method("AnswerRecording")
     async def answer_recording(self, caller: Caller, request: AnswerRecording) -> Done | Failure:

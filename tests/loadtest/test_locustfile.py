@@ -124,7 +124,7 @@ async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_t
         async with server(first) as killed:
             await killed.token("ann", "clinician")
             port = str(urlsplit(killed.url).port)
-            run = tasks.create_task(locust_run(tmp_path, killed.url, *key(killed), seconds=10))
+            run = tasks.create_task(locust_run(tmp_path, killed.url, *key(killed), seconds=16))
             async with asyncio.timeout(20):
                 while await confirmed_changes(killed) < 7:  # noqa: ASYNC110  # polling: the server tells nobody
                     await asyncio.sleep(0.1)

@@ -22,6 +22,7 @@ CARRIERS = {
     "caller.py",
     "client_results.py",
     "connection.py",
+    "far_asks.py",
     "hub_clients.py",
     "hubs/conformance_hub.py",
     "lifetime.py",
@@ -52,7 +53,7 @@ def sends(source: str) -> list[str]:
 
 def _is_push_service(receiver: ast.expr) -> bool:
     """What wakes phones is no client of the hub."""
-    return isinstance(receiver, ast.Attribute) and receiver.attr == "_notifier"
+    return isinstance(receiver, ast.Attribute) and receiver.attr in ("_notifier", "notifier")
 
 
 @pytest.mark.parametrize("path", SPEAKERS, ids=lambda path: path.relative_to(SIGNALING).as_posix())
