@@ -108,18 +108,23 @@ class PackageChecks:
         by_phone = report.code == "E_BASE" and sent is not None and report.digest in sent.nvm.values()
         # The server looks again before it offers one, and has the phone give it back.
         by_server = delivery.code == "E_BASE" and report.state == delivery.withdrawn
-        if fits and (by_phone or by_server):
+        if fits and (by_phone or by_server) and not self._was_over(report.seq):
             self._checks.fail("ground", f"seq {report.seq} does not fit on what the aids have kept all the time")
         if delivery.state == "active" and (not self.worn or self.worn[-1].seq != delivery.seq):
             self.worn.append(delivery)
 
     def ended(self, delivery: Delivery) -> None:
         """A delivery has an end."""
+        was_over = self._was_over(delivery.seq)
         self._ended_at_s.setdefault(delivery.seq, self._now())
         sent = self.sent.get(delivery.seq)
         fits = sent is not None and sent.is_known and self._nvm() == sent.nvm
-        if fits and (delivery.state, delivery.code) == ("cancelled", "E_BASE"):
+        if fits and (delivery.state, delivery.code) == ("cancelled", "E_BASE") and not was_over:
             self._checks.fail("ground", f"seq {delivery.seq} was called back, and the aids keep what they kept")
+
+    def _was_over(self, seq: int) -> bool:
+        """Whether it had its end before: a phone may say so again, when the aids keep what they kept by another way."""
+        return self._ended_at_s.get(seq, self._now()) < self._now()
 
     def asked(self, seq: int) -> None:
         """The wearer is to be asked whether to keep one."""
