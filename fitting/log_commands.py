@@ -19,7 +19,7 @@ from .lease import live
 from .log_pace import hears, is_too_soon
 from .log_parts import Entry
 from .log_rows import DeviceRows
-from .log_settling import after_commit, follow_truth, ground, is_kept
+from .log_settling import after_commit, count_kept, follow_truth, ground, is_kept
 from .log_values import (
     Accepted,
     Delivery,
@@ -310,6 +310,9 @@ def _after_end(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> t
     if not rows.pending:
         # The head may be a later change that was taken back meanwhile.
         follow_truth(rows, rows.head or delivery.revision, now_s, new_id)
+        if delivery.kind == "persist" and delivery.state not in _SUCCESS and rows.head is not None:
+            # What was read while it was on its way was not counted then.
+            count_kept(rows, rows.head, now_s, new_id)
     return others
 
 

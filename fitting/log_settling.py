@@ -20,7 +20,7 @@ from .log_rows import DeviceRows
 from .log_values import Moment, Revision
 from .model import ears_of
 
-__all__ = ["after_commit", "follow_truth", "ground", "is_kept", "packages", "read_back", "settle_truth"]
+__all__ = ["after_commit", "count_kept", "follow_truth", "ground", "is_kept", "packages", "read_back", "settle_truth"]
 
 NewId = Callable[[], str]
 # A phone says so before it copies anything.
@@ -46,12 +46,17 @@ def settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collection
             # The other one may have been changed too, and be out of reach.
             return
         rows.alarm("split", now_s, on=True)
-    if rows.truth.is_saved(rows.aids) and rows.truth.holds(rows.head):
-        if "split" in rows.alarms and not _is_one_pair(rows, rows.head):
+    count_kept(rows, rows.head, now_s, new_id)
+
+
+def count_kept(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:
+    """The head counts as what both ears keep when they were read to do so: somebody else may have saved it."""
+    if rows.truth.is_saved(rows.aids) and rows.truth.holds(head):
+        if "split" in rows.alarms and not _is_one_pair(rows, head):
             return
         rows.alarm("split", now_s, on=False)
-        if not rows.active or rows.active[-1].revision.digests.pair != rows.head.digests.pair:
-            rows.became_active(rows.head, now_s, new_id)
+        if not rows.active or rows.active[-1].revision.digests.pair != head.digests.pair:
+            rows.became_active(head, now_s, new_id)
 
 
 def follow_truth(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:

@@ -128,6 +128,21 @@ class BudgetHistoryContract:
         due = await bench.outbox.take(9, hold_s=60)
         assert ("question", again.seq) in {(item.kind, item.seq) for item in due}
 
+    async def test_what_another_has_saved_while_a_copy_was_on_its_way_is_counted_from(self, bench: Bench) -> None:
+        await bench.attach()
+        await package(bench, both_louder(FRESH, by=50))
+        offered = await bench.offer()
+        for ear in EARS:
+            await bench.report(offered.seq, "committing", ear)
+        theirs = both_louder(FRESH, by=-50)
+        await found(bench, theirs)
+        for ear, code in (("right", "E_BASE"), ("left", "E_PARTIAL")):
+            told = await bench.report(offered.seq, "rolled_back", ear, code=code)
+        assert told.ended
+        head = await bench.head()
+        assert [head.revision.content if head.revision else None, was_in_nvm(head)[-1].content] == [theirs, theirs]
+        assert {ear: await lowest(bench, ear=ear) for ear in EARS} == dict.fromkeys(EARS, 150)
+
     async def test_what_was_louder_and_taken_back_says_nothing(self, bench: Bench) -> None:
         await bench.attach()
         before = (await bench.head()).active
