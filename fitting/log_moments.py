@@ -3,8 +3,8 @@
 A first fit that has come about begins the count anew, so all before it may go. What is not lower anywhere than all that
 came after it says nothing. Whatever more must go is put together with what followed it, each value the lower of both:
 budgets are then counted from less for longer, never from more. What was taken back after an ear may have kept it counts
-too, made up likewise, so that nobody takes it for something that was worn. This module must not know where moments are
-kept. Read ``bounded`` first.
+too, and what ears keep that belongs to no pair, made up likewise, so that nobody takes it for something that was worn.
+This module must not know where moments are kept. Read ``bounded`` first.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -27,18 +27,18 @@ __all__ = ["bounded", "counted", "kept_meanwhile", "was_held"]
 # Read-backs have no author: this tells what was put together from what was read.
 _AUTHOR: Final = "server"
 _REASON: Final = "not held by the aids: the lowest of what was active before"
-_MEANWHILE: Final = "kept by the aids for a while at most, and taken back: the lowest of it and of what was active"
+_MEANWHILE: Final = "kept by an ear for a while, and not what both keep: the lowest of it and of what was counted from"
 
 
 def counted(active: Sequence[Moment], now_s: float) -> tuple[Moment, ...]:
     """Without what budgets do not look at any more.
 
-    What was the last when the week began was still in force then; a first fit is in RAM only, so NVM held the last
-    other one as well.
+    What was the last when the week began was still in force then. A first fit is in RAM only, and what was made up was
+    never held as it is, so what both aids kept before stays as well.
     """
     before = [moment for moment in active if moment.at_s <= now_s - WEEK_S]
-    last = {_is_first_fit(moment): moment for moment in before}
-    return tuple(m for m in active if m.at_s > now_s - WEEK_S or any(m is one for one in last.values()))
+    stay = _newest(before)
+    return tuple(m for m in active if m.at_s > now_s - WEEK_S or any(m is one for one in stay))
 
 
 def bounded(
@@ -61,31 +61,36 @@ def bounded(
 
 
 def kept_meanwhile(
-    brought: Revision, ears: Collection[Ear], active: Sequence[Moment], new_id: Callable[[], str], now_s: float
-) -> tuple[Moment, ...]:
-    """What is to be counted now that something was taken back which NVM of ``ears`` may have kept: that, and what is
-    kept again. Nothing when it was nowhere lower, or when it is not known what was kept before.
+    brought: Revision,
+    ears: Collection[Ear],
+    active: Sequence[Moment],
+    *,
+    before: Revision,
+    new_id: Callable[[], str],
+    now_s: float,
+) -> Revision | None:
+    """What is to be counted now that NVM of ``ears`` may have kept something, beside ``before``: what was counted.
+    None when it was nowhere lower, or cannot be compared.
 
-    It is nowhere above what was active, so that nothing is counted from more. A slot that was new is as low as the
-    ear's others, for that is what a new one is counted from.
+    It is nowhere above ``before``, so that nothing is counted from more. A slot that was new is as low as the ear's
+    others, for that is what a new one is counted from.
     """
-    kept = [moment.revision for moment in active if was_held(moment) and not _is_first_fit(moment)]
-    if not kept or kept[-1].content.bands_hz != brought.content.bands_hz:
-        return ()
-    before = levels_of(kept[-1].content)
-    of_week = lowest([*(moment.revision.content for moment in active), kept[-1].content])
+    if before.content.bands_hz != brought.content.bands_hz:
+        return None
+    counted_from = levels_of(before.content)
+    of_week = lowest([*(moment.revision.content for moment in active), before.content])
     levels: dict[Place, EarProgram] = {}
     for place, part in levels_of(brought.content).items():
-        known = before.get(place) or level_at(of_week, place)
+        known = counted_from.get(place) or level_at(of_week, place)
         if known is None:
-            return ()
+            return None
         levels[place] = least((known, part)) if place[1] in ears else known
-    if all(before.get(place) == part for place, part in levels.items()):
-        return ()
+    if all(counted_from.get(place) == part for place, part in levels.items()):
+        return None
     programs = tuple(_with(program, levels) for program in brought.content.programs)
     content = msgspec.structs.replace(brought.content, programs=programs)
-    made = read_revision(content, new_id(), kept[-1].revision_id, _MEANWHILE, now_s)
-    return Moment(now_s, msgspec.structs.replace(made, author=_AUTHOR)), Moment(now_s, kept[-1])
+    made = read_revision(content, new_id(), before.revision_id, _MEANWHILE, now_s)
+    return msgspec.structs.replace(made, author=_AUTHOR)
 
 
 def was_held(moment: Moment) -> bool:
@@ -93,19 +98,25 @@ def was_held(moment: Moment) -> bool:
     return moment.revision.origin != "readback" or moment.revision.author != _AUTHOR
 
 
+def _newest(active: Sequence[Moment]) -> tuple[Moment, ...]:
+    """What is in force at the end of it, the last first fit, and what both aids are known to have kept last."""
+    fits = [moment for moment in active if _is_first_fit(moment)]
+    held = [moment for moment in active if was_held(moment) and not _is_first_fit(moment)]
+    return (*active[-1:], *fits[-1:], *held[-1:])
+
+
 def _telling(active: Sequence[Moment]) -> list[Moment]:
     """Without the moments that change nothing that is counted, as what came after them is as low everywhere."""
     kept: list[Moment] = []
     later: list[Content] = []
-    kinds: set[bool] = set()
+    stay, is_void = _newest(active), False
     for moment in reversed(active):
-        is_last_of_kind = _is_first_fit(moment) not in kinds
-        # A first fit was seen already: nothing before it is counted.
-        is_void = True in kinds
-        if is_last_of_kind or not (is_void or _says_nothing(moment.revision.content, later)):
+        stays = any(moment is one for one in stay)
+        if stays or not (is_void or _says_nothing(moment.revision.content, later)):
             kept.append(moment)
             later = [_lowest_of(moment.revision.content, *later)]
-        kinds.add(_is_first_fit(moment))
+        # Nothing before a first fit is counted.
+        is_void = is_void or _is_first_fit(moment)
     return kept[::-1]
 
 
@@ -126,7 +137,8 @@ def _is_as_low(least: Levels, held: Levels, path: BandPath) -> bool:
 
 def _first_pair(active: Sequence[Moment]) -> tuple[int, int] | None:
     """The oldest two of the same bands that may be put together: no first fit, and not what NVM holds now."""
-    others = [at for at, moment in enumerate(active) if not _is_first_fit(moment)][:-1]
+    stay = _newest(active)
+    others = [at for at, m in enumerate(active) if not _is_first_fit(m) and all(m is not one for one in stay)]
     bands = [active[at].revision.content.bands_hz for at in others]
     pairs = ((others[n], others[bands.index(one, n + 1)]) for n, one in enumerate(bands) if one in bands[n + 1 :])
     return next(pairs, None)

@@ -19,7 +19,7 @@ from .log_commands import ask_back, is_not_begun, withdraw
 from .log_parts import OutboxItem
 from .log_rows import DeviceRows
 from .log_sessions import unready
-from .log_settling import ground, is_kept, packages
+from .log_settling import ground, held_last, is_kept, packages
 from .log_values import Accepted, Delivery, Proposal, Withdrawn
 
 __all__ = [
@@ -99,7 +99,8 @@ def take_back_package(
 
 def ask_question(rows: DeviceRows, now_s: float, asked: Delivery) -> Refusal | None:
     """See ``DeviceLog.ask_question``: only of what is still worn."""
-    if not rows.active or rows.active[-1].revision.digests.pair != asked.revision.digests.pair:
+    worn = held_last(rows)
+    if worn is None or worn.digests.pair != asked.revision.digests.pair:
         return NOT_WORN
     if rows.live is not None or rows.pending:
         return Refusal(code="not_confirmed", message="what the aids keep may just change", retryable=True)

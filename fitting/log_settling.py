@@ -20,7 +20,17 @@ from .log_rows import DeviceRows
 from .log_values import Moment, Revision
 from .model import ears_of
 
-__all__ = ["after_commit", "count_kept", "follow_truth", "ground", "is_kept", "packages", "read_back", "settle_truth"]
+__all__ = [
+    "after_commit",
+    "count_kept",
+    "follow_truth",
+    "ground",
+    "held_last",
+    "is_kept",
+    "packages",
+    "read_back",
+    "settle_truth",
+]
 
 NewId = Callable[[], str]
 # A phone says so before it copies anything.
@@ -44,6 +54,7 @@ def settle_truth(rows: DeviceRows, now_s: float, new_id: NewId, read: Collection
     if is_sure and _is_changed_in_part(rows):
         if len(read) < len(rows.aids):
             # The other one may have been changed too, and be out of reach.
+            _count_apart(rows, rows.head, read, now_s, new_id)
             return
         rows.alarm("split", now_s, on=True)
     count_kept(rows, rows.head, now_s, new_id)
@@ -53,10 +64,21 @@ def count_kept(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) ->
     """The head counts as what both ears keep when they were read to do so: somebody else may have saved it."""
     if rows.truth.is_saved(rows.aids) and rows.truth.holds(head):
         if "split" in rows.alarms and not _is_one_pair(rows, head):
+            _count_apart(rows, head, rows.aids, now_s, new_id)
             return
         rows.alarm("split", now_s, on=False)
-        if not rows.active or rows.active[-1].revision.digests.pair != head.digests.pair:
+        last = held_last(rows)
+        if last is None or last.digests.pair != head.digests.pair:
             rows.became_active(head, now_s, new_id)
+        elif _in_force(rows) is not None and last.origin != "first_fit":
+            # Until now an ear may have kept something else.
+            rows.counts_from(last, now_s, new_id)
+
+
+def _count_apart(rows: DeviceRows, head: Revision, ears: Collection[Ear], now_s: float, new_id: NewId) -> None:
+    """What ears keep that nobody has chosen for both counts from now on, until both are known to keep one pair."""
+    if rows.truth.is_saved(ears) and rows.truth.holds(head):
+        _may_be_kept(rows, head, ears, now_s, new_id)
 
 
 def follow_truth(rows: DeviceRows, head: Revision, now_s: float, new_id: NewId) -> None:
@@ -96,23 +118,51 @@ def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) ->
         return
     if "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
-    _count_meanwhile(rows, entry, now_s, new_id)
-
-
-def _count_meanwhile(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) -> None:
-    """What an ear may have kept before it was taken back counts for the week, as what was active does.
-
-    It was heard until then, for days when the phone was away; from what is kept again nobody may be raised at once.
-    """
-    live, last = rows.live, rows.active[-1:]
-    if live is not None and any(one.revision.origin == "first_fit" and one.at_s >= live.at_s for one in last):
-        # All is counted from that fit, which is still being tried.
-        return
     begun = {ear for ear, _, state, _ in entry.seen if ear is not UNSET and state in _MAY_BE_KEPT}
-    for moment in kept_meanwhile(entry.delivery.revision, begun, rows.active, new_id, now_s):
-        if not was_held(moment):
-            rows.fresh.revisions.append(moment.revision)
-        rows.counts_from(moment.revision, now_s, new_id)
+    is_apart = "split" in rows.alarms or _in_force(rows) is not None
+    fit, kept = _fit_on_trial(rows), _kept_last(rows)
+    if _may_be_kept(rows, delivery.revision, begun, now_s, new_id) and kept and not (is_apart or fit):
+        rows.counts_from(kept, now_s, new_id)
+
+
+def _may_be_kept(rows: DeviceRows, revision: Revision, ears: Collection[Ear], now_s: float, new_id: NewId) -> bool:
+    """What an ear may keep, or have kept before it was taken back, counts for the week, as what was active does.
+
+    It was heard until then, for days when the phone was away; from what is kept again nobody may be raised at once. It
+    is in force until something else is counted from. False when it is nowhere lower, or cannot be compared.
+    """
+    before = _in_force(rows) or _fit_on_trial(rows) or _kept_last(rows)
+    if before is None:
+        return False
+    made = kept_meanwhile(revision, ears, rows.active, before=before, new_id=new_id, now_s=now_s)
+    if made is None:
+        return False
+    rows.fresh.revisions.append(made)
+    rows.counts_from(made, now_s, new_id)
+    return True
+
+
+def _in_force(rows: DeviceRows) -> Revision | None:
+    """What was made up for ears that are not known to keep one pair, or a fit that is not kept yet; else None."""
+    return None if not rows.active or was_held(rows.active[-1]) else rows.active[-1].revision
+
+
+def _fit_on_trial(rows: DeviceRows) -> Revision | None:
+    """The first fit that is still being tried: all is counted from it, and not from what is kept again."""
+    last = next((moment for moment in reversed(rows.active) if was_held(moment)), None)
+    if last is None or rows.live is None or last.at_s < rows.live.at_s:
+        return None
+    return last.revision if last.revision.origin == "first_fit" else None
+
+
+def _kept_last(rows: DeviceRows) -> Revision | None:
+    """What both aids kept last: a first fit is in RAM until it is saved."""
+    return next((revision for revision in _held(rows) if revision.origin != "first_fit"), None)
+
+
+def held_last(rows: DeviceRows) -> Revision | None:
+    """What was active last, what was only made up to be counted from left out."""
+    return next(_held(rows), None)
 
 
 def _held(rows: DeviceRows) -> Iterator[Revision]:
@@ -133,10 +183,10 @@ def _is_changed_in_part(rows: DeviceRows) -> bool:
     """
     chosen = list(_held(rows))
     chosen += [rows.head] if rows.head is not None and rows.head.origin != "readback" else []
-    if not rows.active or any(rows.truth.keeps(revision) for revision in chosen):
+    last = held_last(rows)
+    if last is None or any(rows.truth.keeps(revision) for revision in chosen):
         return False
-    last = rows.active[-1].revision.digests
-    stayed = [truth.nvm == digest_of(last, ear) for ear, truth in rows.truth.ears.items()]
+    stayed = [truth.nvm == digest_of(last.digests, ear) for ear, truth in rows.truth.ears.items()]
     return any(stayed) and not all(stayed)
 
 

@@ -61,6 +61,29 @@ async def taken_back(bench: Bench, wanted: Content, copied: Collection[Ear]) -> 
     assert told.ended
 
 
+async def kept_apart(bench: Bench, wanted: Content) -> None:
+    """A package that only the left ear takes."""
+    await package(bench, wanted)
+    offered = await bench.offer()
+    for ear in EARS:
+        await bench.report(offered.seq, "confirmed", ear, source="ram", digest=digest(wanted, ear))
+    await bench.report(offered.seq, "committing", "left")
+    await bench.report(offered.seq, "active", "left", source="nvm", digest=digest(wanted, "left"))
+    old = digest(FRESH, "right")
+    told = await bench.report(offered.seq, "rolled_back", "right", code="E_NVM", source="ram", digest=old, nvm=old)
+    assert told.ended
+    assert "split" in (await bench.head()).alarms
+
+
+async def reads(bench: Bench, left: Content, right: Content) -> None:
+    """The phone attaches anew and finds that in RAM and NVM."""
+    await bench.attach(None, left=images(left, "left"), right=images(right, "right"))
+
+
+async def counted(bench: Bench) -> dict[Ear, int]:
+    return {ear: await lowest(bench, ear=ear) for ear in EARS}
+
+
 class BudgetHistoryContract:
     async def test_what_was_read_back_is_bounded_and_the_lowest_is_kept(self, bench: Bench) -> None:
         await bench.attach()
@@ -143,6 +166,74 @@ class BudgetHistoryContract:
         assert [head.revision.content if head.revision else None, was_in_nvm(head)[-1].content] == [theirs, theirs]
         assert {ear: await lowest(bench, ear=ear) for ear in EARS} == dict.fromkeys(EARS, 150)
 
+    @pytest.mark.parametrize("days", [1, 8, 30])
+    async def test_what_one_ear_keeps_counts_until_a_week_after_both_are_one_pair_again(
+        self, bench: Bench, days: int
+    ) -> None:
+        await bench.attach()
+        quieter = both_louder(FRESH, by=-100)
+        await kept_apart(bench, quieter)
+        for _ in range(days):
+            bench.clock.pass_s(DAY_S)
+            await reads(bench, quieter, FRESH)
+            assert await counted(bench) == {"left": 100, "right": 200}
+        back = await package(bench, FRESH, origin="rollback")
+        assert (await install(bench, await wait_for_install(bench, back.seq))).ended
+        assert "split" not in (await bench.head()).alarms
+        bench.clock.pass_s(WEEK_S - 1)
+        assert await counted(bench) == {"left": 100, "right": 200}
+        bench.clock.pass_s(2)
+        assert await counted(bench) == dict.fromkeys(EARS, 200)
+
+    async def test_an_ear_that_keeps_something_else_unseen_counts_from_when_that_was_found(self, bench: Bench) -> None:
+        await bench.attach()
+        bench.clock.pass_s(DAY_S)
+        quieter = both_louder(FRESH, by=-100)
+        await reads(bench, quieter, FRESH)
+        assert "split" in (await bench.head()).alarms
+        bench.clock.pass_s(8 * DAY_S)
+        await reads(bench, quieter, FRESH)
+        assert await counted(bench) == {"left": 100, "right": 200}
+        # Whoever has changed it has set it right again, too.
+        await reads(bench, FRESH, FRESH)
+        assert "split" not in (await bench.head()).alarms
+        bench.clock.pass_s(WEEK_S - 1)
+        assert await counted(bench) == {"left": 100, "right": 200}
+        bench.clock.pass_s(2)
+        assert await counted(bench) == dict.fromkeys(EARS, 200)
+        assert (await bench.head()).active[-1].revision.content == FRESH
+
+    async def test_what_is_found_in_one_ear_counts_though_the_other_is_out_of_reach(self, bench: Bench) -> None:
+        await bench.attach()
+        quieter = both_louder(FRESH, by=-100)
+        await bench.attach(None, left=images(quieter, "left"))
+        bench.clock.pass_s(8 * DAY_S)
+        await reads(bench, FRESH, FRESH)
+        assert "split" not in (await bench.head()).alarms
+        assert await counted(bench) == {"left": 100, "right": 200}
+        bench.clock.pass_s(WEEK_S + 1)
+        assert await counted(bench) == dict.fromkeys(EARS, 200)
+
+    async def test_what_came_beside_what_one_ear_keeps_counts_with_it(self, bench: Bench) -> None:
+        await bench.attach()
+        quieter = both_louder(FRESH, by=-100)
+        await kept_apart(bench, quieter)
+        await reads(bench, quieter, FRESH)
+        # To bring them together fails too, in the other ear.
+        other = both_louder(FRESH, by=-50)
+        back = await package(bench, other, origin="rollback")
+        offered = await bench.offer()
+        for ear in EARS:
+            await bench.report(back.seq, "committing", ear)
+        for ear in EARS:
+            old = digest(offered.base.content, ear)
+            await bench.report(back.seq, "rolled_back", ear, code="E_NVM", source="ram", digest=old, nvm=old)
+        bench.clock.pass_s(30 * DAY_S)
+        assert await counted(bench) == {"left": 100, "right": 150}
+        head = await bench.head()
+        assert "split" in head.alarms
+        assert was_in_nvm(head)[-1].content == FRESH
+
     async def test_what_was_louder_and_taken_back_says_nothing(self, bench: Bench) -> None:
         await bench.attach()
         before = (await bench.head()).active
@@ -166,6 +257,30 @@ class BudgetHistoryContract:
             await bench.report(save.seq, "rolled_back", ear, code="E_NVM", digest=digest(FRESH, ear), source="ram")
         assert await lowest(bench) == 350
         assert (await bench.head()).active[-1].revision.revision_id == accepted.revision_id
+
+    async def test_what_lowers_a_first_fit_and_is_taken_back_from_its_save_counts(self, bench: Bench) -> None:
+        await bench.fitted()
+        fit = both_louder(FRESH, by=150)
+        await bench.submit(fit, origin="first_fit")
+        assert (await bench.confirm(await bench.offer())).ended
+        lower = both_louder(fit, by=-200)
+        await bench.apply(lower)
+        expect = {ear: digest(lower, ear) for ear in EARS}
+        proposal = await bench.proposal(lower, kind="persist", origin="save", ears=EARS, expect=expect)
+        save = await bench.log.append(proposal)
+        assert isinstance(save, Accepted), save
+        await bench.offer()
+        await bench.report(save.seq, "committing", "left")
+        for ear in EARS:
+            await bench.report(save.seq, "rolled_back", ear, code="E_NVM", digest=digest(FRESH, ear), source="ram")
+        assert await counted(bench) == {"left": 150, "right": 350}
+        await bench.log.end_session(DEVICE, cause="released", actor="ann", discard=True)
+        bench.clock.pass_s(DAY_S)
+        await reads(bench, FRESH, FRESH)
+        bench.clock.pass_s(WEEK_S - 1)
+        assert (await counted(bench))["left"] == 150
+        bench.clock.pass_s(2)
+        assert await counted(bench) == dict.fromkeys(EARS, 200)
 
     async def test_what_is_older_than_a_week_is_not_counted_whoever_looks(self, bench: Bench) -> None:
         await bench.fitted()

@@ -1,5 +1,6 @@
 """What NVM held, within a bound: however much of it is put together, nothing may rise higher for it."""
 
+from collections.abc import Collection
 from itertools import count
 from operator import le
 from typing import Any
@@ -131,10 +132,11 @@ def test_what_was_taken_back_lets_nothing_be_counted_from_more(
     given_contents: list[Content], brought: Content, later: Content, ears: set[Ear]
 ) -> None:
     active = tuple(moment(held, float(at_s)) for at_s, held in enumerate(given_contents))
-    found = kept_meanwhile(moment(brought).revision, ears, active, new_id, 9.0)
-    assert [m.revision for m in found if was_held(m)] == [active[-1].revision][: len(found)]
+    last = active[-1].revision
+    found = kept_meanwhile(moment(brought).revision, ears, active, before=last, new_id=new_id, now_s=9.0)
+    counted_too = [] if found is None else [found.content]
     before = lowest([m.revision.content for m in active])
-    after = lowest([m.revision.content for m in (*active, *found)])
+    after = lowest([*(m.revision.content for m in active), *counted_too, last.content])
     copied = levels_of(brought)
     for place in levels_of(later):
         was, now = level_at(before, place), level_at(after, place)
@@ -147,29 +149,73 @@ def test_what_was_taken_back_lets_nothing_be_counted_from_more(
                 assert held is None or all(map(le, band_values(now, path), band_values(held, path)))
 
 
+def made_of(brought: Content, ears: Collection[Ear], *active: Moment, before: int = -1) -> Content | None:
+    """What is counted from beside one of the moments, the last if not said."""
+    revision, base = moment(brought).revision, active[before].revision
+    made = kept_meanwhile(revision, ears, active, before=base, new_id=new_id, now_s=2.0)
+    assert made is None or (made.at_s, made.origin, was_held(Moment(2.0, made))) == (2.0, "readback", False)
+    return None if made is None else made.content
+
+
 def test_what_was_taken_back_counts_on_the_ears_that_may_have_kept_it() -> None:
     active = (moment(content(right=flat(), left=flat())), moment(at(300), 1.0, "first_fit"))
-    quieter = moment(content(right=with_band(flat(), 3, g50_ddb=10), left=with_band(flat(), 3, g50_ddb=20))).revision
-    made, again = kept_meanwhile(quieter, {"right"}, active, new_id, 2.0)
-    assert made.revision.content == at(10)
-    assert (made.at_s, made.revision.origin, was_held(made)) == (2.0, "readback", False)
-    assert again == Moment(2.0, active[0].revision)
+    quieter = content(right=with_band(flat(), 3, g50_ddb=10), left=with_band(flat(), 3, g50_ddb=20))
+    assert made_of(quieter, {"right"}, *active, before=0) == at(10)
+    assert made_of(quieter, {"right"}, *active, before=1) == at(10)
 
 
 def test_a_new_slot_that_was_taken_back_is_no_higher_than_the_others() -> None:
-    active = (moment(at(10)), moment(at(60)))
     both = at(60)
     second = Program(slot=2, name="two", right=with_band(flat(), 3, g50_ddb=90), left=flat())
-    brought = moment(msgspec.structs.replace(both, programs=(*both.programs, second))).revision
-    made, _ = kept_meanwhile(brought, EARS, active, new_id, 2.0)
-    assert levels_of(made.revision.content)[2, "right"].g50_ddb[3] == 10
+    brought = msgspec.structs.replace(both, programs=(*both.programs, second))
+    made = made_of(brought, EARS, moment(at(10)), moment(at(60)))
+    assert made is not None
+    assert levels_of(made)[2, "right"].g50_ddb[3] == 10
 
 
 def test_where_nothing_is_known_or_nothing_was_lower_nothing_is_counted() -> None:
-    louder, same = moment(at(90)).revision, moment(at(50)).revision
-    assert kept_meanwhile(same, EARS, (), new_id, 2.0) == ()
-    assert kept_meanwhile(same, EARS, (moment(at(60), origin="first_fit"),), new_id, 2.0) == ()
-    assert kept_meanwhile(louder, EARS, (moment(at(60)),), new_id, 2.0) == ()
-    assert kept_meanwhile(same, (), (moment(at(60)),), new_id, 2.0) == ()
-    assert kept_meanwhile(same, EARS, (moment(content(OTC6)),), new_id, 2.0) == ()
-    assert kept_meanwhile(same, EARS, (moment(content(right=flat())),), new_id, 2.0) == ()
+    louder, same = at(90), at(50)
+    assert made_of(louder, EARS, moment(at(60))) is None
+    assert made_of(same, (), moment(at(60))) is None
+    assert made_of(same, EARS, moment(content(OTC6))) is None
+    assert made_of(same, EARS, moment(content(right=flat()))) is None
+
+
+def made_up(held: Content, at_s: float) -> Moment:
+    """What was put together, or kept by an ear for a while."""
+    one = moment(held, at_s)
+    made = Moment(at_s, msgspec.structs.replace(one.revision, origin="readback", author="server"))
+    assert not was_held(made)
+    return made
+
+
+def test_what_is_in_force_though_it_was_made_up_leaves_what_was_kept() -> None:
+    active = (moment(at(40)), moment(at(50), 1.0), made_up(at(10), 2.0))
+    assert counted(active, 9 * WEEK_S) == active[1:]
+    later = (*active, moment(at(60), WEEK_S))
+    assert counted(later, 2 * WEEK_S - 1) == later[1:]
+    assert counted(later, 2 * WEEK_S) == later[3:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(contents(), st.sampled_from(["held", "held", "made_up", "first_fit"])), min_size=1, max_size=14)
+)
+def test_what_both_keep_and_what_is_in_force_stay_whatever_is_put_together(
+    given_contents: list[tuple[Content, str]],
+) -> None:
+    everything: tuple[Moment, ...] = ()
+    kept: tuple[Moment, ...] = ()
+    for number, (held, kind) in enumerate(given_contents):
+        now_s = number * DAY_S / 2
+        kinds = {"held": moment, "made_up": made_up}
+        newest = kinds[kind](held, now_s) if kind in kinds else moment(held, now_s, "first_fit")
+        everything = (*everything, newest)
+        kept, _ = bounded((*counted(kept, now_s), newest), 5, new_id, now_s)
+        assert kept[-1] is newest
+        chosen = [m for m in everything if was_held(m) and m.revision.origin != "first_fit"]
+        assert not chosen or any(m is chosen[-1] for m in kept)
+    for later_s in (now_s, now_s + 3 * DAY_S, now_s + WEEK_S + DAY_S):
+        all_of_it, within = weeks_lowest(everything, later_s), weeks_lowest(kept, later_s)
+        assert all_of_it.keys() <= within.keys()
+        assert all(within[leaf] <= value for leaf, value in all_of_it.items())
