@@ -245,7 +245,7 @@ class DeviceLog(Protocol):
         A ``confirmed`` without the expected digest is no proof: it is recorded as ``failed`` with
         ``E_READBACK``, and as the truth about the aid. Refused: ``unknown_delivery`` (another epoch, or a
         seq that was never offered), ``wrong_ear``, ``illegal_report`` (the state table forbids it),
-        ``overloaded`` (more reports than ``max_reports``).
+        ``overloaded`` (more reports than ``max_reports``). That a copy has begun is remembered all the same.
         """
         ...
 

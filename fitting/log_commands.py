@@ -19,7 +19,7 @@ from .lease import live
 from .log_pace import hears, is_too_soon
 from .log_parts import Entry
 from .log_rows import DeviceRows
-from .log_settling import after_commit, count_kept, follow_truth, ground, is_kept
+from .log_settling import MAY_BE_KEPT, after_commit, count_kept, follow_truth, ground, is_kept
 from .log_values import (
     Accepted,
     Delivery,
@@ -60,6 +60,7 @@ OVER_TRIAL: Final = "over_trial"
 _RECONCILES: Final = frozenset({"save", "rollback"})
 _NOT_BEGUN: Final = frozenset({"accepted", "offered", "received", "awaiting_install"})
 _SUCCESS: Final = frozenset({"confirmed", "active"})
+_TOO_MUCH: Final = Refusal(code="overloaded", message="the delivery has had too many reports")
 
 
 def revive(rows: DeviceRows, now_s: float) -> None:
@@ -255,11 +256,15 @@ def report(
     if (told.ear, told.n, told.state, told.digest) in entry.seen:
         return rows.recorded(entry.delivery, repeated=True)
     judged = judge(entry.delivery, told)
-    if isinstance(judged, Refusal):
-        return judged
-    if judged.delivery is entry.delivery:
+    if not isinstance(judged, Refusal) and judged.delivery is entry.delivery:
         return rows.recorded(entry.delivery, repeated=True)
-    return _take(rows, now_s, entry, told, judged, new_id=new_id)
+    if not isinstance(judged, Refusal) and not _is_too_much(rows, entry, judged):
+        return _take(rows, now_s, entry, told, judged, new_id=new_id)
+    if told.ear is not UNSET and told.state in MAY_BE_KEPT and told.ear not in entry.copied:
+        # The aid does not mind what is refused here.
+        entry.copied.add(told.ear)
+        rows.fresh.is_soft = True
+    return judged if isinstance(judged, Refusal) else _TOO_MUCH
 
 
 def _of_ended(rows: DeviceRows, told: Report, ended: Delivery | None) -> Recorded | Refusal:
@@ -272,11 +277,12 @@ def _of_ended(rows: DeviceRows, told: Report, ended: Delivery | None) -> Recorde
     return rows.recorded(ended, repeated=True)
 
 
-def _take(
-    rows: DeviceRows, now_s: float, entry: Entry, told: Report, judged: Judged, *, new_id: NewId
-) -> Recorded | Refusal:
-    if len(entry.seen) >= rows.limits.max_reports and not is_end(entry.delivery.kind, judged.event):
-        return Refusal(code="overloaded", message="the delivery has had too many reports")
+def _is_too_much(rows: DeviceRows, entry: Entry, judged: Judged) -> bool:
+    """Whether it is one report too many; an end of an ear never is."""
+    return len(entry.seen) >= rows.limits.max_reports and not is_end(entry.delivery.kind, judged.event)
+
+
+def _take(rows: DeviceRows, now_s: float, entry: Entry, told: Report, judged: Judged, *, new_id: NewId) -> Recorded:
     entry.seen.add((told.ear, told.n, told.state, told.digest))
     events = rows.record(entry, judged.delivery, now_s, report=told, judged=judged)
     if judged.code == "E_DEVICE":

@@ -40,7 +40,7 @@ class Entry:
     ``answered``: that phone has said something since. ``unanswered``: attachments in a row that it was offered to, and
     that have ended without a word of it.
     ``seen``: the reports that counted. A phone that has lost its journal numbers them anew, so a number alone tells
-    nothing.
+    nothing. ``copied``: the ears whose copy to NVM has begun by reports that were refused.
     """
 
     delivery: Delivery
@@ -49,6 +49,7 @@ class Entry:
     answered: bool = False
     seen: set[tuple[Ear | UnsetType, int, DeliveryState, str | UnsetType]] = field(default_factory=set)
     unanswered: int = 0
+    copied: set[Ear] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

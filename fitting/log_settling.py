@@ -21,6 +21,7 @@ from .log_values import Moment, Revision
 from .model import ears_of
 
 __all__ = [
+    "MAY_BE_KEPT",
     "after_commit",
     "count_kept",
     "follow_truth",
@@ -33,8 +34,8 @@ __all__ = [
 ]
 
 NewId = Callable[[], str]
-# A phone says so before it copies anything.
-_MAY_BE_KEPT: Final = frozenset({"committing", "active"})
+MAY_BE_KEPT: Final = frozenset({"committing", "active"})
+"""What a phone says before it copies anything to NVM, and after."""
 
 
 def read_back(rows: DeviceRows, read: Mapping[Ear, Images], now_s: float, cause: str = "read_back") -> tuple[Ear, ...]:
@@ -118,7 +119,7 @@ def after_commit(rows: DeviceRows, entry: Entry, now_s: float, new_id: NewId) ->
         return
     if "active" in delivery.ears.values() or _is_kept_apart(rows, entry):
         rows.alarm("split", now_s, on=True)
-    begun = {ear for ear, _, state, _ in entry.seen if ear is not UNSET and state in _MAY_BE_KEPT}
+    begun = entry.copied | {ear for ear, _, state, _ in entry.seen if ear is not UNSET and state in MAY_BE_KEPT}
     is_apart = "split" in rows.alarms or _in_force(rows) is not None
     fit, kept = _fit_on_trial(rows), _kept_last(rows)
     if _may_be_kept(rows, delivery.revision, begun, now_s, new_id) and kept and not (is_apart or fit):

@@ -70,6 +70,7 @@ class EntryRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     answered: bool = False
     seen: tuple[Seen, ...] = ()
     unanswered: int = 0
+    copied: frozenset[Ear] = frozenset()
 
 
 class MomentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -251,6 +252,7 @@ def _entry_record(entry: Entry) -> EntryRecord:
         answered=entry.answered,
         seen=tuple(_seen(entry.seen)),
         unanswered=entry.unanswered,
+        copied=frozenset(entry.copied),
     )
 
 
@@ -262,7 +264,8 @@ def _seen(reports: Iterable[tuple[Ear | UnsetType, int, DeliveryState, str | Uns
 def _entry(device: str, record: EntryRecord, revisions: Mapping[str, Revision]) -> Entry:
     seen = {(ear or UNSET, n, state, digest or UNSET) for ear, n, state, digest in record.seen}
     delivery = _delivery(device, record.delivery, revisions)
-    return Entry(delivery, record.offered_to, record.asked_of, record.answered, seen, record.unanswered)
+    known = (record.offered_to, record.asked_of, record.answered, seen, record.unanswered)
+    return Entry(delivery, *known, set(record.copied))
 
 
 def _delivery_record(delivery: Delivery) -> DeliveryRecord:

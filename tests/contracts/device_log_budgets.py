@@ -1,6 +1,7 @@
 """What a log keeps of what NVM held: bounded, whoever wrote it, and never in the way of a save."""
 
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from fitting.log_values import Accepted
 from protocol.contract.base import EARS, Ear
 from protocol.contract.fitting import Content
 from protocol.contract.sessions import ReportDevice
-from tests.contracts.device_log_bench import DEVICE, FRESH, LIMITS, Bench, both_louder, digest, images, louder
+from tests.contracts.device_log_bench import DEVICE, FRESH, LIMITS, Bench, both_louder, digest, images, louder, refused
 from tests.contracts.device_log_packages import WEEK_S, install, package, wait_for_install
 
 __all__ = ["BudgetHistoryContract"]
@@ -233,6 +234,24 @@ class BudgetHistoryContract:
         head = await bench.head()
         assert "split" in head.alarms
         assert was_in_nvm(head)[-1].content == FRESH
+
+    async def test_what_was_said_once_too_often_counts_all_the_same(self, bench: Bench) -> None:
+        await bench.attach()
+        quieter = both_louder(FRESH, by=-100)
+        await package(bench, quieter)
+        offered = await bench.offer()
+        await bench.report(offered.seq, "received")
+        proof = {"source": "ram", "digest": digest(quieter, "left")}
+        for number in range(LIMITS.max_reports):
+            state: dict[str, Any] = {"state": "confirmed", **proof} if number % 2 else {"state": "indeterminate"}
+            last = await bench.try_report(offered.seq, ear="left", **state)
+        assert refused(last).code == "overloaded"
+        refusal = refused(await bench.try_report(offered.seq, "committing", "right"))
+        assert refusal.code == "overloaded"
+        for ear in EARS:
+            told = await bench.report(offered.seq, "rolled_back", ear, code="E_USER_STOP")
+        assert told.ended
+        assert await counted(bench) == {"left": 200, "right": 100}
 
     async def test_what_was_louder_and_taken_back_says_nothing(self, bench: Bench) -> None:
         await bench.attach()

@@ -77,6 +77,8 @@ def busy() -> DeviceRows:
             digest=digest(BOTH_LOUDER, "right") if state == "confirmed" else UNSET,
         )
         log_commands.report(rows, START, report, generation=1, new_id=new_id, ended=None)
+    # A volatile change is copied nowhere; what is said of one is kept like any other's.
+    rows.entries[1].copied.add("right")
     rows.read_due, rows.truth.unidentified = {"left"}, {"right"}
     rows.last_end = LastEnd("stop", 1, "ann", "id-2")
     rows.question, rows.taken_back, rows.wish = 1, 1, 2
