@@ -11,7 +11,9 @@ from msgspec.structs import replace
 
 from clients.ear_hands import EarDone, EarJob
 from clients.phone_driver import OfferRunner, SendReport
+from fitting.limits import WEEK_S
 from fitting.log_memory import MemoryOutbox
+from fitting.log_moments import was_held
 from fitting.log_parts import Entry
 from fitting.log_rows import DeviceRows
 from fitting.log_settling import packages
@@ -88,6 +90,32 @@ class _CountsFromToday(WatchedLog):
     async def head(self, device: str, **more: Any) -> Any:
         head = await super().head(device, **more)
         return head if isinstance(head, Refusal) else replace(head, active=head.active[-1:])
+
+
+class _ForgetsWhatOneEarKeeps(WatchedLog):
+    """What one ear may keep counts for a week from when it was found, however long that lasts."""
+
+    async def head(self, device: str, **more: Any) -> Any:
+        head = await super().head(device, **more)
+        if isinstance(head, Refusal):
+            return head
+        kept = (m for m in head.active if was_held(m) or m.at_s > head.at_s - WEEK_S)
+        return replace(head, active=tuple(kept))
+
+
+class _ForgetsWhatItRefuses(WatchedLog):
+    """What was said in a report that was refused was never said."""
+
+    async def report(self, report: Report, *, generation: int) -> Any:
+        outcome = await super().report(report, generation=generation)
+        if isinstance(outcome, Refusal):
+
+            def forget(rows: DeviceRows, _: float) -> None:
+                for entry in rows.entries.values():
+                    entry.copied.clear()
+
+            await self._store.run(report.device, forget)
+        return outcome
 
 
 class _AsksAboutAnything(WatchedLog):
@@ -177,6 +205,8 @@ PACKAGE_BUGS: Final[Mapping[str, Options]] = {
     "writes over the trial": Options(log=_WritesOverTheTrial),
     "takes back too much": Options(log=_TakesBackTooMuch),
     "counts from today": Options(log=_CountsFromToday),
+    "forgets what one ear keeps": Options(log=_ForgetsWhatOneEarKeeps),
+    "forgets what it refuses": Options(log=_ForgetsWhatItRefuses),
     "asks about anything": Options(log=_AsksAboutAnything),
     "forgets the outbox": Options(store=_ForgetsTheOutbox),
     "takes for good": Options(store=_TakesForGood),

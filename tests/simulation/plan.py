@@ -11,7 +11,7 @@ import msgspec
 
 from .chance import Chance
 
-__all__ = ["FAULTS", "FITTING", "PACKING", "POINTS", "WEARING", "Plan", "Step", "drawn"]
+__all__ = ["FAULTS", "FITTING", "PACKING", "POINTS", "WEARING", "Plan", "Step", "drawn", "kept_apart"]
 
 Who = Literal["ann", "bob", "patient", "fault", "time"]
 # How often each is drawn, beside the others.
@@ -57,6 +57,11 @@ _STRIKES_AT_A_POINT: Final = frozenset(
 )
 
 
+# Of so many runs chance would hardly ever find the way there.
+_KEPT_APART: Final = 0.01
+_FEW_REPORTS: Final = 0.05
+
+
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """``at_s``: when, from the beginning; for a fitter how long to wait first. ``point``: the n-th time it is reached.
 
@@ -74,13 +79,14 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Plan(msgspec.Struct, frozen=True):
     """One run. ``ends_at_s``: from then on everything heals. Nobody is awake in the hours of ``time``: they add
-    nothing to the seconds in which the others' steps are told.
+    nothing to the seconds in which the others' steps are told. ``max_reports``: how many the log takes of a delivery.
     """
 
     seed: int
     steps: tuple[Step, ...]
     ends_at_s: float = 90.0
     agrees: bool = True
+    max_reports: int = 64
 
     def of(self, *who: Who) -> list[Step]:
         """The steps of some, in their order."""
@@ -110,7 +116,30 @@ def drawn(seed: int) -> Plan:
         steps += [_push_fault(chance) for _ in range(chance.choice((0, 0, 1, 2)))]
     steps += [_worn(chance, ends_at_s) for _ in range(chance.choice((0, 0, 1, 2, 3)))]
     steps += [_fault(chance, ends_at_s) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4, 6)))]
-    return Plan(seed, tuple(steps), ends_at_s, agrees=chance.random() < 0.97)
+    agrees, rare = chance.random() < 0.97, Chance(seed).of("rare")
+    if rare.random() < _KEPT_APART:
+        return kept_apart(seed, days=rare.uniform(1.0, 12.0))
+    max_reports = rare.randint(7, 10) if rare.random() < _FEW_REPORTS else 64
+    return Plan(seed, tuple(steps), ends_at_s, agrees, max_reports)
+
+
+def kept_apart(seed: int, *, days: float) -> Plan:
+    """Much quieter in one aid only, for days; then somebody keeps in both what the other one has kept, and goes on."""
+    steps = (
+        Step("ann", "wait", length_s=5.0),
+        Step("ann", "hush"),
+        Step("fault", "nvm_fails", at_s=1.0, amount=3, ear="left"),
+        # Nor can what the first one has kept be taken back.
+        Step("fault", "nvm_fails", point="nvm#1", amount=3),
+        Step("time", "hours", at_s=60.0, length_s=days * 24 * 3_600.0),
+        *[Step("ann", "wait", length_s=40.0)] * 3,
+        Step("ann", "live"),
+        Step("ann", "save", amount=1),
+        Step("ann", "release", amount=1),
+        Step("ann", "louder", amount=3),
+        Step("ann", "wait", length_s=20.0),
+    )
+    return Plan(seed, steps, ends_at_s=200.0)
 
 
 def _fitting(who: Literal["ann", "bob"], chance: random.Random) -> list[Step]:

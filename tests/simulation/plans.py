@@ -6,7 +6,7 @@ Read ``PLANS``.
 from collections.abc import Mapping
 from typing import Final
 
-from .plan import Plan, Step
+from .plan import Plan, Step, kept_apart
 
 __all__ = ["PLANS"]
 
@@ -128,6 +128,23 @@ PLANS: Final[Mapping[str, list[Plan]]] = {
                 Step("patient", "take_back", at_s=60.0),
             ),
             ends_at_s=100.0,
+        )
+        for seed in range(6)
+    ],
+    # For longer than a week.
+    "forgets what one ear keeps": [kept_apart(seed, days=8.0) for seed in range(4)],
+    # The copies of the second aid do not verify, and that the first one has begun is one report too many.
+    "forgets what it refuses": [
+        Plan(
+            seed,
+            (
+                Step("fault", "nvm_fails", at_s=1.0, amount=3, ear="left"),
+                Step("ann", "wait", length_s=5.0),
+                Step("ann", "hush"),
+                Step("ann", "wait", length_s=60.0),
+                Step("ann", "louder", amount=3),
+            ),
+            max_reports=7,
         )
         for seed in range(6)
     ],

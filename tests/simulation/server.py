@@ -90,6 +90,7 @@ class Server:
         push: PushService,
         point: Point,
         seen: Watcher,
+        max_reports: int,
     ) -> None:
         self.process = Process("server")
         self.book = SimBook()
@@ -97,6 +98,7 @@ class Server:
         self.log: StoredDeviceLog
         self._disk, self._devices, self._chance, self._make_log = disk, devices, chance, make_log
         self._push, self._point, self._seen = push, point, seen
+        self._limits = dataclasses.replace(CONFIG.log_limits, max_reports=max_reports)
 
     async def start(self) -> None:
         """Be there for clients."""
@@ -104,7 +106,7 @@ class Server:
 
     async def _assemble(self) -> None:
         loop = asyncio.get_running_loop()
-        stores = await self._disk.stores(self.process, CONFIG.log_limits)
+        stores = await self._disk.stores(self.process, self._limits)
         self.log = self._make_log(stores.log, self._new_id)
         # Before anything is wired: whatever is made of the storage has to be made of this one.
         with _what_is_the_same_remembered(lambda context: self._storage(context, stores)):

@@ -177,6 +177,7 @@ class World:
             push=self.push,
             point=self.point,
             seen=self.packages,
+            max_reports=self.plan.max_reports,
         )
         self.lives.append(server)
         await server.start()
