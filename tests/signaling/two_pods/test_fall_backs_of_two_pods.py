@@ -1,20 +1,14 @@
 """Live work that ends by itself while its fitter hangs on one pod and its phone on another: by the same causes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import pytest
 
 from tests.signaling.conftest import House
-from tests.signaling.near import Near, near
+from tests.signaling.near import Near
 from tests.signaling.test_fall_backs import CAUSES, falls_back
 from tests.signaling.visit import Visit
-
-
-@pytest.fixture
-async def pods(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Near]:
-    async with near(monkeypatch) as pods:
-        yield pods
 
 
 @pytest.mark.parametrize(("reason", "restore", "bring"), CAUSES)

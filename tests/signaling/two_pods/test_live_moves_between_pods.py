@@ -1,6 +1,5 @@
 """Live work of two pods, when somebody moves: another fitter's connection, a newer phone, a pod that knew nothing."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -27,27 +26,8 @@ from signaling.backplane import BusState
 from signaling.flows.phone_words import AskPhone, Frozen, Wake, word_of
 from tests.eventually import eventually
 from tests.signaling.care import CLAIM, change, lease, louder, submit
-from tests.signaling.near import Near, answers_nothing, beat, care_of, near, pass_s, renew, states
-from tests.signaling.visit import Told, Visit, refused, visit
-
-
-@pytest.fixture
-async def pods(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Near]:
-    async with near(monkeypatch) as pods:
-        yield pods
-
-
-@pytest.fixture
-async def here(pods: Near) -> Visit:
-    """Live work that was begun on the fitter's pod."""
-    return await visit(pods.connect)
-
-
-@pytest.fixture
-async def before(pods: Near) -> Visit:
-    """Both ends, before anything has begun."""
-    return await visit(pods.connect, live=False)
-
+from tests.signaling.near import Near, answers_nothing, beat, care_of, pass_s, renew, states
+from tests.signaling.visit import Told, Visit, refused
 
 # Who comes later
 

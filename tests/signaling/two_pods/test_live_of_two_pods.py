@@ -1,7 +1,6 @@
 """Live work whose fitter hangs on one pod and whose phone on another: who begins it, who freezes it, who may end it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -27,27 +26,8 @@ from signaling.flows import far_phones
 from tests.eventually import eventually
 from tests.signaling.away import log_of
 from tests.signaling.care import change, lease, louder, submit
-from tests.signaling.near import Near, answers_nothing, beat, care_of, near, pass_s, renew, states
-from tests.signaling.visit import Visit, refused, visit
-
-
-@pytest.fixture
-async def pods(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Near]:
-    async with near(monkeypatch) as pods:
-        yield pods
-
-
-@pytest.fixture
-async def here(pods: Near) -> Visit:
-    """Live work that was begun on the fitter's pod."""
-    return await visit(pods.connect)
-
-
-@pytest.fixture
-async def before(pods: Near) -> Visit:
-    """Both ends, before anything has begun."""
-    return await visit(pods.connect, live=False)
-
+from tests.signaling.near import Near, answers_nothing, beat, care_of, pass_s, renew, states
+from tests.signaling.visit import Visit, refused
 
 # How it begins
 
