@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["main"]
 
@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _verify_options(verify)
 
+    config = commands.add_parser("config", help="what a server would go by")
+    show = config.add_subparsers(dest="config", required=True, metavar="COMMAND").add_parser(
+        "show", help="print every field with its value and where that comes from, as TOML; secrets are masked"
+    )
+    _serve_options(show)
+    show.add_argument("--json", action="store_true", help="as one JSON object")
+
     _recording_options(commands.add_parser("recording", help="list, decrypt or delete recordings of calls"))
     commands.add_parser("demo", help="run one scripted visit against real parts", add_help=False)
     commands.add_parser("fake-acs", help="run a stand-in for Azure Communication Services", add_help=False)
@@ -119,19 +126,28 @@ def _serve(options: argparse.Namespace) -> int:
     from .config import config_from
     from .workers.command import supervised
 
-    config = config_from(
-        dev=options.dev,
-        host=options.host,
-        port=options.port,
-        data=options.data,
-        conformance=options.conformance,
-        workers=options.workers,
-    )
+    config = config_from(**_said(options))
     # First: what looks after others needs nothing of a server.
     if not supervised(config):
         from .server import serve
 
         serve(config)
+    return 0
+
+
+def _said(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of a server; None where it says nothing."""
+    return {name: getattr(options, name) for name in ("dev", "host", "port", "data", "conformance", "workers")}
+
+
+def _config(options: argparse.Namespace) -> int:
+    from .config import config_from
+    from .config_shown import as_json, as_toml, shown, unread
+
+    entries = shown(config_from(**_said(options)), os.environ, _said(options))
+    print(as_json(entries) if options.json else as_toml(entries), end="")
+    for name in unread(os.environ):
+        print(f"auricle: {name} is set, and nothing reads it", file=sys.stderr)
     return 0
 
 
@@ -235,6 +251,7 @@ _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "token": _token,
     "migrate": _migrate,
     "audit": _audit,
+    "config": _config,
     "recording": _recording,
     "asyncapi": _asyncapi,
     "openapi": _openapi,

@@ -6,7 +6,7 @@ Each field is set by ``AURICLE_<FIELD>`` in upper case, or by the command line, 
 import math
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from protocol.signalr.prescan import ScanLimits
 from .config_acs import AcsConfig
 from .config_bus import BusConfig
 from .config_calls import CallConfig
+from .config_environ import variable_of
 from .config_error import ConfigError
 from .config_pods import PodsConfig
 from .config_push import PushConfig
@@ -29,15 +30,13 @@ from .config_socketio import SocketIoConfig
 from .config_visits import VisitConfig
 from .config_workers import WorkersConfig
 
-__all__ = ["MEMORY", "Config", "ConfigError", "charge_of_worker", "config_from", "environ_of_worker", "is_worker"]
+__all__ = ["MEMORY", "Config", "ConfigError", "config_from"]
 
 MIN_SIGNING_KEY_BYTES = 32
 # What a browser could name, in lower case: scheme, host, port and no path; neither ``null`` nor ``*``.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s/?#\\@:*\[\],]+)(?::[0-9]{1,5})?")
 TRANSPORTS = ("WebSockets", "ServerSentEvents", "LongPolling")
 MEMORY = "memory:"
-# What a supervisor has its worker be; whoever starts a server by hand never sets it.
-CHARGE = "AURICLE_WORKER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +368,7 @@ def config_from(environ: Mapping[str, str] = os.environ, **command_line: Any) ->
     config = Config()
     changes: dict[str, Any] = {}
     for entry in fields(Config):
-        variable = f"AURICLE_{entry.name.upper()}"
+        variable = variable_of(entry.name)
         if variable not in environ:
             continue
         kind = type(getattr(config, entry.name))
@@ -382,18 +381,3 @@ def config_from(environ: Mapping[str, str] = os.environ, **command_line: Any) ->
             raise ConfigError(f"{variable}: {error}") from None
     changes |= {name: value for name, value in command_line.items() if value is not None}
     return replace(config, **changes)
-
-
-def environ_of_worker(charge: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a process that is to be a worker."""
-    return {**environ, CHARGE: charge}
-
-
-def is_worker(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process was started by a supervisor, and has not been told yet what it is to be."""
-    return CHARGE in environ
-
-
-def charge_of_worker(environ: MutableMapping[str, str] = os.environ) -> str | None:
-    """What this process is to be as a worker, None when it is none; told once, so that no child of it believes it."""
-    return environ.pop(CHARGE, None)

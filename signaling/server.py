@@ -13,7 +13,8 @@ from aiohttp import web
 
 from .app import PARTS, Parts, create_app
 from .auth import signing_key_of
-from .config import Config, ConfigError, charge_of_worker
+from .config import Config, ConfigError
+from .config_environ import charge_of_worker
 from .door import Door
 from .hub import Hub
 from .log import HttpLog, LogBook

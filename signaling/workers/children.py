@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from signaling.config import environ_of_worker
+from signaling.config_environ import environ_of_worker
 from signaling.log import LogBook
 
 from .charge import Charge, ChildNews, News

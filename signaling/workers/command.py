@@ -11,7 +11,8 @@ import time
 from contextlib import ExitStack, closing
 
 from signaling.auth import signing_key_of
-from signaling.config import MEMORY, Config, ConfigError, is_worker
+from signaling.config import MEMORY, Config, ConfigError
+from signaling.config_environ import is_worker
 from signaling.config_pods import UNIX, host_and_port
 from signaling.log import LogBook
 from signaling.schema import newest_event_s, prepare

@@ -37,5 +37,5 @@ def test_help_is_quick_because_it_loads_no_server() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split(","))
     assert not loaded & {"aiohttp", "alembic", "asyncio", "jwt", "msgspec", "numpy", "redis", "sqlalchemy", "structlog"}
-    for command in ("serve", "token", "migrate", "audit", "asyncapi", "openapi", "demo", "fake-acs"):
+    for command in ("serve", "token", "migrate", "audit", "config", "asyncapi", "openapi", "demo", "fake-acs"):
         assert command in done.stdout

@@ -2,7 +2,8 @@
 
 import pytest
 
-from signaling.config import Config, ConfigError, charge_of_worker, config_from, environ_of_worker, is_worker
+from signaling.config import Config, ConfigError, config_from
+from signaling.config_environ import charge_of_worker, environ_of_worker, is_worker
 
 
 def test_auto_is_one_per_core_that_may_be_used() -> None:
