@@ -244,7 +244,7 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
         self._check_live_work()
         self._check_database()
         self._check_push()
-        self._check_acs()
+        self._check_acs(dev=self.dev)
         self._check_bus()
         self._check_calls()
         self._check_pods(self.connection_token_ttl_s + self.bus_skew_s)

@@ -5,17 +5,16 @@ from pathlib import Path
 
 from media.acs import AcsAddress, AcsPlan, ClinicPlan, read_address, read_plan
 
+from .config_acs_events import AcsEventsConfig
 from .config_error import ConfigError
 
 __all__ = ["AcsConfig"]
 
-_MIN_SECRET_CHARS = 32
-
 
 # No slots: of two parts that have some no class can be made.
 @dataclass(frozen=True)
-class AcsConfig:
-    """Fields of ``Config``.
+class AcsConfig(AcsEventsConfig):
+    """Fields of ``Config``, with what ``AcsEventsConfig`` adds.
 
     ``acs_connection_string``: of the ACS resource; or ``acs_endpoint`` alone, ``https://name``, and Entra's credentials
     as ``azure-identity`` finds them; both empty: no visit uses ACS. ``acs_ca``: a certificate to trust beside the known
@@ -24,9 +23,7 @@ class AcsConfig:
     ``acs_timeout_s``: how long one request may take. ``acs_patience_s``: how long a call may wait for its turn when ACS
     are asked for more than they give. ``max_acs_tokens``: identities and tokens in 30 s. ``max_acs_waiting``: requests
     that wait for their turn; one more is told so.
-    ``acs_poll_s``: how often a thread is looked at for what was written there; ``acs_event_secret``: what Event Grid
-    sends in ``X-Auricle-Event-Secret``, empty: it is not listened to; ``acs_event_topic``: the only topic that is.
-    ``max_due_acs``: visits of one look.
+    ``acs_poll_s``: how often a thread is looked at for what was written there. ``max_due_acs``: visits of one look.
     """
 
     acs_connection_string: str = field(default="", repr=False)
@@ -38,19 +35,14 @@ class AcsConfig:
     max_acs_tokens: int = 1_000
     max_acs_waiting: int = 1_000
     acs_poll_s: float = 5.0
-    acs_event_secret: str = field(default="", repr=False)
-    acs_event_topic: str = ""
     max_due_acs: int = 64
 
-    def _check_acs(self) -> None:
+    def _check_acs(self, *, dev: bool) -> None:
         try:
             _ = self.acs_address
         except ValueError as error:
             raise ConfigError(f"acs_connection_string, acs_endpoint: {error}") from None
-        if self.acs_event_secret and len(self.acs_event_secret) < _MIN_SECRET_CHARS:
-            raise ConfigError(f"acs_event_secret: must have at least {_MIN_SECRET_CHARS} characters")
-        if bool(self.acs_event_secret) != bool(self.acs_event_topic):
-            raise ConfigError("acs_event_secret, acs_event_topic: each needs the other")
+        self._check_acs_events(dev=dev)
 
     @property
     def acs_address(self) -> AcsAddress | None:

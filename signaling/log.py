@@ -165,6 +165,18 @@ class LogBook:
         """They do again."""
         self._log.info("acs_well")
 
+    def acs_event_refused(self, *, reason: str) -> None:
+        """Entra has signed a delivery of events for whom, or of what, is not configured; told once in a row."""
+        self._log.error("acs_event_refused", reason=reason)
+
+    def acs_event_keys_away(self, *, cause: str) -> None:
+        """The keys of the tenant were not had: known ones are good for a while, new ones for nothing. Told once."""
+        self._log.warning("acs_event_keys_away", cause=cause)
+
+    def acs_event_keys_back(self) -> None:
+        """They were had again."""
+        self._log.info("acs_event_keys_back")
+
 
 class HttpLog(logging.Handler):
     """Takes what the HTTP library logs and keeps the class of the error only: its texts quote requests, tokens too."""

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .event_tokens import AUDIENCE
+from .events import TOPIC
 from .service import FakeAcs, fake_acs
 from .throttle import Throttle, parse_limit
 
@@ -63,6 +65,9 @@ async def _run(service: FakeAcs, host: str, port: int, folder: Path | None) -> N
             "tenant": service.directory.tenant,
             "client": service.directory.client,
             "secret": service.directory.secret,
+            "discovery": service.discovery,
+            "topic": TOPIC,
+            "audience": AUDIENCE,
         }
         print(json.dumps(ready), flush=True)
         await ending.wait()

@@ -1,7 +1,7 @@
 """The corner of Entra ID that gives an application a token for its secret, so that azure-identity runs as it is.
 
-Read: the paths, the form that is posted, and what of the answer is looked at. Tokens are the fake's own. Read
-``Directory``.
+It also says where its keys are, and what they are, with which Event Grid's tokens are signed. Read: the paths, the form
+that is posted, and what of the answer is looked at. Tokens of applications are the fake's own. Read ``Directory``.
 """
 
 import secrets
@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from .answers import Breach
+from .event_tokens import SigningKeys
 from .request import Asked, Reply
 
 __all__ = ["Directory"]
@@ -28,6 +29,7 @@ class Directory:
     client: str = "22222222-2222-4222-8222-222222222222"
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     tokens: dict[str, float] = field(default_factory=dict)
+    signing: SigningKeys = field(default_factory=SigningKeys)
 
     def answer(self, asked: Asked, url: str) -> Reply | None:
         """None for what is not Entra's. Raises Breach."""
@@ -35,6 +37,8 @@ class Directory:
             return None
         if asked.parts[1:] == ("v2.0", ".well-known", "openid-configuration"):
             return Reply(200, self._configuration(url))
+        if asked.parts[1:] == ("discovery", "v2.0", "keys"):
+            return Reply(200, self.signing.document())
         if asked.parts[1:] == ("oauth2", "v2.0", "token") and asked.method == "POST":
             return Reply(200, self._token(parse_qs(asked.body.decode()), asked.now_s))
         raise Breach(404, "NotFound", "no such resource")

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from aiohttp import web
 
@@ -12,17 +12,19 @@ from .answers import Breach
 __all__ = ["Fault", "Faults"]
 
 Area = Literal["identities", "rooms", "chat", "entra", "*"]
+_BODIES: Final = {"huge": b'{"keys": [' + b" " * 1_000_000 + b"]}", "garbage": b"<html>"}
 
 
 @dataclass(slots=True)
 class Fault:
     """``status``: answered so, ``hang``: never, ``slow``: ``delay_s`` late, ``drip``: a byte now and then, ``reset``,
-    ``lost``: a POST is carried out, and the connection breaks before it is answered.
+    ``lost``: a POST is carried out, and the connection breaks before it is answered; ``huge``: an answer of a megabyte;
+    ``garbage``: one that is no JSON.
 
-    It happens ``count`` times, to requests whose path begins with ``area``.
+    It happens ``count`` times, to requests of ``area``: what is none of the service is ``entra``'s.
     """
 
-    kind: Literal["status", "hang", "slow", "drip", "reset", "lost"]
+    kind: Literal["status", "hang", "slow", "drip", "reset", "lost", "huge", "garbage"]
     area: Area = "*"
     status: int = 503
     retry_after_s: float | None = None
@@ -45,8 +47,7 @@ class Faults:
 
     async def meet(self, request: web.Request) -> web.StreamResponse | None:
         """Have the first fault that fits happen: an answer that stands for the service's, or None. Raises Breach."""
-        area = request.path.split("/")[1]
-        fault = self._first(area, is_loss=False)
+        fault = self._first(_area(request), is_loss=False)
         if fault is None:
             return None
         fault.count -= 1
@@ -56,6 +57,8 @@ class Faults:
         if fault.kind == "slow":
             await asyncio.sleep(fault.delay_s)
             return None
+        if fault.kind in _BODIES:
+            return web.Response(body=_BODIES[fault.kind], content_type="application/json")
         if fault.kind == "reset":
             if request.transport is not None:
                 request.transport.abort()
@@ -64,7 +67,7 @@ class Faults:
 
     def loses(self, request: web.Request) -> bool:
         """Whether the answer to what was carried out is lost."""
-        fault = self._first(request.path.split("/")[1], is_loss=True) if request.method == "POST" else None
+        fault = self._first(_area(request), is_loss=True) if request.method == "POST" else None
         if fault is None or request.transport is None:
             return False
         fault.count -= 1
@@ -90,3 +93,8 @@ class Faults:
             except TimeoutError:
                 continue
         return answer
+
+
+def _area(request: web.Request) -> str:
+    first = request.path.split("/")[1]
+    return first if first in ("identities", "rooms", "chat") else "entra"

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from . import chat, identity, rooms
 from .answers import Breach, refusal
 from .certificates import throw_away
 from .entra import Directory
+from .event_tokens import event_claims
 from .events import EventGrid
 from .faults import Faults
 from .request import Asked, Reply, check_version
@@ -34,7 +36,7 @@ __all__ = ["FakeAcs", "fake_acs"]
 class FakeAcs:
     """One resource. ``asked``: method and area of each request, the newest last; ``breaches``: what was wrong.
 
-    ``local_auth``: whether access keys are good at all; hospitals turn them off.
+    ``local_auth``: whether access keys are good at all; hospitals turn them off. ``event_token_version``: 1 or 2.
     """
 
     clock: Callable[[], float] = time.time
@@ -44,10 +46,26 @@ class FakeAcs:
     faults: Faults = field(default_factory=Faults)
     events: EventGrid = field(default_factory=EventGrid)
     local_auth: bool = True
+    event_token_version: int = 1
     url: str = ""
     ca: Path = Path()
     asked: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Event Grid's tokens are of the directory."""
+        self.events.sign = self.event_token
+
+    def event_token(self, audience: str, **changes: Any) -> str:
+        """What Event Grid shows to an application, now; ``changes`` to its claims, None takes one away."""
+        directory = self.directory
+        claims = event_claims(directory.tenant, self.url, audience, self.clock(), version=self.event_token_version)
+        return directory.signing.token({k: v for k, v in {**claims, **changes}.items() if v is not None})
+
+    @property
+    def discovery(self) -> str:
+        """The address of the document that says where the directory's keys are."""
+        return f"{self.url}/{self.directory.tenant}/v2.0/.well-known/openid-configuration"
 
     @property
     def connection_string(self) -> str:

@@ -2,8 +2,9 @@
 
 ``POST /fake/faults`` ``{"kind": "status", "area": "identities", "status": 503, "count": 3}``; ``DELETE /fake/faults``;
 ``POST /fake/keys`` rolls the access key, and answers with it; ``POST /fake/local-auth`` ``{"on": false}``;
-``POST /fake/events`` ``{"url": ..., "headers": {...}}``; ``POST /fake/throttle`` ``{"limits": ["token=100/10"]}``;
-``GET /fake``.
+``POST /fake/signing-keys`` rolls the key of Entra's tokens; ``POST /fake/events``
+``{"url": ..., "headers": {...}, "audience": ..., "version": 1}``; ``POST /fake/throttle``
+``{"limits": ["token=100/10"]}``; ``GET /fake``.
 """
 
 import base64
@@ -46,15 +47,29 @@ async def flip(service: "FakeAcs", asked: Asked) -> Reply:
             service.local_auth = bool(body.get("on"))
             return Reply(204)
         case ("POST", ("events",)):
-            taken = await service.events.subscribe(str(body.get("url")), body.get("headers") or {})
-            return Reply(200, {"validated": taken})
-        case ("POST", ("throttle",)):
-            try:
-                service.throttle.limits |= dict(map(parse_limit, body.get("limits") or ()))
-            except ValueError as error:
-                raise Breach(400, "BadSwitch", str(error)) from None
+            return await _subscribed(service, asked)
+        case ("POST", ("signing-keys",)):
+            service.directory.signing.rotate()
             return Reply(204)
+        case ("POST", ("throttle",)):
+            return _throttled(service, asked)
     raise Breach(404, "NotFound", "no such switch")
+
+
+async def _subscribed(service: "FakeAcs", asked: Asked) -> Reply:
+    body = asked.json
+    service.event_token_version = 2 if body.get("version") == 2 else 1
+    url, audience = str(body.get("url")), str(body.get("audience") or "")
+    taken = await service.events.subscribe(url, body.get("headers") or {}, audience=audience)
+    return Reply(200, {"validated": taken})
+
+
+def _throttled(service: "FakeAcs", asked: Asked) -> Reply:
+    try:
+        service.throttle.limits |= dict(map(parse_limit, asked.json.get("limits") or ()))
+    except ValueError as error:
+        raise Breach(400, "BadSwitch", str(error)) from None
+    return Reply(204)
 
 
 def _seen(service: "FakeAcs") -> dict[str, object]:
@@ -64,6 +79,7 @@ def _seen(service: "FakeAcs") -> dict[str, object]:
         "rooms": len(resource.rooms),
         "threads": sum(not thread.deleted for thread in resource.threads.values()),
         "throttled": service.throttle.refused,
+        "events": {"told": service.events.told, "answers": dict(Counter(map(str, service.events.answers)))},
         "asked": dict(Counter(service.asked)),
         "breaches": service.breaches[-20:],
     }

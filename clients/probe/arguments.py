@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 from clients.probe.catalogue import NAMES, matching
 from clients.probe.target import BadTarget, Target, target_of
 from media.acs import read_address
+from media.entra import discovery_of, issuers_of
 
 __all__ = ["TOKEN_VARIABLE", "BadInput", "ProbeOptions", "parse"]
 
@@ -58,8 +59,15 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ProbeOptions:
         raise BadInput(str(error)) from None
     except ValueError as error:
         raise BadInput(f"{_ACS}CONNECTION_STRING, {_ACS}ENDPOINT: {error}") from None
-    target = replace(target, acs=acs, acs_ca=environ.get(f"{_ACS}CA", ""))
+    target = replace(target, acs=acs, acs_ca=environ.get(f"{_ACS}CA", ""), acs_keys=_keys(environ))
     return ProbeOptions(target, _chosen(given.only), given.json, given.dev_key, given.data)
+
+
+def _keys(environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    tenant = environ.get(f"{_ACS}EVENT_TENANT", "").lower()
+    discovery = environ.get(f"{_ACS}EVENT_DISCOVERY", "") or discovery_of(tenant)
+    issuers = tuple(one.strip() for one in environ.get(f"{_ACS}EVENT_ISSUERS", "").split(",") if one.strip())
+    return (discovery, issuers or issuers_of(tenant, discovery)) if tenant else ("", ())
 
 
 def _chosen(only: Sequence[str]) -> frozenset[str]:

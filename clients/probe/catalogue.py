@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from clients.probe import acs_checks, hub_checks, network_checks, page_checks, refusal_checks
+from clients.probe import acs_checks, acs_event_checks, hub_checks, network_checks, page_checks, refusal_checks
 from clients.probe.target import Target
 from clients.probe.verdicts import Verdict
 
@@ -56,6 +56,7 @@ CATALOGUE: Final[tuple[Check, ...]] = (
     Check("acs-identities", acs_checks.identities),
     Check("acs-chat", acs_checks.chat, ("acs-identities",)),
     Check("acs-rooms", acs_checks.rooms, ("acs-identities",)),
+    Check("acs-events", acs_event_checks.events, _WEB),
 )
 NAMES: Final = tuple(check.name for check in CATALOGUE)
 

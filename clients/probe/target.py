@@ -24,7 +24,8 @@ class Target:
     """A deployment. ``base`` is its address without a slash at the end, ``hub_path`` begins with one.
 
     ``timeout_s`` bounds each check. ``tls`` is None when the address is not encrypted. ``acs``: the resource of Azure
-    Communication Services that the deployment uses, ``acs_ca`` a certificate that is trusted for it.
+    Communication Services that the deployment uses, ``acs_ca`` a certificate that is trusted for it. ``acs_keys``:
+    where the tenant whose tokens Event Grid shows says where its keys are, "" for none, and how it may call itself.
     """
 
     base: str
@@ -36,6 +37,7 @@ class Target:
     token: str | None = field(default=None, repr=False)
     acs: AcsAddress | None = field(default=None, repr=False)
     acs_ca: str = ""
+    acs_keys: tuple[str, tuple[str, ...]] = ("", ())
 
     @property
     def hub(self) -> str:

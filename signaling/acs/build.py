@@ -13,8 +13,7 @@ from media.visit import Visit
 from protocol.contract.base import Refusal
 from protocol.contract.sessions import ConsentScope
 from protocol.errors import Overloaded, Unavailable
-from signaling.bodies import Bodies
-from signaling.config import Config, ConfigError
+from signaling.config import ConfigError
 from signaling.flows.chat import ChatFlow
 from signaling.flows.consents import ConsentFlow
 from signaling.flows.visits import VisitFlow
@@ -24,6 +23,7 @@ from signaling.stores.devices import DeviceStore
 
 from .bridge import ChatBridge
 from .events import AcsEvents
+from .events_build import acs_events
 from .gate import Gate, GateLimits
 from .identities import AcsIdentities
 from .sdk import Gates, SdkService, translated
@@ -95,7 +95,7 @@ def acs_house(of: "Assembly", flow: VisitFlow, chat: ChatFlow) -> AcsHouse | Non
         consent=consent,
     )
     visits = AcsVisits(parts)
-    poll_s = config.acs_poll_s * (_POLLS_WITH_EVENTS if config.acs_event_secret else 1)
+    poll_s = config.acs_poll_s * (_POLLS_WITH_EVENTS if config.acs_events_on else 1)
     tending = AcsTending(
         visits,
         ChatBridge(service, identities, chat),
@@ -104,7 +104,7 @@ def acs_house(of: "Assembly", flow: VisitFlow, chat: ChatFlow) -> AcsHouse | Non
         reached=of.metrics.reached,
     )
     _listen(of, flow, chat, visits)
-    return AcsHouse(service, identities, visits, tending, _events(of, config, visits), flow)
+    return AcsHouse(service, identities, visits, tending, acs_events(of, visits.poke), flow)
 
 
 def _listen(of: "Assembly", flow: VisitFlow, chat: ChatFlow, visits: AcsVisits) -> None:
@@ -124,13 +124,6 @@ def _listen(of: "Assembly", flow: VisitFlow, chat: ChatFlow, visits: AcsVisits) 
 
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:
     await work
-
-
-def _events(of: "Assembly", config: Config, visits: AcsVisits) -> AcsEvents | None:
-    if not config.acs_event_secret:
-        return None
-    bodies = Bodies(config.max_body_bytes, "max_body_bytes", config.body_timeout_s, of.metrics.reached)
-    return AcsEvents(config.acs_event_secret, config.acs_event_topic, bodies, visits.poke)
 
 
 def _gates(of: "Assembly") -> Gates:

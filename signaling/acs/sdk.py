@@ -5,7 +5,6 @@ One aiohttp session serves all of them. Their own retries, logs and traces are o
 """
 
 import logging
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from media.acs import TOKEN_MINUTES, AcsAddress, Reason, Trouble, trouble_of
 
 from .gate import Gate
 from .service import AcsMessage, AcsToken
+from .trust import trusting
 
 if TYPE_CHECKING:
     from azure.communication.chat.aio import ChatClient, ChatThreadClient
@@ -219,13 +219,9 @@ class SdkService:
             azure = logging.getLogger("azure")
             azure.addHandler(logging.NullHandler())
             azure.propagate = False
-            context: ssl.SSLContext | bool = True
-            if self._ca:
-                context = ssl.create_default_context()
-                context.load_verify_locations(self._ca)
             # How many at a time is counted in ``gate``.
             self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=context),
+                connector=aiohttp.TCPConnector(limit=0, ssl=trusting(self._ca)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )

@@ -9,6 +9,9 @@ from clients.fake_acs.service import FakeAcs, fake_acs
 from clients.probe.arguments import BadInput, parse
 from clients.probe.probing import probed
 from clients.probe.verdicts import Finding
+from tests.signaling.acs.scene import acs_config
+from tests.signaling.acs.test_event_tokens import entra_config
+from tests.signaling.conftest import House, running_house
 
 URL = "http://127.0.0.1:9"
 ONLY = ("acs-identities", "acs-chat", "acs-rooms")
@@ -83,3 +86,27 @@ def test_what_is_no_connection_string_is_not_quoted() -> None:
     with pytest.raises(BadInput) as raised:
         parse([URL], {"AURICLE_ACS_CONNECTION_STRING": "endpoint=http://x;accesskey=SECRET"})
     assert "SECRET" not in str(raised.value)
+
+
+async def events_of(house: House | None, environ: dict[str, str]) -> Finding:
+    url = URL if house is None else house.url
+    [finding] = [one async for one in probed(parse([url], environ).target, ("acs-events",))]
+    return finding
+
+
+async def test_whether_event_grid_alone_is_listened_to() -> None:
+    async with fake_acs() as acs:
+        tenant = {"AURICLE_ACS_EVENT_TENANT": acs.directory.tenant, "AURICLE_ACS_EVENT_DISCOVERY": acs.discovery}
+        trust = {"AURICLE_ACS_CA": str(acs.ca)}
+        async with running_house(acs_config(acs), None) as house:
+            finding = await events_of(house, {})
+            assert (finding.outcome, "not listened to" in finding.what) == ("skip", True)
+        async with running_house(acs_config(acs, **entra_config(acs)), None) as house:
+            assert (await events_of(house, {})).outcome == "ok"
+            finding = await events_of(house, tenant | trust)
+            assert (finding.outcome, finding.what[-17:]) == ("ok", "tenant has 1 keys")
+            wrong = {**tenant, **trust, "AURICLE_ACS_EVENT_ISSUERS": "https://sts.windows.net/x/"}
+            finding = await events_of(house, wrong)
+            assert (finding.outcome, "another issuer" in finding.what) == ("fail", True)
+            finding = await events_of(house, tenant)
+            assert (finding.outcome, "Certificate" in finding.what) == ("fail", True), finding

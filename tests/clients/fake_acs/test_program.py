@@ -37,6 +37,18 @@ async def test_it_says_where_it_is_and_can_be_troubled(tmp_path: Path) -> None:
             assert (await ask("POST", "/fake/throttle", {"limits": ["sms=1/1"]}))[0] == 400
             assert len((await ask("POST", "/fake/keys"))[1]["key"]) == 88
             assert await ask("POST", "/fake/local-auth", {"on": False}) == (204, None)
+            tenant = ready["discovery"].removeprefix(ready["url"])
+            status, document = await ask("GET", tenant)
+            assert (status, document["issuer"] + "/.well-known/openid-configuration") == (200, ready["discovery"])
+            keys_at = document["jwks_uri"].removeprefix(ready["url"])
+            before = (await ask("GET", keys_at))[1]["keys"]
+            assert await ask("POST", "/fake/signing-keys") == (204, None)
+            after = (await ask("GET", keys_at))[1]["keys"]
+            assert (len(before), len(after), after[0]) == (1, 2, before[0])
+            assert await ask("POST", "/fake/faults", {"kind": "garbage", "area": "entra"}) == (204, None)
+            assert await ask("DELETE", "/fake/faults") == (204, None)
+            subscription = {"url": "http://127.0.0.1:9/", "audience": ready["audience"], "version": 2}
+            assert await ask("POST", "/fake/events", subscription) == (200, {"validated": False})
             status, seen = await ask("GET", "/fake")
             assert (status, seen["identities"], seen["throttled"]) == (200, 0, 0)
             assert (await ask("GET", "/fake/other"))[0] == 404

@@ -109,12 +109,17 @@ async def live_in(house: House, ann: HubClient, pat: HubClient, told: Told, *oth
 
 
 @asynccontextmanager
-async def acs_scene(*others: Participant, acs: FakeAcs | None = None, **changes: Any) -> AsyncIterator[AcsScene]:
-    """``changes``: of the configuration."""
+async def acs_scene(
+    *others: Participant,
+    acs: FakeAcs | None = None,
+    settings: Callable[[FakeAcs], dict[str, Any]] = lambda _: {},
+    **changes: Any,
+) -> AsyncIterator[AcsScene]:
+    """``changes``: of the configuration; ``settings``: those that the stand-in must run for."""
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(fake_acs(acs))
         clocks = (Real(time.time), Real(time.monotonic))
-        config = acs_config(service, **changes)
+        config = acs_config(service, **settings(service), **changes)
         house = await stack.enter_async_context(running_house(config, None, clocks=clocks))
         await register(house)
         ann_told, pat_told = Told(), Told()

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tests.signaling.acs.test_acs_calls import end
 from tests.signaling.acs.test_acs_chat import heard, pat_in_acs, texts
 from tests.signaling.acs.test_tending import parts_of
 from tests.signaling.visiting import KIM, admitted, guest_of, join, said
+
+GUID = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.fixture
@@ -119,16 +122,31 @@ def app_of(**changes: Any) -> Any:
 
 
 def test_a_configuration_that_cannot_work_is_told(tmp_path: Path) -> None:
-    address = {"acs_connection_string": "endpoint=https://clinic.communication.azure.com/;accesskey=a2V5"}
+    address: dict[str, Any] = {"acs_connection_string": "endpoint=https://clinic.communication.azure.com/;accesskey=a2V5"}
+    entra: dict[str, Any] = {"acs_event_tenant": GUID, "acs_event_audience": GUID, "acs_event_topic": "/subscriptions/t"}
+    path = "/.well-known/openid-configuration"
     for wrong, says in (
         ({"acs_connection_string": "endpoint=https://x"}, "acs_connection_string"),
         ({"acs_endpoint": "http://x"}, "https://name"),
-        ({**address, "acs_event_secret": "short", "acs_event_topic": "t"}, "at least 32"),
-        ({**address, "acs_event_secret": "s" * 32}, "each needs the other"),
+        ({**address, "acs_event_secret": "short", "acs_event_topic": "/subscriptions/t"}, "at least 32"),
+        ({**address, "acs_event_secret": "s" * 32}, "acs_event_topic: needs"),
+        ({**address, **entra, "acs_event_topic": ""}, "acs_event_topic: needs"),
+        ({**address, **entra, "acs_event_topic": "t"}, "the id of a resource"),
+        ({**address, **entra, "acs_event_topic": ",".join(["/subscriptions/t"] * 17)}, "at most 16"),
+        ({**address, **entra, "acs_event_tenant": "common"}, "one tenant"),
+        ({**address, **entra, "acs_event_audience": ""}, "acs_event_audience"),
+        ({**address, **entra, "acs_event_tenant": ""}, "acs_event_topic: needs"),
+        ({**address, **entra, "acs_event_tenant": "", "acs_event_secret": "s" * 32}, "need acs_event_tenant"),
+        ({**address, **entra, "acs_event_publishers": ""}, "acs_event_publishers"),
+        ({**address, **entra, "acs_event_publishers": "grid"}, "acs_event_publishers"),
+        ({**address, **entra, "acs_event_discovery": f"ftp://x{path}"}, "acs_event_discovery"),
+        ({**address, **entra, "acs_event_discovery": "https://x/"}, "acs_event_discovery"),
         ({**address, "acs_clinics": str(tmp_path / "nowhere")}, "cannot be read"),
     ):
         with pytest.raises(ConfigError, match=says):
             app_of(**wrong)
+    with pytest.raises(ConfigError, match="must be https"):
+        replace(Config(dev=True), dev=False, **address, **entra, acs_event_discovery=f"http://x{path}")
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"clinics": {"c1": {"video": True}}}))
     with pytest.raises(ConfigError, match="unknown field"):

@@ -80,7 +80,7 @@ def _joins(told: Told) -> list[AcsJoin]:
 
 
 async def test_planted_secrets_are_nowhere(everything_logged: io.StringIO) -> None:
-    options: dict[str, Any] = {"acs_event_secret": SECRET, "acs_event_topic": "t", "acs_poll_s": 0.01}
+    options: dict[str, Any] = {"acs_event_secret": SECRET, "acs_event_topic": "/subscriptions/t", "acs_poll_s": 0.01}
     async with acs_scene(**options) as scene:
         secrets = await lived(scene)
         store = scene.house.parts.hubs[0].hub._calls.backends._acs.parts.store  # type: ignore[attr-defined]  # the care hub's
@@ -117,7 +117,7 @@ def test_what_is_printed_shows_nothing() -> None:
     key = "c2VjcmV0LXNlY3JldA=="
     text = f"endpoint=https://clinic.communication.azure.com/;accesskey={key}"
     shown = [
-        repr(Config(acs_connection_string=text, acs_event_secret=key * 2, acs_event_topic="t")),
+        repr(Config(acs_connection_string=text, acs_event_secret=key * 2, acs_event_topic="/subscriptions/t")),
         repr(read_address(text, "")),
         repr(AcsToken(key, 1.0)),
         repr(AcsMessage("1", key, key, 1.0)),
