@@ -122,8 +122,14 @@ def app_of(**changes: Any) -> Any:
 
 
 def test_a_configuration_that_cannot_work_is_told(tmp_path: Path) -> None:
-    address: dict[str, Any] = {"acs_connection_string": "endpoint=https://clinic.communication.azure.com/;accesskey=a2V5"}
-    entra: dict[str, Any] = {"acs_event_tenant": GUID, "acs_event_audience": GUID, "acs_event_topic": "/subscriptions/t"}
+    address: dict[str, Any] = {
+        "acs_connection_string": "endpoint=https://clinic.communication.azure.com/;accesskey=a2V5"
+    }
+    entra: dict[str, Any] = {
+        "acs_event_tenant": GUID,
+        "acs_event_audience": GUID,
+        "acs_event_topic": "/subscriptions/t",
+    }
     path = "/.well-known/openid-configuration"
     for wrong, says in (
         ({"acs_connection_string": "endpoint=https://x"}, "acs_connection_string"),
