@@ -216,10 +216,13 @@ class DeclineCall(Wire, frozen=True, kw_only=True):
 
 
 class EndCall(Wire, frozen=True, kw_only=True):
-    """Leave the call; ``for_all``: end it, as a professional of the visit may."""
+    """Leave the call; ``for_all``: end it, as a professional of the visit may.
+
+    Without ``call_id``: the call that ``StartCall`` of this connection has not begun yet.
+    """
 
     visit: Id
-    call_id: Id
+    call_id: Id | UnsetType = UNSET
     for_all: bool = False
 
 

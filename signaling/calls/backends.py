@@ -1,8 +1,8 @@
 """What carries a call: the two ends themselves, or Azure Communication Services, as the clinic wants it and as it goes.
 
 A call is begun where it can go on: whoever starts one has his token before anybody is rung. When ACS fail, then or
-later, everybody in the visit is told what has become of the call, and why; the visit goes on without them. Read
-``CallBackends.start`` first.
+later, everybody in the visit is told what has become of the call, and why; the visit goes on without them. Who waits
+for his token may hang up (``joins``). Read ``CallBackends.start`` first.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,17 @@ from protocol.contract.calls import (
     CallBackend,
     CallBackendChanged,
     CallToken,
+    DeclineCall,
+    EndCall,
     FallBackCall,
     FallBackReason,
     RefreshCallToken,
     StartCall,
 )
+from protocol.contract.sessions import Done
 from signaling.acs.visits import AcsVisits
 from signaling.calls.flow import CallFlow
+from signaling.calls.joins import GivenUp, Joins
 from signaling.flows.visits import VisitFlow, refused
 from signaling.hub import Caller
 
@@ -60,6 +64,11 @@ class CallBackends:
         self._acs = acs
         self._patience_s, self._monotonic = waits
         self._fell_back = fell_back
+        self._joins = Joins()
+        flow.on_change.append(self._changed)
+        flow.on_gone.append(lambda call, _: self._joins.call_over(call.call_id))
+        visits.on_change.append(self._visit_changed)
+        visits.on_removed.append(self._removed)
 
     async def start(self, caller: Caller, request: StartCall) -> CallAnswer | Failure:
         """Ring the others, or join the call that goes on."""
@@ -73,7 +82,13 @@ class CallBackends:
         others = await self._flow.others(caller, request)
         if isinstance(others, Refusal):
             return refused(others)
-        join = await self._join(caller, request.visit)
+        try:
+            join = await self._join(caller, request.visit, "")
+        except GivenUp:
+            return refused(_NO_CALL)
+        if not self._flow.parts.clients.is_here(caller.connection_id):
+            # He has gone while he waited: nobody is rung for him.
+            return refused(_NO_CALL)
         if isinstance(join, AcsJoin):
             answer = await self._flow.start(caller, request, "acs")
             return replace(answer, acs=join) if _is_acs(answer) else answer
@@ -95,7 +110,10 @@ class CallBackends:
             return refused(_NO_CALL)
         if call.backend != "acs":
             return refused(_NO_ACS)
-        join = await self._join(caller, request.visit)
+        try:
+            join = await self._join(caller, request.visit, call.call_id)
+        except GivenUp:
+            return refused(_NO_CALL)
         if isinstance(join, AcsJoin):
             return CallToken(acs=join)
         visit, reason, trouble = join
@@ -112,11 +130,36 @@ class CallBackends:
             await self._leave_acs(visit, call.call_id, "media_lost")
         return await self._flow.answer(caller, AnswerCall(visit=request.visit, call_id=request.call_id))
 
+    async def end(self, caller: Caller, request: EndCall) -> Done | Failure:
+        """Leave a call, end it for all, or give up one that has not begun yet."""
+        has_waited = self._joins.hung_up(caller.connection_id, request.visit)
+        if not isinstance(request.call_id, str) and has_waited:
+            return Done()
+        return await self._flow.end(caller, request)
+
+    async def decline(self, caller: Caller, request: DeclineCall) -> Done | Failure:
+        """Not now."""
+        self._joins.hung_up(caller.connection_id, request.visit)
+        return await self._flow.decline(caller, request)
+
     async def withdrawn(self, visit: Visit) -> None:
         """The patient does not want to be seen and heard: a call over ACS is over. Raises Unavailable."""
         call = await self._flow.recent(visit.visit)
         if call is not None and call.backend == "acs":
             await self._to_chat(visit.visit, call.call_id, "consent_withdrawn")
+
+    # What ends a wait
+
+    def _changed(self, _: Call | None, after: Call) -> None:
+        if after.ended is not None:
+            self._joins.call_over(after.call_id)
+
+    def _visit_changed(self, visit: Visit) -> None:
+        if visit.is_over:
+            self._joins.visit_over(visit.visit)
+
+    async def _removed(self, visit: str, user: str) -> None:
+        self._joins.visit_over(visit, user)
 
     # What is under it
 
@@ -137,7 +180,10 @@ class CallBackends:
         """The answer to somebody who takes part in a call, with what he needs for ACS, if it is there that it goes."""
         if not isinstance(answer, CallAnswer) or answer.backend != "acs":
             return answer
-        join = await self._join(caller, visit)
+        try:
+            join = await self._join(caller, visit, answer.call_id)
+        except GivenUp:
+            return refused(_NO_CALL)
         if isinstance(join, AcsJoin):
             return replace(answer, acs=join)
         found, reason, trouble = join
@@ -146,15 +192,18 @@ class CallBackends:
             return refused(_no_video(reason, trouble))
         return await self._flow.answer(caller, AnswerCall(visit=visit, call_id=answer.call_id))
 
-    async def _join(self, caller: Caller, visit: str) -> AcsJoin | tuple[Visit, FallBackReason, Trouble | None]:
-        """What the caller needs, or the visit and why he has it not."""
+    async def _join(
+        self, caller: Caller, visit: str, call_id: str
+    ) -> AcsJoin | tuple[Visit, FallBackReason, Trouble | None]:
+        """What the caller needs, or the visit and why he has it not. Raises GivenUp."""
         found, person = await self._visits.standing(caller.principal, visit)
         if self._acs is None:
             return found, "away", None
         if await self._acs.parts.consent(found.device) is not None:
             return found, "consent_withdrawn", None
         try:
-            return await self._acs.join(found, person, until_s=self._monotonic() + self._patience_s)
+            work = self._acs.join(found, person, until_s=self._monotonic() + self._patience_s)
+            return await self._joins.wait(caller, visit, call_id, work)
         except Trouble as trouble:
             return found, trouble.reason.value, trouble
 

@@ -159,6 +159,8 @@ class CallFlow:
 
     async def end(self, caller: Caller, request: EndCall) -> Done | Failure:
         """Leave, or end it for all."""
+        if not isinstance(request.call_id, str):
+            return self._refuse(_NO_CALL)
         if not request.for_all:
             return await self._leave(caller, request.visit, request.call_id, LegEvent.HANG_UP)
         if not await self.parts.people.leads(caller, request.visit):

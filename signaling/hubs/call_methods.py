@@ -76,12 +76,12 @@ class CallMethods:
     @hub_method("DeclineCall")
     async def decline_call(self, caller: Caller, request: DeclineCall) -> Done | Failure:
         """Not now."""
-        return await self._calls.flow.decline(caller, request)
+        return await self._calls.backends.decline(caller, request)
 
     @hub_method("EndCall")
     async def end_call(self, caller: Caller, request: EndCall) -> Done | Failure:
         """Leave the call, or end it for all."""
-        return await self._calls.flow.end(caller, request)
+        return await self._calls.backends.end(caller, request)
 
     @hub_method("SetCallMedia")
     async def set_call_media(self, caller: Caller, request: SetCallMedia) -> Done | Failure:
