@@ -216,10 +216,7 @@ class DeclineCall(Wire, frozen=True, kw_only=True):
 
 
 class EndCall(Wire, frozen=True, kw_only=True):
-    """Leave the call; ``for_all``: end it, as a professional of the visit may.
-
-    Without ``call_id``: the call that ``StartCall`` of this connection has not begun yet.
-    """
+    """Leave the call, or end it ``for_all``, as a professional may; without ``call_id``: give up a ``StartCall``."""
 
     visit: Id
     call_id: Id | UnsetType = UNSET

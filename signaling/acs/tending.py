@@ -1,13 +1,14 @@
 """Looks after what is open in ACS: threads and who is in them, messages both ways, and that it is closed in the end.
 
-A look reads the visit from the store and makes of ACS what belongs to it. One process does it at a time; one that dies
-over it, or gets no answer, leaves a doubt, and then nothing is written twice. Read ``AcsTending.sweep``, ``_look``.
+A look reads the visit from the store and makes of ACS what belongs to it. One process does it at a time, and goes on
+saying that it does; one that dies over it, or gets no answer, leaves a doubt, and then nothing is written twice.
+Read ``AcsTending.sweep``, ``_look``.
 """
 
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from media.acs import Reason, Trouble, display_name, person_of, wanted_in_chat
 from media.visit import Visit
 from protocol.errors import Unavailable
 from signaling.stores.acs import AcsVisit
+from signaling.tasks import race
 
 from .bridge import ChatBridge
 from .identities import SERVICE, unless_gone
@@ -26,7 +28,11 @@ from .visits import AcsVisits
 __all__ = ["AcsTending", "TendingPace"]
 
 _LOOK_S: Final = 60.0
-_BUSY_S: Final = 120.0
+# Who looks says so every few seconds; who cannot say it stops long before another one begins.
+_BUSY_S: Final = 20.0
+_RENEW_S: Final = 4.0
+_MARGIN_S: Final = 10.0
+_TRIES: Final = 24
 _AT_A_TIME: Final = 16
 _REFUSALS: Final = 3
 _MAX_BACK_OFF_S: Final = 600.0
@@ -87,26 +93,49 @@ class AcsTending:
             return
         # What was in doubt before is what this look must know.
         work = _Work(structs.replace(held, doubt=seen.doubt), has_died=seen.busy_until_s > 0.0)
-        failed = True
+        hold, failed = _Hold(now_s + _BUSY_S, now_s + _BUSY_S), True
         try:
             async with asyncio.timeout(_LOOK_S):
-                await self._look(work)
+                await race(self._look(work), self._holding(held.visit, hold))
             failed = False
         except (Trouble, TimeoutError):
             pass
         finally:
-            await self._settle(held, work.now, failed=failed)
+            await self._settle(held, hold, work.now, failed=failed)
 
-    async def _settle(self, held: AcsVisit, done: AcsVisit, *, failed: bool) -> None:
+    async def _holding(self, visit: str, hold: "_Hold") -> None:
+        """Go on saying that it is looked at. Raises TimeoutError when others may believe soon that it is not."""
+        parts = self._visits.parts
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            with suppress(Unavailable):
+                await self._hold_on(visit, hold)
+            if hold.until_s - parts.clock() < _MARGIN_S:
+                raise TimeoutError
+
+    async def _hold_on(self, visit: str, hold: "_Hold") -> None:
+        parts = self._visits.parts
+        for _ in range(_TRIES):
+            before, until_s = await parts.store.visit(visit), parts.clock() + _BUSY_S
+            if before is None or not hold.is_of(before):
+                raise TimeoutError
+            due_at_s = before.due_at_s if hold.is_touched(before) else until_s
+            after = structs.replace(before, busy_until_s=until_s, due_at_s=due_at_s, version=before.version + 1)
+            if await parts.store.change(after):
+                hold.until_s, hold.due_at_s = until_s, hold.due_at_s if hold.is_touched(before) else until_s
+                return
+
+    async def _settle(self, held: AcsVisit, hold: "_Hold", done: AcsVisit, *, failed: bool) -> None:
         """What became of it, over what others have changed meanwhile."""
         parts, now_s = self._visits.parts, self._visits.parts.clock()
         tries = held.tries + 1 if failed else 0
         wait_s = min(self._pace.poll_s * 2.0 ** min(tries, 10), _MAX_BACK_OFF_S)
-        for _ in range(24):
+        for _ in range(_TRIES):
             before = await parts.store.visit(held.visit)
-            if before is None:
+            if before is None or not hold.is_of(before):
+                # Another one looks at it, who knows better by now.
                 return
-            is_touched = before.due_at_s is not None and before.due_at_s < (held.due_at_s or 0.0)
+            is_touched = hold.is_touched(before)
             # Somebody has joined while it was closed: it is closed once more.
             has_more = before.room != held.room or not set(before.people) <= set(held.people)
             is_closed = done.is_closed and not failed and not has_more
@@ -244,6 +273,22 @@ class AcsTending:
                 await parts.identities.erase(clinic, who)
         threads = work.now.threads + bool(work.now.thread)
         work.now = structs.replace(work.now, thread="", in_thread={}, people={}, threads=threads, due_at_s=None)
+
+
+@dataclass(slots=True)
+class _Hold:
+    """Until when others leave a visit to this look, and when they were told to look next, as it was written last."""
+
+    until_s: float
+    due_at_s: float
+
+    def is_of(self, now: AcsVisit) -> bool:
+        """Whether it is still this look's."""
+        return now.busy_until_s == self.until_s
+
+    def is_touched(self, now: AcsVisit) -> bool:
+        """Whether somebody wants it looked at sooner."""
+        return now.due_at_s is not None and now.due_at_s < self.due_at_s
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """What is looked after in ACS: within its bounds, by one process at a time, and after one that has died over it."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +10,10 @@ from msgspec import structs
 
 from clients.fake_acs.service import FakeAcs
 from media.acs import Reason, Trouble
+from protocol.errors import Unavailable
+from signaling.acs import tending
 from signaling.acs.identities import AcsIdentities
-from signaling.acs.tending import AcsTending
+from signaling.acs.tending import AcsTending, TendingPace
 from signaling.stores.acs import AcsVisit, MemoryAcsStore, StoredIdentity
 from tests.eventually import eventually, eventually_asked
 from tests.signaling.acs.scene import AcsScene, acs_scene
@@ -38,12 +41,12 @@ async def test_only_so_many_are_looked_at_in_one_look() -> None:
             return None
 
         pace = type("Pace", (), {"poll_s": 1.0, "max_due": 2})()
-        tending = AcsTending(hub._calls.backends._acs, None, look_up=nothing, pace=pace, reached=reached)  # type: ignore[arg-type]  # there is no chat to carry
-        await tending.sweep()
+        looks = AcsTending(hub._calls.backends._acs, None, look_up=nothing, pace=pace, reached=reached)  # type: ignore[arg-type]  # there is no chat to carry
+        await looks.sweep()
         assert bounds == ["max_due_acs"]
         assert (await parts.store.visit("x0")).is_closed
         assert not (await parts.store.visit("x2")).is_closed
-        await tending.sweep()
+        await looks.sweep()
         assert (await parts.store.visit("x2")).is_closed
     assert reached("max_due_acs") is None
 
@@ -67,6 +70,102 @@ async def test_what_somebody_looks_at_nobody_else_does() -> None:
         assert await store.change(client)
         await eventually(lambda: texts(thread) == ["while somebody else looks"])
         assert len(scene.acs.asked) > looks
+
+
+class LongLook:
+    """Somebody who looks at one visit, and reads it for as long as a test likes."""
+
+    def __init__(self, scene: AcsScene) -> None:
+        self.store = parts_of(scene).store
+        self.go_on = asyncio.Event()
+        hub: Any = scene.house.parts.hubs[0].hub
+        pace = TendingPace(poll_s=1.0, max_due=2)
+        none: Any = None
+        visits = hub._calls.backends._acs
+        self.tending = AcsTending(visits, none, look_up=self._read, pace=pace, reached=lambda _: None)
+
+    async def _read(self, _: str) -> None:
+        await self.go_on.wait()
+
+    async def begun(self) -> "asyncio.Task[None]":
+        await self.store.add(AcsVisit("x", "c1", due_at_s=1.0))
+        task = asyncio.ensure_future(self.tending.look(await self.visit()))
+
+        async def is_held() -> bool:
+            return (await self.visit()).busy_until_s > 0.0
+
+        await eventually_asked(is_held)
+        return task
+
+    async def visit(self) -> AcsVisit:
+        found: AcsVisit = await self.store.visit("x")
+        return found
+
+
+@pytest.fixture
+def short_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value_s in {"_BUSY_S": 30.0, "_RENEW_S": 0.01}.items():
+        monkeypatch.setattr(tending, name, value_s)
+
+
+@pytest.mark.usefixtures("short_holds")
+async def test_who_looks_for_long_goes_on_saying_so() -> None:
+    async with acs_scene(sweep_s=3_600) as scene:
+        long = LongLook(scene)
+        task = await long.begun()
+        first = await long.visit()
+
+        async def is_held_for_longer() -> bool:
+            now = await long.visit()
+            return now.busy_until_s > first.busy_until_s and now.due_at_s == now.busy_until_s
+
+        await eventually_asked(is_held_for_longer)
+        # Somebody wants it looked at sooner: that stays as it is.
+        now = await long.visit()
+        while not await long.store.change(structs.replace(now, due_at_s=2.0, version=now.version + 1)):
+            now = await long.visit()
+
+        async def is_still_wanted() -> bool:
+            later = await long.visit()
+            return later.version > now.version + 1 and later.due_at_s == 2.0
+
+        await eventually_asked(is_still_wanted)
+        long.go_on.set()
+        await task
+        assert (await long.visit()).busy_until_s == 0.0
+
+
+@pytest.mark.usefixtures("short_holds")
+async def test_who_is_taken_for_dead_stops_and_changes_nothing() -> None:
+    async with acs_scene(sweep_s=3_600) as scene:
+        long = LongLook(scene)
+        task = await long.begun()
+        now = await long.visit()
+        while not await long.store.change(structs.replace(now, busy_until_s=5.0, sent_n=7, version=now.version + 1)):
+            now = await long.visit()
+        await task
+        assert not long.go_on.is_set()
+        after = await long.visit()
+        assert (after.busy_until_s, after.sent_n, after.version) == (5.0, 7, now.version + 1)
+
+
+async def test_who_cannot_say_that_he_looks_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tending, "_RENEW_S", 0.01)
+    monkeypatch.setattr(tending, "_MARGIN_S", tending._BUSY_S - 0.05)
+    async with acs_scene(sweep_s=3_600) as scene:
+        long = LongLook(scene)
+        task = await long.begun()
+        reading = long.store.visit
+
+        async def away(_: str) -> None:
+            raise Unavailable("away")
+
+        monkeypatch.setattr(long.store, "visit", away)
+        with pytest.raises(Unavailable):
+            await task
+        assert not long.go_on.is_set()
+        monkeypatch.setattr(long.store, "visit", reading)
+        assert (await long.visit()).doubt
 
 
 async def settled(store: Any) -> None:
@@ -123,10 +222,10 @@ async def test_who_joins_while_it_is_closed_is_taken_out_too() -> None:
         looks = ["first"]
         pace: Any = type("Pace", (), {"poll_s": 1.0, "max_due": 9})()
         bridge: Any = None
-        tending = AcsTending(visits, bridge, look_up=over, pace=pace, reached=lambda _: None)
-        await tending.sweep()
+        looking = AcsTending(visits, bridge, look_up=over, pace=pace, reached=lambda _: None)
+        await looking.sweep()
         assert not (await store.visit("v1")).is_closed
-        await tending.sweep()
+        await looking.sweep()
         assert (await store.visit("v1")).is_closed
         assert scene.acs.resource.rooms == {}
         assert all(one.revoked_at_s for one in scene.acs.resource.identities.values() if one.issued)
