@@ -186,11 +186,18 @@ class SessionGuard:
         return False
 
     def saved(self) -> None:
-        """A delivery of this session is in NVM of its aids: what they hold is the base now."""
+        """A delivery of this session is in NVM of its aids, read to be what was wanted: that is the base now.
+
+        Not what RAM was read to hold, which nobody has compared with anything since.
+        """
         record = self._book.record
         moved, effect = step(record.session, SessionEvent.SAVED)
         if effect is Effect.MOVE_BASE:
-            base = tuple(_kept(kept, self._hands.readings.get(kept.ear)) for kept in record.session.base)
+            ears = {plan.ear for plan in self._book.entry.plans}
+            base = tuple(
+                _kept(kept, self._hands.readings.get(kept.ear), from_nvm=kept.ear in ears)
+                for kept in record.session.base
+            )
             moved = replace(moved, base=base)
         self._book.save(replace(record, session=moved))
 
@@ -274,8 +281,11 @@ def _image(ear: Ear, read: Reading) -> KeptImage:
     return KeptImage(ear, read.images.image, read.images.ram, read.images.serial, read.identity.boots)
 
 
-def _kept(kept: KeptImage, read: Reading | None) -> KeptImage:
-    return kept if read is None else _image(kept.ear, read)
+def _kept(kept: KeptImage, read: Reading | None, *, from_nvm: bool) -> KeptImage:
+    if read is None:
+        return kept
+    held = _image(kept.ear, read)
+    return replace(held, image=read.nvm, digest=read.images.nvm) if from_nvm else held
 
 
 def _with_boots(kept: KeptImage, read: Reading | None) -> KeptImage:

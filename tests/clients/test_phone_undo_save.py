@@ -1,11 +1,12 @@
 """An undo or a stop in a save: what was kept is taken back too, and both memories are as they were."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from clients.phone_session import CODES, SessionState
-from clients.virtual_aid.aid import VirtualAid
+from clients.virtual_aid.aid import AidChange, VirtualAid
 from clients.virtual_aid.faults import Faults
 from clients.virtual_aid.pair import VirtualPair
 from protocol.contract.base import EARS
@@ -16,6 +17,7 @@ from tests.clients.offers import (
     DEVICE,
     FIRMWARE,
     SERIALS,
+    at_once,
     make_offer,
     make_pair,
     make_save,
@@ -33,6 +35,24 @@ async def test_after_a_save_the_saved_is_what_a_session_goes_back_to() -> None:
     settle(runner, 2)
     await runner.run_offer(make_offer(pair, seq=3, gain_ddb=230), Server().report)
     assert digests(pair) != saved
+    clock.now_s += 30.0
+    await runner.work(None)
+    assert digests(pair) == saved
+
+
+async def test_an_aid_that_misreads_its_ram_after_a_save_goes_back_to_what_it_keeps_all_the_same() -> None:
+    def misread(change: AidChange) -> None:
+        if change.what == "committed":
+            aid = pair.aid(change.ear)
+            aid.faults = replace(aid.faults, lie_readback=2)
+
+    aids = (VirtualAid(e, SERIALS[e], firmware=FIRMWARE, on_change=misread, sleep=at_once) for e in EARS)
+    pair, clock = VirtualPair(*aids), Clock()
+    runner = await tried(pair, clock)
+    saved = digests(pair)
+    await runner.run_offer(make_save(pair, seq=2), Server(kind="persist").report)
+    settle(runner, 2)
+    assert {kept.ear: kept.digest for kept in runner.record.session.base} == saved
     clock.now_s += 30.0
     await runner.work(None)
     assert digests(pair) == saved
