@@ -75,6 +75,11 @@ class PostgresDatabase:
         self._limits = limits or PostgresLimits()
         self._watch = watch or Unwatched()
         self._pool: Any = None
+        self._is_open = False
+        self._turns = asyncio.Semaphore(self._limits.max_connections)
+        self._giving_back: set[asyncio.Task[None]] = set()
+        # Taken from the pool and unused, the one that was used last at the end: that one is warm.
+        self._idle: list[Any] = []
         self._in_use = 0
         self._failures = 0
         self._retry_at_s = 0.0
@@ -84,7 +89,7 @@ class PostgresDatabase:
     @property
     def is_away(self) -> bool:
         """Whether the database could not be reached the last time."""
-        return self._pool is None or self._failures > 0
+        return not self._is_open or self._failures > 0
 
     async def open(self) -> None:
         """Connect. Raises Unavailable when nobody answers."""
@@ -111,6 +116,7 @@ class PostgresDatabase:
         try:
             async with asyncio.timeout(timeout_s):
                 self._pool = await pool
+                self._is_open = True
         except (*_ERRORS, ValueError) as error:
             pool.terminate()
             raise self._explained(error, is_write=False) from None
@@ -126,10 +132,11 @@ class PostgresDatabase:
         placed = statement.placed(values)
         # A connection that died while nobody used it is found out by the first who does; reading again does no harm.
         for is_last in (is_write, True):
-            connection = await self._acquire()
+            connection, is_sound = await self._acquire(), False
             try:
                 sent_s = self._monotonic()
                 rows: Sequence[Any] = await connection.fetch(statement.text, *placed)
+                is_sound = True
                 self._answered(rows, sent_s)
                 if is_write:
                     self._watch.committed(1, self._monotonic() - sent_s)
@@ -141,57 +148,94 @@ class PostgresDatabase:
                 if is_last or not _is_lost(error):
                     raise explained from None
             finally:
-                await self._release(connection)
+                self._release(connection, is_sound=is_sound)
         raise Unavailable("the database cannot be reached, try again")
 
     async def close(self) -> None:
         """Let go of all connections."""
-        pool, self._pool = self._pool, None
-        if pool is None:
+        if not self._is_open:
             return
+        self._is_open = False
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                await pool.close()
+                while self._idle:
+                    await self._give_back(self._idle.pop())
+                # Those that are in use come back first.
+                await self._pool.close()
         except _ERRORS:
-            pool.terminate()
+            self._pool.terminate()
 
     async def _init(self, connection: Any) -> None:
         if self.greet is not None:
             await self.greet(connection)
 
     async def _acquire(self) -> Any:
-        if self._pool is None:
+        if not self._is_open:
             raise Unavailable("the database is closed")
         if self._monotonic() < self._retry_at_s:
             # Whoever asks meanwhile is answered at once; waiting for each of them would only add up.
             raise Unavailable("the database cannot be reached, try again")
-        is_busy = self._in_use >= self._limits.max_connections
+        is_busy = self._turns.locked()
         if is_busy:
             self._watch.reached("max_database_connections")
         self._count(1)
         try:
+            await self._have_turn()
+        except BaseException:
+            self._count(-1)
+            raise
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if _is_open(connection):
+                    return connection
+                await self._give_back(connection)
             return await self._pool.acquire(timeout=self._limits.timeout_s)
         except BaseException as error:
-            self._count(-1)
+            self._leave_turn()
             if not isinstance(error, _ERRORS):
                 raise
-            if is_busy and isinstance(error, TimeoutError):
-                # It is there, and has more to do than it can: that is no reason to leave it alone.
-                self._watch.reached("database_timeout_s")
-                raise Unavailable("the database is too busy, try again") from None
             raise self._explained(error, is_write=False) from None
+
+    async def _have_turn(self) -> None:
+        """In the order in which they asked: the pool itself gives a connection to whoever looks at the right moment."""
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            # It is there, and has more to do than it can: that is no reason to leave it alone.
+            self._watch.reached("database_timeout_s")
+            raise Unavailable("the database is too busy, try again") from None
+
+    def _leave_turn(self) -> None:
+        self._count(-1)
+        self._turns.release()
 
     def _count(self, change: int) -> None:
         self._in_use += change
         self._watch.waiting(max(0, self._in_use - self._limits.max_connections))
 
-    async def _release(self, connection: Any) -> None:
-        self._count(-1)
-        pool = self._pool
-        if pool is None:
+    def _release(self, connection: Any, *, is_sound: bool) -> None:
+        if is_sound and self._is_open:
+            # At once: the pool would take some turns of the event loop for it, and look after nothing that matters.
+            self._idle.append(connection)
+            self._leave_turn()
             return
+        # The pool finds out what is the matter with it, and whoever used it need not wait for that.
+        giving_back = asyncio.get_running_loop().create_task(self._give_back(connection))
+        self._giving_back.add(giving_back)
+        giving_back.add_done_callback(self._gave_back)
+
+    def _gave_back(self, task: asyncio.Task[None]) -> None:
+        self._giving_back.discard(task)
+        self._leave_turn()
+
+    async def _give_back(self, connection: Any) -> None:
         try:
-            await pool.release(connection)
+            await self._pool.release(connection)
         except _ERRORS:
             # It is lost; what it was used for has been told already.
             self._watch.failed("release")
@@ -221,6 +265,14 @@ class PostgresDatabase:
 
 async def _as_it_is(_: Any) -> None:
     """A connection goes back as it came: each statement is a transaction of its own, and leaves nothing behind."""
+
+
+def _is_open(connection: Any) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        # It has ended, and has gone back to the pool by itself.
+        return False
 
 
 def _is_lost(error: Exception) -> bool:

@@ -240,6 +240,54 @@ async def test_whoever_waits_too_long_for_a_connection_does_not_make_the_databas
     assert counts.count(bound="database_timeout_s") == 1
 
 
+async def test_whoever_waits_for_a_connection_has_it_before_those_who_came_later(url: str) -> None:
+    served: list[int] = []
+    one = Statement("SELECT 1", (), {})
+    async with log_on(url, bounds=PostgresLimits(max_connections=1, timeout_s=30.0)) as (_, database):
+
+        async def ask(who: int) -> None:
+            await database.fetch(one, {})
+            served.append(who)
+
+        async with asyncio.TaskGroup() as asking:
+            for who in range(400):
+                asking.create_task(ask(who))
+                await asyncio.sleep(0)  # one turn of the event loop: in some of them a connection becomes free
+    assert served == list(range(400))
+
+
+async def test_a_connection_whose_statement_was_given_up_is_used_again(url: str) -> None:
+    async with log_on(url, bounds=PostgresLimits(max_connections=1)) as (_, database):
+        for _ in range(3):
+            slow = asyncio.ensure_future(database.fetch(Statement("SELECT pg_sleep(20)", (), {}), {}))
+            await until_asleep(url, 1)
+            slow.cancel()
+            await asyncio.wait({slow})
+            assert [row[0] for row in await database.fetch(Statement("SELECT 7", (), {}), {})] == [7]
+
+
+async def until_asleep(url: str, count: int) -> None:
+    """So many statements sleep in the database."""
+    beside = await asyncpg.connect(url)
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    async with asyncio.timeout(10):
+        while await beside.fetchval(asleep) < count:
+            pass
+    await beside.close()
+
+
+async def test_what_is_asked_when_it_closes_is_answered_and_nothing_after(url: str) -> None:
+    async with log_on(url, bounds=PostgresLimits(max_connections=2)) as (_, database):
+        await database.fetch(Statement("SELECT 1", (), {}), {})
+        asking = [asyncio.ensure_future(database.fetch(Statement("SELECT pg_sleep(1)", (), {}), {})) for _ in "ab"]
+        await until_asleep(url, 2)
+        await database.close()
+        assert all(task.done() and len(task.result()) == 1 for task in asking)
+        with pytest.raises(Unavailable, match="closed"):
+            await database.fetch(Statement("SELECT 1", (), {}), {})
+        await database.close()
+
+
 async def test_a_server_that_is_killed_again_and_again_loses_nothing_that_was_acknowledged() -> None:
     with postgres_server(durable=True) as server:
         url = await new_postgres(server)
