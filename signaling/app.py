@@ -25,6 +25,7 @@ from .hubs.conformance_hub import ConformanceHub
 from .log import LogBook
 from .metrics import Metrics
 from .origins import Origins
+from .paced import Paced
 from .rest.document import register_document
 from .rest.problems import problem_middleware
 from .rest.resource import Resource
@@ -46,6 +47,7 @@ class Parts:
     hubs: list[HubServer]
     routes: list[Routes]
     closing: TaskSet
+    paced: Paced
     pods: Pods | None = None
 
 
@@ -84,15 +86,7 @@ def create_app(
         routes.append(parts.socketio(servers))
 
     app = web.Application(middlewares=[problem_middleware(log)])
-    app[PARTS] = Parts(
-        readiness=parts.readiness,
-        log=log,
-        metrics=parts.metrics,
-        hubs=servers,
-        routes=routes,
-        closing=parts.closing,
-        pods=parts.pods,
-    )
+    app[PARTS] = _needed(parts, servers, routes)
     Origins(config.origins).register(app)
     for hub_routes in routes:
         hub_routes.register(app)
@@ -103,6 +97,19 @@ def create_app(
     _watched(app, parts, worker)
     app.cleanup_ctx.extend((_stored(parts.storage), _answering(parts.pods), _running(parts, routes, servers, care)))
     return app
+
+
+def _needed(parts: CareAssembly, servers: list[HubServer], routes: list[Routes]) -> Parts:
+    return Parts(
+        readiness=parts.readiness,
+        log=parts.log,
+        metrics=parts.metrics,
+        hubs=servers,
+        routes=routes,
+        closing=parts.closing,
+        paced=parts.paced,
+        pods=parts.pods,
+    )
 
 
 def _check_distinct(hubs: Sequence[Hub | type[Hub]]) -> None:

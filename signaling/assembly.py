@@ -31,6 +31,7 @@ from .kill_points import killable
 from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
+from .paced import Paced
 from .pods.joined import Joined
 from .policy import Grants
 from .push_notifier import push_notifier
@@ -72,6 +73,7 @@ class Assembly:
         self.troubles = Troubles(self.metrics, log)
         self.readiness = Readiness()
         self.closing = TaskSet("closing", log)
+        self.paced = Paced(config.max_accepts)
         self.flows = TaskSet("flows", log)
         self.joined = Joined(config, signing_key, metrics=self.metrics, log=log, clock=clock, monotonic=monotonic)
         self.backplane = self.joined.backplane
@@ -178,6 +180,7 @@ class Assembly:
             clock=self.clock,
             monotonic=self.monotonic,
             closing=self.closing,
+            paced=self.paced,
         )
 
     def rest(self) -> RestHouse:

@@ -1,7 +1,7 @@
 """Who comes in: connections are taken from the kernel a few at a time, so that those who are here have their turns.
 
-However many come at once, no turn of the event loop opens more than a few of them; the others wait where waiting costs
-nothing, and nobody is accepted whom there is no time for. Must not know what is spoken over a connection. Read
+However many come at once, only as many are let in as there is time for; the others wait where waiting costs nothing, in
+the queue of the kernel. Must not know what is spoken over a connection. Read
 ``Door.open`` first.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .log import LogBook
+from .paced import Paced, Way
 from .tasks import TaskSet
 
 __all__ = ["Door"]
@@ -22,16 +23,16 @@ _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 
 class Door:
-    """Listens, and makes a protocol with ``factory`` for each connection, ``at_once`` in a turn of the event loop.
+    """Listens, and makes a protocol with ``factory`` for each connection, at the pace of ``paced``.
 
-    ``reached`` is told of ``max_accepts`` when a turn has taken so many.
+    ``reached`` is told of ``max_accepts`` when one has to wait.
     """
 
     def __init__(
-        self, factory: Callable[[], asyncio.BaseProtocol], *, at_once: int, reached: Callable[[str], None], log: LogBook
+        self, factory: Callable[[], asyncio.BaseProtocol], *, paced: Paced, reached: Callable[[str], None], log: LogBook
     ) -> None:
         self._factory = factory
-        self._at_once = at_once
+        self._paced = paced
         self._reached = reached
         self._log = log
         self._opening = TaskSet("door", log)
@@ -60,7 +61,7 @@ class Door:
                 listener.bind(address)
             for listener in self._listeners:
                 listener.listen(backlog)
-                loop.add_reader(listener, self._take, listener)
+                loop.add_reader(listener, self._knocked, listener)
         except BaseException:
             await self.close()
             raise
@@ -74,27 +75,37 @@ class Door:
             listener.close()
         await self._opening.finish(_PAUSE_S)
 
+    def _knocked(self, listener: socket.socket) -> None:
+        # One of them is taken in its turn, and it is not asked again and again until then.
+        asyncio.get_running_loop().remove_reader(listener)
+        self._next(listener)
+
+    def _next(self, listener: socket.socket) -> None:
+        if not self._paced.do(Way.IN, lambda: self._take(listener)):
+            self._reached("max_accepts")
+
     def _take(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        for _ in range(self._at_once):
-            try:
-                connection, _address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
-                self._log.task_failed(owner="door", error=error)
-                loop.remove_reader(listener)
-                loop.call_later(_PAUSE_S, self._listen_again, listener)
-                return
+        if listener not in self._listeners:
+            return
+        try:
+            connection, _address = listener.accept()
+        except (InterruptedError, ConnectionAbortedError):
+            self._next(listener)
+        except BlockingIOError:
+            self._listen_again(listener)
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self._log.task_failed(owner="door", error=error)
+            asyncio.get_running_loop().call_later(_PAUSE_S, self._listen_again, listener)
+        else:
             connection.setblocking(False)
             self._opening.spawn(self._let_in(connection))
-        self._reached("max_accepts")
+            self._next(listener)
 
     def _listen_again(self, listener: socket.socket) -> None:
         if listener in self._listeners:
-            asyncio.get_running_loop().add_reader(listener, self._take, listener)
+            asyncio.get_running_loop().add_reader(listener, self._knocked, listener)
 
     async def _let_in(self, connection: socket.socket) -> None:
         try:

@@ -19,14 +19,13 @@ from .lifetime import LifetimeManager
 from .log import LogBook
 from .metrics import Metrics
 from .outbox import Flusher
-from .paced import Paced
+from .paced import Paced, Way
 from .tasks import TaskSet
 
 __all__ = ["HubServer"]
 
 
 _CLOCK_SLACK_S: Final = 0.5
-_LEAVING_AT_ONCE: Final = 16
 
 
 def _user(principal: Principal) -> tuple[str, str]:
@@ -48,6 +47,7 @@ class HubServer:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         closing: TaskSet,
+        paced: Paced,
     ) -> None:
         self.hub = hub
         self.config = config
@@ -60,12 +60,16 @@ class HubServer:
         self.monotonic = monotonic
         self.closing = closing
         self.flusher = Flusher()
-        self.leaving = Paced(_LEAVING_AT_ONCE)
+        self.paced = paced
         self.sessions: dict[str, HubSession] = {}
         self._of_user: Counter[tuple[str, str]] = Counter()
         self._limits = config.hub_limits
         self._ahead_s = clock() - monotonic()
         self._left = asyncio.Event()
+
+    def leave(self, thing: Callable[[], None]) -> None:
+        """Do what is to be done when a connection has ended: many may end at once."""
+        self.paced.do(Way.OUT, thing)
 
     def signalr(self, now: float, *, binary_ok: bool, stateful: bool) -> HubConnection:
         """The protocol of one more SignalR client, see ``HubConnection``."""

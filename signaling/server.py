@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +13,7 @@ from aiohttp import web
 
 from .app import PARTS, Parts, create_app
 from .auth import signing_key_of
+from .collector import Collector
 from .config import Config, ConfigError
 from .config_environ import charge_of_worker
 from .door import Door
@@ -66,14 +67,14 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
     runner = runner_of(app, config, handle_signals=False, shutdown_timeout=END_S, logger=HttpLog(log).as_logger())
     await runner.setup()
     assert runner.server is not None  # noqa: S101  # it was set up
-    door = Door(runner.server, at_once=config.max_accepts, reached=app[PARTS].metrics.reached, log=log)
+    door = Door(runner.server, paced=app[PARTS].paced, reached=app[PARTS].metrics.reached, log=log)
     try:
         try:
             await door.open(config.host, config.port, backlog=config.listen_backlog, reuse_port=worker is not None)
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such host"
             raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
-        _spare_collector()
+        collecting = asyncio.get_running_loop().create_task(Collector(time.monotonic).run())
         url = url_of(config.host, door.addresses[0][1])
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,21 +87,11 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
             worker.ready("" if pods is None else pods.internal.address)
         await stop.wait()
         await drain(app[PARTS], config)
+        collecting.cancel()
     finally:
         await door.close()
         await runner.cleanup()
     log.stopped()
-
-
-def _spare_collector() -> None:
-    """Have the garbage collector stop everybody less often: it finds next to nothing, and looks through all there is.
-
-    Connections leave no cycles behind. What was made until now stays for ever, and a look through all that came since
-    then is due when there are a million objects more; those that are new are looked at as ever, a few at a time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(1_000, 10, 100)
 
 
 def runner_of(app: web.Application, config: Config, **options: Any) -> StrictRunner:

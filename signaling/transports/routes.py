@@ -189,7 +189,7 @@ class HubRoutes:
             close_timeout_s=config.close_timeout_s,
             congestion_bytes=congestion_bytes(config.max_send_queue_bytes),
             reached=self._server.metrics.reached,
-            leave=self._server.leaving.do,
+            leave=self._server.leave,
         )
         try:
             raw, behind = take_over(request, transport)

@@ -17,6 +17,7 @@ from signaling.lifetime import LifetimeManager
 from signaling.log import LogBook
 from signaling.metrics import Metrics
 from signaling.origins import Origins
+from signaling.paced import Paced
 from signaling.policy import Relation
 from signaling.tasks import TaskSet
 from signaling.transports.routes import HubRoutes
@@ -31,6 +32,17 @@ class OwnName:
         return relation is Relation.OWN and object_id == principal.user
 
 
+def _dispatcher(hub: Hub, config: Config, log: LogBook, metrics: Metrics) -> Dispatcher:
+    return Dispatcher(
+        hub,
+        grants=OwnName(),
+        log=log,
+        metrics=metrics,
+        max_streams=config.max_streams,
+        upload_buffer_items=config.upload_buffer_items,
+    )
+
+
 def app_around(
     hub: Hub,
     config: Config,
@@ -42,18 +54,11 @@ def app_around(
 ) -> web.Application:
     """An application that serves ``hub`` alone."""
     metrics, readiness, closing = Metrics(), Readiness(), TaskSet("closing", log)
-    dispatcher = Dispatcher(
-        hub,
-        grants=OwnName(),
-        log=log,
-        metrics=metrics,
-        max_streams=config.max_streams,
-        upload_buffer_items=config.upload_buffer_items,
-    )
+    paced = Paced(config.max_accepts)
     server = HubServer(
         hub,
         config=config,
-        dispatcher=dispatcher,
+        dispatcher=_dispatcher(hub, config, log, metrics),
         lifetime=LifetimeManager(
             hub.name, MemoryBackplane(MemoryBus()), max_groups=config.max_groups, reached=metrics.reached
         ),
@@ -62,11 +67,20 @@ def app_around(
         clock=clock,
         monotonic=monotonic,
         closing=closing,
+        paced=paced,
     )
     tokens = ConnectionTokens(key=signing_key, pod="p", ttl_s=config.connection_token_ttl_s, clock=clock)
     app = web.Application()
     routes = HubRoutes(server, DevTokens(signing_key, clock), tokens, readiness)
-    app[PARTS] = Parts(readiness=readiness, log=log, metrics=metrics, hubs=[server], routes=[routes], closing=closing)
+    app[PARTS] = Parts(
+        readiness=readiness,
+        log=log,
+        metrics=metrics,
+        hubs=[server],
+        routes=[routes],
+        closing=closing,
+        paced=paced,
+    )
     routes.register(app)
     Origins(config.origins).register(app)
 
