@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from .breaker import Breaker, Happening, State, step, wait_s
 from .limits import LineLimits
-from .link_redis import Link, LinkLost
+from .link_redis import Link, LinkLost, packed
 
 __all__ = ["AWAY", "Command", "Line", "TablesAway"]
 
@@ -80,7 +80,7 @@ class Line:
         self._owed.extend(_Owed(answer, self._monotonic()) for answer in answers)
         try:
             async with asyncio.timeout(self._limits.timeout_s if patient else self._limits.answer_s):
-                await self._link.send(commands)
+                self._link.write(packed(commands))
                 found = tuple([await answer for answer in answers])
                 if _LOST in found:
                     raise LinkLost("lost")
@@ -103,19 +103,20 @@ class Line:
     async def read(self) -> None:
         """Hand answers to those who wait for them, until the connection is lost. Raises LinkLost."""
         try:
-            while True:
-                said = await self._link.read()
-                if not self._owed:
-                    raise LinkLost("unasked")
-                answer = self._owed.popleft().answer
-                if not answer.done():
-                    answer.set_result(said)
+            await self._link.follow(self._take)
         finally:
             self._breaker = Breaker(until_s=float("inf"))
             for owed in self._owed:
                 if not owed.answer.done():
                     owed.answer.set_result(_LOST)
             self._owed.clear()
+
+    def _take(self, said: object) -> None:
+        if not self._owed:
+            raise LinkLost("unasked")
+        answer = self._owed.popleft().answer
+        if not answer.done():
+            answer.set_result(said)
 
     def is_overdue(self) -> bool:
         """Whether an answer is so late that none will come."""

@@ -1,74 +1,70 @@
 """One connection to a server of the bus: commands out, replies in, and one error when it is gone.
 
-All that is used of the client library is here. It connects once and never by itself, waits for nothing that it was not
-told to, and says who we are and nothing more. Read ``Link`` first.
+All that is used of the client library is here: it connects, once, with what TLS and logging in take. Then the
+connection is ours, for the library wakes a task for each reply, which costs several times what a message does. Read
+``Link`` first.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from .address import BusAddress, Login, Node
+from .replies import NOTHING, LinkLost, Refusal, new_parser
 
-__all__ = ["Connect", "Link", "LinkLost", "Refusal", "connector"]
+__all__ = ["Connect", "Link", "LinkLost", "Refusal", "connector", "packed"]
 
 Connect = Callable[[Node, Login], Awaitable["Link"]]
+# What is at hand is handed on without a pause, up to so much: the rest of the process comes in between.
+IN_A_ROW: Final = 64
 
 
-class LinkLost(Exception):
-    """There is no connection, or none any more. ``cause``: one of a few words, or the code of a refusal."""
+class Link(asyncio.Protocol):
+    """An open connection, from when the library has made it."""
 
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
-
-
-class Refusal:
-    """A command was refused; ``code`` is the word that the server gave, such as ``MOVED`` or ``NOPERM``."""
-
-    __slots__ = ("code",)
-
-    def __init__(self, code: str) -> None:
-        self.code = code
-
-
-class Link:
-    """An open connection."""
-
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_is_paused", "_loop", "_lost", "_parser", "_take", "_transport", "_waiter")
 
     def __init__(self, connection: AbstractConnection) -> None:
-        self._connection = connection
-
-    async def send(self, commands: Sequence[tuple[bytes, ...]]) -> None:
-        """Write commands, in one piece; waits only while the socket takes no more. Raises LinkLost."""
-        if not self._connection.is_connected:
-            # The library would connect anew, to a server that knows of no subscription.
+        """Take it over. Raises LinkLost when the server has ended it already."""
+        reader, writer = connection._reader, connection._writer
+        if reader is None or writer is None or reader.at_eof() or writer.transport.is_closing():
             raise LinkLost("closed")
-        try:
-            await self._connection.send_packed_command(_packed(commands), check_health=False)
-        except (RedisError, OSError, RuntimeError) as error:
-            raise LinkLost(_code_of(error)) from error
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._parser = new_parser()
+        self._take: Callable[[Any], object] | None = None
+        self._waiter: asyncio.Future[Any] | None = None
+        self._lost: Exception | None = None
+        self._is_paused = False
+        # Of every kind that the library opens; it types them as what can be written to.
+        self._transport = cast("asyncio.Transport", writer.transport)
+        self._transport.set_protocol(self)
 
-    async def read(self) -> Any:
-        """The next thing that the server says, however long that takes; a refusal is a value. Raises LinkLost."""
-        try:
-            return await self._connection.read_response(disable_decoding=True, timeout=math.inf)
-        except ResponseError as error:
-            return Refusal(_code_of(error))
-        except (RedisError, OSError, RuntimeError) as error:
-            raise LinkLost(_code_of(error)) from error
+    def write(self, data: bytes) -> None:
+        """Send packed commands; waits for nothing, so whoever asks bounds what is not answered. Raises LinkLost."""
+        if self._lost is not None or self._transport.is_closing():
+            raise LinkLost("closed")
+        self._transport.write(data)
+
+    async def follow(self, take: Callable[[Any], object]) -> None:
+        """Hand all that the server says to ``take``, at once; a refusal is a value. Never returns.
+
+        Raises LinkLost, or what ``take`` raises: then nothing more is taken.
+        """
+        waiter = self._waits(take)
+        self._hand_on()
+        await waiter
 
     async def ask(self, *command: bytes) -> Any:
         """One command and its reply. Raises LinkLost, also when it is refused."""
-        await self.send((command,))
-        reply = await self.read()
+        waiter = self._waits(lambda said: None if waiter.done() else waiter.set_result(said))
+        self.write(packed((command,)))
+        reply = await waiter
         if isinstance(reply, Refusal):
             raise LinkLost(reply.code)
         return reply
@@ -76,6 +72,58 @@ class Link:
     async def aclose(self) -> None:
         """End it without a goodbye."""
         await self._connection.disconnect(nowait=True)
+
+    def _waits(self, take: Callable[[Any], object]) -> "asyncio.Future[Any]":
+        if self._lost is not None:
+            raise self._lost
+        self._take = take
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    # asyncio tells
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the server."""
+        self._parser.feed(data)
+        if not self._is_paused:
+            self._hand_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._end(LinkLost("ConnectionError" if exc is None else type(exc).__name__))
+
+    def _hand_on(self) -> None:
+        take, gets = self._take, self._parser.gets
+        if take is None:
+            return
+        try:
+            for _ in range(IN_A_ROW):
+                said = gets()
+                if said is NOTHING:
+                    break
+                take(said)
+            else:
+                self._pause()
+                return
+        except Exception as error:  # noqa: BLE001  # whoever follows is told
+            self._end(error)
+            return
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._loop.call_soon(self._hand_on)
+
+    def _end(self, error: Exception) -> None:
+        self._take = None
+        if self._lost is None:
+            self._lost = error
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(self._lost)
 
 
 def connector(address: BusAddress, *, ca_file: str, timeout_s: float) -> Connect:
@@ -86,15 +134,24 @@ def connector(address: BusAddress, *, ca_file: str, timeout_s: float) -> Connect
         try:
             async with asyncio.timeout(timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+            return Link(connection)
         except (RedisError, OSError, RuntimeError) as error:
             await connection.disconnect(nowait=True)
             raise LinkLost(_code_of(error)) from error
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return Link(connection)
 
     return connect
+
+
+def packed(commands: Sequence[tuple[bytes, ...]]) -> bytes:
+    """Commands as they travel (RESP)."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in command]
+    return b"".join(parts)
 
 
 def _connection(address: BusAddress, node: Node, login: Login, ca_file: str) -> AbstractConnection:
@@ -113,15 +170,6 @@ def _connection(address: BusAddress, node: Node, login: Login, ca_file: str) -> 
     if address.tls:
         return SSLConnection(ssl_ca_certs=ca_file or None, ssl_cert_reqs="required", ssl_check_hostname=True, **options)
     return Connection(socket_keepalive=True, **options)
-
-
-def _packed(commands: Sequence[tuple[bytes, ...]]) -> bytes:
-    """Commands as they travel (RESP): the library's own way looks at each word for what it might be besides bytes."""
-    parts = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in command]
-    return b"".join(parts)
 
 
 def _code_of(error: RedisError | OSError | RuntimeError) -> str:

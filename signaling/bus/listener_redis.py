@@ -10,13 +10,11 @@ from typing import Final
 
 from .commands_redis import Verbs
 from .limits import BusLimits
-from .link_redis import Link, LinkLost, Refusal
+from .link_redis import Link, LinkLost, Refusal, packed
 
 __all__ = ["Listener", "Wanted"]
 
 BATCH: Final = 256
-# What is at hand is handed on without a pause, up to so much: the rest of the process comes in between.
-_IN_A_ROW: Final = 64
 
 
 class Wanted:
@@ -85,6 +83,7 @@ class Listener:
         self._link = link
         self._wanted = wanted
         self._verbs = verbs
+        self._message = verbs.message
         self._by_slot = by_slot
         self._limits = limits
         self._heard = heard
@@ -119,26 +118,21 @@ class Listener:
 
     async def listen(self) -> None:
         """Take what the server says until it says nothing more. Raises LinkLost."""
-        in_a_row = 0
-        while True:
-            said = await self._link.read()
-            self._take(said)
-            in_a_row += 1
-            if in_a_row >= _IN_A_ROW:
-                in_a_row = 0
-                await asyncio.sleep(0)
+        await self._link.follow(self._take)
 
     def _take(self, said: object) -> None:
-        verbs = self._verbs
-        if isinstance(said, Refusal):
+        if type(said) is list:
+            if said[0] == self._message:  # nearly always
+                self._heard(said[1], said[2])
+            else:
+                self._told(said[0], said[1])
+        elif isinstance(said, Refusal):
             raise LinkLost(said.code)
-        if not isinstance(said, list):
+        else:
             self._answered()
-            return
-        what, channel, value = said[0], said[1], said[-1]
-        if what == verbs.message:
-            self._heard(channel, value)
-            return
+
+    def _told(self, what: bytes, channel: bytes) -> None:
+        verbs = self._verbs
         if what == verbs.unsubscribe.lower() and channel in self._asked:
             # Nobody asked for that: the slot of the channel has moved to another server.
             raise LinkLost("MOVED")
@@ -184,7 +178,7 @@ class Listener:
         self._settled.clear()
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                await self._link.send(commands)
+                self._link.write(packed(commands))
                 await self._settled.wait()
         except TimeoutError:
             self._reached("bus_timeout_s")

@@ -19,7 +19,7 @@ from .limits import BusLimits, BusWatch
 from .link_redis import Connect, LinkLost
 from .listener_redis import Listener, Wanted
 from .sender_redis import Sender
-from .waiting import Waiting, WaitingMessage
+from .waiting import Waiting
 
 __all__ = ["Shard", "ShardParts"]
 
@@ -60,7 +60,7 @@ class Shard:
         self._by_slot = by_slot
         self._breaker = Breaker()
         self._waiting = Waiting(max_messages=parts.limits.max_messages, max_bytes=parts.limits.max_bytes)
-        self._news = asyncio.Event()
+        self._wake: Callable[[], None] = _nobody
         self.wanted = Wanted()
 
     @property
@@ -85,11 +85,11 @@ class Shard:
 
     def publish(self, channel: bytes, kind: int, payload: bytes) -> None:
         """Have it sent with all else of this turn of the loop; only while it is up."""
-        dropped = self._waiting.put(WaitingMessage(channel, kind, payload))
+        dropped = self._waiting.put((channel, kind, payload))
         if dropped is not None:
             self._parts.watch.reached(dropped.bound)
             self._parts.watch.dropped("full", dropped.messages)
-        self._news.set()
+        self._wake()
 
     async def run(self) -> None:
         """Connect, and again for ever; ends only by being cancelled."""
@@ -152,7 +152,6 @@ class Shard:
             sender = Sender(
                 sending,
                 self._waiting,
-                self._news,
                 parts.sealer(),
                 self._verbs,
                 gate=self,
@@ -160,11 +159,19 @@ class Shard:
                 watch=parts.watch,
                 monotonic=parts.monotonic,
             )
-            await race(
-                listener.listen(),
-                listener.talk(),
-                sender.read(),
-                sender.judge(),
-                sender.remind(),
-                sender.write(listener.in_step),
-            )
+            self._wake = sender.wake
+            try:
+                await race(
+                    listener.listen(),
+                    listener.talk(),
+                    sender.read(),
+                    sender.judge(),
+                    sender.remind(),
+                    sender.write(listener.in_step),
+                )
+            finally:
+                self._wake = _nobody
+
+
+def _nobody() -> None:
+    """Whom to wake when there is no connection."""

@@ -4,17 +4,12 @@ Knows neither servers nor what a message means.
 """
 
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 __all__ = ["Dropped", "Waiting", "WaitingMessage"]
 
-
-class WaitingMessage(NamedTuple):
-    """``kind`` as in the envelope."""
-
-    channel: bytes
-    kind: int
-    payload: bytes
+# Channel, kind as in the envelope, and payload: one is made for every message, and a class of its own costs more.
+WaitingMessage: TypeAlias = tuple[bytes, int, bytes]
 
 
 class Dropped(NamedTuple):
@@ -41,23 +36,20 @@ class Waiting:
 
     def put(self, message: WaitingMessage) -> Dropped | None:
         """Queue one; what was dropped for it, if something was."""
-        before = len(self._messages)
-        self._messages.append(message)
-        self.size_bytes += _size(message)
-        while self.size_bytes > self._max_bytes:
-            self._drop()
-        dropped = before + 1 - len(self._messages)
-        if dropped:
-            return Dropped("max_bus_bytes", dropped)
-        if before < self._max_messages:
+        messages = self._messages
+        messages.append(message)
+        self.size_bytes += len(message[0]) + len(message[2])
+        if self.size_bytes <= self._max_bytes and len(messages) <= self._max_messages:
             return None
-        self._drop()
-        return Dropped("max_bus_messages", 1)
+        return self._make_room()
 
     def take(self, max_messages: int, max_bytes: int) -> list[WaitingMessage]:
         """The oldest, at least one if there is one, and no more than that."""
-        taken: list[WaitingMessage] = []
-        room = max_bytes
+        if len(self._messages) <= max_messages and self.size_bytes <= max_bytes:  # nearly always
+            taken = list(self._messages)
+            self.clear()
+            return taken
+        taken, room = [], max_bytes
         while self._messages and len(taken) < max_messages and (not taken or _size(self._messages[0]) <= room):
             room -= _size(self._messages[0])
             taken.append(self._drop())
@@ -70,6 +62,16 @@ class Waiting:
         self.size_bytes = 0
         return count
 
+    def _make_room(self) -> Dropped:
+        before = len(self._messages)
+        while self.size_bytes > self._max_bytes:
+            self._drop()
+        dropped = before - len(self._messages)
+        if dropped:
+            return Dropped("max_bus_bytes", dropped)
+        self._drop()
+        return Dropped("max_bus_messages", 1)
+
     def _drop(self) -> WaitingMessage:
         message = self._messages.popleft()
         self.size_bytes -= _size(message)
@@ -77,4 +79,4 @@ class Waiting:
 
 
 def _size(message: WaitingMessage) -> int:
-    return len(message.channel) + len(message.payload)
+    return len(message[0]) + len(message[2])
