@@ -33,6 +33,9 @@ from .tasks import TaskSet
 
 __all__ = ["RedisBackplane", "RedisBackplaneParts", "redis_backplane"]
 
+# An attribute of an enum costs a call in Python 3.11.
+_MESSAGE: Final = int(Kind.MESSAGE)
+_MISSED: Final = Kind.MISSED
 # After a loss, so that what several servers have lost together is looked into once.
 _AFTER_LOSS: Final = 1
 
@@ -81,6 +84,8 @@ class RedisBackplane:
         self._heard_by: dict[bytes, _Heard] = {self._pods: _Heard(lambda _: None, None)}
         self._plan: Plan | None = None
         self._shards: dict[Node, tuple[Shard, asyncio.Task[None]]] = {}
+        # That of all channels, when there is one server.
+        self._only: Shard | None = None
         self._stale = asyncio.Event()
         self._missed: list[Callable[[], None]] = []
         limits, watch = parts.limits, parts.watch
@@ -113,7 +118,7 @@ class RedisBackplane:
 
     def publish(self, channel: str, payload: Payload) -> None:
         """See ``Backplane``."""
-        self._publish(self._name_of(channel), Kind.MESSAGE, payload)
+        self._publish(self._name_of(channel), _MESSAGE, payload)
 
     def subscribe(self, channel: str, handler: Handler, on_late: Callable[[], None] | None = None) -> None:
         """See ``Backplane``."""
@@ -152,15 +157,15 @@ class RedisBackplane:
         self._shards.clear()
         self._heard_by.clear()
         self._confirming.give_up()
-        self._plan, self.state = None, BusState.DEGRADED
+        self._plan, self._only, self.state = None, None, BusState.DEGRADED
 
     def _name_of(self, channel: str) -> bytes:
         # A name that came with a token may hold anything.
         return (self._prefix + channel).encode("utf-8", "surrogatepass")
 
     def _shard_of(self, name: bytes) -> Shard | None:
-        if self._plan is None:
-            return None
+        if self._plan is None or self._only is not None:
+            return self._only
         return self._shards[self._plan.node_of(name, slot_of)][0]
 
     def _is_awaited(self, name: bytes) -> bool:
@@ -168,8 +173,8 @@ class RedisBackplane:
         shard = self._shard_of(name)
         return shard is not None and shard.is_up and not shard.wanted.is_heard(name)
 
-    def _publish(self, name: bytes, kind: Kind, payload: Payload) -> None:
-        shard = self._shard_of(name)
+    def _publish(self, name: bytes, kind: int, payload: Payload) -> None:
+        shard = self._only or self._shard_of(name)
         if shard is None or not shard.is_up:
             self._parts.watch.dropped("away", 1)
             return
@@ -182,15 +187,19 @@ class RedisBackplane:
         if heard is None:
             return
         said = self._opener.open(name, wire)
+        watch = self._parts.watch
         if isinstance(said, str):
             if said != "own":
-                self._parts.watch.refused(said)
+                watch.refused(said)
             return
-        self._parts.watch.received()
-        if said.kind is Kind.MISSED:
+        watch.received()
+        if said.kind is _MISSED:
             self._tell_missed()
-        else:
-            self._call(lambda: heard.handler(said.payload))
+            return
+        try:
+            heard.handler(said.payload)
+        except Exception as error:  # noqa: BLE001  # as in ``_call``, without another call for each message
+            self._parts.log.task_failed(owner="backplane", error=error)
 
     def _began(self, name: bytes) -> None:
         heard = self._heard_by.get(name)
@@ -243,6 +252,7 @@ class RedisBackplane:
                 shard = Shard(node, SHARDED if plan.is_sharded else PLAIN, self._shard_parts(), by_slot=plan.by_slot)
                 self._shards[node] = shard, self._tasks.spawn(shard.run())
             self._shards[node][0].wanted.become(names)
+        self._only = self._shards[plan.nodes[0]][0] if len(plan.nodes) == 1 else None
         self._changed()
 
     def _shard_parts(self) -> ShardParts:
@@ -277,7 +287,7 @@ class RedisBackplane:
         if is_connected and was is BusState.DEGRADED:
             self._is_away_told = False
             parts.log.backplane_connected(server=server)
-            self._publish(self._pods, Kind.MISSED, bytes)
+            self._publish(self._pods, int(_MISSED), bytes)
             self._tell_missed()
         elif not is_connected and cause and not self._is_away_told:
             self._is_away_told = True

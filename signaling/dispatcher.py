@@ -5,7 +5,7 @@ in ``stream_calls``. Read ``Dispatcher.receive`` first.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -200,13 +200,13 @@ class Dispatcher:
     def bind(self, codec: Codec, endpoint: Endpoint, message: Invocation | StreamInvocation) -> list[Any]:
         """The decoded arguments, without the streams. Raises BadArgument."""
         given: tuple[Any, ...] = message.arguments
-        binders = endpoint.binders[codec.values]
-        if len(given) != len(binders) and (endpoint.rest is None or len(given) < len(binders)):
-            raise BadArgument(f"{len(binders)} arguments expected, {len(given)} given")
-        bound = [binders[0](given[0])] if len(binders) == 1 else list(map(_call, binders, given))
-        if endpoint.rest is not None:
-            bind_rest = endpoint.rest[codec.values]
-            bound += [bind_rest(raw) for raw in given[len(binders) :]]
+        binders, rest = endpoint.binders[codec.values], endpoint.rest
+        expected = len(binders)
+        if len(given) != expected and (rest is None or len(given) < expected):
+            raise BadArgument(f"{expected} arguments expected, {len(given)} given")
+        bound = [bind(raw) for bind, raw in zip(binders, given, strict=False)]
+        if rest is not None:
+            bound += map(rest[codec.values], given[expected:])
         if endpoint.has_payload:
             self._count_unknown_fields(codec, endpoint, given)
         return bound
@@ -246,7 +246,3 @@ class Dispatcher:
         if streaming:
             return call_errors.while_streaming(error)
         return call_errors.of_call(target, error, explains_arguments=self._hub.explains_arguments)
-
-
-def _call(bind: Callable[[Raw], Any], raw: Raw) -> Any:
-    return bind(raw)

@@ -5,6 +5,7 @@ the backplane, already encoded. Knows neither transports nor methods.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -38,6 +39,7 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
+_NO_MEMBERS: Final[dict[str, ClientLink]] = {}
 ENVELOPE_VERSION = 2
 QUESTION_VERSION = 3
 
@@ -203,7 +205,9 @@ class LifetimeManager:
         members = self._members.get(channel)
         if members is None:
             members = self._members[channel] = {}
-            self._backplane.subscribe(channel, lambda body: self._receive(channel, body))
+            begin = self._group("")
+            group = channel[len(begin) :] if channel.startswith(begin) else None
+            self._backplane.subscribe(channel, partial(self._receive, channel, group))
         members[link.connection_id] = link
 
     def _leave(self, channel: str, link: ClientLink) -> None:
@@ -216,7 +220,8 @@ class LifetimeManager:
             self._backplane.unsubscribe(channel)
 
     def _send(self, channel: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        self._send_here(channel, outbound, excluded)
+        if channel in self._members:
+            self._send_here(channel, outbound, excluded)
         self._backplane.publish(channel, lambda: _encode_envelope(outbound, excluded))
 
     def _send_here(self, channel: str, outbound: Outbound, excluded: frozenset[str]) -> None:
@@ -231,24 +236,29 @@ class LifetimeManager:
             for link in tuple(members.values()):
                 link.send(outbound)
 
-    def _receive(self, channel: str, body: bytes) -> None:
+    def _receive(self, channel: str, group: str | None, body: bytes) -> None:
         envelope = _decode_envelope(body)
-        if envelope.version == QUESTION_VERSION and envelope.askers is not None and self._far is not None:
-            for link in tuple(self._members.get(channel, {}).values()):
-                self._far.asked(link, envelope.frames, envelope.askers)
         if envelope.version != ENVELOPE_VERSION:
+            self._receive_question(channel, envelope)
             return
-        if channel.startswith(group := self._group("")):
-            self.on_group_told(channel.removeprefix(group))
-        frames = envelope.frames
-        for connection_id, link in tuple(self._members.get(channel, {}).items()):
-            if connection_id in envelope.excluded:
+        if group is not None:
+            self.on_group_told(group)
+        frames, excluded = envelope.frames, envelope.excluded
+        # A send may end a slow connection, which changes the table.
+        for connection_id, link in tuple(self._members.get(channel, _NO_MEMBERS).items()):
+            if connection_id in excluded:
                 continue
-            # A link with a format of its own makes it of JSON.
-            codec = CODECS.get(link.codec.name, JSON)
-            if codec.name not in frames:
-                frames[codec.name] = frame_of_another_pod(frames, codec)
+            if link.codec.name not in frames:
+                # A link with a format of its own makes it of JSON.
+                codec = CODECS.get(link.codec.name, JSON)
+                if codec.name not in frames:
+                    frames[codec.name] = frame_of_another_pod(frames, codec)
             link.send_frames(frames)
+
+    def _receive_question(self, channel: str, envelope: _Envelope) -> None:
+        if envelope.version == QUESTION_VERSION and envelope.askers is not None and self._far is not None:
+            for link in tuple(self._members.get(channel, _NO_MEMBERS).values()):
+                self._far.asked(link, envelope.frames, envelope.askers)
 
 
 def _encode_envelope(outbound: Outbound, excluded: frozenset[str]) -> bytes:

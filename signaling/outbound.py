@@ -47,9 +47,12 @@ class Outbound:
         ``frame_of_another_pod`` makes the others, where somebody is who needs them.
         """
         source = self._source
-        if source is not None and source.name in CODECS and all(type(value) is Raw for value in self.message.arguments):
-            return {source.name: self.frame(source)}
-        return {name: self.frame(codec) for name, codec in CODECS.items()}
+        if source is None or source.name not in CODECS:
+            return {name: self.frame(codec) for name, codec in CODECS.items()}
+        for value in self.message.arguments:
+            if type(value) is not Raw:
+                return {name: self.frame(codec) for name, codec in CODECS.items()}
+        return {source.name: self.frame(source)}
 
     def _message_for(self, codec: Codec) -> Invocation:
         source = self._source

@@ -39,6 +39,8 @@ def frame_messagepack(body: bytes) -> bytes:
     rest = len(body)
     if rest < 0x80:
         return _SHORT_PREFIXES[rest] + body
+    if rest < 0x4000:
+        return bytes((rest & 0x7F | 0x80, rest >> 7)) + body
     prefix = bytearray()
     while rest >= 0x80:
         prefix.append(rest & 0x7F | 0x80)
@@ -136,11 +138,16 @@ class MessagePackSplitter:
         return bodies if start == size else self._cut(data, start, bodies)
 
     def lone(self, data: bytes) -> bytes | None:
-        """See ``Splitter.lone``; one of at most 127 bytes."""
+        """See ``Splitter.lone``; one of less than 16 KiB."""
         size = len(data)
-        if self._held or not 0 < size <= self._max_short or data[0] != size - 1 or self.failure is not None:
+        if self._held or not 0 < size <= self._max or self.failure is not None:
             return None
-        return data[1:]
+        first = data[0]
+        if first < 0x80:
+            return data[1:] if first == size - 1 else None
+        if size > 2 and data[1] < 0x80 and (first & 0x7F | data[1] << 7) == size - 2:
+            return data[2:]
+        return None
 
     def _cut(self, data: bytes, start: int, bodies: list[bytes]) -> list[bytes]:
         try:

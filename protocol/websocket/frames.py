@@ -296,7 +296,8 @@ def _header(first: int, size: int) -> bytes:
     return pack(">BBH", first, 126, size) if size < 0x10000 else pack(">BBQ", first, 127, size)
 
 
-_READY: Final = range(1_024)
+# Up to what a call may have that goes the short way.
+_READY: Final = range(2_048)
 _TEXT_HEADERS: Final = [_header(FIN | TEXT, size) for size in _READY]
 _BINARY_HEADERS: Final = [_header(FIN | BINARY, size) for size in _READY]
 
@@ -304,13 +305,13 @@ _BINARY_HEADERS: Final = [_header(FIN | BINARY, size) for size in _READY]
 def text_frame(payload: bytes) -> bytes:
     """A whole message in one frame; the payload must be UTF-8, which is not checked."""
     size = len(payload)
-    return (_TEXT_HEADERS[size] if size < 1_024 else _header(FIN | TEXT, size)) + payload
+    return (_TEXT_HEADERS[size] if size < 2_048 else _header(FIN | TEXT, size)) + payload
 
 
 def binary_frame(payload: bytes) -> bytes:
     """A whole message in one frame."""
     size = len(payload)
-    return (_BINARY_HEADERS[size] if size < 1_024 else _header(FIN | BINARY, size)) + payload
+    return (_BINARY_HEADERS[size] if size < 2_048 else _header(FIN | BINARY, size)) + payload
 
 
 def ping_frame(payload: bytes) -> bytes:

@@ -13,7 +13,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -49,7 +49,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True):
     payload: bytes
 
 
-class Opened(NamedTuple):
+class Opened(msgspec.Struct, frozen=True, gc=False):
     """What another pod has said."""
 
     kind: Kind
@@ -109,7 +109,8 @@ class Opener:
         self._own = own
         self._skew_s = skew_s
         self._clock = clock
-        self._streams: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
+        # By sender and stream; numbers begin with 1.
+        self._streams: OrderedDict[bytes, int] = OrderedDict()
 
     def open(self, channel: bytes, wire: bytes) -> Opened | Refused:
         """What is in it, or why it is not heard. ``own``: the publisher does not hear itself."""
@@ -124,17 +125,13 @@ class Opener:
             said = _decode(body)
         except msgspec.MsgspecError:
             return "unreadable"
-        return self._judge(sender, said)
-
-    def _judge(self, sender: bytes, said: _Body) -> Opened | Refused:
-        stream = (sender, said.stream)
-        last = self._streams.get(stream)
-        if last is not None and said.number <= last:
+        streams, stream = self._streams, sender + said.stream
+        if said.number <= streams.get(stream, 0):
             return "replayed"
         if abs(self._clock() - said.at_s) > self._skew_s:
             return "stale"
-        self._streams[stream] = said.number
-        self._streams.move_to_end(stream)
-        if len(self._streams) > MAX_STREAMS:
-            self._streams.popitem(last=False)
+        streams[stream] = said.number
+        streams.move_to_end(stream)
+        if len(streams) > MAX_STREAMS:
+            streams.popitem(last=False)
         return Opened(said.kind, said.payload)

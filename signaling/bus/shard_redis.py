@@ -62,16 +62,13 @@ class Shard:
         self._waiting = Waiting(max_messages=parts.limits.max_messages, max_bytes=parts.limits.max_bytes)
         self._wake: Callable[[], None] = _nobody
         self.wanted = Wanted()
+        self.is_up = False
+        """Whether what is published arrives, and all that is wanted is heard."""
 
     @property
     def state(self) -> State:
         """That of its breaker."""
         return self._breaker.state
-
-    @property
-    def is_up(self) -> bool:
-        """Whether what is published arrives, and all that is wanted is heard."""
-        return self._breaker.state is State.CLOSED
 
     @property
     def is_settled(self) -> bool:
@@ -127,6 +124,7 @@ class Shard:
     def _happened(self, happening: Happening, cause: str) -> None:
         was_up, parts = self.is_up, self._parts
         self._breaker = step(self._breaker, happening, now_s=parts.monotonic(), chance=parts.chance())
+        self.is_up = self._breaker.state is State.CLOSED
         if was_up and not self.is_up:
             parts.watch.dropped("away", self._waiting.clear())
         if was_up != self.is_up or happening is Happening.LOST:

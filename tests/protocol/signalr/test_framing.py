@@ -155,12 +155,28 @@ def test_one_that_looks_for_lone_messages_first_finds_the_same(
 
 
 @both
-@given(body=st.binary(max_size=126).map(lambda body: body.replace(b"\x1e", b"")))
+@given(body=st.binary(max_size=2_000).map(lambda body: body.replace(b"\x1e", b"")))
 def test_a_short_message_alone_is_found_whole_and_no_part_of_it(protocol: str, body: bytes) -> None:
-    framed, splitter = frame(body, protocol), SPLITTERS[protocol](1_000)
+    framed, splitter = frame(body, protocol), SPLITTERS[protocol](10_000)
     assert splitter.lone(framed) == body
     assert splitter.lone(framed[:-1]) is splitter.lone(b"") is None
     assert splitter.lone(framed + framed) == (None if protocol == "messagepack" else framed + body)
     assert SPLITTERS[protocol](len(framed) - 1).lone(framed) is None
     splitter.feed(framed[:1] if len(framed) > 1 else b"")
     assert len(framed) == 1 or splitter.lone(framed) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 129, 255, 256, 16_382, 16_383])
+def test_of_every_short_length_one_message_alone_is_found(size: int) -> None:
+    body = bytes(size)
+    framed = frame_messagepack(body)
+    splitter = MessagePackSplitter(20_000)
+    assert splitter.lone(framed) == body == splitter.feed(framed)[0]
+    assert MessagePackSplitter(len(framed) - 1).lone(framed) is None
+
+
+def test_a_longer_message_alone_is_left_to_feed() -> None:
+    framed = frame_messagepack(bytes(16_384))
+    assert MessagePackSplitter(20_000).lone(framed) is None
+    # A length may be written with more bytes than it needs, as feed takes it.
+    assert MessagePackSplitter(20_000).lone(b"\x81\x00x") == b"x" == MessagePackSplitter(20_000).feed(b"\x81\x00x")[0]
