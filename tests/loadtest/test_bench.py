@@ -111,3 +111,21 @@ def test_the_generator_does_not_load_the_server() -> None:
     code = "import sys, loadtest.bench; print([name for name in sys.modules if name.split('.')[0] == 'signaling'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+SUPERVISOR = """
+import subprocess, sys, time
+worker = "n = 0\\nwhile n < 20_000_000: n += 1\\nprint(flush=True)\\nimport sys; sys.stdin.read()"
+child = subprocess.Popen([sys.executable, "-c", worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+print('{"event": "ready", "url": "http://nowhere"}', flush=True)
+while True: time.sleep(1)
+"""
+
+
+async def test_what_a_server_has_started_is_measured_with_it(tmp_path: Path) -> None:
+    async with ServerProcess("supervisor", ("-c", SUPERVISOR), tmp_path) as server:
+        started = psutil.Process().children(recursive=True)
+        [worker] = [one for one in started if one.cmdline()[1:2] == ["-c"] and one.cmdline()[2].startswith("n = 0")]
+        times = worker.cpu_times()
+        assert server.cpu_s > times.user + times.system > 0.1
