@@ -9,12 +9,14 @@ from urllib.parse import quote
 
 import pytest
 
+from clients.fake_acs.event_tokens import AUDIENCE
 from clients.fake_acs.faults import Fault
 from protocol.contract.calls import AcsJoin, CallToken, RefreshCallToken
 from tests.eventually import eventually
 from tests.signaling.acs.scene import AcsScene, acs_scene
 from tests.signaling.acs.test_acs_calls import consent, end
 from tests.signaling.acs.test_acs_chat import SECRET, pat_in_acs
+from tests.signaling.acs.test_event_tokens import entra_config
 from tests.signaling.visit import Told
 from tests.signaling.visiting import said
 
@@ -100,6 +102,23 @@ async def test_planted_secrets_are_nowhere(everything_logged: io.StringIO) -> No
     ]
     assert found == []
     assert "acs_trouble" in places["log"], "something went wrong, and was told"
+
+
+async def test_event_grid_s_token_is_nowhere(everything_logged: io.StringIO) -> None:
+    async with acs_scene(settings=entra_config) as scene:
+        good = scene.acs.event_token(AUDIENCE)
+        wrong = [scene.acs.event_token("other"), scene.acs.event_token(AUDIENCE, iss="other"), good[:-4] + "AAAA"]
+        for token in (good, *wrong):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with scene.house.http.post(f"{scene.house.url}/acs/events", json=[], headers=headers) as answer:
+                told = await answer.text()
+            assert not any(form in told for form in forms(token))
+        async with scene.house.http.get(f"{scene.house.url}/metrics") as answer:
+            places = [scene.house.log.getvalue(), everything_logged.getvalue(), await answer.text()]
+    for token in (good, *wrong):
+        claims = token.split(".")[1]
+        assert not any(form in place for place in places for secret in (token, claims) for form in forms(secret))
+    assert "acs_event_refused" in places[0]
 
 
 def test_a_leak_would_be_found() -> None:
