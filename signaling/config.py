@@ -139,7 +139,7 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
     max_connections: int = 20_000
     max_user_connections: int = 200
     listen_backlog: int = 4_096
-    max_accepts: int = 8
+    max_accepts: int = 5
     max_frame_bytes: int = 30_000_000
     max_message_bytes: int = 32_768
     max_message_depth: int = 32

@@ -16,8 +16,8 @@ __all__ = ["TICK_S", "Pace", "Paced", "Way"]
 
 TICK_S: Final = 0.005
 # As late as this a tick is because of what is done in a turn anyway; from the other on others notice it.
-_IN_TIME_S: Final = 0.004
-_LATE_S: Final = 0.010
+_IN_TIME_S: Final = 0.003
+_LATE_S: Final = 0.006
 _MORE: Final = 0.05
 _LESS: Final = 0.7
 _LEAST: Final = 0.25

@@ -18,7 +18,7 @@ def test_a_pace_rises_slowly_to_its_bound_and_falls_at_once_to_a_quarter_of_it()
         falling.append(pace.now)
     assert falling == [5, 3, 2, 2, 2, 2, 2, 2]
     # Neither in time nor late: it is right as it is.
-    assert [pace.of(0.0075) for _ in range(50)] == [5] * 50
+    assert [pace.of(0.004) for _ in range(50)] == [3] * 50
     assert pace.now == 2
     assert (Pace(1).now, Pace(1).of(0.0)) == (1, 1)
 
