@@ -21,6 +21,7 @@ _LATE_S: Final = 0.006
 _MORE: Final = 0.05
 _LESS: Final = 0.7
 _LEAST: Final = 0.25
+_IN_A_HURRY: Final = 32
 # What was missed in a stop that was longer is not made up for.
 _LATEST_S: Final = 0.050
 # One of them is for those who come.
@@ -37,15 +38,15 @@ class Way(IntEnum):
 class Pace:
     """How many things may be begun in a tick: ``most`` at most, more when the ticks are in time, and fewer when not.
 
-    A quarter of them at least for each tick that there should have been: why one was late may be nothing that waiting
+    A share of them (``least``) for each tick that there should have been: why one was late may be nothing that waiting
     mends, and then nobody must wait for ever. Additive increase and multiplicative decrease, as in TCP (RFC 5681).
     """
 
     __slots__ = ("_least", "_may", "_most")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, least: float = _LEAST) -> None:
         self._most = float(most)
-        self._least = max(1.0, most * _LEAST)
+        self._least = max(1.0, most * least)
         self._may = self._least
 
     @property
@@ -91,6 +92,10 @@ class Paced:
         self._tick_later()
         thing()
         return True
+
+    def hurry(self) -> None:
+        """Nobody comes any more, and those who go are waited for: what waits is done soon, whoever notices."""
+        self._pace = Pace(_IN_A_HURRY, least=1.0)
 
     def _tick_later(self) -> None:
         if self._due_s is None:

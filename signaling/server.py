@@ -102,6 +102,7 @@ def runner_of(app: web.Application, config: Config, **options: Any) -> StrictRun
 async def drain(parts: Parts, config: Config) -> None:
     """Refuse new work, tell everybody, close everybody with leave to come back, wait for their goodbyes."""
     parts.readiness.draining = True
+    parts.paced.hurry()
     sessions = [session for hub in parts.hubs for session in tuple(hub.sessions.values())]
     parts.log.draining(connections=len(sessions))
     for hub in parts.hubs:
