@@ -43,10 +43,11 @@ class _Settled:
             self._whole.add((ear, now[ear]))
         if event.f == "reboot" or (event.f == "restore" and (key is None or self._is_whole(event))):
             self._held[event.v["ear"]] = now[event.v["ear"]]
+        over = _over(event, held, key)
         # A look at the aids in between may fall into the middle of putting a session's base back.
-        if event is not self._last_look and (held.key is not None or event.f != "journal"):
+        if event is not self._last_look and over is None:
             return None
-        wrong = self._end(key_of(event), now) if event.f == "journal" else None
+        wrong = None if over is None else self._end(over, now)
         strays = sorted(ear for ear, digest in now.items() if digest != self._held[ear])
         self._held = now  # told once
         return f"the {' and the '.join(strays)} aid holds a part of a change" if strays else wrong
@@ -61,6 +62,16 @@ class _Settled:
         if moved and len(reached) < len(offer.v["ears"]) and not self._belongs_together(now):
             return f"seq {key[1]} is in the {moved[0]} aid alone"
         return None
+
+
+def _over(event: Event, held: Held, key: Key | None) -> Key | None:
+    """The delivery that is over with an event; ``key`` was open before it."""
+    if event.f != "journal":
+        return None
+    if held.key is None:
+        return key_of(event)
+    # The phone was killed between writing down that the one before had ended and telling of it.
+    return key if key is not None and key != held.key else None
 
 
 def no_half_write(story: Story) -> Iterator[Violation]:

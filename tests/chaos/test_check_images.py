@@ -59,6 +59,15 @@ def test_one_ear_that_holds_the_change_and_one_that_does_not_is_a_half_write() -
     assert what == "seq 3 is in the right aid alone, and no write is open"
 
 
+def test_a_phone_that_was_killed_before_it_told_of_an_end_has_ended_it_when_it_goes_on_with_the_next() -> None:
+    wanted = {"right": "r-new", "left": "l-new"}
+    written = [wrote(3, "side_commit", ear, digest) for ear, digest in wanted.items()]
+    refused = [*accepted(4, {"right": "r-4", "left": "l-4"}), ended(4)]
+    assert broken(*begin(wanted), *written, *refused) == []
+    [what] = broken(*begin(wanted), *written[:1], *refused)
+    assert what == "seq 3 is in the right aid alone, and no write is open"
+
+
 def test_an_ear_that_was_to_get_what_it_had_in_the_base_is_put_back_by_leaving_it() -> None:
     wanted = {"right": BASE["right"], "left": "l-new"}
     done = [wrote(3, "side_commit", "right", BASE["right"]), wrote(3, "restore", "left", BASE["left"])]
