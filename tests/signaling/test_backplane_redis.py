@@ -170,6 +170,8 @@ async def test_a_slow_link_is_no_bus_until_it_is_quicker(server: RedisServer) ->
 async def test_what_waits_is_bounded_by_count_and_by_bytes(pods: BusPods) -> None:
     # Patient: a busy machine must not look like a bus that is away.
     one = await pods.connected(max_bus_messages=10, max_bus_bytes=10_000, bus_flush_s=5.0, bus_timeout_s=10.0)
+    # What it has to tell the others in the beginning is told.
+    await eventually(lambda: one.backplane.is_settled)
     for number in range(25):
         one.backplane.publish("c", lambda number=number: b"%d" % number)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     assert one.metric("auricle_bound_reached_total", bound="max_bus_messages") == 15
