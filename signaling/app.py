@@ -251,6 +251,7 @@ def _running(
         _look_after_all(parts, care, sweeps)
         yield
         await sweeps.close()
+        parts.paced.end()
         for server in servers:
             for session in tuple(server.sessions.values()):
                 session.transport.abort()

@@ -69,12 +69,13 @@ class Paced:
     What waits is bounded by who can bring something about, and how often: a connection ends once.
     """
 
-    __slots__ = ("_due_s", "_left", "_pace", "_turn", "_waiting")
+    __slots__ = ("_due_s", "_is_over", "_left", "_pace", "_turn", "_waiting")
 
     def __init__(self, most: int) -> None:
         self._pace = Pace(most)
         self._left = self._pace.now
         self._due_s: float | None = None
+        self._is_over = False
         self._turn = 0
         self._waiting: dict[Way, deque[Callable[[], None]]] = {way: deque() for way in Way}
 
@@ -84,6 +85,9 @@ class Paced:
 
     def do(self, way: Way, thing: Callable[[], None]) -> bool:
         """Now if there is room in this tick, else in one of the next; whether it was done."""
+        if self._is_over:
+            thing()
+            return True
         if not self._left or len(self):
             self._waiting[way].append(thing)
             self._tick_later()
@@ -96,6 +100,13 @@ class Paced:
     def hurry(self) -> None:
         """Nobody comes any more, and those who go are waited for: what waits is done soon, whoever notices."""
         self._pace = Pace(_IN_A_HURRY, least=1.0)
+
+    def end(self) -> None:
+        """Do what waits, and whatever comes from now on at once: there is no tick to come."""
+        self._is_over = True
+        for waiting in self._waiting.values():
+            while waiting:
+                waiting.popleft()()
 
     def _tick_later(self) -> None:
         if self._due_s is None:

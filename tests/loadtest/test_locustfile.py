@@ -1,6 +1,7 @@
 """Live sessions under Locust as a command against a server process: what is timed, and that no failure passes."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -106,14 +107,11 @@ async def test_changes_that_are_refused_or_not_proved_or_not_answered_are_failur
 
 async def one_is_refused(port: int) -> None:
     """Until somebody has asked for the server that is gone: one that is back at once would refuse nobody."""
-    refused = asyncio.Event()
-
-    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-        refused.set()
-
-    async with await asyncio.start_server(hang_up, "127.0.0.1", port), asyncio.timeout(10):
-        await refused.wait()
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        listener.setblocking(False)
+        async with asyncio.timeout(10):
+            connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+        connection.close()
 
 
 async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_them(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def app_around(
     Origins(config.origins).register(app)
 
     async def close(_: web.Application) -> None:
+        paced.end()
         for session in tuple(server.sessions.values()):
             session.transport.abort()
         await closing.close()

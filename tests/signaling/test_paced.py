@@ -56,6 +56,19 @@ async def test_in_a_hurry_thousands_are_done_in_a_second() -> None:
     assert done == list(range(100))
 
 
+async def test_at_the_end_all_is_done_at_once() -> None:
+    paced, done = Paced(1), list[int]()
+    for number in range(10):
+        paced.do(Way.OUT if number % 2 else Way.IN, lambda number=number: done.append(number))  # type: ignore[misc]  # as above
+    paced.end()
+    assert sorted(done) == list(range(10))
+    assert len(paced) == 0
+    assert paced.do(Way.OUT, lambda: done.append(10))
+    assert done[-1] == 10
+    await asyncio.sleep(2 * TICK_S)  # the tick that was due
+    assert len(done) == 11
+
+
 async def test_most_places_are_for_those_who_go_and_some_for_those_who_come() -> None:
     paced, done = Paced(1), list[Way]()
     for way in (*[Way.OUT] * 60, *[Way.IN] * 30):
