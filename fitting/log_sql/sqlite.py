@@ -33,6 +33,7 @@ _NO_ROOM: Final = "there is no room to write anything down, try again later"
 _UNKNOWN: Final = "what has become of it is not known, try again with the same key"
 # The lowest byte of SQLite's error codes is the kind of error.
 _KIND = 0xFF
+_WAL_TRIES: Final = 20
 
 
 @dataclass(slots=True)
@@ -337,13 +338,27 @@ def connect(path: Path, timeout_s: float) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Of several that make a file at once all but one are told that it is locked, and are not made to wait."""
+    for is_last in (*[False] * _WAL_TRIES, True):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if is_last or error.sqlite_errorcode & _KIND != sqlite3.SQLITE_BUSY:
+                raise
+        # This waits until whoever has it is ready.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
 
 
 def _explained(error: Exception, watch: Watch) -> Unavailable:

@@ -339,3 +339,24 @@ async def test_without_room_what_became_of_things_is_tried_again_when_another_pr
 
     assert await database.write(full_at_first) == 4
     assert tries == 2
+
+
+def test_many_that_make_a_file_at_once_all_have_it(tmp_path: Path) -> None:
+    refused: list[sqlite3.Error] = []
+    begin = threading.Barrier(8)
+
+    def make(path: Path) -> None:
+        begin.wait()
+        try:
+            connect(path, 30.0).close()
+        except sqlite3.Error as error:
+            refused.append(error)
+
+    # Of a hundred rounds some meet at the one moment that matters.
+    for number in range(100):
+        threads = [threading.Thread(target=make, args=(tmp_path / f"{number}.db",)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert refused == []
