@@ -1,12 +1,10 @@
 """Who comes in: connections are taken from the kernel a few at a time, so that those who are here have their turns.
 
 However many come at once, only as many are let in as there is time for; the others wait where waiting costs nothing, in
-the queue of the kernel. Must not know what is spoken over a connection. Read
-``Door.open`` first.
+the queue of the kernel. Must not know what is spoken over a connection. Read ``Door.open`` first.
 """
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,9 +15,7 @@ from .tasks import TaskSet
 
 __all__ = ["Door"]
 
-# No more files, or no memory: it may pass.
 _PAUSE_S: Final = 1.0
-_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Door:
@@ -94,8 +90,8 @@ class Door:
         except BlockingIOError:
             self._listen_again(listener)
         except OSError as error:
-            if error.errno not in _EXHAUSTED:
-                raise
+            # No more files, no memory, or what the network has to say of who came: it may pass, and the door must not
+            # stay shut.
             self._log.task_failed(owner="door", error=error)
             asyncio.get_running_loop().call_later(_PAUSE_S, self._listen_again, listener)
         else:

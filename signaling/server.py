@@ -19,6 +19,7 @@ from .config_environ import charge_of_worker
 from .door import Door
 from .hub import Hub
 from .log import HttpLog, LogBook
+from .tasks import TaskSet
 from .transports.aiohttp_seam import Deadlines, StrictRunner
 from .workers.command import supervised
 from .workers.ports import url_of
@@ -68,13 +69,14 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
     await runner.setup()
     assert runner.server is not None  # noqa: S101  # it was set up
     door = Door(runner.server, paced=app[PARTS].paced, reached=app[PARTS].metrics.reached, log=log)
+    looking = TaskSet("collector", log)
     try:
         try:
             await door.open(config.host, config.port, backlog=config.listen_backlog, reuse_port=worker is not None)
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such host"
             raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
-        collecting = asyncio.get_running_loop().create_task(Collector(time.monotonic).run())
+        looking.spawn(Collector(time.monotonic).run())
         url = url_of(config.host, door.addresses[0][1])
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,8 +89,8 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
             worker.ready("" if pods is None else pods.internal.address)
         await stop.wait()
         await drain(app[PARTS], config)
-        collecting.cancel()
     finally:
+        await looking.close()
         await door.close()
         await runner.cleanup()
     log.stopped()

@@ -98,13 +98,15 @@ async def test_who_has_hung_up_meanwhile_is_no_trouble() -> None:
     assert "task_failed" not in hall.log.getvalue()
 
 
-async def test_without_files_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+# accept(2) on Linux also tells what the network has to say of who came.
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EPROTO, errno.ENETDOWN])
+async def test_what_cannot_be_taken_now_is_taken_later(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     hall = Hall()
     with ExitStack() as stack:
         async with door(hall) as found:
 
             def none_left(_: socket.socket) -> None:
-                raise OSError(errno.EMFILE, "no file is left")
+                raise OSError(number, "not now")
 
             monkeypatch.setattr("signaling.door._PAUSE_S", 0.01)
             with monkeypatch.context() as patched:
