@@ -110,7 +110,8 @@ class Link(asyncio.Protocol):
             return
         if self._is_paused:
             self._is_paused = False
-            self._transport.resume_reading()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _pause(self) -> None:
         if not self._is_paused:
