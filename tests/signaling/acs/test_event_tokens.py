@@ -12,6 +12,8 @@ from typing import Any
 
 import jwt
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -19,7 +21,7 @@ from clients.fake_acs.event_tokens import AUDIENCE, PUBLISHER
 from clients.fake_acs.events import TOPIC
 from clients.fake_acs.faults import Fault
 from clients.fake_acs.service import FakeAcs, fake_acs
-from media.entra import SKEW_S, Flaw
+from media.entra import DISCOVERY, SKEW_S, Flaw
 from signaling.acs.entra_keys import EntraKeys, KeyLimits, KeySource
 from signaling.config import Config
 from tests.eventually import eventually
@@ -306,10 +308,35 @@ def test_the_publisher_is_that_of_azure() -> None:
     assert Config().acs_event_expected.publishers == {PUBLISHER}
 
 
-async def test_keys_come_over_https_alone() -> None:
+async def keys_of(source: KeySource, key_id: str) -> tuple[jwt.PyJWK | Flaw, list[str]]:
+    """A key, and what was told."""
     told: list[str] = []
-    source = KeySource("http://127.0.0.1:9/.well-known/openid-configuration", frozenset())
-    limits = KeyLimits(timeout_s=5.0, again_s=60.0, kept_s=60.0, max_bytes=1_000, max_waiting=1)
+    limits = KeyLimits(timeout_s=5.0, again_s=60.0, kept_s=60.0, max_bytes=100_000, max_waiting=1)
     keys = EntraKeys(source, limits, monotonic=time.monotonic, reached=told.append, told=told.append)
-    assert await keys.key("k") is Flaw.KEYS_AWAY
+    return await keys.key(key_id), told
+
+
+async def test_keys_come_over_https_alone() -> None:
+    source = KeySource("http://127.0.0.1:9/.well-known/openid-configuration", frozenset())
+    key, told = await keys_of(source, "k")
+    assert key is Flaw.KEYS_AWAY
     assert told[0] == "keys come over https alone"
+
+
+async def test_nobody_sends_us_elsewhere_for_keys() -> None:
+    async with fake_acs() as acs:
+
+        async def elsewhere(_: web.Request) -> web.Response:
+            raise web.HTTPTemporaryRedirect(acs.discovery)
+
+        app = web.Application()
+        app.router.add_get("/", elsewhere)
+        name, _ = acs.directory.signing.newest
+        issuers = frozenset({acs.discovery.removesuffix(DISCOVERY)})
+        async with TestServer(app) as server:
+            direct = KeySource(acs.discovery, issuers, ca=str(acs.ca))
+            redirected = KeySource(str(server.make_url("/")), issuers, ca=str(acs.ca), https_only=False)
+            assert isinstance((await keys_of(direct, name))[0], jwt.PyJWK)
+            key, told = await keys_of(redirected, name)
+    assert key is Flaw.KEYS_AWAY
+    assert told[0] == "answered with 307"
