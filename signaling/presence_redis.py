@@ -26,6 +26,8 @@ _CHANNEL: Final = "presence"
 _MARK_BYTES: Final = 16
 # Of one command, and of one message.
 _BATCH: Final = 1_000
+# How soon it is tried again while Redis is away.
+_AGAIN_S: Final = 0.25
 
 
 class RedisPresence:
@@ -78,6 +80,9 @@ class RedisPresence:
 
     async def count(self, marks: Sequence[Mark], *, patient: bool = False) -> tuple[int, ...] | None:
         """See ``Presence``."""
+        if not self._directory.is_settled:
+            # Behind a loss of Redis: a pod that has not written its people down again would seem to have none.
+            return None
         others = [_place(pod) for pod in self._directory.pods() if pod != self._directory.pod]
         totals = [self.here(mark) for mark in marks]
         for first in range(0, len(marks) if others else 0, _BATCH):
@@ -96,6 +101,7 @@ class RedisPresence:
     async def open(self) -> None:
         """See ``Presence``."""
         self._backplane.subscribe(_CHANNEL, self._heard)
+        self._backplane.on_missed(self._news.set)
         self._tasks.spawn(self._keep())
 
     async def close(self) -> None:
@@ -126,15 +132,16 @@ class RedisPresence:
         """Write what has changed, and keep the whole, for ever."""
         while True:
             self._news.clear()
-            await self._flush()
+            is_away = await self._flush()
             try:
-                async with asyncio.timeout(self._times.beat_s):
+                async with asyncio.timeout(min(_AGAIN_S, self._times.beat_s) if is_away else self._times.beat_s):
                     await self._news.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(self._times.flush_s)
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> bool:
+        """Whether Redis was away."""
         changed, self._changed = self._changed, {}
         written = False if self._is_all_due else await self._write(changed)
         if written is False:
@@ -145,6 +152,7 @@ class RedisPresence:
             self._changed = dict(islice(changed.items(), self._times.max_changes)) | self._changed
         else:
             self._tell([mark for mark, crossed in changed.items() if crossed])
+        return written is AWAY
 
     async def _write_all(self) -> bool | TablesAway:
         """In place of whatever is there."""

@@ -44,6 +44,7 @@ class PodTables:
             key=key,
             times=self.config.directory_times,
             tasks=TaskSet("directory", LogBook(self.log)),
+            monotonic=time.monotonic,
         )
 
     def present(self, pod: str) -> tuple[RedisDirectory, RedisPresence]:

@@ -166,11 +166,11 @@ class RedisTables:
         return AWAY if found is AWAY else bool(found[0])
 
     async def members(
-        self, key: str, *, add: bytes | None = None, patient: bool = False
+        self, key: str, *, add: bytes, ttl_s: float, patient: bool = False
     ) -> frozenset[bytes] | TablesAway:
-        """A set, after one more has been added to it."""
+        """A set, after one more has been added to it; all of it is there for so long."""
         name = self._name(key)
-        before: tuple[Command, ...] = () if add is None else ((b"SADD", name, add),)
+        before: tuple[Command, ...] = ((b"SADD", name, add), (b"PEXPIRE", name, _ms(ttl_s)))
         found = await self._ask(key, *before, (b"SMEMBERS", name), patient=patient)
         return AWAY if found is AWAY else frozenset(found[-1])
 

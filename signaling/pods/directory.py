@@ -38,6 +38,11 @@ class PodDirectory(Protocol):
         """Whether it is known at all which others there are: a pod that has just begun knows itself alone."""
         ...
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether who is not there is gone: whoever keeps the directory may have forgotten everybody a moment ago."""
+        ...
+
     def address_of(self, pod: str) -> str | None:
         """Where a pod is reached inside; None: it is unknown, or gone, or nowhere reached. From memory."""
         ...
@@ -106,6 +111,11 @@ class MemoryDirectory:
     def has_looked(self) -> bool:
         """See ``PodDirectory``."""
         return self._is_open
+
+    @property
+    def is_settled(self) -> bool:
+        """See ``PodDirectory``."""
+        return True
 
     def address_of(self, pod: str) -> str | None:
         """See ``PodDirectory``."""

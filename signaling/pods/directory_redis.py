@@ -1,7 +1,7 @@
 """The directory of pods over Redis: a set of their names, and for each a key that ends when nobody keeps it.
 
-What is written is signed, so that whoever can write to Redis cannot send pods elsewhere. Read ``RedisDirectory._beat``
-first.
+What is written is signed, so that whoever can write to Redis cannot send pods elsewhere. Redis keeps nothing: after it
+was away it may know of no pod at all, and who is missing then is not gone. Read ``RedisDirectory._live`` first.
 """
 
 import asyncio
@@ -22,13 +22,23 @@ __all__ = ["RedisDirectory"]
 _NAMES: Final = "{pods}"
 _CHANNEL: Final = "pods"
 _TAG_BYTES: Final = hashlib.sha256().digest_size
+# How soon it is tried again while Redis is away: when it is back, the others wait to hear of us.
+_AGAIN_S: Final = 0.25
 
 
 class RedisDirectory:
     """``PodDirectory`` over Redis. What it says of the bus only hastens: who hears nothing looks by himself."""
 
     def __init__(
-        self, pod: str, tables: RedisTables, backplane: Backplane, *, key: bytes, times: DirectoryTimes, tasks: TaskSet
+        self,
+        pod: str,
+        tables: RedisTables,
+        backplane: Backplane,
+        *,
+        key: bytes,
+        times: DirectoryTimes,
+        tasks: TaskSet,
+        monotonic: Callable[[], float],
     ) -> None:
         self.pod = pod
         self._tables = tables
@@ -36,8 +46,12 @@ class RedisDirectory:
         self._key = key
         self._times = times
         self._tasks = tasks
+        self._monotonic = monotonic
         self._address = ""
         self._has_looked = False
+        # Which life of Redis was looked at last, and from when on it knows all again.
+        self._life = 0
+        self._settled_from_s = float("-inf")
         self._known: dict[str, str] = {}
         self._changed: list[Callable[[], None]] = []
         self._news = asyncio.Event()
@@ -54,6 +68,7 @@ class RedisDirectory:
     async def open(self) -> None:
         """See ``PodDirectory``."""
         self._backplane.subscribe(_CHANNEL, lambda _: self._news.set())
+        self._backplane.on_missed(self._news.set)
         self._tasks.spawn(self._live())
 
     def pods(self) -> tuple[str, ...]:
@@ -64,6 +79,11 @@ class RedisDirectory:
     def has_looked(self) -> bool:
         """See ``PodDirectory``."""
         return self._has_looked
+
+    @property
+    def is_settled(self) -> bool:
+        """See ``PodDirectory``."""
+        return self._tables.life == self._life and self._monotonic() >= self._settled_from_s
 
     def address_of(self, pod: str) -> str | None:
         """See ``PodDirectory``."""
@@ -95,15 +115,25 @@ class RedisDirectory:
             found = await self._beat()
             if found is not None:
                 self._has_looked = True
-                self._become(found)
+                self._look_at_life(self._tables.life)
+                self._become(found if self.is_settled else {**self._known, **found})
             if is_first:
                 self._backplane.publish(_CHANNEL, bytes)
             is_first = False
-            await self._pause()
+            await self._pause(self._times.beat_s if found is not None else min(_AGAIN_S, self._times.beat_s))
 
-    async def _pause(self) -> None:
+    def _look_at_life(self, life: int) -> None:
+        """Behind a loss all have as long to say that they live as passes between two times that they say it."""
+        if life != self._life:
+            # What there is when a pod begins has been written by others long ago.
+            self._settled_from_s = self._monotonic() + self._times.beat_s if self._life else float("-inf")
+            self._life = life
+
+    async def _pause(self, most_s: float) -> None:
+        left_s = self._settled_from_s - self._monotonic()
         try:
-            async with asyncio.timeout(self._times.beat_s):
+            # Whoever is missing once it is settled is gone then, and not a beat later.
+            async with asyncio.timeout(min(most_s, left_s) if left_s > 0 else most_s):
                 await self._news.wait()
         except TimeoutError:
             return
@@ -112,7 +142,7 @@ class RedisDirectory:
         """Say that this pod lives; the others with their addresses, None when that cannot be known."""
         tables, own = self._tables, self.pod.encode()
         kept = await tables.put(_place(self.pod), self._sealed(), ttl_s=self._times.gone_s, patient=True)
-        names = await tables.members(_NAMES, add=own, patient=True)
+        names = await tables.members(_NAMES, add=own, ttl_s=self._times.gone_s, patient=True)
         if kept is AWAY or names is AWAY:
             return None
         others = sorted(name.decode("ascii", "replace") for name in names - {own})

@@ -149,4 +149,5 @@ class Joined:
             key=self._key(b"pods"),
             times=self._config.directory_times,
             tasks=TaskSet("directory", self._log),
+            monotonic=self._monotonic,
         )

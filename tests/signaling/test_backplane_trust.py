@@ -79,7 +79,7 @@ async def every_verb(tables: RedisTables) -> None:
     await tables.change("h", {b"x": b"1"}, (b"y",), ttl_s=60)
     await tables.field("h", b"x")
     await tables.fields("h")
-    await tables.members("{p}", add=b"m")
+    await tables.members("{p}", add=b"m", ttl_s=60)
     assert await tables.leave("{p}", b"m") is None
 
 
