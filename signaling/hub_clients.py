@@ -98,6 +98,11 @@ class HubClients:
         """Every connection of the hub."""
         return Audience(self._lifetime.send_all, self._source)
 
+    @property
+    def all_here(self) -> Audience:
+        """Every connection of the hub on this pod."""
+        return Audience(self._lifetime.send_all_here, self._source)
+
     def group(self, name: str) -> Audience:
         """Every member of a group; an empty one is no error."""
         return Audience(partial(self._lifetime.send_group, name), self._source)

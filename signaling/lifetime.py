@@ -184,6 +184,10 @@ class LifetimeManager:
         """To every connection of the hub but the excluded ones."""
         self._send(f"{self._hub}:all", outbound, excluded)
 
+    def send_all_here(self, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        """To every local connection but the excluded ones."""
+        self._send_here(f"{self._hub}:all", outbound, excluded)
+
     def _user(self, clinic: str, user: str) -> str:
         # Two clinics may give one name to two people.
         return f"{self._hub}:user:{clinic}\0{user}"

@@ -221,7 +221,7 @@ class CareHub(HistoryMethods, VisitMethods, ChatMethods, CallMethods, Hub):
 
     def on_draining(self, clients: HubClients, retry_after_ms: int) -> None:
         """Tell everybody when to come back."""
-        push(clients.all, Draining(retry_after_ms=retry_after_ms))
+        push(clients.all_here, Draining(retry_after_ms=retry_after_ms))
 
     @hub_method("AcquireLease")
     async def acquire_lease(self, caller: Caller, request: AcquireLease) -> LeaseAnswer | Failure:
