@@ -205,7 +205,12 @@ class Assembly:
         # Two libraries more, which a server without Socket.IO never loads.
         from .transports.socketio import SocketIoRoutes
 
-        return SocketIoRoutes(servers, self.verifier, self.readiness, self.closing)
+        routes = SocketIoRoutes(servers, self.verifier, self.readiness, self.closing)
+        if self.pods.elsewhere is not None:
+            from .transports.engineio_elsewhere import EngineElsewhere
+
+            routes.register_inside(self.pods.internal, EngineElsewhere(self.tokens, self.pods.elsewhere))
+        return routes
 
     def routes(self, server: HubServer) -> HubRoutes:
         routes = HubRoutes(server, self.verifier, self.tokens, self.readiness, self.pods.elsewhere)

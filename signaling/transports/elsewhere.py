@@ -10,13 +10,14 @@ from http import HTTPStatus
 from aiohttp import web
 
 from protocol.errors import Overloaded
+from signaling.bearer import shown_token
 from signaling.connection_token import ConnectionTicket
 from signaling.health import Readiness
 from signaling.pods.internal import asked_of
 from signaling.pods.owners import Owners
 from signaling.pods.whereabouts import Whereabouts
 
-from .forward import Errand, Forwarder, Kind
+from .forward import Errand, Forwarder, Kind, hub_route
 from .guard import UNKNOWN, Refuse, full, refuse
 
 __all__ = ["Elsewhere"]
@@ -61,10 +62,15 @@ class Elsewhere:
         if asked_of(request) is not None:
             # One hop only: whoever sent this here knows less than we do.
             return form(HTTPStatus.NOT_FOUND, UNKNOWN, None)
-        answer = await self._forwarder.forward(request, Errand(pod, ticket.hub, token, kind, form))
+        shown = {"Authorization": f"Bearer {shown_token(request)}"}
+        answer = await self.carry(request, Errand(pod, hub_route(ticket.hub), token, kind, shown, form))
         if answer.status == HTTPStatus.NOT_FOUND:
             where.forget(ticket.connection_id)
         return answer
+
+    async def carry(self, request: web.Request, errand: Errand) -> web.StreamResponse:
+        """What that pod answers; not to what was carried here already."""
+        return await self._forwarder.forward(request, errand)
 
     def keep(self, connection_id: str) -> None:
         """The connection is here, and may be asked for anywhere as long as it lives."""

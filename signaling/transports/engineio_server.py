@@ -17,10 +17,14 @@ from protocol.socketio.engine import SEPARATOR, open_packet, packets_of_body
 from protocol.websocket.upgrade import UpgradeRefused, accept_upgrade
 from signaling.bodies import Bodies
 from signaling.outbox import congestion_bytes
+from signaling.pods.internal import asked_of, upgrade_head
 
 from .aiohttp_seam import LeftAiohttp, take_over
+from .engineio_elsewhere import CONTENT_TYPE, EngineElsewhere
 from .engineio_socket import EngineLimits, EngineOwner, EngineSocket
 from .engineio_websocket import EngineWebSocket
+from .forward import CONNECTION, wait_of
+from .guard import refuse
 
 __all__ = ["EngineServer"]
 
@@ -44,10 +48,16 @@ def _refuse(refusal: _Refusal) -> web.Response:
     return web.json_response({"code": refusal.code, "message": refusal.message}, status=HTTPStatus.BAD_REQUEST)
 
 
+def _unknown(status: HTTPStatus, text: str, headers: dict[str, str] | None) -> web.Response:
+    """A pod that is gone has taken its sessions along; one that is only silent may answer the next time."""
+    return _refuse(_SESSION_UNKNOWN) if status is HTTPStatus.NOT_FOUND else refuse(status, text, headers)
+
+
 class EngineServer:
     """``new_sid`` makes ids of sessions, which are secrets. ``no_room`` answers whoever cannot be taken.
 
-    ``sockets`` are the open sessions by id. ``reached`` is told the name of a bound.
+    ``others``: sessions of other pods, None: there are none. ``sockets`` are the open sessions by id. ``reached`` is
+    told the name of a bound.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class EngineServer:
         self.limits = limits
         self.sockets: dict[str, EngineSocket] = {}
         self.owner: EngineOwner
+        self.others: EngineElsewhere | None = None
         self._new_sid = new_sid
         self._no_room = no_room
         self._monotonic = monotonic
@@ -75,13 +86,32 @@ class EngineServer:
             return _refuse(_TRANSPORT_UNKNOWN)
         if sid is None:
             return self._open(request, is_websocket=transport == "websocket")
+        return await self._of_session(request, sid, is_websocket=transport == "websocket")
+
+    async def handle_inside(self, request: web.Request) -> web.StreamResponse:
+        """A request for a session of this pod that has come to another one."""
+        sid = request.headers.get(CONNECTION, "")
+        return await self._of_session(request, sid, is_websocket="Upgrade" in request.headers)
+
+    async def send_home(self, request: web.Request) -> web.StreamResponse:
+        """The pod that asks ends soon: the polls that it has brought are answered now, and nothing gets lost."""
+        asked = asked_of(request)
+        for socket in tuple(self.sockets.values()):
+            if asked is not None:
+                socket.send_home(asked.sender)
+        return web.Response()
+
+    async def _of_session(self, request: web.Request, sid: str, *, is_websocket: bool) -> web.StreamResponse:
         socket = self.sockets.get(sid)
         if socket is None or socket.closed:
-            return _refuse(_SESSION_UNKNOWN)
-        if transport == "websocket":
+            answer = None
+            if self.others is not None:
+                answer = await self.others.answer(request, sid, is_websocket=is_websocket, unknown=_unknown)
+            return _refuse(_SESSION_UNKNOWN) if answer is None else answer
+        if is_websocket:
             return self._upgrade(request, socket)
         if request.method == "GET" and socket.polls:
-            return await self._poll(socket)
+            return await self._poll(request, socket)
         if request.method == "POST" and socket.polls:
             return await self._post(request, socket)
         return _refuse(_BAD_REQUEST)
@@ -119,7 +149,7 @@ class EngineServer:
             return LeftAiohttp()
 
     def _opened(self, upgrades: tuple[str, ...]) -> tuple[EngineSocket, bytes]:
-        limits, sid = self.limits, self._new_sid()
+        limits, sid = self.limits, (self._new_sid if self.others is None else self.others.new_sid)()
         socket = EngineSocket(sid, self.owner, limits, monotonic=self._monotonic, reached=self._reached)
         self.sockets[sid] = socket
         return socket, open_packet(
@@ -164,7 +194,7 @@ class EngineServer:
     ) -> LeftAiohttp:
         """Raises ConnectionResetError: the client has gone already."""
         raw, behind = take_over(request, carrier)
-        raw.write(answer)
+        raw.write(upgrade_head(request) + answer)
         carrier.start(raw)
         if first:
             carrier.write(first)
@@ -172,14 +202,17 @@ class EngineServer:
             asyncio.get_running_loop().call_soon(carrier.data_received, behind)
         return LeftAiohttp()
 
-    async def _poll(self, socket: EngineSocket) -> web.Response:
+    async def _poll(self, request: web.Request, socket: EngineSocket) -> web.Response:
+        asked = asked_of(request)
         try:
-            return _polled(await socket.poll())
+            return _polled(await socket.poll(wait_s=wait_of(request), by="" if asked is None else asked.sender))
         except RemoteProtocolError:
             return _refuse(_BAD_REQUEST)
 
     async def _post(self, request: web.Request, socket: EngineSocket) -> web.Response:
-        if socket.is_posting or request.content_type == "application/octet-stream":
+        is_inside = asked_of(request) is not None
+        content_type = request.headers.get(CONTENT_TYPE) if is_inside else request.content_type
+        if socket.is_posting or content_type == "application/octet-stream":
             socket.fail(RemoteProtocolError("Two posts at once, or a binary one."))
             return _refuse(_BAD_REQUEST)
         socket.is_posting = True

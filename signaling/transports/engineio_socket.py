@@ -99,6 +99,7 @@ class EngineSocket:
         "_owner",
         "_ping_at",
         "_poll",
+        "_polled_by",
         "_pong_by",
         "_probe",
         "_probe_by",
@@ -132,6 +133,7 @@ class EngineSocket:
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._poll: asyncio.Future[None] | None = None
+        self._polled_by = ""
         self._ping_at = now + limits.ping_interval_s
         self._pong_by: float | None = None
         self._ends_at: float | None = None
@@ -153,19 +155,18 @@ class EngineSocket:
         self._look_at_pong(self._monotonic())
         return self._state in (State.POLLING, State.PROBED)
 
-    async def poll(self) -> bytes:
-        """What waits for the client, as soon as something does. Raises RemoteProtocolError: another poll waits."""
+    async def poll(self, *, wait_s: float | None = None, by: str = "") -> bytes:
+        """What waits for the client, as soon as something does. Raises RemoteProtocolError: another poll waits.
+
+        ``wait_s``: how long the poll may wait, None: until there is a ping. ``by``: the pod that has brought it.
+        """
         if self._poll is not None:
             self.end("two polls at once", CLOSE)
             raise RemoteProtocolError("Two polls at once.")
         if self._state is State.PROBED:
             return NOOP
         if not self._out and self._ends_at is None:
-            self._poll = asyncio.get_running_loop().create_future()
-            try:
-                await self._poll
-            finally:
-                self._poll = None
+            await self._something(wait_s, by)
         if not self._out and self._ends_at is not None:
             # Alone: what comes together with it client libraries have no time to tell.
             self.end("server disconnect")
@@ -173,6 +174,22 @@ class EngineSocket:
         body = self._next_body()
         self._owner.drained(self)
         return body or NOOP
+
+    def send_home(self, pod: str) -> None:
+        """Answer the poll that this pod has brought, with whatever there is."""
+        if self._polled_by == pod:
+            self._wake()
+
+    async def _something(self, wait_s: float | None, by: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._poll, self._polled_by = loop.create_future(), by
+        alarm = None if wait_s is None else loop.call_later(wait_s, self._wake)
+        try:
+            await self._poll
+        finally:
+            self._poll, self._polled_by = None, ""
+            if alarm is not None:
+                alarm.cancel()
 
     def _next_body(self) -> bytes:
         packets = b"".join(self._out).split(SEPARATOR, POLLED_PACKETS)

@@ -6,7 +6,7 @@ what is carried for it, and so does a pod that is gone. Read ``Forwarder.forward
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
@@ -16,11 +16,10 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from signaling.bearer import shown_token
 from signaling.bodies import Bodies
 from signaling.health import Readiness
 from signaling.pods.directory import PodDirectory
-from signaling.pods.internal import MAX_SIGNED_BYTES
+from signaling.pods.internal import MAX_SIGNED_BYTES, asked_of
 from signaling.pods.internal_client import InternalAnswer, InternalClient, PodUnreached
 from signaling.pods.metrics import PodMetrics
 
@@ -30,7 +29,7 @@ from .posts import has_gone
 from .tunnel import Tunnel, TunnelLimits
 from .websocket import upgrade_answer
 
-__all__ = ["CONNECTION", "Errand", "ForwardParts", "Forwarder", "Kind", "hub_route"]
+__all__ = ["CONNECTION", "Errand", "ForwardParts", "Forwarder", "Kind", "hub_route", "wait_of"]
 
 CONNECTION: Final = "Auricle-Connection"
 # How long a poll may wait, in seconds, when that is less than usual.
@@ -48,6 +47,11 @@ def hub_route(hub: str) -> str:
     return f"/hubs/{hub}"
 
 
+def wait_of(request: web.Request) -> float | None:
+    """How long the poll of another pod may wait, if that says so."""
+    return float(request.headers[WAIT]) if asked_of(request) is not None and WAIT in request.headers else None
+
+
 class Kind(Enum):
     """What is carried; the values are words of metrics."""
 
@@ -61,18 +65,22 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What to carry to which pod; ``form`` makes refusals of ours."""
+    """What to carry to which pod, where it answers at ``route``; ``form`` makes refusals of ours.
+
+    ``token``: of the connection. ``headers`` go along; their names begin with ``Auricle-``, or are signed for anyway.
+    """
 
     pod: str
-    hub: str
+    route: str
     token: str
     kind: Kind
+    headers: Mapping[str, str]
     form: Refuse = refuse
 
     @property
     def path(self) -> str:
         """Where the pod is asked."""
-        return f"{hub_route(self.hub)}/refresh" if self.kind is Kind.REFRESH else hub_route(self.hub)
+        return f"{self.route}/refresh" if self.kind is Kind.REFRESH else self.route
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +201,10 @@ class Forwarder:
 
     async def send_home(self) -> None:
         """This pod ends soon: have the polls answered that wait elsewhere for its clients."""
-        waiting = {(one.errand.pod, one.errand.hub) for one in self._carried if one.errand.kind is Kind.POLL}
+        waiting = {(one.errand.pod, one.errand.route) for one in self._carried if one.errand.kind is Kind.POLL}
         async with asyncio.TaskGroup() as asking:
-            for pod, hub in waiting:
-                asking.create_task(self._send_home(pod, hub))
+            for pod, route in waiting:
+                asking.create_task(self._send_home(pod, route))
 
     async def emptied(self) -> None:
         """Wait until no request is on its way: what an owner has handed over would be lost with this process."""
@@ -204,14 +212,13 @@ class Forwarder:
             self._landed.clear()
             await self._landed.wait()
 
-    async def _send_home(self, pod: str, hub: str) -> None:
+    async def _send_home(self, pod: str, route: str) -> None:
         parts, address = self._parts, self._parts.directory.address_of(pod)
         if address is None:
             return
-        path = f"{hub_route(hub)}/send-home"
         # One that does not answer: its polls end with this process.
         with contextlib.suppress(PodUnreached):
-            async with parts.client.ask(address, "POST", path, to=pod, timeout_s=parts.timeout_s):
+            async with parts.client.ask(address, "POST", f"{route}/send-home", to=pod, timeout_s=parts.timeout_s):
                 pass
 
     def close(self) -> None:
@@ -253,7 +260,7 @@ class Forwarder:
         return _Body(pieces)
 
     def _headers(self, request: web.Request, errand: Errand) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {shown_token(request)}", CONNECTION: errand.token}
+        headers = {**errand.headers, CONNECTION: errand.token}
         if "Content-Encoding" in request.headers:
             headers["Content-Encoding"] = request.headers["Content-Encoding"]
         if errand.kind is Kind.EVENTS:

@@ -25,7 +25,7 @@ from .aiohttp_seam import LeftAiohttp, take_over
 from .asked import transport_of
 from .elsewhere import Elsewhere
 from .event_stream import EventStreamTransport
-from .forward import CONNECTION, WAIT, Kind, hub_route
+from .forward import CONNECTION, Kind, hub_route, wait_of
 from .guard import UNKNOWN, Guard, Refuse, full, refuse
 from .long_polling import LongPollingTransport
 from .negotiate import negotiate_response, negotiate_version
@@ -243,7 +243,7 @@ class HubRoutes:
             transport = session.transport
             if principal.expires_at_s > session.principal.expires_at_s:
                 session.renew(principal)
-        return await transport.poll(request, session, wait_s=_wait_of(request))
+        return await transport.poll(request, session, wait_s=wait_of(request))
 
     async def _post(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         token = _token_of(request)
@@ -367,11 +367,6 @@ class HubRoutes:
 def _token_of(request: web.Request) -> str | None:
     """The connection token: internal addresses hold none."""
     return query_value(request, "id") if asked_of(request) is None else request.headers.get(CONNECTION)
-
-
-def _wait_of(request: web.Request) -> float | None:
-    """How long the poll of another pod may wait, if that says so."""
-    return float(request.headers[WAIT]) if asked_of(request) is not None and WAIT in request.headers else None
 
 
 def _owner(principal: Principal) -> str:

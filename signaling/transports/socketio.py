@@ -24,8 +24,10 @@ from signaling.connection import HubSession
 from signaling.health import Readiness
 from signaling.hub_server import HubServer
 from signaling.origins import Origins
+from signaling.pods.internal import InternalServer
 from signaling.tasks import TaskSet
 
+from .engineio_elsewhere import ROUTE, EngineElsewhere
 from .engineio_socket import EngineLimits, EngineSocket
 from .guard import full, refuse
 from .socketio_seam import BoundedServer
@@ -71,6 +73,14 @@ class SocketIoRoutes:
         """Any method: what is wrong with a request is said as Socket.IO clients expect it."""
         for path in (PATH, f"{PATH}/"):
             app.router.add_route("*", path, self._handle)
+
+    def register_inside(self, internal: InternalServer, others: EngineElsewhere) -> None:
+        """Reach the sessions of other pods, and add what those bring for the sessions of this one."""
+        front = self._sio.front
+        front.others = others
+        for method in ("GET", "POST"):
+            internal.register(method, ROUTE, front.handle_inside)
+        internal.register("POST", f"{ROUTE}/send-home", front.send_home)
 
     def sweep(self) -> None:
         """Look at the timers of all sessions, those included that are connected to nothing yet."""
