@@ -224,7 +224,8 @@ class RedisBackplane:
         while True:
             self._stale.clear()
             try:
-                plan = await learn(parts.address, self._connect, timeout_s=parts.limits.timeout_s)
+                timeout_s = parts.limits.timeout_s
+                plan = await learn(parts.address, self._connect, timeout_s=timeout_s, before=self._plan)
             except LinkLost as lost:
                 failures += 1
                 parts.watch.lost(lost.cause)

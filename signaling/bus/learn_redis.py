@@ -14,13 +14,17 @@ from .plan import Plan, plan_of_one, plan_of_slots, seen
 __all__ = ["learn", "slot_of"]
 
 
-async def learn(address: BusAddress, connect: Connect, *, timeout_s: float, for_keys: bool = False) -> Plan:
+async def learn(
+    address: BusAddress, connect: Connect, *, timeout_s: float, before: Plan | None = None, for_keys: bool = False
+) -> Plan:
     """Which servers carry what. Raises LinkLost when none of those that are known says so within ``timeout_s`` each.
 
+    ``before``: what was known last; those of its cluster know it when the servers of the address have gone from it.
     ``for_keys``: of a cluster each server has its keys, whatever it does with messages.
     """
     lost = LinkLost("unreachable")
-    for node in address.nodes:
+    found = before.nodes if before is not None and before.by_slot else ()
+    for node in dict.fromkeys((*address.nodes, *found)):
         try:
             async with asyncio.timeout(timeout_s):
                 return await _learn_from(node, address, connect, for_keys=for_keys)

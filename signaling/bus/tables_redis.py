@@ -61,6 +61,7 @@ class RedisTables:
         self._tasks = tasks
         self._connect = connector(parts.address, ca_file=parts.ca_file, timeout_s=parts.limits.timeout_s)
         self._plan: Plan | None = None
+        self._last_plan: Plan | None = None
         self._lines: dict[Node, Line] = {}
         self._tried, self._stale = asyncio.Event(), asyncio.Event()
         self._refused = ""
@@ -233,7 +234,9 @@ class RedisTables:
         """As long as all servers are there. Raises LinkLost."""
         parts = self._parts
         self._stale = asyncio.Event()
-        plan = await learn(parts.address, self._connect, timeout_s=parts.limits.timeout_s, for_keys=True)
+        timeout_s, before = parts.limits.timeout_s, self._last_plan
+        plan = await learn(parts.address, self._connect, timeout_s=timeout_s, before=before, for_keys=True)
+        self._last_plan = plan
         async with AsyncExitStack() as links:
             lines = {}
             for node in plan.nodes:

@@ -147,7 +147,8 @@ class Forwarder:
     def __init__(self, parts: ForwardParts) -> None:
         self._parts = parts
         self._carried: set[_Carried] = set()
-        self._tunnels: set[Tunnel] = set()
+        # Each with the pod that it leads to.
+        self._tunnels: dict[Tunnel, str] = {}
         self._landed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -163,14 +164,11 @@ class Forwarder:
         if len(self) >= parts.max_forwards:
             parts.metrics.reached("max_forwards")
             return self._outcome(errand, "full")
-        address = parts.directory.address_of(errand.pod) or await parts.directory.look(errand.pod)
-        if address is None:
-            return self._outcome(errand, "gone")
         carried = _Carried(request, errand)
         self._carried.add(carried)
         try:
             async with carried.scope:
-                return await self._carry(carried, address)
+                return await self._carry(carried)
         except TimeoutError:
             return carried.begun or self._outcome(errand, carried.ended_by or "silent")
         except web.HTTPException as error:
@@ -196,8 +194,12 @@ class Forwarder:
                 # Meanwhile nobody would notice that the owner has gone.
                 self._parts.metrics.reached("forward_timeout_s")
                 one.end("left")
-        for tunnel in tuple(self._tunnels):
-            tunnel.tick(now_s)
+        for tunnel, pod in tuple(self._tunnels.items()):
+            if self._parts.directory.address_of(pod) is None:
+                # A machine that was switched off says nothing, not even that it has gone.
+                tunnel.abort()
+            else:
+                tunnel.tick(now_s)
 
     async def send_home(self) -> None:
         """This pod ends soon: have the polls answered that wait elsewhere for its clients."""
@@ -226,8 +228,11 @@ class Forwarder:
         for tunnel in tuple(self._tunnels):
             tunnel.abort()
 
-    async def _carry(self, carried: _Carried, address: str) -> web.StreamResponse:
+    async def _carry(self, carried: _Carried) -> web.StreamResponse:
         parts, request, errand = self._parts, carried.request, carried.errand
+        address = parts.directory.address_of(errand.pod) or await parts.directory.look(errand.pod)
+        if address is None:
+            return self._outcome(errand, "gone")
         may_wait = errand.kind in (Kind.POLL, Kind.POST)
         body = await self._body(request) if errand.kind is Kind.POST else b""
         asking = parts.client.ask(
@@ -243,7 +248,7 @@ class Forwarder:
             async with asking as answer:
                 self._count(errand, "answered")
                 if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                    return self._tunnel(request, answer)
+                    return self._tunnel(carried, answer)
                 return await self._answer(carried, answer)
         except PodUnreached as error:
             if isinstance(body, _Body) and body.error is not None:
@@ -300,11 +305,11 @@ class Forwarder:
         except (aiohttp.ClientError, OSError):
             carried.ended_by = "left" if has_gone(carried.request) else "gone"
 
-    def _tunnel(self, request: web.Request, answer: InternalAnswer) -> web.StreamResponse:
+    def _tunnel(self, carried: _Carried, answer: InternalAnswer) -> web.StreamResponse:
         parts = self._parts
-        tunnel = Tunnel(parts.tunnels, lambda: self._tunnels.discard(tunnel))
+        tunnel = Tunnel(parts.tunnels, lambda: self._forget(tunnel))
         try:
-            to_client = take_over(request, tunnel.client)
+            to_client = take_over(carried.request, tunnel.client)
         except ConnectionResetError:
             return LeftAiohttp()
         try:
@@ -312,9 +317,12 @@ class Forwarder:
         except ConnectionResetError:
             to_client[0].abort()
             return LeftAiohttp()
-        self._tunnels.add(tunnel)
+        self._tunnels[tunnel] = carried.errand.pod
         tunnel.join(to_client, to_owner)
         return LeftAiohttp()
+
+    def _forget(self, tunnel: Tunnel) -> None:
+        self._tunnels.pop(tunnel, None)
 
     def _outcome(self, errand: Errand, outcome: str) -> web.StreamResponse:
         """Our own answer in the place of the owner's."""
