@@ -8,7 +8,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from clients.probe import acs_checks, acs_event_checks, hub_checks, network_checks, page_checks, refusal_checks
+from clients.probe import (
+    acs_checks,
+    acs_event_checks,
+    hub_checks,
+    network_checks,
+    page_checks,
+    refusal_checks,
+    socketio_checks,
+)
 from clients.probe.target import Target
 from clients.probe.verdicts import Verdict
 
@@ -52,6 +60,8 @@ CATALOGUE: Final[tuple[Check, ...]] = (
     Check("resume-json", hub_checks.resume("json"), _HUB, by_token=True),
     Check("resume-messagepack", hub_checks.resume("messagepack"), _HUB, by_token=True),
     Check("balancer", hub_checks.balancer, _HUB, by_token=True),
+    Check("socketio-websocket", socketio_checks.websocket, _HUB, by_token=True),
+    Check("socketio-polling", socketio_checks.polling, _HUB, by_token=True),
     Check("turn", page_checks.turn, _WEB),
     Check("acs-identities", acs_checks.identities),
     Check("acs-chat", acs_checks.chat, ("acs-identities",)),

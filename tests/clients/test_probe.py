@@ -23,7 +23,7 @@ from tests.running import Server, server
 # A name needs no resolver, and this machine no encryption; and there is no TURN server.
 ACS = {"acs-identities", "acs-chat", "acs-rooms", "acs-events"}
 SKIPPED = {"dns", "tls", "turn"} | ACS
-HUB = ("negotiate", "websockets", "event-stream", "long-polling", "resume", "balancer")
+HUB = ("negotiate", "websockets", "event-stream", "long-polling", "resume", "balancer", "socketio")
 
 
 @pytest.fixture(scope="module")
