@@ -18,7 +18,7 @@ from .bus.address import BusAddress, Node
 from .bus.breaker import pause_s
 from .bus.commands_redis import PLAIN, SHARDED
 from .bus.confirming import Confirming
-from .bus.envelope import NAME_BYTES, Kind, Opener, Sealer
+from .bus.envelope import NAME_BYTES, Opener, Sealer
 from .bus.learn_redis import learn, slot_of
 from .bus.limits import BusLimits, BusWatch
 from .bus.link_redis import LinkLost, connector
@@ -33,9 +33,6 @@ from .tasks import TaskSet
 
 __all__ = ["RedisBackplane", "RedisBackplaneParts", "redis_backplane"]
 
-# An attribute of an enum costs a call in Python 3.11.
-_MESSAGE: Final = int(Kind.MESSAGE)
-_MISSED: Final = Kind.MISSED
 # After a loss, so that what several servers have lost together is looked into once.
 _AFTER_LOSS: Final = 1
 
@@ -79,9 +76,9 @@ class RedisBackplane:
         self._name = parts.new_name()
         self._opener = Opener(parts.key, own=self._name, skew_s=parts.limits.skew_s, clock=parts.clock)
         self._prefix = f"{parts.prefix}:c:"
-        # Where pods speak of themselves.
+        # Where pods say that they may not have been heard for a while.
         self._pods = f"{parts.prefix}:pods".encode()
-        self._heard_by: dict[bytes, _Heard] = {self._pods: _Heard(lambda _: None, None)}
+        self._heard_by: dict[bytes, _Heard] = {self._pods: _Heard(lambda _: self._tell_missed(), None)}
         self._plan: Plan | None = None
         self._shards: dict[Node, tuple[Shard, asyncio.Task[None]]] = {}
         # That of all channels, when there is one server.
@@ -118,7 +115,7 @@ class RedisBackplane:
 
     def publish(self, channel: str, payload: Payload) -> None:
         """See ``Backplane``."""
-        self._publish(self._name_of(channel), _MESSAGE, payload)
+        self._publish(self._name_of(channel), payload)
 
     def subscribe(self, channel: str, handler: Handler, on_late: Callable[[], None] | None = None) -> None:
         """See ``Backplane``."""
@@ -173,12 +170,12 @@ class RedisBackplane:
         shard = self._shard_of(name)
         return shard is not None and shard.is_up and not shard.wanted.is_heard(name)
 
-    def _publish(self, name: bytes, kind: int, payload: Payload) -> None:
+    def _publish(self, name: bytes, payload: Payload) -> None:
         shard = self._only or self._shard_of(name)
         if shard is None or not shard.is_up:
             self._parts.watch.dropped("away", 1)
             return
-        shard.publish(name, kind, payload())
+        shard.publish(name, payload())
 
     # What the servers say
 
@@ -193,11 +190,8 @@ class RedisBackplane:
                 watch.refused(said)
             return
         watch.received()
-        if said.kind is _MISSED:
-            self._tell_missed()
-            return
         try:
-            heard.handler(said.payload)
+            heard.handler(said)
         except Exception as error:  # noqa: BLE001  # as in ``_call``, without another call for each message
             self._parts.log.task_failed(owner="backplane", error=error)
 
@@ -288,7 +282,7 @@ class RedisBackplane:
         if is_connected and was is BusState.DEGRADED:
             self._is_away_told = False
             parts.log.backplane_connected(server=server)
-            self._publish(self._pods, int(_MISSED), bytes)
+            self._publish(self._pods, bytes)
             self._tell_missed()
         elif not is_connected and cause and not self._is_away_told:
             self._is_away_told = True

@@ -5,59 +5,35 @@ nothing twice. A sender numbers what it sends over one connection (a *stream*); 
 order, so a number that does not rise is a replay. What was kept back until nobody remembers its stream is known by its
 date. Read ``Opener.open`` first.
 
-Wire: version (1 byte), sender (8), HMAC-SHA256 (32) over all else and the channel, MessagePack of ``_Body``.
+Wire: version (1 byte), HMAC-SHA256 (32) over it, the channel and all that follows, sender (8), stream (8), number (8,
+of the stream, from 1), date (8, a double: Unix seconds of the sender's clock), payload.
 """
 
 import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from enum import IntEnum
-from typing import Final, Literal
+from struct import Struct, error
+from typing import Final, Literal, TypeAlias
 
-import msgspec
-
-__all__ = ["NAME_BYTES", "Kind", "Opened", "Opener", "Refused", "Sealer"]
+__all__ = ["HEAD_BYTES", "NAME_BYTES", "Opener", "Refused", "Sealer"]
 
 NAME_BYTES: Final = 8
-_VERSION: Final = b"\x01"
-_TAG_AT: Final = 1 + NAME_BYTES
-_BODY_AT: Final = _TAG_AT + hashlib.sha256().digest_size
+_VERSION: Final = b"\x02"
+_TAG_AT: Final = len(_VERSION)
+_STREAM_AT: Final = _TAG_AT + hashlib.sha256().digest_size
+# The sender's name and the stream's: together they say which stream it is.
+_PLACE_AT: Final = _STREAM_AT + 2 * NAME_BYTES
+_PLACE: Final = Struct(">Qd")
+HEAD_BYTES: Final = _PLACE_AT + _PLACE.size
+"""What travels with a payload."""
 _BLOCK_BYTES: Final = hashlib.sha256().block_size
 _INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 # Streams of which the last number is remembered; a pod has one for each server that it is connected to.
 MAX_STREAMS: Final = 4_096
 
-Refused = Literal["own", "version", "forged", "unreadable", "replayed", "stale"]
-
-
-class Kind(IntEnum):
-    """MESSAGE: a payload for the channel. MISSED: its sender may not have been heard for a while."""
-
-    MESSAGE = 0
-    MISSED = 1
-
-
-class _Body(msgspec.Struct, frozen=True, array_like=True):
-    """``at_s`` in Unix seconds of the sender's clock, ``number`` counts the messages of the stream from 1."""
-
-    kind: Kind
-    stream: bytes
-    number: int
-    at_s: float
-    payload: bytes
-
-
-class Opened(msgspec.Struct, frozen=True, gc=False):
-    """What another pod has said."""
-
-    kind: Kind
-    payload: bytes
-
-
-_decode = msgspec.msgpack.Decoder(_Body).decode
-_encode = msgspec.msgpack.Encoder().encode
+Refused: TypeAlias = Literal["own", "version", "forged", "unreadable", "replayed", "stale"]
 
 
 class _Tagger:
@@ -69,33 +45,32 @@ class _Tagger:
         if len(key) > _BLOCK_BYTES:
             key = hashlib.sha256(key).digest()
         key = key.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(key.translate(_INNER_PAD))
+        self._inner = hashlib.sha256(key.translate(_INNER_PAD) + _VERSION)
         self._outer = hashlib.sha256(key.translate(_OUTER_PAD))
 
-    def tag(self, channel: bytes, sender: bytes, body: bytes) -> bytes:
-        """The tag of a message on a channel."""
+    def tag(self, channel: bytes, signed: bytes, payload: bytes) -> bytes:
+        """The tag of a payload on a channel, and of the part of its head that is signed."""
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(b"".join((_VERSION, len(channel).to_bytes(4, "big"), channel, sender)))
-        inner.update(body)
+        inner.update(len(channel).to_bytes(4, "big") + channel + signed)
+        inner.update(payload)
         outer.update(inner.digest())
         return outer.digest()
 
 
 class Sealer:
-    """Makes the envelopes of one stream. ``sender`` and ``stream`` are ``NAME_BYTES`` long."""
+    """Signs the messages of one stream. ``sender`` and ``stream`` are ``NAME_BYTES`` long."""
 
     def __init__(self, key: bytes, *, sender: bytes, stream: bytes, clock: Callable[[], float]) -> None:
         self._tag = _Tagger(key).tag
-        self._sender = sender
-        self._stream = stream
+        self._stream = sender + stream
         self._clock = clock
         self._number = 0
 
-    def seal(self, channel: bytes, kind: int, payload: bytes) -> bytes:
-        """The next envelope of the stream, good on that channel only; ``kind`` as in ``Kind``."""
+    def seal(self, channel: bytes, payload: bytes) -> bytes:
+        """What is to be sent in front of the payload, as the next message of the stream; good on that channel only."""
         self._number += 1
-        body = _encode((kind, self._stream, self._number, self._clock(), payload))
-        return b"".join((_VERSION, self._sender, self._tag(channel, self._sender, body), body))
+        signed = self._stream + _PLACE.pack(self._number, self._clock())
+        return _VERSION + self._tag(channel, signed, payload) + signed
 
 
 class Opener:
@@ -112,26 +87,28 @@ class Opener:
         # By sender and stream; numbers begin with 1.
         self._streams: OrderedDict[bytes, int] = OrderedDict()
 
-    def open(self, channel: bytes, wire: bytes) -> Opened | Refused:
-        """What is in it, or why it is not heard. ``own``: the publisher does not hear itself."""
+    def open(self, channel: bytes, wire: bytes) -> bytes | Refused:
+        """The payload, or why it is not heard. ``own``: the publisher does not hear itself."""
         if wire[:1] != _VERSION:
             return "version"
-        sender, body = wire[1:_TAG_AT], wire[_BODY_AT:]
-        if sender == self._own:
+        signed, payload = wire[_STREAM_AT:HEAD_BYTES], wire[HEAD_BYTES:]
+        stream = signed[: 2 * NAME_BYTES]
+        if stream.startswith(self._own):
             return "own"
-        if not hmac.compare_digest(wire[_TAG_AT:_BODY_AT], self._tag(channel, sender, body)):
+        if not hmac.compare_digest(wire[_TAG_AT:_STREAM_AT], self._tag(channel, signed, payload)):
             return "forged"
         try:
-            said = _decode(body)
-        except msgspec.MsgspecError:
+            number, at_s = _PLACE.unpack_from(wire, _PLACE_AT)
+        except error:
             return "unreadable"
-        streams, stream = self._streams, sender + said.stream
-        if said.number <= streams.get(stream, 0):
+        streams = self._streams
+        if number <= streams.get(stream, 0):
             return "replayed"
-        if abs(self._clock() - said.at_s) > self._skew_s:
+        # A date that is no number is none.
+        if not abs(self._clock() - at_s) <= self._skew_s:
             return "stale"
-        streams[stream] = said.number
+        streams[stream] = number
         streams.move_to_end(stream)
         if len(streams) > MAX_STREAMS:
             streams.popitem(last=False)
-        return Opened(said.kind, said.payload)
+        return payload

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from .breaker import Happening, State
 from .commands_redis import Verbs
-from .envelope import Sealer
+from .envelope import HEAD_BYTES, Sealer
 from .limits import BusLimits, BusWatch
 from .link_redis import Link, LinkLost, Refusal, packed
 from .waiting import Waiting
@@ -67,7 +67,7 @@ class Sender:
         self._watch = watch
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
-        self._head = b"*3\r\n$%d\r\n%b\r\n$" % (len(verbs.publish), verbs.publish)
+        self._command = b"*3\r\n$%d\r\n%b\r\n$" % (len(verbs.publish), verbs.publish)
         # So many times late is too late.
         self._patience = math.ceil(limits.timeout_s / limits.flush_s)
         # What was sent last: its messages, the answers to come, when it was sent, when it is late, and how often it
@@ -133,11 +133,12 @@ class Sender:
             return
         try:
             batch = self._waiting.take(BATCH_MESSAGES, BATCH_BYTES)
-            head, seal, commands = self._head, self._seal, []
-            for channel, kind, payload in batch:
-                wire = seal(channel, kind, payload)
-                commands.append(b"%b%d\r\n%b\r\n$%d\r\n%b\r\n" % (head, len(channel), channel, len(wire), wire))
-            self._send(b"".join(commands), answers=len(batch), messages=len(batch))
+            command, seal, parts = self._command, self._seal, []
+            for channel, payload in batch:
+                head = seal(channel, payload)
+                size = HEAD_BYTES + len(payload)
+                parts += b"%b%d\r\n%b\r\n$%d\r\n%b" % (command, len(channel), channel, size, head), payload, b"\r\n"
+            self._send(b"".join(parts), answers=len(batch), messages=len(batch))
         except Exception as error:  # noqa: BLE001  # there is no task that it would end: ``judge`` tells of it
             self._fail(error)
 

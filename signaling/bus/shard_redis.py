@@ -80,9 +80,9 @@ class Shard:
         """What waits to be published."""
         return self._waiting.size_bytes
 
-    def publish(self, channel: bytes, kind: int, payload: bytes) -> None:
+    def publish(self, channel: bytes, payload: bytes) -> None:
         """Have it sent with all else of this turn of the loop; only while it is up."""
-        dropped = self._waiting.put((channel, kind, payload))
+        dropped = self._waiting.put((channel, payload))
         if dropped is not None:
             self._parts.watch.reached(dropped.bound)
             self._parts.watch.dropped("full", dropped.messages)

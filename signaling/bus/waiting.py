@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 
 __all__ = ["Dropped", "Waiting", "WaitingMessage"]
 
-# Channel, kind as in the envelope, and payload: one is made for every message, and a class of its own costs more.
-WaitingMessage: TypeAlias = tuple[bytes, int, bytes]
+# Channel and payload: one is made for every message, and a class of its own costs more.
+WaitingMessage: TypeAlias = tuple[bytes, bytes]
 
 
 class Dropped(NamedTuple):
@@ -38,7 +38,7 @@ class Waiting:
         """Queue one; what was dropped for it, if something was."""
         messages = self._messages
         messages.append(message)
-        self.size_bytes += len(message[0]) + len(message[2])
+        self.size_bytes += len(message[0]) + len(message[1])
         if self.size_bytes <= self._max_bytes and len(messages) <= self._max_messages:
             return None
         return self._make_room()
@@ -79,4 +79,4 @@ class Waiting:
 
 
 def _size(message: WaitingMessage) -> int:
-    return len(message[0]) + len(message[2])
+    return len(message[0]) + len(message[1])

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from signaling.bus import learn_redis
 from signaling.bus.commands_redis import COMMANDS
-from signaling.bus.envelope import Opened, Refused
+from signaling.bus.envelope import Refused
 from signaling.bus.plan import Seen
 from signaling.bus.tables_redis import RedisTables
 from signaling.config import ConfigError
@@ -160,7 +160,7 @@ async def test_what_is_of_no_pod_or_was_said_before_is_counted_and_not_heard(
     overheard: list[bytes] = []
     open_envelope = two.backplane._opener.open
 
-    def listen_in(name: bytes, wire: bytes) -> Opened | Refused:
+    def listen_in(name: bytes, wire: bytes) -> bytes | Refused:
         overheard.append(wire)
         return open_envelope(name, wire)
 

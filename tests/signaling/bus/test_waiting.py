@@ -4,7 +4,7 @@ from signaling.bus.waiting import Dropped, Waiting, WaitingMessage
 
 
 def message(number: int, size: int = 9) -> WaitingMessage:
-    return b"c", 0, b"%d" % number + b"." * (size - len(b"%d" % number))
+    return b"c", b"%d" % number + b"." * (size - len(b"%d" % number))
 
 
 def test_the_oldest_is_dropped_for_one_too_many() -> None:
