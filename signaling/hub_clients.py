@@ -5,10 +5,9 @@ the caller is, and so who the others are, is in ``caller``.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from protocol.errors import BadArgument, HubException
 from protocol.signalr.codec import Codec
@@ -21,29 +20,27 @@ __all__ = ["Audience", "HubClients", "OneClient", "typed_answer"]
 
 T = TypeVar("T")
 
-Route = Callable[[Outbound, frozenset[str]], None]
+Route = Callable[[str, Outbound, frozenset[str]], None]
 
 
-class Audience:
-    """Some of the connections of a hub, wherever they are.
+class Audience(Struct, frozen=True):
+    """Some of the connections of a hub, wherever they are: those that listen to a channel of ``lifetime``.
 
     ``source`` is the format of the ``Raw`` arguments that will be sent, None when there will be none.
     """
 
-    __slots__ = ("_excluded", "_route", "_source")
-
-    def __init__(self, route: Route, source: Codec | None, excluded: frozenset[str] = NOBODY) -> None:
-        self._route = route
-        self._source = source
-        self._excluded = excluded
+    _route: Route
+    _channel: str
+    _source: Codec | None
+    _excluded: frozenset[str] = NOBODY
 
     def send(self, target: str, *arguments: object) -> None:
         """Call a client method of each of them; no answer is expected."""
-        self._route(Outbound(Invocation(target=target, arguments=arguments), self._source), self._excluded)
+        self._route(self._channel, Outbound(Invocation(target, arguments), self._source), self._excluded)
 
     def excluding(self, *connection_ids: str) -> "Audience":
         """The same without these connections."""
-        return Audience(self._route, self._source, self._excluded.union(connection_ids))
+        return Audience(self._route, self._channel, self._source, self._excluded.union(connection_ids))
 
 
 class OneClient:
@@ -65,8 +62,8 @@ class OneClient:
 
     def send(self, target: str, *arguments: object) -> None:
         """Call a client method, wherever the connection is; no answer is expected, and one that is gone is no error."""
-        message = Invocation(target=target, arguments=arguments)
-        self._lifetime.send_connection(self._connection_id, Outbound(message, self._source))
+        channel = self._lifetime.connection(self._connection_id)
+        self._lifetime.send(channel, Outbound(Invocation(target, arguments), self._source))
 
     async def ask(self, target: str, *arguments: object, result: type[T]) -> T:
         """Call a client method, wherever the connection is, and wait for its result.
@@ -96,20 +93,21 @@ class HubClients:
     @property
     def all(self) -> Audience:
         """Every connection of the hub."""
-        return Audience(self._lifetime.send_all, self._source)
+        return Audience(self._lifetime.send, self._lifetime.everybody, self._source)
 
     @property
     def all_here(self) -> Audience:
         """Every connection of the hub on this pod."""
-        return Audience(self._lifetime.send_all_here, self._source)
+        return Audience(self._lifetime.send_here, self._lifetime.everybody, self._source)
 
     def group(self, name: str) -> Audience:
         """Every member of a group; an empty one is no error."""
-        return Audience(partial(self._lifetime.send_group, name), self._source)
+        lifetime = self._lifetime
+        return Audience(lifetime.send, lifetime.group(name), self._source)
 
     def group_here(self, name: str) -> Audience:
         """Its members on this pod."""
-        return Audience(partial(self._lifetime.send_group_here, name), self._source)
+        return Audience(self._lifetime.send_here, self._lifetime.group(name), self._source)
 
     def is_here(self, connection_id: str) -> bool:
         """Whether a connection is one of this pod."""
@@ -125,7 +123,7 @@ class HubClients:
 
     def user(self, user: str, clinic: str) -> Audience:
         """Every connection of a user of a clinic: another clinic may know somebody else by the same name."""
-        return Audience(partial(self._lifetime.send_user, clinic, user), self._source)
+        return Audience(self._lifetime.send, self._lifetime.user(clinic, user), self._source)
 
     def connection(self, connection_id: str) -> OneClient:
         """One connection."""

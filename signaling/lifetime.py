@@ -1,7 +1,7 @@
 """Who is connected to a hub here, and how a message finds connections, users and groups anywhere.
 
 The tables hold local connections only. Every send delivers locally first and then tells the other pods over
-the backplane, already encoded. Knows neither transports nor methods.
+the backplane, already encoded, on a channel of the same name. Knows neither transports nor methods.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """A message between pods: version, excluded connections, framed bytes by format name, one at least.
+    """A message between pods: excluded connections, framed bytes by format name, one at least.
 
-    ``askers``: it is a question, and these wait.
+    ``askers``: it is a question, and these wait. What is for everybody and in one format, as nearly always, is the
+    mark of the format and the frame instead; an array of MessagePack begins with neither mark.
     """
 
-    version: int
     excluded: tuple[str, ...]
     frames: dict[str, bytes]
     askers: Askers | None = None
@@ -40,8 +40,8 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
 _NO_MEMBERS: Final[dict[str, ClientLink]] = {}
-ENVELOPE_VERSION = 2
-QUESTION_VERSION = 3
+_MARKS: Final = {"json": b"j", "messagepack": b"m"}
+_FORMATS: Final = {mark: name for name, mark in _MARKS.items()}
 
 
 class LifetimeManager:
@@ -62,6 +62,8 @@ class LifetimeManager:
         far: FarAsks | None = None,
     ) -> None:
         self._hub = hub
+        self._groups = f"{hub}:group:"
+        self.everybody = f"{hub}:all"
         self._far = far
         self._backplane = backplane
         self._max_groups = max_groups
@@ -98,7 +100,7 @@ class LifetimeManager:
         if self._links.pop(link.connection_id, None) is None:
             return
         groups = self._groups_of.pop(link.connection_id)
-        for channel in (*self._own_channels(link), *(self._group(name) for name in groups)):
+        for channel in (*self._own_channels(link), *map(self.group, groups)):
             self._leave(channel, link)
         self.on_people(link.principal, False)
 
@@ -117,8 +119,8 @@ class LifetimeManager:
             raise Overloaded(f"a connection may be in at most {self._max_groups} groups")
         groups.add(group)
         is_first = not self.has_here(group)
-        self._join(self._group(group), link)
-        self._backplane.until_heard((self._group(group),), link.hold_back)
+        self._join(self.group(group), link)
+        self._backplane.until_heard((self.group(group),), link.hold_back)
         if is_first:
             self.on_group(group)
 
@@ -127,11 +129,11 @@ class LifetimeManager:
         link = self._links.get(connection_id)
         if link is not None and group in self._groups_of[connection_id]:
             self._groups_of[connection_id].discard(group)
-            self._leave(self._group(group), link)
+            self._leave(self.group(group), link)
 
     def remove_user_from_group(self, clinic: str, user: str, group: str) -> None:
         """Take every local connection of a user out of a group."""
-        for connection_id in tuple(self._members.get(self._user(clinic, user), ())):
+        for connection_id in tuple(self._members.get(self.user(clinic, user), ())):
             self.remove_from_group(connection_id, group)
 
     async def ask(
@@ -147,25 +149,40 @@ class LifetimeManager:
         if self._far is None:
             raise Unavailable("no such connection")
         frames = Outbound(Invocation(target=target, arguments=arguments), source).frames()
-        return await self._far.ask(
-            self._connection(connection_id), lambda askers: _encode((QUESTION_VERSION, (), frames, askers))
-        )
+        return await self._far.ask(self.connection(connection_id), lambda askers: _encode(((), frames, askers)))
 
-    def send_connection(self, connection_id: str, outbound: Outbound) -> None:
-        """To one connection, wherever it is."""
-        self._send(self._connection(connection_id), outbound)
+    # Whom it can be sent to
 
-    def send_user(self, clinic: str, user: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        """To every connection of a user of a clinic but the excluded ones."""
-        self._send(self._user(clinic, user), outbound, excluded)
+    def connection(self, connection_id: str) -> str:
+        """The channel of one connection."""
+        return f"{self._hub}:connection:{connection_id}"
 
-    def send_group(self, group: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        """To every member of a group but the excluded connections; an empty group is no error."""
-        self._send(self._group(group), outbound, excluded)
+    def user(self, clinic: str, user: str) -> str:
+        """The channel of all connections of a user of a clinic: two clinics may give one name to two people."""
+        return f"{self._hub}:user:{clinic}\0{user}"
 
-    def send_group_here(self, group: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        """To the local members of a group: those elsewhere hear of it by themselves."""
-        self._send_here(self._group(group), outbound, excluded)
+    def group(self, name: str) -> str:
+        """The channel of the members of a group; it may have none."""
+        return self._groups + name
+
+    def send(self, channel: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        """To all who listen to a channel but the excluded connections, wherever they are; nobody is no error."""
+        if channel in self._members:
+            self.send_here(channel, outbound, excluded)
+        self._backplane.publish(channel, partial(_encode_envelope, outbound, excluded))
+
+    def send_here(self, channel: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
+        """To those of this pod: those elsewhere hear of it by themselves."""
+        members = self._members.get(channel)
+        if members:
+            # A send may end a slow connection, which changes the table.
+            if excluded:
+                members = {key: link for key, link in members.items() if key not in excluded}
+            # Before anybody is sent anything: what one format cannot say nobody may hear.
+            for codec in {link.codec for link in members.values()}:
+                outbound.frame(codec)
+            for link in tuple(members.values()):
+                link.send(outbound)
 
     def is_here(self, connection_id: str) -> bool:
         """Whether it is a local connection."""
@@ -173,44 +190,22 @@ class LifetimeManager:
 
     def has_here(self, group: str) -> bool:
         """Whether it has local members."""
-        return self._group(group) in self._members
+        return self.group(group) in self._members
 
     def groups_here(self, prefix: str) -> tuple[str, ...]:
         """The groups with local members whose names begin so."""
-        begin = self._group(prefix)
+        begin = self.group(prefix)
         return tuple(channel[len(begin) - len(prefix) :] for channel in self._members if channel.startswith(begin))
 
-    def send_all(self, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        """To every connection of the hub but the excluded ones."""
-        self._send(f"{self._hub}:all", outbound, excluded)
-
-    def send_all_here(self, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        """To every local connection but the excluded ones."""
-        self._send_here(f"{self._hub}:all", outbound, excluded)
-
-    def _user(self, clinic: str, user: str) -> str:
-        # Two clinics may give one name to two people.
-        return f"{self._hub}:user:{clinic}\0{user}"
-
-    def _connection(self, connection_id: str) -> str:
-        return f"{self._hub}:connection:{connection_id}"
-
-    def _group(self, name: str) -> str:
-        return f"{self._hub}:group:{name}"
-
     def _own_channels(self, link: ClientLink) -> tuple[str, ...]:
-        return (
-            f"{self._hub}:all",
-            self._user(link.principal.clinic, link.principal.user),
-            self._connection(link.connection_id),
-        )
+        principal = link.principal
+        return self.everybody, self.user(principal.clinic, principal.user), self.connection(link.connection_id)
 
     def _join(self, channel: str, link: ClientLink) -> None:
         members = self._members.get(channel)
         if members is None:
             members = self._members[channel] = {}
-            begin = self._group("")
-            group = channel[len(begin) :] if channel.startswith(begin) else None
+            group = channel.removeprefix(self._groups) if channel.startswith(self._groups) else None
             self._backplane.subscribe(channel, partial(self._receive, channel, group))
         members[link.connection_id] = link
 
@@ -223,31 +218,19 @@ class LifetimeManager:
             del self._members[channel]
             self._backplane.unsubscribe(channel)
 
-    def _send(self, channel: str, outbound: Outbound, excluded: frozenset[str] = NOBODY) -> None:
-        if channel in self._members:
-            self._send_here(channel, outbound, excluded)
-        self._backplane.publish(channel, lambda: _encode_envelope(outbound, excluded))
-
-    def _send_here(self, channel: str, outbound: Outbound, excluded: frozenset[str]) -> None:
-        members = self._members.get(channel)
-        if members:
-            # A send may end a slow connection, which changes the table.
-            if excluded:
-                members = {key: link for key, link in members.items() if key not in excluded}
-            # Before anybody is sent anything: what one format cannot say nobody may hear.
-            for codec in {link.codec for link in members.values()}:
-                outbound.frame(codec)
-            for link in tuple(members.values()):
-                link.send(outbound)
-
     def _receive(self, channel: str, group: str | None, body: bytes) -> None:
-        envelope = _decode_envelope(body)
-        if envelope.version != ENVELOPE_VERSION:
-            self._receive_question(channel, envelope)
-            return
+        excluded: tuple[str, ...] = ()
+        mark = body[:1]
+        if mark in _FORMATS:
+            frames = {_FORMATS[mark]: body[1:]}
+        else:
+            envelope = _decode_envelope(body)
+            frames, excluded = envelope.frames, envelope.excluded
+            if envelope.askers is not None:
+                self._receive_question(channel, frames, envelope.askers)
+                return
         if group is not None:
             self.on_group_told(group)
-        frames, excluded = envelope.frames, envelope.excluded
         # A send may end a slow connection, which changes the table.
         for connection_id, link in tuple(self._members.get(channel, _NO_MEMBERS).items()):
             if connection_id in excluded:
@@ -259,11 +242,15 @@ class LifetimeManager:
                     frames[codec.name] = frame_of_another_pod(frames, codec)
             link.send_frames(frames)
 
-    def _receive_question(self, channel: str, envelope: _Envelope) -> None:
-        if envelope.version == QUESTION_VERSION and envelope.askers is not None and self._far is not None:
+    def _receive_question(self, channel: str, frames: dict[str, bytes], askers: Askers) -> None:
+        if self._far is not None:
             for link in tuple(self._members.get(channel, _NO_MEMBERS).values()):
-                self._far.asked(link, envelope.frames, envelope.askers)
+                self._far.asked(link, frames, askers)
 
 
 def _encode_envelope(outbound: Outbound, excluded: frozenset[str]) -> bytes:
-    return _encode((ENVELOPE_VERSION, tuple(excluded), outbound.frames()))
+    frames = outbound.frames()
+    if len(frames) == 1 and not excluded:
+        [(name, frame)] = frames.items()
+        return _MARKS[name] + frame
+    return _encode((tuple(excluded), frames))

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from protocol.signalr.codec import CODECS, Codec, codec_for, transcode
 from protocol.signalr.framing import JsonSplitter, MessagePackSplitter
@@ -21,24 +21,24 @@ __all__ = ["ClientLink", "Outbound", "frame_of_another_pod", "invocation_of_anot
 _ANY_SIZE: Final = ScanLimits(depth=1_000, keys=10_000_000, number_chars=100_000)
 
 
-class Outbound:
+class Outbound(Struct):
     """An invocation of a client method on its way to any number of connections.
 
     ``source`` is the format of the ``Raw`` values among the arguments, None when there are none.
     """
 
-    __slots__ = ("_frames", "_source", "message")
-
-    def __init__(self, message: Invocation, source: Codec | None = None) -> None:
-        self.message = message
-        self._source = source
-        self._frames: dict[str, bytes] = {}
+    message: Invocation
+    source: Codec | None = None
+    _frames: dict[str, bytes] = field(default_factory=dict)
 
     def frame(self, codec: Codec) -> bytes:
         """The framed bytes in one format, made at most once."""
         frame = self._frames.get(codec.name)
         if frame is None:
-            frame = self._frames[codec.name] = codec.encode(self._message_for(codec))
+            source, message = self.source, self.message
+            if source is not None and source.values != codec.values:
+                message = self._transcoded(source, codec)
+            frame = self._frames[codec.name] = codec.encode(message)
         return frame
 
     def frames(self) -> dict[str, bytes]:
@@ -46,7 +46,7 @@ class Outbound:
 
         ``frame_of_another_pod`` makes the others, where somebody is who needs them.
         """
-        source = self._source
+        source = self.source
         if source is None or source.name not in CODECS:
             return {name: self.frame(codec) for name, codec in CODECS.items()}
         for value in self.message.arguments:
@@ -54,10 +54,7 @@ class Outbound:
                 return {name: self.frame(codec) for name, codec in CODECS.items()}
         return {source.name: self.frame(source)}
 
-    def _message_for(self, codec: Codec) -> Invocation:
-        source = self._source
-        if source is None or source.values == codec.values:
-            return self.message
+    def _transcoded(self, source: Codec, codec: Codec) -> Invocation:
         arguments = tuple(
             transcode(value, source, codec) if isinstance(value, Raw) else value for value in self.message.arguments
         )

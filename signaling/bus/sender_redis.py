@@ -133,7 +133,8 @@ class Sender:
             return
         try:
             batch = self._waiting.take(BATCH_MESSAGES, BATCH_BYTES)
-            command, seal, parts = self._command, self._seal, []
+            command, seal = self._command, self._seal
+            parts: list[bytes] = []
             for channel, payload in batch:
                 head = seal(channel, payload)
                 size = HEAD_BYTES + len(payload)

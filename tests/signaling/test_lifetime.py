@@ -68,13 +68,13 @@ async def test_every_kind_of_send_reaches_both_pods_in_each_ones_format(bus: Mem
     ann, bob = RecordingLink("1"), RecordingLink("2", "bob", "messagepack")
     here.add(ann)
     there.add(bob)
-    here.send_all(news("all"))
-    here.send_user("c1", "bob", news("user"))
-    here.send_connection("2", news("connection"))
+    here.send(here.everybody, news("all"))
+    here.send(here.user("c1", "bob"), news("user"))
+    here.send(here.connection("2"), news("connection"))
     here.add_to_group("1", "g")
     there.add_to_group("2", "g")
-    there.send_group("g", news("group"))
-    there.send_group("g", news("others"), excluded=frozenset({"1"}))
+    there.send(there.group("g"), news("group"))
+    there.send(there.group("g"), news("others"), excluded=frozenset({"1"}))
     assert ann.frames == [frame("all"), frame("group")]
     assert bob.frames == [frame(text, "messagepack") for text in ("all", "user", "connection", "group", "others")]
 
@@ -97,7 +97,7 @@ async def test_what_is_passed_on_as_it_came_crosses_once_and_is_said_in_each_one
     crossed: list[bytes] = []
     bus_end = MemoryBackplane(bus)
     bus_end.subscribe("care:all", crossed.append)
-    here.send_all(outbound)
+    here.send(here.everybody, outbound)
     assert [each.frames for each in people] == [[outbound.frame(each.codec)] for each in people]
     assert len(crossed) == 1
     assert len(crossed[0]) < len(outbound.frame(source)) + 100
@@ -123,10 +123,10 @@ async def test_a_connection_of_another_protocol_gets_what_is_made_of_json(bus: M
     for each in (other, bob, ann):
         there.add(each)
     source = CODECS["messagepack"]
-    here.send_all(Outbound(Invocation("news", (source.encode_value("x"),)), source))
+    here.send(here.everybody, Outbound(Invocation("news", (source.encode_value("x"),)), source))
     assert other.frames == ann.frames == [b"other " + frame("x")]
     assert bob.frames == [frame("x", "messagepack")]
-    here.send_all(news("y"))
+    here.send(here.everybody, news("y"))
     assert ann.frames[1:] == [b"other " + frame("y")]
 
 
@@ -142,8 +142,8 @@ async def test_excluded_connections_hear_nothing_on_either_pod(bus: MemoryBus) -
     there.add(again)
     there.add(bob)
     for excluded in ("1", "2"):
-        here.send_user("c1", "ann", news(f"user but {excluded}"), frozenset({excluded}))
-        here.send_all(news(f"all but {excluded}"), frozenset({excluded}))
+        here.send(here.user("c1", "ann"), news(f"user but {excluded}"), frozenset({excluded}))
+        here.send(here.everybody, news(f"all but {excluded}"), frozenset({excluded}))
     assert ann.frames == [frame("user but 2"), frame("all but 2")]
     assert again.frames == [frame("user but 1"), frame("all but 1")]
     assert bob.frames == [frame("all but 1"), frame("all but 2")]
@@ -152,8 +152,8 @@ async def test_excluded_connections_hear_nothing_on_either_pod(bus: MemoryBus) -
 async def test_a_user_of_one_clinic_is_none_of_another(bus: MemoryBus) -> None:
     here, ann = pod(bus), RecordingLink("1")
     here.add(ann)
-    here.send_user("c2", "ann", news("for somebody else"))
-    here.send_user("c1", "ann", news("for her"))
+    here.send(here.user("c2", "ann"), news("for somebody else"))
+    here.send(here.user("c1", "ann"), news("for her"))
     assert ann.frames == [frame("for her")]
 
 
@@ -162,7 +162,7 @@ async def test_what_one_format_cannot_say_nobody_hears(bus: MemoryBus) -> None:
     for each in people:
         here.add(each)
     with pytest.raises(LocalProtocolError):
-        here.send_all(Outbound(Invocation("heard", (2**70,))))
+        here.send(here.everybody, Outbound(Invocation("heard", (2**70,))))
     assert [each.frames for each in people] == [[], []]
 
 
@@ -180,11 +180,11 @@ async def test_joining_twice_is_joining_once_and_leaving_leaves(bus: MemoryBus) 
     here.add(ann)
     here.add_to_group("1", "g")
     here.add_to_group("1", "g")
-    here.send_group("g", news("once"))
+    here.send(here.group("g"), news("once"))
     here.remove_from_group("1", "g")
     here.remove_from_group("1", "g")
     here.remove_from_group("unknown", "g")
-    here.send_group("g", news("never"))
+    here.send(here.group("g"), news("never"))
     assert ann.frames == [frame("once")]
 
 
@@ -195,9 +195,9 @@ async def test_a_removed_connection_is_in_nothing_and_nothing_is_left_of_it(bus:
     here.remove(ann)
     here.remove(ann)
     here.add_to_group("1", "g")
-    there.send_all(news("x"))
-    there.send_group("g", news("x"))
-    there.send_user("c1", "ann", news("x"))
+    there.send(there.everybody, news("x"))
+    there.send(there.group("g"), news("x"))
+    there.send(there.user("c1", "ann"), news("x"))
     assert ann.frames == []
     assert len(here) == 0
     assert bus.members[0]._handlers == {}
@@ -217,7 +217,7 @@ async def test_a_broadcast_is_encoded_once_per_format(bus: MemoryBus, monkeypatc
     links = [RecordingLink(str(n), format="json" if n % 2 else "messagepack") for n in range(10)]
     for link in links:
         here.add(link)
-    here.send_all(news("x"))
+    here.send(here.everybody, news("x"))
     assert len({id(link.frames[0]) for link in links}) == 2
 
 
@@ -231,7 +231,7 @@ async def test_a_connection_that_leaves_during_a_broadcast_does_not_disturb_it(b
     first, last = Leaving("1"), RecordingLink("2")
     here.add(first)
     here.add(last)
-    here.send_all(news("x"))
+    here.send(here.everybody, news("x"))
     assert last.frames == [frame("x")]
 
 
@@ -245,7 +245,7 @@ async def test_who_is_here_can_be_told_without_the_others(bus: MemoryBus) -> Non
         lifetime.add_to_group(link.connection_id, "device:d1")
     there.add_to_group("2", "device:d2")
     here.add_to_group("1", "other:d3")
-    here.send_group_here("device:d1", news("here"), excluded=frozenset({"3"}))
+    here.send_here(here.group("device:d1"), news("here"), excluded=frozenset({"3"}))
     assert (ann.frames, bob.frames, cid.frames) == ([frame("here")], [], [])
     assert here.groups_here("device:") == ("device:d1",)
     assert (here.has_here("device:d1"), here.has_here("device:d2")) == (True, False)

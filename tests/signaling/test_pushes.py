@@ -36,7 +36,7 @@ SPEAKERS = sorted(
     if (name := path.relative_to(SIGNALING).as_posix()) not in CARRIERS
     and not name.startswith(("transports/", "bus/", "pods/", "workers/"))
 )
-SENDING = {"send", "ask", "send_all", "send_connection", "send_group", "send_user"}
+SENDING = {"send", "send_here", "ask"}
 MESSAGES = {"Invocation", "Outbound"}
 
 
@@ -69,7 +69,7 @@ def test_the_server_sends_only_what_the_contract_lists(path: Path) -> None:
         "self._clients.group(name).send(target, payload)",
         "send = phone.caller.send",
         "await caller.ask('ConsentAsked', payload)",
-        "lifetime.send_all(outbound)",
+        "lifetime.send(lifetime.everybody, outbound)",
         "link.put(Outbound(message))",
         "Invocation(target='LeaseLost', arguments=(payload,))",
     ],
