@@ -5,13 +5,13 @@ in ``stream_calls``. Read ``Dispatcher.receive`` first.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Raw
 
-from protocol.errors import BadArgument, HubError, NotAllowed
+from protocol.errors import HubError, NotAllowed
 from protocol.signalr.codec import CODECS, Codec
 from protocol.signalr.messages import CancelInvocation, Completion, Invocation, StreamInvocation, StreamItem
 
@@ -93,12 +93,11 @@ class Dispatcher:
             return
         call_id = message.invocation_id
         try:
+            # ``bind``, without another call for each message.
             given: tuple[Any, ...] = message.arguments
-            one = endpoint.takes_one.get(session.codec.values)
-            if one is not None and len(given) == 1:
-                arguments: Sequence[Any] = (one(given[0]),)
-            else:
-                arguments = self.bind(session.codec, endpoint, message)
+            arguments = endpoint.arguments[session.codec.values](given)
+            if endpoint.has_payload:
+                self._count_unknown_fields(session.codec, endpoint, given)
             if endpoint.roles.isdisjoint(session.principal.roles):
                 raise NotAllowed("not allowed")
             result = endpoint.call(session.caller, *arguments)
@@ -200,13 +199,7 @@ class Dispatcher:
     def bind(self, codec: Codec, endpoint: Endpoint, message: Invocation | StreamInvocation) -> list[Any]:
         """The decoded arguments, without the streams. Raises BadArgument."""
         given: tuple[Any, ...] = message.arguments
-        binders, rest = endpoint.binders[codec.values], endpoint.rest
-        expected = len(binders)
-        if len(given) != expected and (rest is None or len(given) < expected):
-            raise BadArgument(f"{expected} arguments expected, {len(given)} given")
-        bound = [bind(raw) for bind, raw in zip(binders, given, strict=False)]
-        if rest is not None:
-            bound += map(rest[codec.values], given[expected:])
+        bound = endpoint.arguments[codec.values](given)
         if endpoint.has_payload:
             self._count_unknown_fields(codec, endpoint, given)
         return bound

@@ -5,7 +5,7 @@ Hubs are thin: what they need is given to their constructors. Read ``Hub``, then
 """
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -114,13 +114,12 @@ def hub_method(name: str, *, lane: Lane = Lane.PLAIN, cancellable: bool = False)
 class Endpoint:
     """A callable method with everything that a call needs, worked out once at start.
 
-    ``binders`` are the decoders of the positional arguments by format name; ``rest`` decodes those of ``*args``.
+    ``arguments`` decodes what a call brings, by format name.
     ``uploads`` are those of the items of each parameter that is an ``AsyncIterator``; the wire names these streams
     beside the arguments. ``is_stream``: an async generator, whose items are sent one by one.
     ``runs_inline``: the reader may run it without a task. ``runs_beside``: it takes no turn, as streams do.
     ``cancellable``: its client may stop it.
     ``roles``: those of which a caller needs one; with a relation to an object ``rule`` says more.
-    ``takes_one``: the decoder, by format name, of a method that takes one argument which is no payload.
     ``fields`` are the known field names of each positional argument that is a payload, None for the others.
     """
 
@@ -135,13 +134,11 @@ class Endpoint:
     uploads: Mapping[str, tuple[Callable[[Raw], Any], ...]]
     fields: tuple[frozenset[str] | None, ...]
     has_payload: bool
-    binders: Mapping[str, tuple[Callable[[Raw], Any], ...]]
-    rest: Mapping[str, Callable[[Raw], Any]] | None
+    arguments: Mapping[str, Callable[[Sequence[Raw]], list[Any]]]
     object_of: Callable[[Any], str] | None
     runs_inline: bool
     runs_beside: bool
     cancellable: bool
-    takes_one: Mapping[str, Callable[[Raw], Any]]
 
 
 def declared_methods(hub: Hub | type[Hub]) -> dict[str, tuple[Callable[..., Any], Lane]]:
@@ -185,7 +182,6 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
     field = rule.object_field
     is_async, is_stream = inspect.iscoroutinefunction(method), inspect.isasyncgenfunction(method)
     runs_beside = is_stream or bool(items)
-    is_simple = len(types) == 1 and not rest and _field_names(types[0]) is None
     return Endpoint(
         name=name,
         call=method,
@@ -201,9 +197,7 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
         uploads={n: tuple(codec.binder(kind) for kind in items) for n, codec in CODECS.items()},
         fields=tuple(_field_names(kind) for kind in types),
         has_payload=any(_field_names(kind) for kind in types),
-        binders={n: tuple(codec.binder(kind) for kind in types) for n, codec in CODECS.items()},
-        rest={n: codec.binder(rest[0]) for n, codec in CODECS.items()} if rest else None,
-        takes_one={n: codec.binder(types[0]) for n, codec in CODECS.items()} if is_simple else {},
+        arguments={n: codec.arguments(types, *rest) for n, codec in CODECS.items()},
         object_of=None if field is None else lambda payload: str(getattr(payload, field)),
     )
 

@@ -4,7 +4,7 @@ Everything above this line of the house speaks ``Codec`` and never asks which on
 first; ``transcode`` is how a value crosses from a JSON client to a MessagePack client.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
@@ -65,6 +65,13 @@ class Codec(Protocol):
 
         ``Any`` and ``object`` give the free value, ``Raw`` gives the value as it is. The decoder raises
         BadArgument.
+        """
+        ...
+
+    def arguments(self, types: Sequence[Any], rest: Any = None) -> Callable[[Sequence[Raw]], list[Any]]:
+        """A decoder of the arguments of a call: one of each of ``types``, then any number of ``rest`` if there is that.
+
+        It raises BadArgument, also for another number of them.
         """
         ...
 

@@ -5,7 +5,7 @@ properties are ignored. Relayed values stay ``Raw``. This module must not know c
 Read ``JsonCodec.decode`` first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from protocol.errors import LocalProtocolError, RemoteProtocolError
 
-from .binding import bind, explain
+from .binding import Decode, bind, bind_all, explain, itself
 from .framing import RECORD_SEPARATOR
 from .messages import MESSAGE_TYPES, Invocation, Message, Ping
 from .prescan import ScanLimits, is_flat_json, is_utf8, scan_json, small_json_bytes
@@ -124,9 +124,11 @@ class JsonCodec:
 
     def binder(self, expected: Any) -> Callable[[Raw], Any]:
         """See ``Codec.binder``."""
-        if expected is Raw:
-            return _itself
-        return bind(_FREE if expected in (Any, object) else msgspec.json.Decoder(expected))
+        return bind(_decoder(expected))
+
+    def arguments(self, types: Sequence[Any], rest: Any = None) -> Callable[[Sequence[Raw]], list[Any]]:
+        """See ``Codec.arguments``."""
+        return bind_all([*map(_decoder, types)], None if rest is None else _decoder(rest))
 
     def free(self, raw: Raw) -> object:
         """See ``Codec.free``."""
@@ -148,8 +150,10 @@ _PING: Final = Ping()
 _PING_BODY: Final = b'{"type":6}'
 
 
-def _itself(raw: Raw) -> Raw:
-    return raw
+def _decoder(expected: Any) -> Decode:
+    if expected is Raw:
+        return itself
+    return _FREE.decode if expected in (Any, object) else msgspec.json.Decoder(expected).decode
 
 
 def _encode(value: object) -> bytes:
@@ -170,4 +174,4 @@ def _is_unknown_type(body: bytes) -> bool:
         return False
 
 
-_decode_free: Final = bind(_FREE)
+_decode_free: Final = bind(_FREE.decode)

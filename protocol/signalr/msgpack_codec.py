@@ -5,7 +5,7 @@ Relayed values stay ``Raw``. This module must not know connections or states. Re
 ``MessagePackCodec.decode`` first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,7 +14,7 @@ from msgspec.msgpack import Ext
 
 from protocol.errors import BadArgument, LocalProtocolError, RemoteProtocolError
 
-from .binding import bind, explain
+from .binding import Decode, bind, bind_all, explain, itself
 from .framing import frame_messagepack
 from .messages import MESSAGE_TYPES, Invocation, Message
 from .msgpack_arrays import MESSAGES, RESULT, InvocationArray, array_of
@@ -108,16 +108,15 @@ class MessagePackCodec:
 
     def binder(self, expected: Any) -> Callable[[Raw], Any]:
         """See ``Codec.binder``."""
-        if expected is Raw:
-            return _itself
-        return self.free if expected in (Any, object) else bind(msgspec.msgpack.Decoder(expected))
+        return bind(_decoder(expected))
+
+    def arguments(self, types: Sequence[Any], rest: Any = None) -> Callable[[Sequence[Raw]], list[Any]]:
+        """See ``Codec.arguments``."""
+        return bind_all([*map(_decoder, types)], None if rest is None else _decoder(rest))
 
     def free(self, raw: Raw) -> object:
         """See ``Codec.free``."""
-        try:
-            return unpack(raw)
-        except (ValueError, TypeError) as error:
-            raise BadArgument(explain(error)) from None
+        return _free(raw)
 
 
 def _is_good(value: bytes, limits: ScanLimits) -> bool:
@@ -131,8 +130,17 @@ def _is_good(value: bytes, limits: ScanLimits) -> bool:
 _CALL_SIZES: Final = (0x96, 0x95)
 
 
-def _itself(raw: Raw) -> Raw:
-    return raw
+def _decoder(expected: Any) -> Decode:
+    if expected is Raw:
+        return itself
+    return _free if expected in (Any, object) else msgspec.msgpack.Decoder(expected).decode
+
+
+def _free(raw: Raw) -> object:
+    try:
+        return unpack(raw)
+    except (ValueError, TypeError) as error:
+        raise BadArgument(explain(error)) from None
 
 
 def _encode(value: object) -> bytes:

@@ -6,7 +6,7 @@ Socket.IO knows no streams: their items and ends are events too. Values are JSON
 Read ``SocketIoCodec.decode`` and ``SocketIoCodec.encode`` first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -203,6 +203,10 @@ class SocketIoCodec:
     def binder(self, expected: Any) -> Callable[[Raw], Any]:
         """See ``Codec.binder``."""
         return JSON.binder(expected)
+
+    def arguments(self, types: Sequence[Any], rest: Any = None) -> Callable[[Sequence[Raw]], list[Any]]:
+        """See ``Codec.arguments``."""
+        return JSON.arguments(types, rest)
 
     def free(self, raw: Raw) -> object:
         """See ``Codec.free``."""

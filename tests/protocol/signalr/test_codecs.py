@@ -71,6 +71,39 @@ def test_a_bad_argument_names_the_path_and_never_the_value(codec: Codec, value: 
 
 
 @both
+@pytest.mark.parametrize("types", [(), (str,), (Raw,), (Any,), (Step,), (str, int), (Raw, str, Any)])
+@pytest.mark.parametrize("rest", [None, Raw, int])
+@pytest.mark.parametrize("given_number", range(5))
+def test_the_arguments_of_a_call_are_what_their_binders_say(
+    codec: Codec, types: tuple[Any, ...], rest: Any, given_number: int
+) -> None:
+    values: dict[Any, object] = {str: "x", int: 7, Any: [1], Raw: {"a": 1}, Step: {"gain_ddb": 5}, None: 1}
+    kinds = (*types, *(given_number - len(types)) * (rest,))
+    given = tuple(codec.encode_value(values[kind]) for kind in kinds)[:given_number]
+    decode = codec.arguments(types, rest)
+    if len(given) < len(types) or (len(given) > len(types) and rest is None):
+        with pytest.raises(BadArgument, match=f"{len(types)} arguments expected, {len(given)} given"):
+            decode(given)
+        return
+    assert decode(given) == [codec.binder(kind)(raw) for kind, raw in zip(kinds, given, strict=True)]
+    for place, kind in enumerate(kinds):
+        if kind in (str, int, Step):
+            bad = codec.encode_value([4711])
+            with pytest.raises(BadArgument) as of_one:
+                codec.binder(kind)(bad)
+            with pytest.raises(BadArgument) as of_all:
+                decode((*given[:place], bad, *given[place + 1 :]))
+            assert of_all.value.public_message == of_one.value.public_message
+
+
+@both
+@pytest.mark.parametrize("types", [(Any,), (str, Any)])
+def test_an_argument_that_is_no_value_is_a_bad_one(codec: Codec, types: tuple[Any, ...]) -> None:
+    with pytest.raises(BadArgument):
+        codec.arguments(types)((codec.encode_value("x"), Raw(b"\xc1"))[-len(types) :])
+
+
+@both
 def test_a_free_value_that_is_no_value_is_a_bad_argument(codec: Codec) -> None:
     with pytest.raises(BadArgument):
         codec.free(Raw(b"\xc1"))
