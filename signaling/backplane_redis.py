@@ -189,7 +189,7 @@ class RedisBackplane:
             if said != "own":
                 watch.refused(said)
             return
-        watch.received()
+        watch.received.value += 1
         try:
             heard.handler(said)
         except Exception as error:  # noqa: BLE001  # as in ``_call``, without another call for each message

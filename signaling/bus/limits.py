@@ -6,6 +6,8 @@ Knows no server. Read ``BusLimits`` first.
 from dataclasses import dataclass
 from typing import Protocol
 
+from signaling.metrics import Tally
+
 __all__ = ["BusLimits", "BusWatch", "LineLimits"]
 
 
@@ -40,7 +42,9 @@ class LineLimits:
 
 
 class BusWatch(Protocol):
-    """Counts. Nothing that is told here names a channel."""
+    """Counts. Nothing that is told here names a channel. ``received``: what other pods said and was handed on."""
+
+    received: Tally
 
     def reached(self, bound: str) -> None:
         """A bound was reached; ``bound`` is its configuration field."""
@@ -48,10 +52,6 @@ class BusWatch(Protocol):
 
     def published(self, messages: int) -> None:
         """So many were taken by a server."""
-        ...
-
-    def received(self) -> None:
-        """One of another pod was handed on."""
         ...
 
     def dropped(self, reason: str, messages: int) -> None:

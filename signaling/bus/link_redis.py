@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from .address import BusAddress, Login, Node
-from .replies import NOTHING, LinkLost, Refusal, new_parser
+from .replies import NOTHING, LinkLost, Refusal, new_parser, numbers_in
 
 __all__ = ["Connect", "Link", "LinkLost", "Refusal", "connector", "packed"]
 
@@ -27,7 +27,7 @@ IN_A_ROW: Final = 64
 class Link(asyncio.Protocol):
     """An open connection, from when the library has made it."""
 
-    __slots__ = ("_connection", "_is_paused", "_loop", "_lost", "_parser", "_take", "_transport", "_waiter")
+    __slots__ = ("_connection", "_count", "_is_paused", "_loop", "_lost", "_parser", "_take", "_transport", "_waiter")
 
     def __init__(self, connection: AbstractConnection) -> None:
         """Take it over. Raises LinkLost when the server has ended it already."""
@@ -38,6 +38,7 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = new_parser()
         self._take: Callable[[Any], object] | None = None
+        self._count: Callable[[int], None] | None = None
         self._waiter: asyncio.Future[Any] | None = None
         self._lost: Exception | None = None
         self._is_paused = False
@@ -51,12 +52,14 @@ class Link(asyncio.Protocol):
             raise LinkLost("closed")
         self._transport.write(data)
 
-    async def follow(self, take: Callable[[Any], object]) -> None:
+    async def follow(self, take: Callable[[Any], object], count: Callable[[int], None] | None = None) -> None:
         """Hand all that the server says to ``take``, at once; a refusal is a value. Never returns.
 
-        Raises LinkLost, or what ``take`` raises: then nothing more is taken.
+        With ``count``, numbers that come together may be counted only. Raises LinkLost, or what is raised by these two:
+        then nothing more is taken.
         """
         waiter = self._waits(take)
+        self._count = count
         self._hand_on()
         await waiter
 
@@ -84,6 +87,12 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the server."""
+        if self._count is not None and not self._parser.has_data() and (numbers := numbers_in(data)):
+            try:
+                self._count(numbers)
+            except Exception as error:  # noqa: BLE001  # whoever follows is told
+                self._end(error)
+            return
         self._parser.feed(data)
         if not self._is_paused:
             self._hand_on()
@@ -120,7 +129,7 @@ class Link(asyncio.Protocol):
         self._loop.call_soon(self._hand_on)
 
     def _end(self, error: Exception) -> None:
-        self._take = None
+        self._take = self._count = None
         if self._lost is None:
             self._lost = error
         if self._waiter is not None and not self._waiter.done():

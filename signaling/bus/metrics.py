@@ -18,7 +18,7 @@ class BusMetrics:
         registry: CollectorRegistry = metrics.registry
         self.reached = metrics.reached
         messages = Tallies(registry, "auricle_backplane_messages", "Messages between pods.", ["direction"])
-        self._published, self._received = messages.of("published"), messages.of("received")
+        self._published, self.received = messages.of("published"), messages.of("received")
         self._dropped = Tallies(
             registry, "auricle_backplane_dropped", "Messages that were not published, or got no answer.", ["reason"]
         )
@@ -50,10 +50,6 @@ class BusMetrics:
     def published(self, messages: int) -> None:
         """See ``BusWatch``."""
         self._published.value += messages
-
-    def received(self) -> None:
-        """See ``BusWatch``."""
-        self._received.value += 1
 
     def dropped(self, reason: str, messages: int) -> None:
         """See ``BusWatch``."""

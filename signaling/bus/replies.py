@@ -3,9 +3,10 @@
 hiredis does it where it is installed; where it is not, this does, in many times the time. Pure. Read ``Replies.gets``.
 """
 
+import re
 from typing import Any, Final, Protocol
 
-__all__ = ["NOTHING", "LinkLost", "Parser", "Refusal", "Replies", "new_parser"]
+__all__ = ["NOTHING", "LinkLost", "Parser", "Refusal", "Replies", "new_parser", "numbers_in"]
 
 NOTHING: Final = object()
 """There is no whole reply yet."""
@@ -13,6 +14,7 @@ _END: Final = b"\r\n"
 _TEXT, _REFUSAL, _NUMBER, _BYTES, _LIST = b"+-:$*"
 # A list of slots holds ranges, and they hold nodes.
 _MAX_DEPTH: Final = 7
+_NUMBERS: Final = re.compile(rb"(?::[0-9]++\r\n)++")
 
 
 class LinkLost(Exception):
@@ -53,6 +55,15 @@ class Parser(Protocol):
         """The next whole reply, or ``NOTHING``. Raises LinkLost for what is none."""
         ...
 
+    def has_data(self) -> bool:
+        """Whether something of what was fed is still held."""
+        ...
+
+
+def numbers_in(data: bytes) -> int:
+    """How many whole replies there are, when all are numbers and there is nothing else; else 0."""
+    return data.count(b"\n") if _NUMBERS.fullmatch(data) else 0
+
 
 def new_parser() -> Parser:
     """One for a new connection."""
@@ -83,6 +94,10 @@ class Replies:
             return NOTHING
         del self._held[:end]
         return reply
+
+    def has_data(self) -> bool:
+        """See ``Parser``."""
+        return bool(self._held)
 
     def _reply(self, at: int, depth: int) -> tuple[Any, int]:
         """The reply at ``at``, and where the next one begins."""

@@ -45,7 +45,7 @@ class Gate(Protocol):
 
 
 class Sender:
-    """Empties ``waiting`` into one connection; whoever puts something there calls ``wake``."""
+    """Empties ``waiting`` into one connection, and is to be woken by it."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Sender:
     async def read(self) -> None:
         """Count the answers. Raises LinkLost."""
         try:
-            await self._link.follow(self._take)
+            await self._link.follow(self._take, self._taken)
         finally:
             self._may_publish = False
             if self._timer is not None:
@@ -160,9 +160,12 @@ class Sender:
             self._watch.dropped("refused", 1)
             # Wherever it belongs, or whatever we may not do here: it has to be found out anew.
             raise LinkLost(said.code)
-        if not self._owed:
+        self._taken(1)
+
+    def _taken(self, answers: int) -> None:
+        if answers > self._owed:
             raise LinkLost("unasked")
-        self._owed -= 1
+        self._owed -= answers
         if not self._owed:
             self._answered()
 

@@ -19,7 +19,7 @@ from .limits import BusLimits, BusWatch
 from .link_redis import Connect, LinkLost
 from .listener_redis import Listener, Wanted
 from .sender_redis import Sender
-from .waiting import Waiting
+from .waiting import Waiting, nobody
 
 __all__ = ["Shard", "ShardParts"]
 
@@ -60,7 +60,6 @@ class Shard:
         self._by_slot = by_slot
         self._breaker = Breaker()
         self._waiting = Waiting(max_messages=parts.limits.max_messages, max_bytes=parts.limits.max_bytes)
-        self._wake: Callable[[], None] = _nobody
         self.wanted = Wanted()
         self.is_up = False
         """Whether what is published arrives, and all that is wanted is heard."""
@@ -86,7 +85,6 @@ class Shard:
         if dropped is not None:
             self._parts.watch.reached(dropped.bound)
             self._parts.watch.dropped("full", dropped.messages)
-        self._wake()
 
     async def run(self) -> None:
         """Connect, and again for ever; ends only by being cancelled."""
@@ -157,7 +155,7 @@ class Shard:
                 watch=parts.watch,
                 monotonic=parts.monotonic,
             )
-            self._wake = sender.wake
+            self._waiting.wake = sender.wake
             try:
                 await race(
                     listener.listen(),
@@ -168,8 +166,4 @@ class Shard:
                     sender.write(listener.in_step),
                 )
             finally:
-                self._wake = _nobody
-
-
-def _nobody() -> None:
-    """Whom to wake when there is no connection."""
+                self._waiting.wake = nobody

@@ -6,7 +6,7 @@ Knows neither servers nor what a message means.
 from collections import deque
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Dropped", "Waiting", "WaitingMessage"]
+__all__ = ["Dropped", "Waiting", "WaitingMessage", "nobody"]
 
 # Channel and payload: one is made for every message, and a class of its own costs more.
 WaitingMessage: TypeAlias = tuple[bytes, bytes]
@@ -20,11 +20,15 @@ class Dropped(NamedTuple):
 
 
 class Waiting:
-    """A queue that never waits and never refuses the newest, unless that alone is too big."""
+    """A queue that never waits and never refuses the newest, unless that alone is too big.
 
-    __slots__ = ("_max_bytes", "_max_messages", "_messages", "size_bytes")
+    ``wake`` is called for the first that waits: whoever takes some knows of those that came behind it.
+    """
+
+    __slots__ = ("_max_bytes", "_max_messages", "_messages", "size_bytes", "wake")
 
     def __init__(self, *, max_messages: int, max_bytes: int) -> None:
+        self.wake = nobody
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._messages: deque[WaitingMessage] = deque()
@@ -37,6 +41,8 @@ class Waiting:
     def put(self, message: WaitingMessage) -> Dropped | None:
         """Queue one; what was dropped for it, if something was."""
         messages = self._messages
+        if not messages:
+            self.wake()
         messages.append(message)
         self.size_bytes += len(message[0]) + len(message[1])
         if self.size_bytes <= self._max_bytes and len(messages) <= self._max_messages:
@@ -76,6 +82,10 @@ class Waiting:
         message = self._messages.popleft()
         self.size_bytes -= _size(message)
         return message
+
+
+def nobody() -> None:
+    """Whom to wake when nobody takes what waits."""
 
 
 def _size(message: WaitingMessage) -> int:
