@@ -115,7 +115,12 @@ class RedisBackplane:
 
     def publish(self, channel: str, payload: Payload) -> None:
         """See ``Backplane``."""
-        self._publish(self._name_of(channel), payload)
+        name = self._name_of(channel)
+        shard = self._only or self._shard_of(name)
+        if shard is None or not shard.is_up:
+            self._parts.watch.dropped("away", 1)
+            return
+        shard.publish(name, payload())
 
     def subscribe(self, channel: str, handler: Handler, on_late: Callable[[], None] | None = None) -> None:
         """See ``Backplane``."""
@@ -169,13 +174,6 @@ class RedisBackplane:
         """Whether its server is there and will say soon that it tells of it."""
         shard = self._shard_of(name)
         return shard is not None and shard.is_up and not shard.wanted.is_heard(name)
-
-    def _publish(self, name: bytes, payload: Payload) -> None:
-        shard = self._only or self._shard_of(name)
-        if shard is None or not shard.is_up:
-            self._parts.watch.dropped("away", 1)
-            return
-        shard.publish(name, payload())
 
     # What the servers say
 
@@ -282,7 +280,9 @@ class RedisBackplane:
         if is_connected and was is BusState.DEGRADED:
             self._is_away_told = False
             parts.log.backplane_connected(server=server)
-            self._publish(self._pods, bytes)
+            shard = self._shard_of(self._pods)
+            if shard is not None:
+                shard.publish(self._pods, b"")
             self._tell_missed()
         elif not is_connected and cause and not self._is_away_told:
             self._is_away_told = True

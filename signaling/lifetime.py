@@ -73,7 +73,7 @@ class LifetimeManager:
         self._members: dict[str, dict[str, ClientLink]] = {}
         self._groups_of: dict[str, set[str]] = {}
         self.on_group: Callable[[str], None] = lambda _: None
-        self.on_group_told: Callable[[str], None] = lambda _: None
+        self.on_group_told: Callable[[str], None] | None = None
         self.on_people: Callable[[Principal, bool], None] = lambda *_: None
 
     def __len__(self) -> int:
@@ -229,7 +229,7 @@ class LifetimeManager:
             if envelope.askers is not None:
                 self._receive_question(channel, frames, envelope.askers)
                 return
-        if group is not None:
+        if group is not None and self.on_group_told is not None:
             self.on_group_told(group)
         # A send may end a slow connection, which changes the table.
         for connection_id, link in tuple(self._members.get(channel, _NO_MEMBERS).items()):

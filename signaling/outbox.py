@@ -25,34 +25,32 @@ def congestion_bytes(limit_bytes: int) -> int:
 class Flusher:
     """Flushes what this turn of the loop has put into any number of outboxes, ``AT_ONCE`` in each turn to come.
 
-    One callback for a broadcast instead of one for each member, and the rest of the world in between.
+    One callback for a broadcast instead of one for each member, and the rest of the world in between. ``dirty``: those
+    with something to write; whoever adds the first one calls ``schedule``.
     """
 
-    __slots__ = ("_dirty", "_scheduled")
+    __slots__ = ("_scheduled", "dirty")
 
     def __init__(self) -> None:
-        self._dirty: deque[Outbox] = deque()
+        self.dirty: deque[Outbox] = deque()
         self._scheduled = False
 
-    def add(self, outbox: "Outbox") -> None:
-        """It has its first frame."""
-        self._dirty.append(outbox)
-        if not self._scheduled:
-            self._schedule()
-
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
+        """Flush in the next turn."""
+        if self._scheduled:
+            return
         self._scheduled = True
         asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         self._scheduled = False
         try:
-            for _ in range(min(AT_ONCE, len(self._dirty))):
-                self._dirty.popleft().flush()
+            for _ in range(min(AT_ONCE, len(self.dirty))):
+                self.dirty.popleft().flush()
         finally:
             # Also when one of them failed: the others have done nothing wrong.
-            if self._dirty and not self._scheduled:
-                self._schedule()
+            if self.dirty:
+                self.schedule()
 
 
 class Outbox:
@@ -129,7 +127,10 @@ class Outbox:
             return
         frames = self._frames
         if not frames and not self.held:
-            self._flusher.add(self)
+            dirty = self._flusher.dirty
+            if not dirty:
+                self._flusher.schedule()
+            dirty.append(self)
         frames.append(frame)
         self._bytes += len(frame)
 

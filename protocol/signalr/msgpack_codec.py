@@ -18,7 +18,7 @@ from .binding import Decode, bind, bind_all, explain, itself
 from .framing import frame_messagepack
 from .messages import MESSAGE_TYPES, Invocation, Message
 from .msgpack_arrays import MESSAGES, RESULT, InvocationArray, array_of
-from .prescan import ScanLimits, is_scalar_messagepack, scan_messagepack, small_messagepack_bytes
+from .prescan import ScanLimits, are_scalars_messagepack, scan_messagepack, small_messagepack_bytes
 from .values import Timestamp, unpack
 
 __all__ = ["MessagePackCodec"]
@@ -82,10 +82,8 @@ class MessagePackCodec:
         if type(call) is not InvocationArray or call.headers:
             return None
         arguments = call.arguments
-        for argument in arguments:
-            value = bytes(argument)
-            if not is_scalar_messagepack(value) and not _is_good(value, self._within):
-                return None
+        if not (are_scalars_messagepack(arguments) or all(_is_good(bytes(each), self._within) for each in arguments)):
+            return None
         return Invocation(call.target, arguments, call.invocation_id or None, call.stream_ids or ())
 
     def encode(self, message: Message) -> bytes:

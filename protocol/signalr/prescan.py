@@ -9,10 +9,12 @@ of that and never quotes content. It must not know which message it looks at. Re
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from protocol.errors import MessageTooDeep, NumberTooLong, RemoteProtocolError, TooManyKeys
 
@@ -195,16 +197,19 @@ def small_messagepack_bytes(limits: ScanLimits) -> int:
     return min(_SMALL_BYTES, 2 * limits.keys) if limits.depth >= 2 else 0
 
 
-def is_scalar_messagepack(value: bytes) -> bool:
-    """Whether a value that a decoder has skipped over as valid is a number, a good text or the like.
+def are_scalars_messagepack(values: Iterable[Raw]) -> bool:
+    """Whether values that a decoder has skipped over as valid are all numbers, good texts or the like.
 
-    False only says that it must be looked at: it may hold anything.
+    False only says that they must be looked at: they may hold anything.
     """
-    header = _SCALAR_HEADERS[value[0]]
-    if not header:
-        return True
-    text = value[header:]
-    return header < _NOT_SCALAR and (text.isascii() or is_utf8(text))
+    for raw in values:
+        value = bytes(raw)
+        header = _SCALAR_HEADERS[value[0]]
+        if header:
+            text = value[header:]
+            if header == _NOT_SCALAR or not (text.isascii() or is_utf8(text)):
+                return False
+    return True
 
 
 # First byte -> length of a text's header, 0 for a scalar that is none.
