@@ -62,6 +62,7 @@ class HubSession:
         "lanes",
         "principal",
         "quiet_until",
+        "send_frame",
         "streams",
         "tasks",
         "uploads",
@@ -99,6 +100,7 @@ class HubSession:
             on_overflow=self._too_slow,
             on_full=lambda: server.metrics.reached("max_resume_bytes"),
         )
+        self.send_frame = self._outbox.put
         self.tasks = TaskSet("connection", server.log)
         self.flow = Flow(lambda: asyncio.get_running_loop().call_soon(self._unpark))
         self.lanes = Lanes(self.tasks, self.flow, limit=config.max_pending_calls)
@@ -218,10 +220,6 @@ class HubSession:
     def send(self, outbound: Outbound) -> None:
         """See ``ClientLink``."""
         self._outbox.put(outbound.frame(self.codec))
-
-    def send_frames(self, frames: dict[str, bytes]) -> None:
-        """See ``ClientLink``."""
-        self._outbox.put(frames[self.codec.name])
 
     def hold_back(self) -> Callable[[], None]:
         """See ``ClientLink``."""

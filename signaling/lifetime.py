@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from protocol.errors import Overloaded, Unavailable
-from protocol.signalr.codec import CODECS, JSON, Codec
+from protocol.signalr.codec import Codec
 from protocol.signalr.messages import Invocation
 
 from .auth import Principal
@@ -235,12 +235,11 @@ class LifetimeManager:
         for connection_id, link in tuple(self._members.get(channel, _NO_MEMBERS).items()):
             if connection_id in excluded:
                 continue
-            if link.codec.name not in frames:
-                # A link with a format of its own makes it of JSON.
-                codec = CODECS.get(link.codec.name, JSON)
-                if codec.name not in frames:
-                    frames[codec.name] = frame_of_another_pod(frames, codec)
-            link.send_frames(frames)
+            codec = link.codec
+            frame = frames.get(codec.name)
+            if frame is None:
+                frame = frames[codec.name] = frame_of_another_pod(frames, codec)
+            link.send_frame(frame)
 
     def _receive_question(self, channel: str, frames: dict[str, bytes], askers: Askers) -> None:
         if self._far is not None:

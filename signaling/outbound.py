@@ -64,7 +64,7 @@ class Outbound(Struct):
 def frame_of_another_pod(frames: dict[str, bytes], codec: Codec) -> bytes:
     """The framed bytes of a message in a format in which another pod has not sent it.
 
-    ``frames`` holds it in one of ``CODECS`` at least, and may hold what links of this pod have made of it.
+    ``frames`` holds it in one of ``CODECS`` at least.
     """
     message, source = invocation_of_another_pod(frames)
     return Outbound(message, source).frame(codec)
@@ -103,8 +103,8 @@ class ClientLink(Protocol):
         """Queue for this connection; a full queue ends the connection instead of waiting or dropping one."""
         ...
 
-    def send_frames(self, frames: dict[str, bytes]) -> None:
-        """Queue what another pod has encoded: framed bytes by format name."""
+    def send_frame(self, frame: bytes) -> None:
+        """Queue what another pod has said: framed bytes in the format of its client."""
         ...
 
     def hold_back(self) -> Callable[[], None]:

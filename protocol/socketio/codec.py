@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from protocol.errors import BadArgument, RemoteProtocolError
-from protocol.signalr.codec import JSON, codec_for
+from protocol.signalr.codec import JSON
 from protocol.signalr.messages import CancelInvocation, Close, Completion, Invocation, Message, StreamItem
 from protocol.signalr.prescan import is_flat_json, scan_json, small_json_bytes
 
@@ -189,11 +189,6 @@ class SocketIoCodec:
     def begun(self, invocation_id: str, stream: str) -> bytes:
         """The acknowledgement of a call that began a stream."""
         return self._packet(self._ack_out + invocation_id.encode(), ({"ok": True, "stream": stream},))
-
-    def of_json(self, frame: bytes) -> bytes:
-        """The frame of an invocation that another pod has encoded in SignalR's JSON."""
-        message = codec_for("json", self.limits.scan).decode(frame[:-1])
-        return b"" if message is None else self.encode(message)
 
     def _packet(self, head: bytes, content: tuple[object, ...]) -> bytes:
         return head + bytes(JSON.encode_value(content)) + SEPARATOR

@@ -22,10 +22,10 @@ NAME_BYTES: Final = 8
 _VERSION: Final = b"\x02"
 _TAG_AT: Final = len(_VERSION)
 _STREAM_AT: Final = _TAG_AT + hashlib.sha256().digest_size
-# The sender's name and the stream's: together they say which stream it is.
-_PLACE_AT: Final = _STREAM_AT + 2 * NAME_BYTES
 _PLACE: Final = Struct(">Qd")
-HEAD_BYTES: Final = _PLACE_AT + _PLACE.size
+# The tag, the sender's name and the stream's (together they say which stream it is), and the place in that.
+_HEAD: Final = Struct(f">{_STREAM_AT - _TAG_AT}s{2 * NAME_BYTES}sQd")
+HEAD_BYTES: Final = _TAG_AT + _HEAD.size
 """What travels with a payload."""
 _BLOCK_BYTES: Final = hashlib.sha256().block_size
 _INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
@@ -33,7 +33,7 @@ _OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 # Streams of which the last number is remembered; a pod has one for each server that it is connected to.
 MAX_STREAMS: Final = 4_096
 
-Refused: TypeAlias = Literal["own", "version", "forged", "unreadable", "replayed", "stale"]
+Refused: TypeAlias = Literal["own", "version", "forged", "replayed", "stale"]
 
 
 class _Tagger:
@@ -91,16 +91,15 @@ class Opener:
         """The payload, or why it is not heard. ``own``: the publisher does not hear itself."""
         if wire[:1] != _VERSION:
             return "version"
-        signed, payload = wire[_STREAM_AT:HEAD_BYTES], wire[HEAD_BYTES:]
-        stream = signed[: 2 * NAME_BYTES]
+        try:
+            tag, stream, number, at_s = _HEAD.unpack_from(wire, _TAG_AT)
+        except error:
+            return "forged"
         if stream.startswith(self._own):
             return "own"
-        if not hmac.compare_digest(wire[_TAG_AT:_STREAM_AT], self._tag(channel, signed, payload)):
+        payload = wire[HEAD_BYTES:]
+        if not hmac.compare_digest(tag, self._tag(channel, wire[_STREAM_AT:HEAD_BYTES], payload)):
             return "forged"
-        try:
-            number, at_s = _PLACE.unpack_from(wire, _PLACE_AT)
-        except error:
-            return "unreadable"
         streams = self._streams
         if number <= streams.get(stream, 0):
             return "replayed"

@@ -213,13 +213,6 @@ class SocketIoSession(HubSession):
         self._packets = codec
         self._streams_begun = 0
 
-    def send_frames(self, frames: dict[str, bytes]) -> None:
-        """See ``ClientLink``: other pods send what SignalR's clients read, and all of this pod share what is made."""
-        packet = frames.get(self._packets.name)
-        if packet is None:
-            packet = frames[self._packets.name] = self._packets.of_json(frames["json"])
-        self._outbox.put(packet)
-
     def fail(self, invocation_id: str, error: CallError) -> None:
         """An error is an acknowledgement too."""
         if not self._cause:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
 
 import pytest
 from msgspec import Raw
@@ -10,6 +9,7 @@ from msgspec import Raw
 from protocol.errors import LocalProtocolError, Overloaded, Unavailable
 from protocol.signalr.codec import CODECS, Codec
 from protocol.signalr.messages import Invocation
+from protocol.socketio.codec import SocketIoCodec
 from signaling.auth import Principal
 from signaling.backplane import MemoryBackplane, MemoryBus
 from signaling.lifetime import LifetimeManager
@@ -36,8 +36,8 @@ class RecordingLink:
     def send(self, outbound: Outbound) -> None:
         self.frames.append(outbound.frame(self.codec))
 
-    def send_frames(self, frames: dict[str, bytes]) -> None:
-        self.frames.append(frames[self.format])
+    def send_frame(self, frame: bytes) -> None:
+        self.frames.append(frame)
 
     def hold_back(self) -> Callable[[], None]:
         return lambda: None
@@ -103,31 +103,30 @@ async def test_what_is_passed_on_as_it_came_crosses_once_and_is_said_in_each_one
     assert len(crossed[0]) < len(outbound.frame(source)) + 100
 
 
-class OwnFormat(RecordingLink):
-    """A connection of another protocol, whose frames are made of those in JSON and shared with others of its kind."""
+class SocketIoLink(RecordingLink):
+    """A connection of another protocol."""
 
     @property
     def codec(self) -> Codec:
-        class Other:
-            name = "other"
-
-        return cast(Codec, Other())
-
-    def send_frames(self, frames: dict[str, bytes]) -> None:
-        self.frames.append(frames.setdefault("other", b"other " + frames["json"]))
+        return PACKETS
 
 
-async def test_a_connection_of_another_protocol_gets_what_is_made_of_json(bus: MemoryBus) -> None:
+PACKETS = SocketIoCodec("/hub")
+
+
+@pytest.mark.parametrize("name", ["json", "messagepack"])
+async def test_what_another_pod_says_is_made_once_for_those_of_another_protocol(bus: MemoryBus, name: str) -> None:
     here, there = pod(bus), pod(bus)
-    other, bob, ann = OwnFormat("1"), RecordingLink("2", "bob", "messagepack"), OwnFormat("3")
-    for each in (other, bob, ann):
+    people = [SocketIoLink("1"), RecordingLink("2", "bob", "messagepack"), SocketIoLink("3"), RecordingLink("4")]
+    for each in people:
         there.add(each)
-    source = CODECS["messagepack"]
-    here.send(here.everybody, Outbound(Invocation("news", (source.encode_value("x"),)), source))
-    assert other.frames == ann.frames == [b"other " + frame("x")]
-    assert bob.frames == [frame("x", "messagepack")]
-    here.send(here.everybody, news("y"))
-    assert ann.frames[1:] == [b"other " + frame("y")]
+    source = CODECS[name]
+    value = {"a": ["\x1e", 1.5, None, "é"]}
+    here.send(here.everybody, Outbound(Invocation("news", (source.encode_value(value),)), source))
+    here.send(here.everybody, Outbound(Invocation("news", (value,))))
+    for each in people:
+        assert each.frames == [each.codec.encode(Invocation("news", (value,)))] * 2
+    assert all(one is other for one, other in zip(people[0].frames, people[2].frames, strict=True))
 
 
 async def test_what_was_made_here_crosses_in_every_format(bus: MemoryBus) -> None:
