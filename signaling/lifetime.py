@@ -28,8 +28,8 @@ NOBODY: Final[frozenset[str]] = frozenset()
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
     """A message between pods: excluded connections, framed bytes by format name, one at least.
 
-    ``askers``: it is a question, and these wait. What is for everybody and in one format, as nearly always, is the
-    mark of the format and the frame instead; an array of MessagePack begins with neither mark.
+    ``askers``: it is a question, and these wait. What is for everybody and in one format, as nearly always, is its frame
+    instead: that of JSON is known by its brace, that of MessagePack has a mark before it with which no array begins.
     """
 
     excluded: tuple[str, ...]
@@ -40,8 +40,8 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
 _NO_MEMBERS: Final[dict[str, ClientLink]] = {}
-_MARKS: Final = {"json": b"j", "messagepack": b"m"}
-_FORMATS: Final = {mark: name for name, mark in _MARKS.items()}
+_JSON_MARK: Final = b"{"
+_MESSAGEPACK_MARK: Final = b"\xc1"
 
 
 class LifetimeManager:
@@ -221,8 +221,10 @@ class LifetimeManager:
     def _receive(self, channel: str, group: str | None, body: bytes) -> None:
         excluded: tuple[str, ...] = ()
         mark = body[:1]
-        if mark in _FORMATS:
-            frames = {_FORMATS[mark]: body[1:]}
+        if mark == _JSON_MARK:
+            frames = {"json": body}
+        elif mark == _MESSAGEPACK_MARK:
+            frames = {"messagepack": body[1:]}
         else:
             envelope = _decode_envelope(body)
             frames, excluded = envelope.frames, envelope.excluded
@@ -248,8 +250,8 @@ class LifetimeManager:
 
 
 def _encode_envelope(outbound: Outbound, excluded: frozenset[str]) -> bytes:
-    frames = outbound.frames()
-    if len(frames) == 1 and not excluded:
-        [(name, frame)] = frames.items()
-        return _MARKS[name] + frame
-    return _encode((tuple(excluded), frames))
+    only = None if excluded else outbound.only_format()
+    if only is None:
+        return _encode((tuple(excluded), outbound.frames()))
+    frame = outbound.frame(only)
+    return _MESSAGEPACK_MARK + frame if only.binary else frame

@@ -46,13 +46,19 @@ class Outbound(Struct):
 
         ``frame_of_another_pod`` makes the others, where somebody is who needs them.
         """
+        only = self.only_format()
+        codecs = CODECS.values() if only is None else (only,)
+        return {codec.name: self.frame(codec) for codec in codecs}
+
+    def only_format(self) -> Codec | None:
+        """That in which all it carries came and can be passed on, if that is so."""
         source = self.source
         if source is None or source.name not in CODECS:
-            return {name: self.frame(codec) for name, codec in CODECS.items()}
+            return None
         for value in self.message.arguments:
             if type(value) is not Raw:
-                return {name: self.frame(codec) for name, codec in CODECS.items()}
-        return {source.name: self.frame(source)}
+                return None
+        return source
 
     def _transcoded(self, source: Codec, codec: Codec) -> Invocation:
         arguments = tuple(
