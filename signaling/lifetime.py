@@ -28,8 +28,8 @@ NOBODY: Final[frozenset[str]] = frozenset()
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
     """A message between pods: excluded connections, framed bytes by format name, one at least.
 
-    ``askers``: it is a question, and these wait. What is for everybody and in one format, as nearly always, is its frame
-    instead: that of JSON is known by its brace, that of MessagePack has a mark before it with which no array begins.
+    ``askers``: it is a question, and these wait. What is for everybody and in one format, as nearly always, is a frame
+    and no envelope: that of JSON is known by its brace, that of MessagePack has a mark with which no array begins.
     """
 
     excluded: tuple[str, ...]
