@@ -3,10 +3,9 @@
 import hashlib
 import hmac
 import uuid
-from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from media.acs_quota import Slots
 from media.visit import Visit
@@ -116,14 +115,10 @@ def _listen(of: "Assembly", flow: VisitFlow, chat: ChatFlow, visits: AcsVisits) 
 
     def changed(visit: Visit) -> None:
         if visits.plan_of(visit.clinic) is not None and (visit.state == "live" or visit.is_over):
-            of.flows.spawn(_quietly(touch(visit)))
+            of.flows.spawn(touch(visit))
 
     flow.on_change.append(changed)
     chat.on_written.append(changed)
-
-
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    await work
 
 
 def _gates(of: "Assembly") -> Gates:
