@@ -8,6 +8,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
@@ -169,8 +170,7 @@ def endpoints_of(hub: Hub) -> dict[str, Endpoint]:
 
 
 def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> Endpoint:
-    hints = get_type_hints(method)
-    parameters = list(inspect.signature(method).parameters.values())[1:]
+    hints, parameters = _taken_by(getattr(method, "__func__", method))
     for parameter in parameters:
         if parameter.name not in hints:
             raise MistakenHub(f"{name}: {parameter.name} has no type, which says what clients may send")
@@ -202,10 +202,17 @@ def _endpoint(hub: Hub, method: Callable[..., Any], name: str, lane: Lane) -> En
     )
 
 
+@cache
+def _taken_by(function: Callable[..., Any]) -> tuple[dict[str, Any], tuple[inspect.Parameter, ...]]:
+    """The types of a method, and its parameters after the hub itself and the caller."""
+    return get_type_hints(function), tuple(inspect.signature(function).parameters.values())[2:]
+
+
 def _is_upload(kind: Any) -> bool:
     return get_origin(kind) is AsyncIterator
 
 
+@cache
 def _field_names(kind: Any) -> frozenset[str] | None:
     if isinstance(kind, type) and issubclass(kind, Struct):
         return frozenset(field.encode_name for field in msgspec.structs.fields(kind))

@@ -17,6 +17,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Final, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -188,9 +189,8 @@ def _declared(resource: type[Resource]) -> Iterator[tuple[str, Declared]]:
 def _route(resource: type[Resource], name: str, told: Declared) -> Route:
     function = getattr(resource, name)
     method, _, path = told.key.partition(" ")
-    hints = get_type_hints(function, include_extras=True)
-    # The first two are the resource itself and the call.
-    taken = {parameter: hints[parameter] for parameter in list(inspect.signature(function).parameters)[2:]}
+    hints, parameters, words = _told_by(function)
+    taken = {parameter: hints[parameter] for parameter in parameters}
     query, body = taken.pop("query", None), taken.pop("body", None)
     if set(taken) != set(_PARAMETER.findall(path)):
         raise LocalProtocolError(f"{told.key}: {name} does not take the parameters of its path")
@@ -202,7 +202,7 @@ def _route(resource: type[Resource], name: str, told: Declared) -> Route:
         method=method,
         path=path,
         name=_camel(name),
-        words=inspect.getdoc(function) or "",
+        words=words,
         tag=resource.tag or resource.__name__,
         rule=rule,
         parameters=taken,
@@ -212,6 +212,13 @@ def _route(resource: type[Resource], name: str, told: Declared) -> Route:
         told=told,
         function=name,
     )
+
+
+@cache
+def _told_by(function: Callable[..., Any]) -> tuple[dict[str, Any], tuple[str, ...], str]:
+    """The types of a method, the names of what it takes after the resource itself and the call, and its words."""
+    hints = get_type_hints(function, include_extras=True)
+    return hints, tuple(inspect.signature(function).parameters)[2:], inspect.getdoc(function) or ""
 
 
 def _answer(key: str, kind: Any) -> Any:
