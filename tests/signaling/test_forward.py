@@ -163,7 +163,7 @@ async def test_a_new_token_is_shown_over_any_pod(scene: Around) -> None:
         ("GET", "", {"headers": {"Accept": "text/event-stream"}}),
         ("POST", "", {"data": b""}),
         ("POST", "", {"data": b"x", "headers": {"Content-Encoding": "gzip"}}),
-        ("POST", "", {"data": io.BytesIO(b"y" * 3_000)}),
+        pytest.param("POST", "", {"data": io.BytesIO(b"y" * 3_000)}, id="POST--from a file"),
         ("DELETE", "", {}),
         ("POST", "/refresh", {}),
     ],
