@@ -9,7 +9,7 @@ from signaling.presence import MemoryPresence, Presence, PresenceBoard
 from tests.bus_tables import table_pods
 from tests.contracts.presence import NewPresence, PresenceContract
 from tests.eventually import eventually
-from tests.redis_server import PROGRAMS, redis_cluster, redis_server
+from tests.redis_server import PROGRAMS, RedisServer, redis_cluster, redis_server
 
 
 class TestMemoryPresence(PresenceContract):
@@ -27,14 +27,23 @@ class TestMemoryPresence(PresenceContract):
         return pod
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[list[RedisServer]]:
+    """One cluster for all its tests: it takes two seconds to come about."""
+    with redis_cluster() as servers:
+        yield servers
+
+
 class TestRedisPresence(PresenceContract):
     """Over Valkey, Redis when there is one, and a cluster."""
 
     @pytest.fixture(params=(*PROGRAMS, "cluster"))
     def url(self, request: pytest.FixtureRequest) -> Iterator[str]:
         if request.param == "cluster":
-            with redis_cluster() as servers:
-                yield servers[0].url
+            servers = request.getfixturevalue("cluster")
+            yield servers[0].url
+            for server in servers:
+                assert server.ask("FLUSHALL") == b"+OK\r\n"
         else:
             with redis_server(program=request.param) as server:
                 yield server.url
