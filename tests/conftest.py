@@ -1,9 +1,15 @@
-"""For all tests: servers that are started once, when the first test wants one, and children that start quickly."""
+"""For all tests: servers that are started once, when the first test wants one, children that start quickly, and how
+many processes share the work.
+
+Two of them where a folder is asked for, or everything: much of the time nobody computes, as what is tested is how long
+something waits. More than two would fall over one another on the two cores that everybody has.
+"""
 
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +23,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # the whole house again, which takes it longer than all else that it does to be ready.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Files that are named one by one are tested where they can be looked at: in this process."""
+    folders = [name for name in config.args if Path(name.partition("::")[0]).is_dir()]
+    return 2 if folders else 0
 
 
 @pytest.fixture(scope="session")
