@@ -5,6 +5,7 @@ Two of them where a folder is asked for, or everything: much of the time nobody 
 something waits. More than two would fall over one another on the two cores that everybody has.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Files that are named one by one are tested where they can be looked at: in this process."""
     folders = [name for name in config.args if Path(name.partition("::")[0]).is_dir()]
     return 2 if folders else 0
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves, and all that they have imported, are never garbage: nobody need look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
