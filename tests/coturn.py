@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 __all__ = ["SECRET", "Turn", "coturn", "needs_coturn"]
 
 SECRET = "what both know"
@@ -33,7 +35,7 @@ class Turn:
 def coturn(config: Path | None = None) -> Iterator[Turn]:
     """A server that answers, and is gone afterwards. With ``config`` it is as strict as that file makes it."""
     assert _PROGRAM is not None
-    folder, port = Path(tempfile.mkdtemp(prefix="auricle-turn-")), _free_port()
+    folder, port = Path(tempfile.mkdtemp(prefix="auricle-turn-")), free_port()
     command = [
         *(_PROGRAM, *(("-n",) if config is None else ("-c", str(config)))),
         *("--no-cli", "--log-file=stdout", "--simple-log", "--no-tls", "--no-dtls"),
@@ -60,10 +62,3 @@ def coturn(config: Path | None = None) -> Iterator[Turn]:
 def _answers(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-        return found

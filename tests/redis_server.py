@@ -4,7 +4,6 @@ The program is the Valkey that workers are given, and ``redis-server`` beside it
 ``redis_server`` first.
 """
 
-import random
 import shutil
 import signal
 import socket
@@ -12,12 +11,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from signaling.workers.guard import Guard
 from signaling.workers.valkey import IN_MEMORY, valkey_program
+from tests.ports import free_port
 
 __all__ = ["PROGRAMS", "RedisServer", "redis_cluster", "redis_server"]
 
@@ -28,8 +28,6 @@ PROGRAMS: dict[str, str] = {"valkey": valkey_program()} | ({"redis": _REDIS} if 
 _FOR_TESTS = (*IN_MEMORY, "--enable-debug-command", "local")
 # No test run, however it ends, leaves a server behind.
 _GUARD = Guard()
-# Nodes of a cluster speak to each other on that port and this many.
-_BUS_OFFSET = 10_000
 
 
 @dataclass(slots=True)
@@ -112,7 +110,7 @@ def redis_server(*settings: str, program: str = "valkey", tcp: bool = False) -> 
     """A server that is ready, and gone afterwards. ``tcp``: on a port of this machine, beside its socket."""
     # Short, because the path of a socket may not be longer than 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="auricle-bus-"))
-    server = RedisServer(folder, PROGRAMS[program], _free_port() if tcp else 0, settings)
+    server = RedisServer(folder, PROGRAMS[program], free_port() if tcp else 0, settings)
     try:
         server.start()
         yield server
@@ -129,7 +127,7 @@ def redis_cluster(nodes: int = 3) -> Iterator[list[RedisServer]]:
     try:
         for number in range(nodes):
             (folder / str(number)).mkdir()
-            server = RedisServer(folder / str(number), PROGRAMS["valkey"], _free_port())
+            server = RedisServer(folder / str(number), PROGRAMS["valkey"], free_port())
             server.settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
             server.start()
             servers.append(server)
@@ -152,16 +150,3 @@ def _meet(servers: list[RedisServer]) -> None:
         while b"cluster_state:ok" not in server.ask("CLUSTER", "INFO"):
             assert time.monotonic() < deadline, "the nodes do not meet"
             time.sleep(0.02)  # polling: they tell nobody
-
-
-def _free_port() -> int:
-    """A port that nobody uses now, nor the one of a cluster's node beside it.
-
-    Below those that connections are given: a server that was killed finds it free again.
-    """
-    for port in random.sample(range(12_000, 22_000), 1_000):
-        with socket.socket() as probe, socket.socket() as beside, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            beside.bind(("127.0.0.1", port + _BUS_OFFSET))
-            return port
-    raise AssertionError("no port is free")
