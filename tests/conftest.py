@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import PostgresServer, postgres_server
 
@@ -26,10 +27,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+# How long an example takes, or to think of one, says what else the machine has to do, and nothing of what is tested.
+settings.register_profile("auricle", settings.default, deadline=None, suppress_health_check=(HealthCheck.too_slow,))
+settings.load_profile("auricle")
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Files that are named one by one are tested where they can be looked at: in this process."""
     folders = [name for name in config.args if Path(name.partition("::")[0]).is_dir()]
-    return 2 if folders else 0
+    return 3 if folders else 0
 
 
 def pytest_collection_finish() -> None:
