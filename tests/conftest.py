@@ -1,8 +1,8 @@
 """For all tests: servers that are started once, when the first test wants one, children that start quickly, and how
 many processes share the work.
 
-Two of them where a folder is asked for, or everything: much of the time nobody computes, as what is tested is how long
-something waits. More than two would fall over one another on the two cores that everybody has.
+Three of them where a folder is asked for, or everything: much of the time nobody computes, as what is tested is how long
+something waits. More would fall over one another on the two cores that everybody has.
 """
 
 import gc
