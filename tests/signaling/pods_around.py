@@ -82,6 +82,8 @@ async def around(count: int = 2, **changes: object) -> AsyncIterator[Around]:
             internal_listen="127.0.0.1:0",
             # A machine that is busy with other tests answers late.
             table_answer_s=1,
+            # Pods hear of each other with a beat.
+            pod_beat_s=0.1,
         )
         config = replace(config, **changes)  # type: ignore[arg-type]  # a test's own words
         pods = [await stack.enter_async_context(running_house(config, None)) for _ in range(count)]
