@@ -1,8 +1,8 @@
 """For all tests: servers that are started once, when the first test wants one, children that start quickly, and how
 many processes share the work.
 
-Three of them where a folder is asked for, or everything: much of the time nobody computes, as what is tested is how long
-something waits. More would fall over one another on the two cores that everybody has.
+Three of them where a folder is asked for, or everything: two of them mostly wait, for faults to land, for demos, for
+servers to start. More would fall over one another on the two cores that everybody has.
 """
 
 import gc
@@ -27,6 +27,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+# Files that take more than a minute.
+_LONG = ("test_smoke.py", "test_demo.py", "test_simulation.py")
+
 # How long an example takes, or to think of one, says what else the machine has to do, and nothing of what is tested.
 settings.register_profile("auricle", settings.default, deadline=None, suppress_health_check=(HealthCheck.too_slow,))
 settings.load_profile("auricle")
@@ -36,6 +39,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Files that are named one by one are tested where they can be looked at: in this process."""
     folders = [name for name in config.args if Path(name.partition("::")[0]).is_dir()]
     return 3 if folders else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, or the others would wait for it in the end."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
 
 
 def pytest_collection_finish() -> None:
