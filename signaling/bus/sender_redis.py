@@ -76,6 +76,7 @@ class Sender:
         self._began_s = self._late_at_s = 0.0
         self._flushes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_doubted = False
         self._settled = asyncio.Event()
         # Whether what waits may go, whether it goes at the end of this turn, and what ends that it may.
         self._may_publish = self._is_due = False
@@ -150,6 +151,7 @@ class Sender:
         self._began_s = self._monotonic()
         self._late_at_s = self._began_s + self._limits.flush_s
         self._left = self._patience
+        self._is_doubted = False
         if self._timer is None:
             # One that looks now and then: there are thousands of flushes a second.
             self._timer = self._loop.call_later(self._limits.flush_s, self._look)
@@ -186,17 +188,28 @@ class Sender:
         if not self._owed:
             return
         left_s = self._late_at_s - self._monotonic()
-        if left_s <= 0:
-            self._watch.late()
-            self._gate.happened(Happening.LATE)
-            self._left -= 1
-            if not self._left:
-                self._watch.reached("bus_timeout_s")
-                self._fail(LinkLost("timeout"))
+        if left_s > 0:
+            self._is_doubted = False
+        elif not self._is_doubted:
+            # What has come has not been read if it is the loop that was late: it has read by the next look.
+            self._is_doubted = True
+        else:
+            self._is_doubted = False
+            if not self._is_late():
                 return
             left_s = self._limits.flush_s
             self._late_at_s += left_s
         self._timer = self._loop.call_later(max(left_s, _LEAST_S), self._look)
+
+    def _is_late(self) -> bool:
+        """The answers have not come in time; whether they are still waited for."""
+        self._watch.late()
+        self._gate.happened(Happening.LATE)
+        self._left -= 1
+        if not self._left:
+            self._watch.reached("bus_timeout_s")
+            self._fail(LinkLost("timeout"))
+        return self._left > 0
 
     def _fail(self, error: Exception) -> None:
         if not self._failed.done():
