@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signaling.bus.replies import NOTHING, LinkLost, Parser, Refusal, Replies, new_parser
+from signaling.bus.replies import NOTHING, LinkLost, Parser, Refusal, Replies, new_parser, numbers_in
 
 PARSERS = [Replies, new_parser]
 
@@ -93,3 +93,37 @@ def test_without_hiredis_ours_takes_its_place(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_code_of_a_refusal_is_a_word() -> None:
     assert [Refusal(text).code for text in ("NOPERM no", "12 no", "")] == ["NOPERM", "ERR", "ERR"]
+
+
+@given(expected=st.lists(replies, max_size=5), cut=st.integers(0, 3))
+def test_numbers_are_counted_only_where_there_is_nothing_else(expected: list[Reply], cut: int) -> None:
+    stream = b"".join(map(said, expected))
+    stream = stream[: len(stream) - cut]
+    parser = new_parser()
+    parser.feed(stream)
+    found = taken(parser)
+    if numbers_in(stream):
+        assert len(found) == numbers_in(stream)
+        assert all(type(one) is int for one in found)
+        assert not parser.has_data()
+    else:
+        assert parser.has_data() or not found or not all(type(one) is int and one >= 0 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("stream", "numbers"), [(b":1\r\n" * 16, 16), (b":1\r\n:2", 0), (b":1\r\n+PONG\r\n", 0), (b"", 0)]
+)
+def test_the_answers_to_a_batch_are_counted_at_once(stream: bytes, numbers: int) -> None:
+    assert numbers_in(stream) == numbers
+
+
+@pytest.mark.parametrize("make", PARSERS)
+def test_a_parser_knows_that_it_holds_the_beginning_of_a_reply(make: Any) -> None:
+    parser = make()
+    assert not parser.has_data()
+    parser.feed(b":1")
+    assert parser.gets() is NOTHING
+    assert parser.has_data()
+    parser.feed(b"\r\n")
+    assert parser.gets() == 1
+    assert not parser.has_data()
