@@ -35,6 +35,8 @@ __all__ = ["RedisBackplane", "RedisBackplaneParts", "redis_backplane"]
 
 # After a loss, so that what several servers have lost together is looked into once.
 _AFTER_LOSS: Final = 1
+# How often, at most, what pods of another version say is taken for something that was missed.
+_FOREIGN_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class RedisBackplane:
             on_late=lambda: watch.reached("bus_confirm_s"),
         )
         self._is_away_told = False
+        self._foreign_timer: asyncio.TimerHandle | None = None
+        self._is_foreign_due = False
         self.state = BusState.DEGRADED
 
     @property
@@ -156,6 +160,8 @@ class RedisBackplane:
                 for shard, _ in tuple(self._shards.values()):
                     await shard.idle()
         await self._tasks.close()
+        if self._foreign_timer is not None:
+            self._foreign_timer.cancel()
         self._shards.clear()
         self._heard_by.clear()
         self._confirming.give_up()
@@ -186,12 +192,28 @@ class RedisBackplane:
         if isinstance(said, str):
             if said != "own":
                 watch.refused(said)
+            if said == "version":
+                self._foreign()
             return
         watch.received.value += 1
         try:
             heard.handler(said)
         except Exception as error:  # noqa: BLE001  # as in ``_call``, without another call for each message
             self._parts.log.task_failed(owner="backplane", error=error)
+
+    def _foreign(self) -> None:
+        """A pod of another version has said something: of what is stored, it can be found where it is stored."""
+        if self._foreign_timer is not None:
+            self._is_foreign_due = True
+            return
+        self._foreign_timer = asyncio.get_running_loop().call_later(_FOREIGN_S, self._foreign_again)
+        self._tell_missed()
+
+    def _foreign_again(self) -> None:
+        self._foreign_timer = None
+        if self._is_foreign_due:
+            self._is_foreign_due = False
+            self._foreign()
 
     def _began(self, name: bytes) -> None:
         heard = self._heard_by.get(name)

@@ -179,6 +179,18 @@ async def test_what_is_of_no_pod_or_was_said_before_is_counted_and_not_heard(
     assert heard == [b"x"]
 
 
+async def test_who_is_not_understood_has_said_something_all_the_same(pods: BusPods, server: RedisServer) -> None:
+    one = await pods.connected()
+    one.backplane.subscribe("c", lambda _: None)
+    await settled(one.backplane)
+    before = len(one.missed)
+    for number in range(100):
+        server.ask("SPUBLISH", "auricle:c:c", f"another version {number}")
+    # At once, and once more for all that came while that was looked into.
+    await eventually(lambda: one.metric("auricle_backplane_refused_total", reason="version") == 100)
+    await eventually(lambda: len(one.missed) == before + 2)
+
+
 async def test_a_pod_whose_clock_is_far_off_is_not_believed(pods: BusPods) -> None:
     one = await pods.connected(clock=lambda: 1_000_000.0)
     two = await pods.connected(clock=lambda: 1_000_301.0)
