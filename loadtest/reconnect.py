@@ -89,7 +89,8 @@ async def run(settings: ReconnectSettings) -> ReconnectResult:
     """Start everything, let it come, end everything. Raises BenchFailed."""
     timings, broken = Timings(), _Broken()
     async with _pods(settings.pods) as (servers, key), AsyncExitStack() as stack:
-        before = [server.rss_bytes for server in servers]
+        peaks = _Peaks(servers)
+        before = peaks.most
         crowd = _Generators(settings, tuple(server.url for server in servers), key)
         stack.push_async_callback(crowd.end)
         connected_s = await crowd.connect()
@@ -100,7 +101,6 @@ async def run(settings: ReconnectSettings) -> ReconnectResult:
             for number, server in enumerate(servers):
                 await open_all(sessions[number :: len(servers)], server.url, key.encode(), http, tasks)
             tasks.create_task(tick(sessions, settings.rate))
-            peaks = _Peaks(servers)
             tasks.create_task(peaks.look())
             await asyncio.sleep(settings.calm_s / 4)  # sleep: the first changes are not measured
             timings.clear()

@@ -1,8 +1,8 @@
 """For all tests: servers that are started once, when the first test wants one, children that start quickly, and how
 many processes share the work.
 
-Three of them where a folder is asked for, or everything: two of them mostly wait, for faults to land, for demos, for
-servers to start. More would fall over one another on the two cores that everybody has.
+Two of them where a folder is asked for, or everything: much of the time each waits, for faults to land, for demos, for
+servers to start. A third would leave too little of two cores to what is tested.
 """
 
 import gc
@@ -38,7 +38,7 @@ settings.load_profile("auricle")
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Files that are named one by one are tested where they can be looked at: in this process."""
     folders = [name for name in config.args if Path(name.partition("::")[0]).is_dir()]
-    return 3 if folders else 0
+    return 2 if folders else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

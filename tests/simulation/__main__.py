@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
@@ -83,10 +84,20 @@ class Tally:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     given = _parser().parse_args(argv)
-    # A phone says what a server did not take; here that is part of every other run.
-    logging.disable(logging.CRITICAL)
     options = _options(given.log, given.bug)
-    return _many(given) if given.seed is None else _one(drawn(given.seed), options, given)
+    with _quiet():
+        return _many(given) if given.seed is None else _one(drawn(given.seed), options, given)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A phone says what a server did not take; here that is part of every other run."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,10 +179,10 @@ def _batches(given: argparse.Namespace) -> Iterator[Tally]:
 
 
 def _batch(seeds: range, log: str, bug: str | None) -> Tally:
-    logging.disable(logging.CRITICAL)
     tally = Tally()
-    for seed in seeds:
-        tally.take(simulate(drawn(seed), _options(log, bug)))
+    with _quiet():
+        for seed in seeds:
+            tally.take(simulate(drawn(seed), _options(log, bug)))
     return tally
 
 
