@@ -1,8 +1,7 @@
 """For all tests: servers that are started once, when the first test wants one, children that start quickly, and how
 many processes share the work.
 
-Two of them where a folder is asked for, or everything: much of the time each waits, for faults to land, for demos, for
-servers to start. A third would leave too little of two cores to what is tested.
+One, unless ``-n auto`` asks for two: much of the time each waits, for faults to land, for demos, for servers to start.
 """
 
 import gc
@@ -41,9 +40,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if folders else 0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, or the others would wait for it in the end."""
-    items.sort(key=lambda item: item.path.name not in _LONG)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest comes first where others share the work, or they would wait for it in the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.name not in _LONG)
 
 
 def pytest_collection_finish() -> None:

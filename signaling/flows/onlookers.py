@@ -37,10 +37,14 @@ class PresencePace:
 
 @dataclass(slots=True)
 class _Wearer:
-    """``is_online``: what was told last, None before anything is known. ``gone_since_s``: not told yet."""
+    """``is_online``: what was told last, None before anything is known. ``gone_since_s``: not told yet.
+
+    ``has_moved``: before the first look at him, and after somebody was perhaps answered how it stood.
+    """
 
     user: str
     mark: Mark
+    has_moved: bool
     is_online: bool | None = None
     gone_since_s: float | None = None
 
@@ -70,14 +74,26 @@ class Onlookers:
         self._marks: dict[Mark, None] = {}
         self._due_s = float("-inf")
         self._has_moved = False
+        # Since the last look: what happened to people who are perhaps watched from the next one on, and when they began
+        # to be, both by the number of what had happened to anybody.
+        self._moves = 0
+        self._lately: dict[Mark, int] = {}
+        self._begun: dict[str, int] = {}
         presence.on_moved(self._moved)
 
     def began(self, group: str) -> None:
         """Somebody here has joined a group that nobody here was in."""
-        self._has_moved = self._has_moved or device_of(group) is not None
+        device = device_of(group)
+        if device is not None:
+            self._has_moved = True
+            if len(self._begun) < self._pace.max_people:
+                self._begun[device] = self._moves
 
     def _moved(self, marks: Sequence[Mark]) -> None:
         self._has_moved = self._has_moved or any(mark in self._marks for mark in marks)
+        self._moves += 1
+        room = max(0, self._pace.max_people - len(self._lately))
+        self._lately.update(dict.fromkeys(marks[:room], self._moves))
 
     async def look(self) -> None:
         """Look at everybody when it is time, or when somebody has come or gone. Raises Unavailable."""
@@ -91,6 +107,7 @@ class Onlookers:
 
     async def _follow(self) -> None:
         """Know the wearers of all devices that are watched here, and of no others."""
+        lately, begun, self._lately, self._begun = self._lately, self._begun, {}, {}
         watched = dict.fromkeys(self._phones.watched_here())
         for device in self._wearers.keys() - watched.keys():
             del self._wearers[device]
@@ -101,7 +118,9 @@ class Onlookers:
             record = await self._devices.get(device)
             if record is not None:
                 mark = self._presence.person(record.clinic, record.patient)
-                self._wearers[device] = _Wearer(record.patient, mark)
+                self._wearers[device] = _Wearer(
+                    record.patient, mark, lately.get(mark, 0) > begun.get(device, self._moves)
+                )
         self._marks = dict.fromkeys(one.mark for one in self._wearers.values())
 
     async def _judge(self, now_s: float) -> None:
@@ -110,7 +129,10 @@ class Onlookers:
         known = None if counts is None else dict(zip(marks, counts, strict=True))
         for device, wearer in tuple(self._wearers.items()):
             with self._troubles.of(device):
-                if self._presence.here(wearer.mark) or (known is not None and known[wearer.mark]):
+                is_there = bool(self._presence.here(wearer.mark) or (known is not None and known[wearer.mark]))
+                if wearer.is_online is None and wearer.has_moved and (is_there or known is not None):
+                    wearer.is_online = not is_there
+                if is_there:
                     self._is_there(device, wearer)
                 elif known is not None:
                     self._is_away(device, wearer, now_s)

@@ -82,6 +82,27 @@ async def test_the_first_connection_and_the_last_one_are_told_wherever_they_are(
     assert await said(ann, told) == [("pat", True), ("pat", False)]
 
 
+async def test_who_comes_before_the_first_look_is_told_all_the_same(pods: Near, look: Look) -> None:
+    told = Told()
+    ann = await pods.connect("ann", "clinician", heard=told)
+    assert not (await lease(ann)).phone.online
+    await pods.connect("pat", "patient", on=pods.east)
+    await look()
+    assert await said(ann, told) == [("pat", True)]
+
+
+async def test_and_so_is_who_goes(pods: Near, look: Look) -> None:
+    told = Told()
+    pat = await pods.connect("pat", "patient", on=pods.east)
+    ann = await pods.connect("ann", "clinician", heard=told)
+    await lease(ann)
+    await gone(pods, pat)
+    await look()
+    pods.monotonic.now_s += 10
+    await look()
+    assert await said(ann, told) == [("pat", False)]
+
+
 async def test_who_is_back_soon_was_never_gone(pods: Near, look: Look) -> None:
     told = Told()
     pat = await pods.connect("pat", "patient")
@@ -138,7 +159,7 @@ async def test_without_other_pods_to_ask_nobody_is_said_to_be_gone(
     await gone(pods, pat)
     pods.monotonic.now_s += 60
     await look()
-    assert await said(ann, told) == []
+    assert await said(ann, told) == [("pat", True)]
 
 
 async def test_too_many_wearers_are_not_looked_at(
