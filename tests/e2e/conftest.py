@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,20 @@ async def node(driver: NodeDriver) -> AsyncIterator[NodeDriver]:
     driver.scope = f"{next(_scopes)}:"
     yield driver
     await driver.call("stopAll", scope=driver.scope)
+
+
+@pytest.fixture(scope="module")
+async def their_driver() -> AsyncIterator[NodeDriver]:
+    async with node_driver(Path(__file__).parent / "socketio_node") as running:
+        yield running
+
+
+@pytest.fixture
+async def their(their_driver: NodeDriver) -> AsyncIterator[NodeDriver]:
+    """The same of socket.io-client."""
+    their_driver.scope = f"{next(_scopes)}:"
+    yield their_driver
+    await their_driver.call("stopAll", scope=their_driver.scope)
 
 
 @pytest.fixture(params=COMBINATIONS, ids=str)

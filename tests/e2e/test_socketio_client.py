@@ -3,9 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from clients.wearer import AgreeableWearer
 from signaling.auth import DevTokens
 from tests.databases import new_postgres
 from tests.e2e.client import token_until
-from tests.e2e.node_client import NodeDriver, NodeError, node_driver
+from tests.e2e.node_client import NodeDriver, NodeError
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
 from tests.running import Server, server
@@ -32,21 +30,6 @@ from tests.signaling.care import CLAIM
 TRANSPORTS = (("websocket",), ("polling",), ("polling", "websocket"))
 KEY = "one key of all pods, of 32 bytes"
 AID = {"serial": "right-1", "model": "ref10", "firmware": "2.3.1"}
-_scopes = count()
-
-
-@pytest.fixture(scope="module")
-async def their_driver() -> AsyncIterator[NodeDriver]:
-    async with node_driver(Path(__file__).parent / "socketio_node") as running:
-        yield running
-
-
-@pytest.fixture
-async def their(their_driver: NodeDriver) -> AsyncIterator[NodeDriver]:
-    """The driver with fresh names, and no connection left when the test ends."""
-    their_driver.scope = f"{next(_scopes)}:"
-    yield their_driver
-    await their_driver.call("stopAll", scope=their_driver.scope)
 
 
 @pytest.fixture(params=TRANSPORTS, ids="+".join)

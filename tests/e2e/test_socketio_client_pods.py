@@ -2,35 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.databases import new_postgres
-from tests.e2e.node_client import NodeDriver, node_driver
+from tests.e2e.node_client import NodeDriver
+from tests.eventually import eventually_asked
 from tests.pods_running import PodsRunning, pods_running, token_of
 from tests.postgres import PostgresServer
 from tests.signaling.workers.crew import crew, token
 
 TRANSPORTS = (("polling",), ("polling", "websocket"))
 CALLS = 40
-_scopes = count()
-
-
-@pytest.fixture(scope="module")
-async def their_driver() -> AsyncIterator[NodeDriver]:
-    async with node_driver(Path(__file__).parent / "socketio_node") as running:
-        yield running
-
-
-@pytest.fixture
-async def their(their_driver: NodeDriver) -> AsyncIterator[NodeDriver]:
-    """The driver with fresh names, and no connection left when the test ends."""
-    their_driver.scope = f"{next(_scopes)}:"
-    yield their_driver
-    await their_driver.call("stopAll", scope=their_driver.scope)
 
 
 @pytest.fixture(params=TRANSPORTS, ids="+".join)
@@ -71,6 +56,12 @@ async def test_workers_of_one_machine_are_one_server_to_it(
     their: NodeDriver, tmp_path: Path, transports: list[str]
 ) -> None:
     async with crew(tmp_path) as workers:
+
+        async def all_ready() -> bool:
+            """Each answer comes from any of them: one that has just begun is degraded until it knows Redis."""
+            return not any([await workers.degraded() for _ in range(16)])
+
+        await eventually_asked(all_ready)
         for number in range(6):
             name = f"client{number}"
             url = f"{workers.url}/hub"
