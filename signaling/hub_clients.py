@@ -109,6 +109,10 @@ class HubClients:
         """Its members on this pod."""
         return Audience(self._lifetime.send_here, self._lifetime.group(name), self._source)
 
+    def connection_here(self, connection_id: str) -> Audience:
+        """One connection of this pod; one of another pod is told nothing."""
+        return Audience(self._lifetime.send_here, self._lifetime.connection(connection_id), self._source)
+
     def is_here(self, connection_id: str) -> bool:
         """Whether a connection is one of this pod."""
         return self._lifetime.is_here(connection_id)

@@ -48,8 +48,8 @@ class LifetimeManager:
     """Connections, users and groups of one hub on this pod, and all routing.
 
     ``max_groups`` bounds the groups of one connection; ``reached`` is told when it does. ``on_people`` is given whose
-    connection has come (true) or gone, ``on_group`` a group that has its first member here, ``on_group_told`` one that
-    another pod sends something to, before its members here have it.
+    connection has come (true) or gone, ``on_group`` a group and the connection that has joined it, ``on_group_told`` a
+    group that another pod sends something to, before its members here have it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LifetimeManager:
         # Dicts with no values: sets that keep their order, so that a broadcast is repeatable.
         self._members: dict[str, dict[str, ClientLink]] = {}
         self._groups_of: dict[str, set[str]] = {}
-        self.on_group: Callable[[str], None] = lambda _: None
+        self.on_group: Callable[[str, str], None] = lambda *_: None
         self.on_group_told: Callable[[str], None] | None = None
         self.on_people: Callable[[Principal, bool], None] = lambda *_: None
 
@@ -114,15 +114,15 @@ class LifetimeManager:
         if link is None:
             return
         groups = self._groups_of[connection_id]
-        if group not in groups and len(groups) >= self._max_groups:
+        is_new = group not in groups
+        if is_new and len(groups) >= self._max_groups:
             self._reached("max_groups")
             raise Overloaded(f"a connection may be in at most {self._max_groups} groups")
         groups.add(group)
-        is_first = not self.has_here(group)
         self._join(self.group(group), link)
         self._backplane.until_heard((self.group(group),), link.hold_back)
-        if is_first:
-            self.on_group(group)
+        if is_new:
+            self.on_group(group, connection_id)
 
     def remove_from_group(self, connection_id: str, group: str) -> None:
         """Take a local connection out of a group; not being in it is no error."""

@@ -61,6 +61,7 @@ class Draining(Wire, frozen=True, kw_only=True):
 class PresenceChanged(Wire, frozen=True, kw_only=True):
     """To whoever watches a device: its wearer has come, on the first connection anywhere, or is gone from all of them.
 
+    Away until it is told otherwise: who is there already is told to whoever begins to watch.
     It is told some seconds late, and never in place of an answer: nothing is refused because somebody seems to be away.
     """
 

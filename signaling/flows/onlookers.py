@@ -1,8 +1,9 @@
 """Those who watch a device are told whether its wearer is there: anywhere, on any pod, over any connection.
 
 Each pod looks for the wearers of the devices that somebody on it watches, and tells its own people alone: nobody of
-another clinic watches a device. It is advice: a wearer who is said to be away may be reached all the same. Read
-``Onlookers.look`` first, and ``PhonesAnywhere`` for the phone of one device.
+another clinic watches a device. A wearer is away until he is said to be there, so whoever begins to watch is told of
+one who is. It is advice: a wearer who is said to be away may be reached all the same. Read ``Onlookers.look`` first,
+and ``PhonesAnywhere`` for the phone of one device.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,15 +38,11 @@ class PresencePace:
 
 @dataclass(slots=True)
 class _Wearer:
-    """``is_online``: what was told last, None before anything is known. ``gone_since_s``: not told yet.
-
-    ``has_moved``: before the first look at him, and after somebody was perhaps answered how it stood.
-    """
+    """``is_online``: what was told last, if anything was. ``gone_since_s``: not told yet."""
 
     user: str
     mark: Mark
-    has_moved: bool
-    is_online: bool | None = None
+    is_online: bool = False
     gone_since_s: float | None = None
 
 
@@ -74,26 +71,21 @@ class Onlookers:
         self._marks: dict[Mark, None] = {}
         self._due_s = float("-inf")
         self._has_moved = False
-        # Since the last look: what happened to people who are perhaps watched from the next one on, and when they began
-        # to be, both by the number of what had happened to anybody.
-        self._moves = 0
-        self._lately: dict[Mark, int] = {}
-        self._begun: dict[str, int] = {}
         presence.on_moved(self._moved)
 
-    def began(self, group: str) -> None:
-        """Somebody here has joined a group that nobody here was in."""
+    def began(self, group: str, connection_id: str) -> None:
+        """Somebody here has joined a group: others in it may have been told already what he was not."""
         device = device_of(group)
-        if device is not None:
+        if device is None:
+            return
+        wearer = self._wearers.get(device)
+        if wearer is None:
             self._has_moved = True
-            if len(self._begun) < self._pace.max_people:
-                self._begun[device] = self._moves
+        elif wearer.is_online:
+            self._phones.tell_one_here(connection_id, _news_of(wearer))
 
     def _moved(self, marks: Sequence[Mark]) -> None:
         self._has_moved = self._has_moved or any(mark in self._marks for mark in marks)
-        self._moves += 1
-        room = max(0, self._pace.max_people - len(self._lately))
-        self._lately.update(dict.fromkeys(marks[:room], self._moves))
 
     async def look(self) -> None:
         """Look at everybody when it is time, or when somebody has come or gone. Raises Unavailable."""
@@ -107,7 +99,6 @@ class Onlookers:
 
     async def _follow(self) -> None:
         """Know the wearers of all devices that are watched here, and of no others."""
-        lately, begun, self._lately, self._begun = self._lately, self._begun, {}, {}
         watched = dict.fromkeys(self._phones.watched_here())
         for device in self._wearers.keys() - watched.keys():
             del self._wearers[device]
@@ -118,9 +109,7 @@ class Onlookers:
             record = await self._devices.get(device)
             if record is not None:
                 mark = self._presence.person(record.clinic, record.patient)
-                self._wearers[device] = _Wearer(
-                    record.patient, mark, lately.get(mark, 0) > begun.get(device, self._moves)
-                )
+                self._wearers[device] = _Wearer(record.patient, mark)
         self._marks = dict.fromkeys(one.mark for one in self._wearers.values())
 
     async def _judge(self, now_s: float) -> None:
@@ -129,23 +118,18 @@ class Onlookers:
         known = None if counts is None else dict(zip(marks, counts, strict=True))
         for device, wearer in tuple(self._wearers.items()):
             with self._troubles.of(device):
-                is_there = bool(self._presence.here(wearer.mark) or (known is not None and known[wearer.mark]))
-                if wearer.is_online is None and wearer.has_moved and (is_there or known is not None):
-                    wearer.is_online = not is_there
-                if is_there:
+                if self._presence.here(wearer.mark) or (known is not None and known[wearer.mark]):
                     self._is_there(device, wearer)
                 elif known is not None:
                     self._is_away(device, wearer, now_s)
 
     def _is_there(self, device: str, wearer: _Wearer) -> None:
         was, wearer.is_online, wearer.gone_since_s = wearer.is_online, True, None
-        if was is False:
+        if not was:
             self._tell(device, wearer)
 
     def _is_away(self, device: str, wearer: _Wearer, now_s: float) -> None:
         if not wearer.is_online:
-            # At first sight nobody is told: whoever begins to watch is answered how it stands.
-            wearer.is_online = False
             return
         wearer.gone_since_s = now_s if wearer.gone_since_s is None else wearer.gone_since_s
         if now_s - wearer.gone_since_s >= self._pace.grace_s:
@@ -155,8 +139,11 @@ class Onlookers:
             self._due_s = min(self._due_s, wearer.gone_since_s + self._pace.grace_s)
 
     def _tell(self, device: str, wearer: _Wearer) -> None:
-        told = PresenceChanged(user=wearer.user, online=bool(wearer.is_online))
-        self._phones.tell_fitters_here(device, told)
+        self._phones.tell_fitters_here(device, _news_of(wearer))
+
+
+def _news_of(wearer: _Wearer) -> PresenceChanged:
+    return PresenceChanged(user=wearer.user, online=wearer.is_online)
 
 
 class PhonesAnywhere:

@@ -224,6 +224,10 @@ class Phones:
         """Tell everybody on this pod who watches the device."""
         push(self._clients.group_here(device_group(device)), payload)
 
+    def tell_one_here(self, connection_id: str, payload: Push) -> None:
+        """Tell one connection of this pod."""
+        push(self._clients.connection_here(connection_id), payload)
+
     def is_connected_here(self, connection_id: str) -> bool:
         """Whether a connection hangs on this pod."""
         return self._clients.is_here(connection_id)

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from clients.hub_client import HubClient
-from protocol.contract.devices import AttachAnswer, DeviceAnswer, DeviceQuery
+from protocol.contract.devices import AcquireLease, AttachAnswer, DeviceAnswer, DeviceQuery, LeaseAnswer
 from protocol.contract.session import PresenceChanged, WhoAmIAnswer
 from protocol.contract.sessions import DeviceChanged
 from signaling.backplane import BusState
 from signaling.flows.onlookers import Onlookers, PresencePace
+from signaling.stores.devices import DeviceRecord
 from tests.eventually import eventually
 from tests.signaling.care import CLAIM, lease
 from tests.signaling.near import Near, care_of, near
@@ -91,7 +92,26 @@ async def test_who_comes_before_the_first_look_is_told_all_the_same(pods: Near, 
     assert await said(ann, told) == [("pat", True)]
 
 
-async def test_and_so_is_who_goes(pods: Near, look: Look) -> None:
+async def test_who_comes_while_his_device_is_being_looked_up_is_told_once(
+    pods: Near, look: Look, watches: list[Onlookers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = watches[0]._devices
+    found = devices.get
+
+    async def late(device: str) -> DeviceRecord | None:
+        await pods.connect("pat", "patient", on=pods.east)
+        return await found(device)
+
+    told = Told()
+    ann = await pods.connect("ann", "clinician", heard=told)
+    await lease(ann)
+    monkeypatch.setattr(devices, "get", late)
+    await look()
+    await look()
+    assert await said(ann, told) == [("pat", True)]
+
+
+async def test_of_who_came_and_went_before_the_first_look_nobody_is_told(pods: Near, look: Look) -> None:
     told = Told()
     pat = await pods.connect("pat", "patient", on=pods.east)
     ann = await pods.connect("ann", "clinician", heard=told)
@@ -100,7 +120,22 @@ async def test_and_so_is_who_goes(pods: Near, look: Look) -> None:
     await look()
     pods.monotonic.now_s += 10
     await look()
-    assert await said(ann, told) == [("pat", False)]
+    assert await said(ann, told) == []
+
+
+async def test_who_begins_to_watch_beside_another_is_told_who_is_there(pods: Near, look: Look) -> None:
+    ann, abe, joe = Told(), Told(), Told()
+    await pods.connect("pat", "patient", on=pods.east)
+    first = await pods.connect("ann", "clinician", heard=ann)
+    await lease(first)
+    await look()
+    second = await pods.connect("abe", "clinician", heard=abe)
+    # Whether he may fit it now or not, he watches it; asking again makes him no other watcher.
+    for _ in range(2):
+        await second.ask("AcquireLease", AcquireLease(device="d1", session="s2"), answer=LeaseAnswer)
+    await pods.connect("joe", "clinician", heard=joe)
+    assert (await said(first, ann), await said(second, abe)) == ([("pat", True)], [("pat", True)])
+    assert joe.of(PresenceChanged) == []
 
 
 async def test_who_is_back_soon_was_never_gone(pods: Near, look: Look) -> None:
@@ -118,7 +153,7 @@ async def test_who_is_back_soon_was_never_gone(pods: Near, look: Look) -> None:
         await look()
     pods.monotonic.now_s += 10
     await look()
-    assert await said(ann, told) == []
+    assert await said(ann, told) == [("pat", True)]
 
 
 async def test_nobody_else_is_told(pods: Near, look: Look) -> None:
