@@ -39,6 +39,7 @@ class BusConfig:
     ``presence_flush_s``: who comes and goes within it is told to other pods together, ``max_presence_changes`` of them
     one by one. ``presence_grace_s``: who is back within it was never gone. ``max_watched_people``: those of whom
     somebody here is told.
+    ``join_s``: how long a process that begins waits to know the others, before its port opens.
     ``pod_beat_s``: how often a pod says that it lives. ``pod_gone_s``: a pod that has not said so is gone.
     """
 
@@ -57,6 +58,7 @@ class BusConfig:
     max_looked_devices: int = 10_000
     table_answer_s: float = 0.025
     max_table_calls: int = 10_000
+    join_s: float = 2.0
     pod_beat_s: float = 3.0
     pod_gone_s: float = 9.0
     pod_ask_s: float = 1.0

@@ -69,8 +69,10 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
     await runner.setup()
     assert runner.server is not None  # noqa: S101  # it was set up
     door = Door(runner.server, paced=app[PARTS].paced, reached=app[PARTS].metrics.reached, log=log)
-    looking = TaskSet("collector", log)
+    looking, pods = TaskSet("collector", log), app[PARTS].pods
     try:
+        if pods is not None:
+            await pods.joined.met()
         try:
             await door.open(config.host, config.port, backlog=config.listen_backlog, reuse_port=worker is not None)
         except (OSError, UnicodeError) as error:
@@ -85,7 +87,6 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
         if worker is None:
             print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
         else:
-            pods = app[PARTS].pods
             worker.ready("" if pods is None else pods.internal.address)
         await stop.wait()
         await drain(app[PARTS], config)

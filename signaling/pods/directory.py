@@ -48,7 +48,15 @@ class PodDirectory(Protocol):
         ...
 
     async def look(self, pod: str) -> str | None:
-        """The same; asked of those who may know when memory does not."""
+        """The same; asked of those who may know when memory does not.
+
+        Raises:
+            Unavailable: whether the pod is gone cannot be known now.
+        """
+        ...
+
+    async def looked(self) -> None:
+        """Return once it is known which others there are, and they can find this one: perhaps never."""
         ...
 
     async def close(self) -> None:
@@ -124,6 +132,9 @@ class MemoryDirectory:
     async def look(self, pod: str) -> str | None:
         """See ``PodDirectory``."""
         return self.address_of(pod)
+
+    async def looked(self) -> None:
+        """See ``PodDirectory``; a directory in memory has looked when it is open."""
 
     async def close(self) -> None:
         """See ``PodDirectory``."""

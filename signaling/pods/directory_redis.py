@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Callable
 from typing import Final
 
+from protocol.errors import Unavailable
 from signaling.backplane import Backplane
 from signaling.bus.tables_redis import AWAY, RedisTables
 from signaling.tasks import TaskSet
@@ -48,7 +49,7 @@ class RedisDirectory:
         self._tasks = tasks
         self._monotonic = monotonic
         self._address = ""
-        self._has_looked = False
+        self._has_looked = asyncio.Event()
         # Which life of Redis was looked at last, and from when on it knows all again.
         self._life = 0
         self._settled_from_s = float("-inf")
@@ -78,7 +79,7 @@ class RedisDirectory:
     @property
     def has_looked(self) -> bool:
         """See ``PodDirectory``."""
-        return self._has_looked
+        return self._has_looked.is_set()
 
     @property
     def is_settled(self) -> bool:
@@ -94,10 +95,16 @@ class RedisDirectory:
         known = self.address_of(pod)
         if known is not None or pod == self.pod:
             return known
-        said = await self._tables.get(_place(pod))
+        said = await self._tables.get(_place(pod), patient=True)
         if isinstance(said, bytes) and (address := self._opened(pod, said)) is not None:
             self._become({**self._known, pod: address})
+        elif said is AWAY or not self.is_settled:
+            raise Unavailable("which pods there are cannot be known now")
         return self.address_of(pod)
+
+    async def looked(self) -> None:
+        """See ``PodDirectory``."""
+        await self._has_looked.wait()
 
     async def close(self) -> None:
         """See ``PodDirectory``."""
@@ -114,7 +121,7 @@ class RedisDirectory:
             self._news.clear()
             found = await self._beat()
             if found is not None:
-                self._has_looked = True
+                self._has_looked.set()
                 self._look_at_life(self._tables.life)
                 self._become(found if self.is_settled else {**self._known, **found})
             if is_first:

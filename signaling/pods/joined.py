@@ -70,6 +70,17 @@ class Joined:
         await self.directory.open()
         await self.presence.open()
 
+    async def met(self) -> None:
+        """Return once the others are known and can find this pod; after ``join_s`` it goes on without them.
+
+        A client that is answered sooner has a session that no other pod can reach, or is refused one that others have.
+        """
+        try:
+            async with asyncio.timeout(self._config.join_s):
+                await self.directory.looked()
+        except TimeoutError:
+            self._metrics.reached("join_s")
+
     async def close(self) -> None:
         """Leave them."""
         # It is polite to say goodbye, and no more than that: whoever has not heard it notices.

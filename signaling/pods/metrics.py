@@ -14,7 +14,8 @@ class PodMetrics:
         self.refused = metrics.counter(
             "auricle_internal_refused_total", "What was asked inside and is of no pod of ours.", ["reason"]
         )
-        # ``outcome``: ``answered``; ``gone``, ``silent``, ``refused``: no answer; ``left``: the client has; ``full``.
+        # ``outcome``: ``answered``; ``gone``, ``silent``, ``refused``, ``unknown``: no answer;
+        # ``left``: the client has; ``full``.
         self.forwarded = metrics.counter(
             "auricle_forwarded_total", "Requests for connections of other pods.", ["kind", "outcome"]
         )

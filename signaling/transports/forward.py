@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from protocol.errors import Unavailable
 from signaling.bodies import Bodies
 from signaling.health import Readiness
 from signaling.pods.directory import PodDirectory
@@ -230,7 +231,10 @@ class Forwarder:
 
     async def _carry(self, carried: _Carried) -> web.StreamResponse:
         parts, request, errand = self._parts, carried.request, carried.errand
-        address = parts.directory.address_of(errand.pod) or await parts.directory.look(errand.pod)
+        try:
+            address = parts.directory.address_of(errand.pod) or await parts.directory.look(errand.pod)
+        except Unavailable:
+            return self._outcome(errand, "unknown")
         if address is None:
             return self._outcome(errand, "gone")
         may_wait = errand.kind in (Kind.POLL, Kind.POST)
@@ -329,7 +333,7 @@ class Forwarder:
         self._count(errand, outcome)
         if outcome == "silent":
             self._parts.metrics.reached("forward_timeout_s")
-        if outcome in ("full", "silent"):
+        if outcome in ("full", "silent", "unknown"):
             return errand.form(HTTPStatus.SERVICE_UNAVAILABLE, "The connection cannot be reached", {"Retry-After": "1"})
         return errand.form(HTTPStatus.NOT_FOUND, UNKNOWN, None)
 

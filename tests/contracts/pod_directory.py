@@ -30,10 +30,10 @@ class PodDirectoryContract:
     async def test_pods_that_are_open_know_each_other_and_where_they_are(self, pod: NewPod) -> None:
         one, two = pod("one"), pod("two")
         one.reached_at("http://10.0.0.1:1")
-        await one.open()
-        await eventually(lambda: one.has_looked)
-        await two.open()
-        await eventually(lambda: two.has_looked)
+        for each in (one, two):
+            await each.open()
+            await each.looked()
+            assert each.has_looked
         assert "one" in two.pods(), "whoever has looked has seen who was there before"
         await eventually(lambda: one.pods() == two.pods() == ("one", "two"))
         await eventually(lambda: two.address_of("one") == "http://10.0.0.1:1")
@@ -57,6 +57,8 @@ class PodDirectoryContract:
         async def found() -> bool:
             return await two.look("one") == "http://10.0.0.1:1"
 
+        await two.open()
+        await two.looked()
         await eventually_asked(found)
         assert await two.look("three") is None
         assert await one.look("one") == "http://10.0.0.1:1"

@@ -9,7 +9,6 @@ import pytest
 
 from tests.databases import new_postgres
 from tests.e2e.node_client import NodeDriver
-from tests.eventually import eventually_asked
 from tests.pods_running import PodsRunning, pods_running, token_of
 from tests.postgres import PostgresServer
 from tests.signaling.workers.crew import crew, token
@@ -56,12 +55,6 @@ async def test_workers_of_one_machine_are_one_server_to_it(
     their: NodeDriver, tmp_path: Path, transports: list[str]
 ) -> None:
     async with crew(tmp_path) as workers:
-
-        async def all_ready() -> bool:
-            """Each answer comes from any of them: one that has just begun is degraded until it knows Redis."""
-            return not any([await workers.degraded() for _ in range(16)])
-
-        await eventually_asked(all_ready)
         for number in range(6):
             name = f"client{number}"
             url = f"{workers.url}/hub"

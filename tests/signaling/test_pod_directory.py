@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from protocol.errors import Unavailable
 from tests.bus_tables import TablePods, table_pods
 from tests.eventually import eventually
 from tests.redis_server import RedisServer, redis_server
@@ -50,7 +51,8 @@ async def test_without_redis_what_was_known_stays_known_and_all_is_said_again(
     await asyncio.sleep(0.5)  # longer than a pod is believed in
     assert one.address_of("two") == "http://10.0.0.2:2"
     assert await one.look("two") == "http://10.0.0.2:2"
-    assert await one.look("three") is None
+    with pytest.raises(Unavailable):
+        await one.look("three")
     server.start()
     # It came back empty.
     await eventually(lambda: b"two" in server.ask("SMEMBERS", "auricle:t:{pods}"))

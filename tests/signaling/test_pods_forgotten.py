@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from protocol.errors import Unavailable
 from signaling.pods.directory_redis import RedisDirectory
 from tests.bus_tables import PodTables, TablePods, table_pods
 from tests.eventually import eventually, eventually_asked
@@ -55,6 +56,9 @@ async def test_who_has_not_been_written_down_again_is_not_gone(server: RedisServ
     assert b"two" not in server.ask("SMEMBERS", NAMES)
     assert one.address_of("two") == "http://two:1"
     assert one.pods() == ("one", "two")
+    # It may live as well: nobody has said so yet.
+    with pytest.raises(Unavailable):
+        await one.look("three")
     await two.open()
     await eventually(lambda: b"two" in server.ask("SMEMBERS", NAMES))
     assert lost == []

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from signaling.config import Config
+from signaling.pods.directory_redis import RedisDirectory
 from signaling.server import drain
 from signaling.transports.engineio_elsewhere import CONTENT_TYPE, ROUTE
 from signaling.transports.forward import CONNECTION
@@ -93,6 +94,23 @@ async def test_a_session_is_taken_over_by_a_socket_that_comes_to_another_pod(sce
 async def test_without_redis_nothing_has_to_be_asked(scene: Around) -> None:
     client = await PollingByHand.enter(scene.east)
     await scene.lose_bus()
+    client.house = scene.west
+    assert await called(client, 1) == "ann"
+
+
+async def test_a_pod_that_nobody_can_be_asked_for_is_not_taken_for_gone(scene: Around) -> None:
+    client = await PollingByHand.enter(scene.east)
+    assert scene.west.parts.pods is not None
+    directory = scene.west.parts.pods._directory
+    assert isinstance(directory, RedisDirectory)
+    await scene.lose_bus()
+    # As of one that has just begun, and has heard of nobody.
+    directory._become({})
+    async with scene.west.http.get(f"{scene.west.url}{POLLING}&sid={client.sid}") as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert forwarded(scene.west, "poll", "unknown") == 1
+    scene.bus.start()
+    await eventually(lambda: directory.address_of(scene.east.parts.pods.pod))  # type: ignore[union-attr]  # a house of pods
     client.house = scene.west
     assert await called(client, 1) == "ann"
 
