@@ -22,12 +22,27 @@ __all__ = ["Connect", "Link", "LinkLost", "Refusal", "connector", "packed"]
 Connect = Callable[[Node, Login], Awaitable["Link"]]
 # What is at hand is handed on without a pause, up to so much: the rest of the process comes in between.
 IN_A_ROW: Final = 64
+# A parser moves whatever is left of what it was fed for each reply that it takes out: what has come at once, hundreds
+# of messages perhaps, is fed in pieces.
+PIECE_BYTES: Final = 8_192
 
 
 class Link(asyncio.Protocol):
     """An open connection, from when the library has made it."""
 
-    __slots__ = ("_connection", "_count", "_is_paused", "_loop", "_lost", "_parser", "_take", "_transport", "_waiter")
+    __slots__ = (
+        "_connection",
+        "_count",
+        "_fed",
+        "_is_paused",
+        "_loop",
+        "_lost",
+        "_parser",
+        "_rest",
+        "_take",
+        "_transport",
+        "_waiter",
+    )
 
     def __init__(self, connection: AbstractConnection) -> None:
         """Take it over. Raises LinkLost when the server has ended it already."""
@@ -42,6 +57,8 @@ class Link(asyncio.Protocol):
         self._waiter: asyncio.Future[Any] | None = None
         self._lost: Exception | None = None
         self._is_paused = False
+        # What has come and was fed up to there only.
+        self._rest, self._fed = b"", 0
         # Of every kind that the library opens; it types them as what can be written to.
         self._transport = cast("asyncio.Transport", writer.transport)
         self._transport.set_protocol(self)
@@ -87,13 +104,13 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the server."""
-        if self._count is not None and not self._parser.has_data() and (numbers := numbers_in(data)):
+        if self._count is not None and not self._holds_some() and (numbers := numbers_in(data)):
             try:
                 self._count(numbers)
             except Exception as error:  # noqa: BLE001  # whoever follows is told
                 self._end(error)
             return
-        self._parser.feed(data)
+        self._rest, self._fed = self._rest[self._fed :] + data if self._rest else data, 0
         if not self._is_paused:
             self._hand_on()
 
@@ -108,6 +125,9 @@ class Link(asyncio.Protocol):
         try:
             for _ in range(IN_A_ROW):
                 said = gets()
+                while said is NOTHING and self._rest:
+                    self._feed()
+                    said = gets()
                 if said is NOTHING:
                     break
                 take(said)
@@ -121,6 +141,17 @@ class Link(asyncio.Protocol):
             self._is_paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+
+    def _holds_some(self) -> bool:
+        return bool(self._rest) or self._parser.has_data()
+
+    def _feed(self) -> None:
+        begin, rest = self._fed, self._rest
+        size = min(PIECE_BYTES, len(rest) - begin)
+        self._parser.feed(rest, begin, size)
+        self._fed += size
+        if self._fed == len(rest):
+            self._rest, self._fed = b"", 0
 
     def _pause(self) -> None:
         if not self._is_paused:

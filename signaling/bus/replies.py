@@ -47,8 +47,8 @@ class Refusal(Exception):
 class Parser(Protocol):
     """Bytes in, replies out: bytes, numbers, None, refusals, and lists of these."""
 
-    def feed(self, data: bytes, /) -> object:
-        """More of what the server says."""
+    def feed(self, data: bytes, begin: int, size: int, /) -> object:
+        """More of what the server says: so many bytes of ``data``, from ``begin`` on."""
         ...
 
     def gets(self) -> Any:
@@ -82,9 +82,9 @@ class Replies:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, data: bytes, /) -> None:
+    def feed(self, data: bytes, begin: int, size: int, /) -> None:
         """See ``Parser``."""
-        self._held += data
+        self._held += data[begin : begin + size]
 
     def gets(self) -> Any:
         """See ``Parser``."""

@@ -44,6 +44,11 @@ def plain(reply: Reply) -> object:
     return ("refused", reply.code) if isinstance(reply, Refusal) else reply
 
 
+def fed(parser: Parser, data: bytes) -> None:
+    """All of it at once."""
+    parser.feed(data, 0, len(data))
+
+
 def taken(parser: Parser) -> list[object]:
     """All that is whole."""
     found = []
@@ -58,7 +63,7 @@ def test_replies_are_found_in_any_portions(make: Any, expected: list[Reply], por
     stream, parser = b"".join(map(said, expected)), make()
     found = []
     for start in range(0, len(stream), portion):
-        parser.feed(stream[start : start + portion])
+        parser.feed(stream, start, min(portion, len(stream) - start))
         found += taken(parser)
     assert found == [plain(reply) for reply in expected]
 
@@ -66,7 +71,7 @@ def test_replies_are_found_in_any_portions(make: Any, expected: list[Reply], por
 @pytest.mark.parametrize("make", PARSERS)
 def test_a_line_is_a_reply_too(make: Any) -> None:
     parser = make()
-    parser.feed(b"+OK\r\n*-1\r\n")
+    fed(parser, b"+OK\r\n*-1\r\n")
     assert taken(parser) == [b"OK", None]
 
 
@@ -74,14 +79,14 @@ def test_a_line_is_a_reply_too(make: Any) -> None:
 @pytest.mark.parametrize("stream", [b"HTTP/1.1 400\r\n", b"*x\r\n"], ids=repr)
 def test_what_is_no_reply_ends_the_connection(make: Any, stream: bytes) -> None:
     parser = make()
-    parser.feed(stream)
+    fed(parser, stream)
     with pytest.raises(LinkLost, match="InvalidResponse"):
         parser.gets()
 
 
 def test_ours_goes_no_deeper_than_a_server_does() -> None:
     parser = Replies()
-    parser.feed(b"*1\r\n" * 20 + b":1\r\n")
+    fed(parser, b"*1\r\n" * 20 + b":1\r\n")
     with pytest.raises(LinkLost, match="InvalidResponse"):
         parser.gets()
 
@@ -100,7 +105,7 @@ def test_numbers_are_counted_only_where_there_is_nothing_else(expected: list[Rep
     stream = b"".join(map(said, expected))
     stream = stream[: len(stream) - cut]
     parser = new_parser()
-    parser.feed(stream)
+    fed(parser, stream)
     found = taken(parser)
     if numbers_in(stream):
         assert len(found) == numbers_in(stream)
@@ -121,9 +126,9 @@ def test_the_answers_to_a_batch_are_counted_at_once(stream: bytes, numbers: int)
 def test_a_parser_knows_that_it_holds_the_beginning_of_a_reply(make: Any) -> None:
     parser = make()
     assert not parser.has_data()
-    parser.feed(b":1")
+    fed(parser, b":1")
     assert parser.gets() is NOTHING
     assert parser.has_data()
-    parser.feed(b"\r\n")
+    fed(parser, b"\r\n")
     assert parser.gets() == 1
     assert not parser.has_data()
