@@ -70,6 +70,17 @@ class TruthContract:
         await bench.report(1, "rejected", "right", code="E_BASE", digest=digest(elsewhere, "right"))
         assert (await bench.newest()).content == elsewhere
 
+    async def test_and_what_was_read_while_the_change_was_on_its_way_stays_known_when_that_is_what_it_met(
+        self, bench: Bench
+    ) -> None:
+        await bench.fitted()
+        elsewhere = louder(louder(FRESH, "left", by=60), "right", by=60)
+        await bench.submit()
+        await bench.offer()
+        await read_back(bench, elsewhere)
+        await bench.report(1, "rejected", "right", code="E_BASE", digest=digest(elsewhere, "right"))
+        assert (await bench.newest()).content == elsewhere
+
     async def test_a_head_that_was_taken_back_gives_way_when_the_change_before_it_is_in_the_aids(
         self, bench: Bench
     ) -> None:
