@@ -60,6 +60,7 @@ class Pods:
                 pod=self.pod,
                 listen=config.internal_listen,
                 address=config.internal_address,
+                backlog=config.listen_backlog,
                 verifier=Verifier(self._key, pod=self.pod, skew_s=config.bus_skew_s, clock=parts.clock),
                 deadlines=Deadlines.of(config, parts.metrics.reached),
                 metrics=self.metrics,

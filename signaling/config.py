@@ -53,7 +53,8 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
     ``clinic_limits``: JSON file with the safety limits of clinics that are stricter than the kernel's own; empty: none.
     ``max_connections``: connections of one process; one more is answered 503.
     ``max_user_connections``: connections of one user to one hub of one process; one more is answered 429.
-    ``listen_backlog``: connections that wait to be accepted; one more is not answered, and its client asks again.
+    ``listen_backlog``: connections that wait to be accepted, of clients and of pods; one more is not answered, and
+    whoever it was asks again.
     ``max_accepts``: connections that are taken of them, and looked after when they end, in 5 ms; fewer when it is late.
     ``max_frame_bytes``: one WebSocket frame or POST, of which 64 KiB at a time are held; a client joins many hub
     messages into one.

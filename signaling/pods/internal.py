@@ -41,11 +41,12 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class InternalParts:
-    """``listen`` and ``address`` as in the configuration; ``pod`` is this process."""
+    """``listen``, ``address`` and ``backlog`` as in the configuration; ``pod`` is this process."""
 
     pod: str
     listen: str
     address: str
+    backlog: int
     verifier: Verifier
     deadlines: Deadlines
     metrics: PodMetrics
@@ -82,7 +83,7 @@ class InternalServer:
         await runner.setup()
         self._runner = runner
         try:
-            listens_on = await _listen(runner, parts.listen)
+            listens_on = await _listen(runner, parts.listen, parts.backlog)
         except (OSError, UnicodeError) as error:
             await self.close()
             reason = error.strerror if isinstance(error, OSError) else "no such host"
@@ -159,14 +160,14 @@ async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     response.headers[ANSWER] = f"{digest}.{tag}"
 
 
-async def _listen(runner: StrictRunner, listen: str) -> str:
+async def _listen(runner: StrictRunner, listen: str, backlog: int) -> str:
     if listen.startswith(UNIX):
         path = listen.removeprefix(UNIX)
-        await web.UnixSite(runner, path).start()
+        await web.UnixSite(runner, path, backlog=backlog).start()
         os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)  # one system call, which waits for nothing
         return listen
     host, port = host_and_port(listen)
-    await web.TCPSite(runner, host, port).start()
+    await web.TCPSite(runner, host, port, backlog=backlog).start()
     port = runner.addresses[0][1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -4,6 +4,7 @@ Read ``InternalClient.ask`` first. What is asked again, and what an outcome mean
 """
 
 import asyncio
+import errno
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +20,15 @@ from signaling.transports.aiohttp_seam import take_over_client
 from .internal import ANSWER, OVERVIEW
 from .signature import ANY_POD, SIGNATURE, STREAM, Signer, digest_of
 
-__all__ = ["InternalAnswer", "InternalClient", "PodGone", "PodRefused", "PodSilent", "PodUnreached"]
+__all__ = [
+    "InternalAnswer",
+    "InternalClient",
+    "PodGone",
+    "PodRefused",
+    "PodSilent",
+    "PodUnasked",
+    "PodUnreached",
+]
 
 # Less than the other side keeps them, so that none is used that has just been closed.
 KEPT_S: Final = 15.0
@@ -27,6 +36,23 @@ KEPT_S: Final = 15.0
 MAX_PATHS: Final = 64
 READ_BYTES: Final = 65_536
 Found = TypeVar("Found")
+# What is the matter with us, or with the way there: nothing of it says that nobody is there. ENOTCONN is how asyncio
+# finds that the queue of a socket of this machine was full.
+_NOT_ITS_FAULT: Final = frozenset(
+    {
+        errno.EADDRNOTAVAIL,
+        errno.EAGAIN,
+        errno.EHOSTUNREACH,
+        errno.EMFILE,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+    }
+)
 _SKIPPED: Final = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
 
 
@@ -40,6 +66,12 @@ class PodGone(PodUnreached):
     """Nobody listens there, or the connection was lost before an answer."""
 
     outcome = "gone"
+
+
+class PodUnasked(PodUnreached):
+    """It could not be asked: whether it is there is not known."""
+
+    outcome = "unknown"
 
 
 class PodSilent(PodUnreached):
@@ -164,5 +196,6 @@ async def _within(timeout_s: float, asking: Awaitable[Found]) -> Found:
             return await asking
     except TimeoutError:
         raise PodSilent from None
-    except (aiohttp.ClientError, OSError):
-        raise PodGone from None
+    except (aiohttp.ClientError, OSError) as error:
+        is_its_fault = getattr(error, "errno", None) not in _NOT_ITS_FAULT
+        raise (PodGone if is_its_fault else PodUnasked) from None

@@ -1,7 +1,10 @@
 """The internal listener: it answers those who have the key, and shows them that it has it too."""
 
 import asyncio
+import socket
 import stat
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -9,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from signaling.config import Config, ConfigError
-from signaling.pods.internal_client import PodGone, PodRefused, PodSilent
+from signaling.pods.internal_client import PodGone, PodRefused, PodSilent, PodUnasked
 from signaling.pods.signature import ANY_POD, digest_of
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.pods_inside import inside, internal_of, signer
@@ -134,6 +137,32 @@ async def test_who_does_not_answer_is_waited_for_no_longer_than_is_said(pod: Hou
     async with inside(pod) as client:
         with pytest.raises(PodGone):
             await client.fetch(address, "/readyz", timeout_s=5)
+
+
+async def test_many_may_ask_at_once(open_house: OpenHouse, tmp_path: Path) -> None:
+    # More than wait at a listener that says nothing of how many may.
+    asking = 300
+    pod = await open_house(internal_listen=f"unix:{tmp_path}/i")
+    async with inside(pod) as client, asyncio.TaskGroup() as group:
+        asked = [
+            group.create_task(client.fetch(internal_of(pod).address, "/readyz", timeout_s=60)) for _ in range(asking)
+        ]
+    assert sum(b'"ready"' in one.result() for one in asked) == asking
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue is told as if nobody were there")
+async def test_one_that_has_no_room_for_more_is_not_gone(pod: House, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket(socket.AF_UNIX))
+        full.bind(f"{tmp_path}/full")
+        full.listen(0)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            waiting.connect_ex(f"{tmp_path}/full")
+        async with inside(pod) as client:
+            with pytest.raises(PodUnasked):
+                await client.fetch(f"unix:{tmp_path}/full", "/readyz", timeout_s=5)
 
 
 @pytest.mark.parametrize(
