@@ -76,6 +76,9 @@ class Line:
             self._reached("max_table_calls")
             self._counted("full")
             return AWAY
+        if self._breaker.state is State.OPEN:
+            # This question finds out.
+            self._happened(Happening.TIME_UP)
         answers = [asyncio.get_running_loop().create_future() for _ in commands]
         self._owed.extend(_Owed(answer, self._monotonic()) for answer in answers)
         try:
@@ -92,6 +95,11 @@ class Line:
         except LinkLost:
             self._counted("lost")
             return AWAY
+        except asyncio.CancelledError:
+            if self._breaker.state is State.TRYING:
+                # Nobody is left who would find out: that is for the next one.
+                self._happened(Happening.LATE)
+            raise
         finally:
             for answer in answers:
                 # Whoever asked may have been cancelled, or too late for one that was lost.
@@ -123,11 +131,8 @@ class Line:
         return bool(self._owed) and self._monotonic() - self._owed[0].asked_s > self._limits.timeout_s
 
     def _may_ask(self) -> bool:
-        if self._breaker.state is State.OPEN and wait_s(self._breaker, self._monotonic()) <= 0:
-            # This question finds out.
-            self._happened(Happening.TIME_UP)
-            return True
-        return self._breaker.state is State.CLOSED
+        state = self._breaker.state
+        return state is State.CLOSED or (state is State.OPEN and wait_s(self._breaker, self._monotonic()) <= 0)
 
     def _happened(self, happening: Happening) -> None:
         self._breaker = step(self._breaker, happening, now_s=self._monotonic(), chance=self._chance())

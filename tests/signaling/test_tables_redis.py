@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from signaling.bus.tables_redis import AWAY
-from tests.bus_tables import TablePods, table_pods
+from tests.bus_tables import PodTables, TablePods, table_pods
 from tests.eventually import eventually, eventually_asked
 from tests.redis_server import PROGRAMS, RedisServer, redis_cluster, redis_server
 
@@ -123,12 +123,56 @@ async def test_a_server_that_says_nothing_is_asked_three_times_and_then_left_alo
         assert not pod.tables.is_up
     finally:
         server.signal(signal.SIGCONT)
-
-    async def answers() -> bool:
-        return await pod.tables.get("k") is None
-
-    await eventually_asked(answers)
+    await eventually_asked(lambda: answers(pod))
     assert pod.tables.is_up
+
+
+async def until_left_alone(pod: PodTables) -> None:
+    """A server that says nothing is not asked for a while."""
+    while pod.tables.is_up:
+        await pod.tables.get("k")
+
+
+async def tried(pod: PodTables) -> "asyncio.Task[object]":
+    """The question that is to find out whether it answers again; it waits for its answer."""
+    while True:
+        asking = asyncio.get_running_loop().create_task(pod.tables.get("k"))
+        await asyncio.sleep(0)  # it has been asked, or is over
+        if not asking.done():
+            return asking
+
+
+async def test_a_question_that_is_given_up_does_not_keep_others_from_finding_out(
+    server: RedisServer, pods: TablePods
+) -> None:
+    pod = await pods.join(table_answer_s=0.1, bus_timeout_s=60)
+    await eventually(lambda: pod.tables.is_up)
+    server.signal(signal.SIGSTOP)
+    try:
+        await until_left_alone(pod)
+        (asking := await tried(pod)).cancel()
+        await asyncio.wait([asking])
+    finally:
+        server.signal(signal.SIGCONT)
+    await eventually_asked(lambda: answers(pod))
+
+
+async def test_a_question_for_which_there_is_no_room_finds_nothing_out(server: RedisServer, pods: TablePods) -> None:
+    pod = await pods.join(table_answer_s=0.1, bus_timeout_s=60, max_table_calls=3)
+    await eventually(lambda: pod.tables.is_up)
+    server.signal(signal.SIGSTOP)
+    try:
+        await until_left_alone(pod)
+        full = pod.metric("auricle_tables_calls_total", outcome="full")
+        while pod.metric("auricle_tables_calls_total", outcome="full") == full:
+            assert await pod.tables.get("k") is AWAY
+    finally:
+        server.signal(signal.SIGCONT)
+    await eventually_asked(lambda: answers(pod))
+
+
+async def answers(pod: PodTables) -> bool:
+    return await pod.tables.get("k") is None
 
 
 async def test_a_server_that_never_answers_again_is_given_up(server: RedisServer, pods: TablePods) -> None:
