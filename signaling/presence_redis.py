@@ -143,13 +143,16 @@ class RedisPresence:
     async def _flush(self) -> bool:
         """Whether Redis was away."""
         changed, self._changed = self._changed, {}
-        written = False if self._is_all_due else await self._write(changed)
+        # Too much may come while this is being written: then all of it is due once more.
+        is_all_due, self._is_all_due = self._is_all_due, False
+        written = False if is_all_due else await self._write(changed)
         if written is False:
             written = await self._write_all()
-        self._is_all_due = written is AWAY
         if written is AWAY:
+            self._is_all_due = True
             # Others are told of them once they can look.
-            self._changed = dict(islice(changed.items(), self._times.max_changes)) | self._changed
+            for mark, crossed in islice(changed.items(), self._times.max_changes):
+                self._changed[mark] = crossed or self._changed.get(mark, False)
         else:
             self._tell([mark for mark, crossed in changed.items() if crossed])
         return written is AWAY

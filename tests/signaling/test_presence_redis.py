@@ -1,6 +1,7 @@
 """Presence over a real Redis: pods that die, a Redis that comes back empty, and nothing that is left behind."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
@@ -81,6 +82,27 @@ async def test_a_redis_that_comes_back_empty_is_told_everything_again(server: Re
     server.ask("FLUSHALL")
     one.came(people[0])
     await eventually_asked(is_counted(two, people, (1,) * 50))
+
+
+async def test_what_is_too_much_while_redis_is_slow_is_not_forgotten(server: RedisServer, present: Present) -> None:
+    # Nothing is written but what has changed.
+    slow = {"pod_beat_s": 20, "pod_gone_s": 60, "bus_timeout_s": 30}
+    one, _, joined = await present.pod(**slow, max_presence_changes=4)
+    two, _, _ = await present.pod(**slow)
+    people = [one.person("c1", str(number)) for number in range(8)]
+    one.came(people[0])
+    await eventually_asked(is_counted(two, people[:1], (1,)))
+    server.signal(signal.SIGSTOP)
+    try:
+        one.came(people[1])
+        # It is being written.
+        await eventually(lambda: not one._changed)
+        for mark in people[2:]:
+            one.came(mark)
+        assert joined.metric("auricle_bound_reached_total", bound="max_presence_changes") == 1
+    finally:
+        server.signal(signal.SIGCONT)
+    await eventually_asked(is_counted(two, people, (1,) * len(people)))
 
 
 async def test_too_many_changes_to_be_told_one_by_one_are_told_as_a_whole(present: Present) -> None:
