@@ -83,7 +83,14 @@ class Pods:
 
         config, owning = parts.config, TaskSet("owners", parts.log)
         self._owners = RedisOwners(
-            RedisOwnersParts(tables, self.pod, config.owner_ttl_s, tasks=owning, monotonic=parts.monotonic)
+            RedisOwnersParts(
+                tables,
+                self.pod,
+                ttl_s=config.owner_ttl_s,
+                open_s=config.connection_token_ttl_s + config.bus_skew_s,
+                tasks=owning,
+                monotonic=parts.monotonic,
+            )
         )
         self._whereabouts = Whereabouts(
             WhereaboutsParts(

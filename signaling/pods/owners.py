@@ -28,6 +28,13 @@ class Owners(Protocol):
         """Have the connection unless a pod has it already: the pod that has it now."""
         ...
 
+    async def take(self, connection_id: str) -> str | OwnersAway:
+        """Have one that no other pod has, as they have said themselves: the pod that has it, if somebody can tell.
+
+        Otherwise it is this one's, and others are told so as soon as that can be.
+        """
+        ...
+
     async def find(self, connection_id: str) -> str | OwnersAway | None:
         """The pod that has it; None: none, or it was long ago."""
         ...
@@ -73,6 +80,10 @@ class MemoryOwners:
             return found
         self._board.owned[connection_id] = self._pod, self._monotonic() + self._ttl_s
         return self._pod
+
+    async def take(self, connection_id: str) -> str | OwnersAway:
+        """See ``Owners``."""
+        return await self.claim(connection_id)
 
     async def find(self, connection_id: str) -> str | OwnersAway | None:
         """See ``Owners``."""

@@ -30,11 +30,15 @@ _TOGETHER: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class RedisOwnersParts:
-    """``ttl_s``: how long an entry lasts; those that are kept are renewed after a third of it."""
+    """``ttl_s``: how long an entry lasts; those that are kept are renewed after a third of it.
+
+    ``open_s``: how long a connection may be claimed.
+    """
 
     tables: RedisTables
     pod: str
     ttl_s: float
+    open_s: float
     tasks: TaskSet
     monotonic: Callable[[], float]
 
@@ -46,6 +50,8 @@ class RedisOwners:
         self._parts = parts
         self._value = parts.pod.encode()
         self._kept: set[str] = set()
+        # Those that were taken and could not be written down, until nobody can claim them any more.
+        self._unwritten: dict[str, float] = {}
         # Which life of Redis has been told of everything, and since when it may be believed.
         self._told_life = 0
         self._believed_from_s = float("inf")
@@ -57,10 +63,15 @@ class RedisOwners:
         await self._has_begun()
         if not self._is_believed:
             return OWNERS_AWAY
-        tables, ttl_s = self._parts.tables, self._parts.ttl_s
         # In a storm of connections everything is late: to ask all pods instead would make it one of requests, too.
-        found = await tables.claim(_key(connection_id), self._value, ttl_s=ttl_s, patient=True)
-        return OWNERS_AWAY if found is AWAY else found.decode()
+        return await self._claim(connection_id)
+
+    async def take(self, connection_id: str) -> str | OwnersAway:
+        """See ``Owners``. Whoever is written down already has it, however much Redis has forgotten."""
+        found = await self._claim(connection_id, patient=False)
+        if found is OWNERS_AWAY:
+            self._unwritten[connection_id] = self._parts.monotonic() + self._parts.open_s
+        return found
 
     async def find(self, connection_id: str) -> str | OwnersAway | None:
         """See ``Owners``."""
@@ -104,6 +115,8 @@ class RedisOwners:
                     # What there is when a pod begins has been written by others long ago.
                     settling_s = _SETTLING_S if self._told_life else 0.0
                     self._told_life, self._believed_from_s = life, parts.monotonic() + settling_s
+            if self._unwritten:
+                await self._write_down()
             if self._told_life or (parts.tables.was_tried and not parts.tables.is_up):
                 self._begun.set()
             await asyncio.sleep(_LOOK_S if self._begun.is_set() else _BEGIN_LOOK_S)
@@ -124,6 +137,24 @@ class RedisOwners:
             if not all(one.result() for one in written):
                 return False
         return True
+
+    async def _write_down(self) -> None:
+        """What was taken while it could not be written, a few at a time, and nothing that can be claimed no more."""
+        now_s = self._parts.monotonic()
+        self._unwritten = {one: until_s for one, until_s in self._unwritten.items() if until_s > now_s}
+        while self._parts.tables.is_up and (together := list(islice(self._unwritten, _TOGETHER))):
+            async with asyncio.TaskGroup() as writing:
+                claims = [writing.create_task(self._claim(one)) for one in together]
+            written = [one for one, claim in zip(together, claims, strict=True) if claim.result() is not OWNERS_AWAY]
+            for one in written:
+                del self._unwritten[one]
+            if len(written) < len(together):
+                return
+
+    async def _claim(self, connection_id: str, *, patient: bool = True) -> str | OwnersAway:
+        parts = self._parts
+        found = await parts.tables.claim(_key(connection_id), self._value, ttl_s=parts.ttl_s, patient=patient)
+        return OWNERS_AWAY if found is AWAY else found.decode()
 
     async def _put(self, connection_id: str) -> bool:
         parts = self._parts

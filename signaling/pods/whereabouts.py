@@ -76,6 +76,10 @@ class Whereabouts:
         found = await (owners.claim(connection_id) if adopt else owners.find(connection_id))
         if isinstance(found, OwnersAway) or found is None:
             found = await self._ask_all(ticket, adopt=adopt)
+            if adopt and found == self.pod:
+                # Those who believe Redis already, or soon will, ask nobody.
+                taken = await owners.take(connection_id)
+                found = found if isinstance(taken, OwnersAway) else taken
         if found is not None and found != self.pod:
             self._remember(connection_id, found)
         return found

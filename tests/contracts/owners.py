@@ -26,6 +26,11 @@ class OwnersContract:
         assert [await one.claim("c"), await two.claim("c"), await two.find("c")] == ["one"] * 3
         assert await two.claim("d") == "two"
 
+    async def test_what_no_other_pod_has_is_had_by_the_first_who_takes_it(self, pod: NewOwners) -> None:
+        one, two = await pod("one"), await pod("two")
+        assert await two.take("c") == "two"
+        assert [await one.take("c"), await one.claim("c"), await two.find("c")] == ["two"] * 3
+
     async def test_of_many_who_claim_it_together_one_has_it(self, pod: NewOwners) -> None:
         pods = [await pod(str(number)) for number in range(4)]
         async with asyncio.TaskGroup() as group:

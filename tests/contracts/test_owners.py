@@ -9,7 +9,7 @@ from signaling.log import LogBook
 from signaling.pods.owners import OWNERS_AWAY, MemoryOwners, OwnerBoard, Owners
 from signaling.pods.owners_redis import RedisOwners, RedisOwnersParts
 from signaling.tasks import TaskSet
-from tests.bus_tables import TablePods, table_pods
+from tests.bus_tables import PodTables, TablePods, table_pods
 from tests.contracts.owners import TTL_S, NewOwners, OwnersContract
 from tests.eventually import eventually, eventually_asked
 from tests.redis_server import PROGRAMS, RedisServer, redis_server
@@ -48,9 +48,7 @@ class Redis:
         async def pod(name: str) -> Owners:
             joined = await pods.join()
             tasks = TaskSet("owners", LogBook(joined.log))
-            owners = RedisOwners(
-                RedisOwnersParts(joined.tables, name, self.ttl_s, tasks=tasks, monotonic=time.monotonic)
-            )
+            owners = RedisOwners(parts_of(joined, name, self.ttl_s, tasks))
             made.append(owners)
             await owners.open()
             await eventually(lambda: owners._is_believed)
@@ -89,11 +87,15 @@ class TestRedisFromTheStart:
                 await alone.close()
 
 
+def parts_of(joined: PodTables, name: str, ttl_s: float, tasks: TaskSet) -> RedisOwnersParts:
+    return RedisOwnersParts(joined.tables, name, ttl_s=ttl_s, open_s=60, tasks=tasks, monotonic=time.monotonic)
+
+
 async def begun(pods: TablePods, name: str) -> RedisOwners:
     """Opened, and not waited for."""
     joined = await pods.join()
     tasks = TaskSet("owners", LogBook(joined.log))
-    owners = RedisOwners(RedisOwnersParts(joined.tables, name, TTL_S, tasks=tasks, monotonic=time.monotonic))
+    owners = RedisOwners(parts_of(joined, name, TTL_S, tasks))
     await owners.open()
     return owners
 
@@ -126,6 +128,31 @@ class TestRedisThatForgets(Redis):
         assert seen <= {"one", OWNERS_AWAY}
         for number in range(200):
             assert await two.find(f"c{number}") == "one"
+
+    async def test_what_was_taken_meanwhile_is_written_down_when_it_is_there(
+        self, server: RedisServer, pod: NewOwners
+    ) -> None:
+        one, two = await pod("one"), await pod("two")
+        server.kill()
+        await eventually(lambda: not (is_believed(one) or is_believed(two)))
+        taken = [f"c{number}" for number in range(200)]
+        for connection_id in taken:
+            assert await one.take(connection_id) == OWNERS_AWAY
+        server.start()
+        assert isinstance(one, RedisOwners)
+        await eventually(lambda: not one._unwritten)
+        await eventually(lambda: is_believed(two))
+        assert [await two.claim(connection_id) for connection_id in taken] == ["one"] * 200
+        # Before anybody is believed, too.
+        server.kill()
+        await eventually(lambda: not (is_believed(one) or is_believed(two)))
+        server.start()
+
+        async def is_taken() -> bool:
+            return await one.take("before") == "one"
+
+        await eventually_asked(is_taken)
+        assert await two.take("before") == "one"
 
     async def test_one_that_was_gone_for_a_moment_is_not_believed_either(
         self, server: RedisServer, pod: NewOwners

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.signalr.codec import ProtocolName
+from signaling.pods.owners_redis import RedisOwners
 from tests.eventually import eventually
 from tests.signaling.by_hand import HELLO, EventReader, Poller, call, negotiate, poller
+from tests.signaling.conftest import House
 from tests.signaling.pods_around import Around, around, forwarded, is_sure
 from tests.signaling.returning import returning
 
@@ -104,6 +106,34 @@ async def test_when_it_is_back_it_is_believed_after_a_while(scene: Around) -> No
     client.house = scene.west
     await client.send(call("Echo", 1, id_="1"))
     assert (await client.messages(1))[0]["result"] == 1
+    await until_sure(scene)
+
+
+async def test_what_opens_before_it_is_believed_is_known_to_those_who_believe_it(scene: Around) -> None:
+    await scene.lose_bus()
+    scene.bus.start()
+    await eventually(lambda: all(pod.parts.pods.joined.is_whole for pod in scene.pods if pod.parts.pods))
+    # Each has written down what it had.
+    await eventually(lambda: all(has_told(pod) for pod in scene.pods))
+    client = await poller(scene.east)
+    assert not any(is_sure(pod) for pod in scene.pods)
+    await until_sure(scene)
+    for number, pod in enumerate((scene.west, scene.pods[2])):
+        client.house = pod
+        await client.send(call("Echo", number, id_=str(number)))
+        assert (await client.messages(1))[0]["result"] == number
+    assert [pod.app_sessions() for pod in scene.pods] == [1, 0, 0]
+
+
+def has_told(house: House) -> bool:
+    assert house.parts.pods is not None
+    owners = house.parts.pods._owners
+    assert isinstance(owners, RedisOwners)
+    return owners._told_life == owners._parts.tables.life
+
+
+async def until_sure(scene: Around) -> None:
+    """All pods have had the time to write down what they have."""
 
     def all_are_sure_later() -> bool:
         for pod in scene.pods:
