@@ -66,7 +66,7 @@ class RedisTables:
         self._tried, self._stale = asyncio.Event(), asyncio.Event()
         self._refused = ""
         self._is_away_told = False
-        # How often it has been connected: behind each loss it may have forgotten everything.
+        # How often it has been connected, or was emptied: behind each it may have forgotten everything.
         self.life = 0
 
     @property
@@ -82,6 +82,10 @@ class RedisTables:
     async def open(self) -> None:
         """Be connected, now or whenever it is there; does not wait for it."""
         self._tasks.spawn(self._supervise())
+
+    def forgot(self) -> None:
+        """It no longer knows what it was told, though it was there all the time."""
+        self.life += 1
 
     async def close(self) -> None:
         """Ask nothing any more."""
@@ -168,12 +172,12 @@ class RedisTables:
 
     async def members(
         self, key: str, *, add: bytes, ttl_s: float, patient: bool = False
-    ) -> frozenset[bytes] | TablesAway:
-        """A set, after one more has been added to it; all of it is there for so long."""
+    ) -> tuple[frozenset[bytes], bool] | TablesAway:
+        """A set, after one more has been added to it, and whether that was in it before; it is there for so long."""
         name = self._name(key)
         before: tuple[Command, ...] = ((b"SADD", name, add), (b"PEXPIRE", name, _ms(ttl_s)))
         found = await self._ask(key, *before, (b"SMEMBERS", name), patient=patient)
-        return AWAY if found is AWAY else frozenset(found[-1])
+        return AWAY if found is AWAY else (frozenset(found[-1]), not found[0])
 
     async def leave(self, key: str, *members: bytes, patient: bool = False) -> TablesAway | None:
         """Take some out of a set."""

@@ -149,9 +149,14 @@ class RedisDirectory:
         """Say that this pod lives; the others with their addresses, None when that cannot be known."""
         tables, own = self._tables, self.pod.encode()
         kept = await tables.put(_place(self.pod), self._sealed(), ttl_s=self._times.gone_s, patient=True)
-        names = await tables.members(_NAMES, add=own, ttl_s=self._times.gone_s, patient=True)
-        if kept is AWAY or names is AWAY:
+        found = await tables.members(_NAMES, add=own, ttl_s=self._times.gone_s, patient=True)
+        if kept is AWAY or found is AWAY:
             return None
+        names, was_there = found
+        if not was_there and tables.life == self._life:
+            # It was emptied, or this pod was silent for so long that others took it for gone.
+            tables.forgot()
+            self._backplane.publish(_CHANNEL, bytes)
         others = sorted(name.decode("ascii", "replace") for name in names - {own})
         said = await tables.values(*map(_place, others), patient=True) if others else ()
         if said is AWAY:

@@ -66,6 +66,24 @@ async def test_who_has_not_been_written_down_again_is_not_gone(server: RedisServ
         await each.close()
 
 
+async def test_nobody_is_gone_when_redis_is_emptied_while_it_runs(server: RedisServer, pods: TablePods) -> None:
+    (one, its), (two, _) = await opened(pods, "one", **SLOW), await opened(pods, "two", **SLOW)
+    await eventually(lambda: one.address_of("two"))
+    await eventually(lambda: two.address_of("one"))
+    lost: list[tuple[str, ...]] = []
+    for each in (one, two):
+        each.on_change(lambda: lost.append(one.pods()))
+    life = its.tables.life
+    server.ask("FLUSHALL")
+    # Somebody looks; the other one hears of it, and says once more that it lives.
+    one._news.set()
+    await eventually(lambda: {b"one", b"two"} <= set(server.ask("SMEMBERS", NAMES).split()))
+    assert its.tables.life > life
+    assert lost == []
+    for each in (one, two):
+        await each.close()
+
+
 async def test_who_does_not_come_back_is_gone_after_a_beat(server: RedisServer, pods: TablePods) -> None:
     quick = {"pod_beat_s": 0.2, "pod_gone_s": 20}
     (one, _), (two, _) = await opened(pods, "one", **quick), await opened(pods, "two", **quick)

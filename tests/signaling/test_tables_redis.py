@@ -56,10 +56,10 @@ async def test_every_verb_does_what_it_says_wherever_the_key_is(servers: list[Re
         assert await one.change("h", {}, (b"y", b"z"), ttl_s=60) is True
         assert await one.change("h", {}, ttl_s=60) is False
         assert await one.fields("h") == {}
-        assert await one.members("{s}", add=b"m", ttl_s=60) == frozenset((b"m",))
-        assert await two.members("{s}", add=b"n", ttl_s=60) == frozenset((b"m", b"n"))
+        assert await one.members("{s}", add=b"m", ttl_s=60) == (frozenset((b"m",)), False)
+        assert await two.members("{s}", add=b"n", ttl_s=60) == (frozenset((b"m", b"n")), False)
         assert await two.leave("{s}", b"m", b"o") is None
-        assert await one.members("{s}", add=b"n", ttl_s=60) == frozenset((b"n",))
+        assert await one.members("{s}", add=b"n", ttl_s=60) == (frozenset((b"n",)), True)
         assert await one.put("{s}:1", b"v", ttl_s=60) is None
         assert await one.values("{s}:1", "{s}:2") == (b"v", None)
 
