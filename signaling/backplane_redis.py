@@ -35,8 +35,10 @@ __all__ = ["RedisBackplane", "RedisBackplaneParts", "redis_backplane"]
 
 # After a loss, so that what several servers have lost together is looked into once.
 _AFTER_LOSS: Final = 1
-# How often, at most, what pods of another version say is taken for something that was missed.
+# How often, at most, what pods of another version or time say is taken for something that was missed.
 _FOREIGN_S: Final = 2.0
+# So much later others are told to look for what was dropped: by then there may be room for that.
+_FULL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class RedisBackplane:
         self._is_away_told = False
         self._foreign_timer: asyncio.TimerHandle | None = None
         self._is_foreign_due = False
+        self._full_timer: asyncio.TimerHandle | None = None
         self.state = BusState.DEGRADED
 
     @property
@@ -160,8 +163,9 @@ class RedisBackplane:
                 for shard, _ in tuple(self._shards.values()):
                     await shard.idle()
         await self._tasks.close()
-        if self._foreign_timer is not None:
-            self._foreign_timer.cancel()
+        for timer in (self._foreign_timer, self._full_timer):
+            if timer is not None:
+                timer.cancel()
         self._shards.clear()
         self._heard_by.clear()
         self._confirming.give_up()
@@ -192,7 +196,7 @@ class RedisBackplane:
         if isinstance(said, str):
             if said != "own":
                 watch.refused(said)
-            if said == "version":
+            if said in ("version", "stale"):
                 self._foreign()
             return
         watch.received.value += 1
@@ -202,7 +206,7 @@ class RedisBackplane:
             self._parts.log.task_failed(owner="backplane", error=error)
 
     def _foreign(self) -> None:
-        """A pod of another version has said something: of what is stored, it can be found where it is stored."""
+        """A pod of another version or time has said something: what is stored can be found where it is stored."""
         if self._foreign_timer is not None:
             self._is_foreign_due = True
             return
@@ -214,6 +218,18 @@ class RedisBackplane:
         if self._is_foreign_due:
             self._is_foreign_due = False
             self._foreign()
+
+    def _full(self) -> None:
+        """What was to be said is dropped: the others are told that they have not heard everything."""
+        if self._full_timer is None:
+            self._full_timer = asyncio.get_running_loop().call_later(_FULL_S, self._have_others_look)
+
+    def _have_others_look(self) -> None:
+        self._full_timer = None
+        shard = self._shard_of(self._pods)
+        # One that comes back says so anyway.
+        if shard is not None and shard.is_up:
+            shard.publish(self._pods, b"")
 
     def _began(self, name: bytes) -> None:
         heard = self._heard_by.get(name)
@@ -281,6 +297,7 @@ class RedisBackplane:
             began=self._began,
             changed=self._changed,
             lost=self._lost,
+            full=self._full,
             failed=lambda error: parts.log.task_failed(owner="backplane", error=error),
             limits=parts.limits,
             watch=parts.watch,
@@ -302,9 +319,7 @@ class RedisBackplane:
         if is_connected and was is BusState.DEGRADED:
             self._is_away_told = False
             parts.log.backplane_connected(server=server)
-            shard = self._shard_of(self._pods)
-            if shard is not None:
-                shard.publish(self._pods, b"")
+            self._have_others_look()
             self._tell_missed()
         elif not is_connected and cause and not self._is_away_told:
             self._is_away_told = True

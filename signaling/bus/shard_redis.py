@@ -30,8 +30,9 @@ class ShardParts:
 
     ``sealer`` makes one for a new stream. ``heard`` is given every message with its channel, ``confirmed`` each
     that the server tells of, ``began`` each that is listened to after the others. ``changed`` is called when a shard is
-    up, or down because of something, ``lost`` when it was lost: then another server may have its channels. ``failed``
-    is told of what should not happen. ``chance`` gives numbers between 0 and 1.
+    up, or down because of something, ``lost`` when it was lost: then another server may have its channels. ``full`` is
+    called when messages were dropped for newer ones, ``failed`` is told of what should not happen. ``chance`` gives
+    numbers between 0 and 1.
     """
 
     connect: Connect
@@ -42,6 +43,7 @@ class ShardParts:
     began: Callable[[bytes], None]
     changed: Callable[[str], None]
     lost: Callable[[], None]
+    full: Callable[[], None]
     failed: Callable[[BaseException], None]
     limits: BusLimits
     watch: BusWatch
@@ -85,6 +87,7 @@ class Shard:
         if dropped is not None:
             self._parts.watch.reached(dropped.bound)
             self._parts.watch.dropped("full", dropped.messages)
+            self._parts.full()
 
     async def run(self) -> None:
         """Connect, and again for ever; ends only by being cancelled."""

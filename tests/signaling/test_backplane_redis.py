@@ -184,6 +184,22 @@ async def test_what_waits_is_bounded_by_count_and_by_bytes(pods: BusPods) -> Non
     await eventually(lambda: one.metric("auricle_backplane_waiting_bytes") == 0)
 
 
+async def test_what_was_dropped_for_newer_messages_is_looked_for_by_the_others(pods: BusPods) -> None:
+    one = await pods.connected(max_bus_messages=10, bus_flush_s=5.0, bus_timeout_s=10.0)
+    two = await pods.connected()
+    heard: list[bytes] = []
+    two.backplane.subscribe("c", heard.append)
+    await eventually(lambda: one.backplane.is_settled and two.backplane.is_settled)
+    # Behind what it has to tell the others in the beginning.
+    one.backplane.publish("c", lambda: b"first")
+    await eventually(lambda: heard)
+    missed = len(two.missed)
+    for _ in range(11):
+        one.backplane.publish("c", lambda: b"x")
+    assert one.metric("auricle_backplane_dropped_total", reason="full") == 1
+    await eventually(lambda: len(two.missed) == missed + 1)
+
+
 async def test_after_ten_thousand_comings_and_goings_no_channel_is_left(server: RedisServer, pods: BusPods) -> None:
     pod = await pods.connected()
     for number in range(10_000):

@@ -197,10 +197,13 @@ async def test_a_pod_whose_clock_is_far_off_is_not_believed(pods: BusPods) -> No
     heard: list[bytes] = []
     two.backplane.subscribe("c", heard.append)
     await eventually(lambda: two.backplane.is_settled)
+    missed = len(two.missed)
     one.backplane.publish("c", lambda: b"x")
     await eventually(lambda: two.metric("auricle_backplane_refused_total", reason="stale") >= 1)
     assert two.metric("auricle_bound_reached_total", bound="bus_skew_s") >= 1
     assert heard == []
+    # What is stored can be found all the same.
+    await eventually(lambda: len(two.missed) > missed)
 
 
 async def test_deployments_with_prefixes_of_their_own_share_a_server(tmp_path: Path) -> None:
