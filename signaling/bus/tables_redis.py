@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from signaling.log import LogBook
 from signaling.metrics import Metrics, Tallies
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from signaling.config import Config
 
 __all__ = ["AWAY", "RedisTables", "TablesAway", "TablesParts", "TablesWatch", "redis_tables"]
+
+
+# Refused by this server, and not by the one that it belongs to.
+_MOVED: Final = frozenset({"ASK", "MOVED", "TRYAGAIN"})
+# Of a command that nobody has asked for again: then it is no longer known to be refused.
+_REFUSED_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class RedisTables:
         self._lines: dict[Node, Line] = {}
         self._tried, self._stale = asyncio.Event(), asyncio.Event()
         self._refused = ""
+        # Commands that are refused, and until when that is believed: meanwhile Redis is of no use, whatever it answers.
+        self._undone: dict[bytes, float] = {}
         self._is_away_told = False
         # How often it has been connected, or was emptied: behind each it may have forgotten everything.
         self.life = 0
@@ -72,7 +80,7 @@ class RedisTables:
     @property
     def is_up(self) -> bool:
         """Whether it answers in time, as far as anybody knows."""
-        return self._plan is not None and all(line.is_up for line in self._lines.values())
+        return self._plan is not None and not self._is_refused and all(line.is_up for line in self._lines.values())
 
     @property
     def was_tried(self) -> bool:
@@ -205,7 +213,14 @@ class RedisTables:
             return AWAY
         refused = next((one for one in found if isinstance(one, Refusal)), None)
         if refused is None:
+            if self._undone:
+                self._done(commands)
             return found
+        if refused.code not in _MOVED:
+            until_s = self._parts.monotonic() + _REFUSED_S
+            for command, one in zip(commands, found, strict=True):
+                if isinstance(one, Refusal):
+                    self._undone[command[0]] = until_s
         # Its slot has moved, or we may not: it has to be found out anew, or to be told.
         self._parts.watch.counted("refused")
         self._lose(refused.code)
@@ -215,6 +230,22 @@ class RedisTables:
         self._plan = None
         self._refused = cause
         self._stale.set()
+
+    @property
+    def _is_refused(self) -> bool:
+        return bool(self._undone) and max(self._undone.values()) > self._parts.monotonic()
+
+    def _done(self, commands: Iterable[Command]) -> None:
+        """These are refused no more; when nothing is, Redis is there again."""
+        for command in commands:
+            self._undone.pop(command[0], None)
+        self._back()
+
+    def _back(self) -> None:
+        if self._is_away_told and not self._is_refused:
+            self._is_away_told = False
+            self._undone.clear()
+            self._parts.watch.came()
 
     async def _supervise(self) -> None:
         """Know which servers there are and be connected to all of them, again for ever."""
@@ -256,9 +287,7 @@ class RedisTables:
             self._lines, self._plan = lines, plan
             self.life += 1
             self._tried.set()
-            if self._is_away_told:
-                self._is_away_told = False
-                parts.watch.came()
+            self._back()
             await race(self._watch(), self._until_stale(), *(line.read() for line in lines.values()))
 
     async def _until_stale(self) -> None:

@@ -221,3 +221,26 @@ async def test_a_user_who_may_do_too_little_is_told_and_not_asked_all_the_time(
         return await pod.tables.get("k") is None
 
     await eventually_asked(answers)
+
+
+async def test_one_that_has_no_room_left_is_away_until_it_has(server: RedisServer, pods: TablePods) -> None:
+    pod = await pods.join()
+    await eventually(lambda: pod.tables.is_up)
+    server.ask("CONFIG", "SET", "maxmemory", "1")
+    assert await pod.tables.put("k", b"v", ttl_s=60) is AWAY
+    connected = pod.log.getvalue().count('"tables_connected"')
+    for _ in range(5):
+        # It answers, but what counts it does not do.
+        await eventually_asked(lambda: answers(pod))
+        assert not pod.tables.is_up
+        assert await pod.tables.put("k", b"v", ttl_s=60) is AWAY
+    assert pod.log.getvalue().count('"tables_away"') == 1
+    assert pod.log.getvalue().count('"tables_connected"') == connected
+    server.ask("CONFIG", "SET", "maxmemory", "0")
+
+    async def is_put() -> bool:
+        return await pod.tables.put("k", b"v", ttl_s=60) is None
+
+    await eventually_asked(is_put)
+    assert pod.tables.is_up
+    assert pod.log.getvalue().count('"tables_connected"') == connected + 1
