@@ -71,13 +71,19 @@ class Joined:
         await self.presence.open()
 
     async def met(self) -> None:
-        """Return once the others are known and can find this pod; after ``join_s`` it goes on without them.
+        """Return once the others are known, can find this pod, and are heard; after ``join_s`` it goes on without them.
 
-        A client that is answered sooner has a session that no other pod can reach, or is refused one that others have.
+        A client that is answered sooner has a session that no other pod can reach, or is refused one that others have,
+        and is told that it has joined a group of which it does not hear everything.
         """
+        is_heard = asyncio.Event()
+        self.backplane.on_missed(is_heard.set)
         try:
             async with asyncio.timeout(self._config.join_s):
                 await self.directory.looked()
+                while self.backplane.state is BusState.DEGRADED:
+                    is_heard.clear()
+                    await is_heard.wait()
         except TimeoutError:
             self._metrics.reached("join_s")
 

@@ -18,12 +18,20 @@ async def metrics(running: Server) -> str:
         return await answer.text()
 
 
+async def degraded(running: Server) -> list[str]:
+    async with aiohttp.ClientSession() as http, http.get(f"{running.url}/readyz") as answer:
+        found: list[str] = (await answer.json())["degraded"]
+        return found
+
+
 async def test_whoever_can_be_asked_can_be_found(tmp_path: Path) -> None:
     with redis_server(tcp=True) as bus:
         async with proxy(bus.url.replace("redis", "http")) as slow:
             slow.delay_s = 0.2
             url = f"redis://{urlsplit(slow.url).netloc}"
-            async with server(tmp_path, AURICLE_REDIS_URL=url, AURICLE_JOIN_S="30", **INSIDE) as running:
+            patient = {"AURICLE_JOIN_S": "30", "AURICLE_BUS_FLUSH_S": "5", "AURICLE_BUS_TIMEOUT_S": "10"}
+            async with server(tmp_path, AURICLE_REDIS_URL=url, **patient, **INSIDE) as running:
+                assert await degraded(running) == []
                 (name,) = [one for one in bus.ask("SMEMBERS", "auricle:t:{pods}").split() if len(one) == 16]
                 assert b"http://127.0.0.1:" in bus.ask("GET", f"auricle:t:{{pods}}:{name.decode()}")
                 assert 'bound="join_s"' not in await metrics(running)
@@ -33,5 +41,13 @@ async def test_without_redis_it_goes_on_alone(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}"
     async with server(tmp_path, AURICLE_REDIS_URL=url, AURICLE_JOIN_S="0.2", **INSIDE) as running:
         assert 'auricle_bound_reached_total{bound="join_s"} 1.0' in await metrics(running)
-        async with aiohttp.ClientSession() as http, http.get(f"{running.url}/readyz") as answer:
-            assert (await answer.json())["degraded"] == ["redis"]
+        assert await degraded(running) == ["redis"]
+
+
+async def test_who_can_be_found_and_hears_nothing_has_not_joined(tmp_path: Path) -> None:
+    with redis_server() as bus:
+        bus.ask("ACL", "SETUSER", "default", "-ssubscribe")
+        async with server(tmp_path, AURICLE_REDIS_URL=bus.url, AURICLE_JOIN_S="2", **INSIDE) as running:
+            assert bus.ask("EXISTS", "auricle:t:{pods}") == b":1\r\n"
+            assert 'auricle_bound_reached_total{bound="join_s"} 1.0' in await metrics(running)
+            assert await degraded(running) == ["redis"]
