@@ -15,6 +15,7 @@ from typing import ClassVar, Final, TypeVar
 import aiohttp
 
 from signaling.config_pods import UNIX
+from signaling.config_workers import MAX_WORKERS
 from signaling.transports.aiohttp_seam import take_over_client
 
 from .internal import ANSWER, OVERVIEW
@@ -32,8 +33,8 @@ __all__ = [
 
 # Less than the other side keeps them, so that none is used that has just been closed.
 KEPT_S: Final = 15.0
-# Sockets of this machine that connections are kept to.
-MAX_PATHS: Final = 64
+# Sockets of this machine that connections are kept to: whatever is asked over one that is let go is lost.
+MAX_PATHS: Final = MAX_WORKERS
 READ_BYTES: Final = 65_536
 Found = TypeVar("Found")
 # What is the matter with us, or with the way there: nothing of it says that nobody is there. ENOTCONN is how asyncio

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from signaling.config import Config, ConfigError
+from signaling.config_workers import MAX_WORKERS
 from signaling.pods.internal_client import PodGone, PodRefused, PodSilent, PodUnasked
 from signaling.pods.signature import ANY_POD, digest_of
 from tests.signaling.conftest import House, OpenHouse
@@ -163,6 +164,27 @@ async def test_one_that_has_no_room_for_more_is_not_gone(pod: House, tmp_path: P
         async with inside(pod) as client:
             with pytest.raises(PodUnasked):
                 await client.fetch(f"unix:{tmp_path}/full", "/readyz", timeout_s=5)
+
+
+async def test_all_workers_that_there_may_be_are_asked_at_once(pod: House, tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_unix_server(hang, f"{tmp_path}/0")
+    async with listener, inside(pod) as client:
+        waiting = asyncio.ensure_future(client.fetch(f"unix:{tmp_path}/0", "/readyz", timeout_s=60))
+        await asked.wait()
+        for number in range(1, MAX_WORKERS):
+            with pytest.raises(PodGone):
+                await client.fetch(f"unix:{tmp_path}/{number}", "/readyz", timeout_s=5)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
 
 
 @pytest.mark.parametrize(
