@@ -98,6 +98,7 @@ class Pods:
                 directory=self._directory,
                 client=self.client,
                 metrics=self.metrics,
+                opens=lambda: not parts.readiness.draining,
                 answer_s=config.owner_answer_s,
                 max_known=config.max_known_owners,
                 max_asking=config.max_owner_questions,

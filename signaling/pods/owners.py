@@ -24,6 +24,11 @@ OWNERS_AWAY: Final = OwnersAway.AWAY
 class Owners(Protocol):
     """One pod's view of who has which connection."""
 
+    @property
+    def are_sure(self) -> bool:
+        """Whether they can tell now."""
+        ...
+
     async def claim(self, connection_id: str) -> str | OwnersAway:
         """Have the connection unless a pod has it already: the pod that has it now."""
         ...
@@ -72,6 +77,11 @@ class MemoryOwners:
         self._ttl_s = ttl_s
         self._monotonic = monotonic
         self._kept: set[str] = set()
+
+    @property
+    def are_sure(self) -> bool:
+        """See ``Owners``."""
+        return True
 
     async def claim(self, connection_id: str) -> str | OwnersAway:
         """See ``Owners``."""

@@ -61,7 +61,7 @@ class RedisOwners:
     async def claim(self, connection_id: str) -> str | OwnersAway:
         """See ``Owners``."""
         await self._has_begun()
-        if not self._is_believed:
+        if not self.are_sure:
             return OWNERS_AWAY
         # In a storm of connections everything is late: to ask all pods instead would make it one of requests, too.
         return await self._claim(connection_id)
@@ -76,7 +76,7 @@ class RedisOwners:
     async def find(self, connection_id: str) -> str | OwnersAway | None:
         """See ``Owners``."""
         await self._has_begun()
-        if not self._is_believed:
+        if not self.are_sure:
             return OWNERS_AWAY
         found = await self._parts.tables.get(_key(connection_id), patient=True)
         if found is AWAY:
@@ -100,7 +100,8 @@ class RedisOwners:
         await self._parts.tasks.close()
 
     @property
-    def _is_believed(self) -> bool:
+    def are_sure(self) -> bool:
+        """See ``Owners``: whether Redis is believed."""
         tables = self._parts.tables
         return tables.is_up and tables.life == self._told_life and self._parts.monotonic() >= self._believed_from_s
 

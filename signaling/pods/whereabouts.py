@@ -1,12 +1,13 @@
 """On which pod a connection is, and which pod takes one that nobody has yet.
 
-Redis tells, if it can (``Owners``). Else the pods are asked, all at once: who has it says so, and the one that made the
-token decides who opens it. If that one cannot be reached, whoever has been asked takes it. Read ``owner`` first.
+Redis tells, if it can (``Owners``). Else the pods are asked, all at once: who has it says so. One that nobody has opens
+on a pod that Redis does tell, so that others find it there. If there is none, the pod that made the token decides who
+opens it, and if that one cannot be reached, whoever has been asked takes it. Read ``owner`` first.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -29,11 +30,14 @@ WHOSE: Final = "/whose"
 CONNECTION: Final = "Auricle-Connection-Id"
 # Unix time until which the asking pod would like to open it; absent: it would not.
 UNTIL: Final = "Auricle-Until"
+_SURE: Final = " sure"
+# Asks to be told, behind that, whether who answers would open it and be found by all.
+SURE: Final = "Auricle-Sure"
 
 
 @dataclass(frozen=True, slots=True)
 class WhereaboutsParts:
-    """``answer_s``: how long pods may take to answer.
+    """``answer_s``: how long pods may take to answer. ``opens``: whether this one opens connections.
 
     ``max_known``: connections of other pods that are remembered.
     ``max_asking``: of how many the pods are asked at a time.
@@ -43,6 +47,7 @@ class WhereaboutsParts:
     directory: PodDirectory
     client: InternalClient
     metrics: PodMetrics
+    opens: Callable[[], bool]
     answer_s: float
     max_known: int
     max_asking: int
@@ -89,8 +94,7 @@ class Whereabouts:
         others = [pod for pod in self._parts.directory.pods() if pod != self.pod and self.is_there(pod)]
         if ticket.pod in others or not others:
             return ticket.pod if ticket.pod in others else None
-        # The same one for each request of a connection.
-        return min(others, key=lambda pod: crc32(f"{pod} {ticket.connection_id}".encode()))
+        return _one_of(others, ticket)
 
     def is_there(self, pod: str) -> bool:
         """Whether a pod is believed alive, and reached somewhere."""
@@ -114,6 +118,8 @@ class Whereabouts:
             owner = self.pod
         elif asked is not None and UNTIL in request.headers:
             owner = self._decide(connection_id, asked.sender, float(request.headers[UNTIL]))
+        if SURE in request.headers and self._parts.owners.are_sure and self._parts.opens():
+            owner += _SURE
         return web.Response(text=owner)
 
     async def _ask_all(self, ticket: ConnectionTicket, *, adopt: bool) -> str | None:
@@ -132,9 +138,14 @@ class Whereabouts:
         async with asyncio.TaskGroup() as asking:
             for pod in others:
                 asking.create_task(self._ask_one(pod, ticket, said, adopt=adopt and pod == ticket.pod))
+        sure = [pod for pod, answer in said.items() if answer.endswith(_SURE)]
+        said = {pod: answer.removesuffix(_SURE) for pod, answer in said.items()}
         found = next((owner for pod, owner in said.items() if owner == pod), None)
         if found is not None or not adopt:
             return found
+        if sure and not self._parts.owners.are_sure:
+            # It is only this pod that Redis does not tell: nobody would find the connection here.
+            return _one_of(sure, ticket)
         if ticket.pod == self.pod:
             return self._decide(ticket.connection_id, self.pod, ticket.open_until_s)
         return said.get(ticket.pod) or self.pod
@@ -142,7 +153,7 @@ class Whereabouts:
     async def _ask_one(self, pod: str, ticket: ConnectionTicket, said: dict[str, str], *, adopt: bool) -> None:
         parts = self._parts
         address = parts.directory.address_of(pod)
-        headers = {CONNECTION: ticket.connection_id}
+        headers = {CONNECTION: ticket.connection_id, SURE: "?"}
         if adopt:
             headers[UNTIL] = str(ticket.open_until_s)
         if address is None:
@@ -166,3 +177,8 @@ class Whereabouts:
         if len(self._known) > self._parts.max_known:
             self._known.popitem(last=False)
             self._parts.metrics.reached("max_known_owners")
+
+
+def _one_of(pods: Sequence[str], ticket: ConnectionTicket) -> str:
+    """The same one for each request of a connection."""
+    return min(pods, key=lambda pod: crc32(f"{pod} {ticket.connection_id}".encode()))

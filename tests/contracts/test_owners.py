@@ -51,7 +51,7 @@ class Redis:
             owners = RedisOwners(parts_of(joined, name, self.ttl_s, tasks))
             made.append(owners)
             await owners.open()
-            await eventually(lambda: owners._is_believed)
+            await eventually(lambda: owners.are_sure)
             return owners
 
         yield pod
@@ -105,7 +105,7 @@ class TestRedisThatForgets(Redis):
 
     ttl_s = 600.0
 
-    async def test_what_is_kept_is_written_again_before_anybody_is_believed(
+    async def test_what_is_kept_is_written_again_before_anybodyare_sure(
         self, server: RedisServer, pod: NewOwners
     ) -> None:
         one, two = await pod("one"), await pod("two")
@@ -168,4 +168,4 @@ class TestRedisThatForgets(Redis):
 
 def is_believed(owners: Owners) -> bool:
     assert isinstance(owners, RedisOwners)
-    return owners._is_believed
+    return owners.are_sure

@@ -53,7 +53,7 @@ def is_sure(house: House) -> bool:
     assert house.parts.pods is not None
     owners = house.parts.pods._owners
     assert isinstance(owners, RedisOwners)
-    return owners._is_believed
+    return owners.are_sure
 
 
 def len_of(house: House) -> int:

@@ -141,3 +141,30 @@ async def until_sure(scene: Around) -> None:
         return all(is_sure(pod) for pod in scene.pods)
 
     await eventually(all_are_sure_later)
+
+
+@pytest.mark.parametrize("transport", ["polls", "stateful"])
+async def test_what_comes_to_a_pod_that_alone_lacks_redis_opens_where_all_find_it(
+    scene: Around, transport: str
+) -> None:
+    pods = scene.west.parts.pods
+    assert pods is not None
+    assert pods.joined.tables is not None
+    await pods.joined.tables.close()
+    assert [is_sure(pod) for pod in scene.pods] == [True, False, True]
+    if transport == "polls":
+        client = await poller(scene.west)
+        for number, pod in enumerate(scene.pods * 2):
+            client.house = pod
+            await client.send(call("Echo", number, id_=str(number)))
+            assert (await client.messages(1))[0]["result"] == number
+    else:
+        coming_back = await returning(scene.west)
+        for number, pod in enumerate(scene.pods * 2):
+            coming_back.lose()
+            coming_back.house = pod
+            await coming_back.resume()
+            await coming_back.call("Echo", number, id_=str(number))
+            assert await coming_back.result(str(number)) == number
+    assert scene.west.app_sessions() == 0
+    assert scene.east.app_sessions() + scene.pods[2].app_sessions() == 1
