@@ -173,6 +173,11 @@ async def go_on(session: Session, *, phone: bool = True) -> str:
     return renewed.state
 
 
+def reasons(end: Told) -> list[str | None]:
+    """Why it has become of live work what it has, as one end was told."""
+    return [one.reason for one in end.of(ModeChanged)]
+
+
 async def until(session: Session, state: str, *, phone: bool) -> None:
     async with asyncio.timeout(40):
         while await go_on(session, phone=phone) != state:
@@ -190,13 +195,19 @@ async def test_live_work_across_pods_stays_live_at_the_usual_times_and_freezes_w
         revision = await session.apply(session.leased.head.revision)  # type: ignore[union-attr]  # a device that was read
         assert len(session.phone.of(SessionAlive)) >= 2
         await until(session, "frozen", phone=False)
+        # Each pod judges by what it has heard itself: that of the phone may be a little behind.
+        async with asyncio.timeout(40):
+            while "freeze" not in reasons(session.phone):
+                await go_on(session, phone=False)
         request = change(session.leased, *louder(10), key="frozen", base=Base(revision=revision))
         assert refused(await session.ann.ask("Submit", request, answer=SubmitAnswer)).code == "frozen"
         await until(session, "live", phone=True)
         assert session.phone.of(RevertNow) == []
-        # Both pods have told their own, once.
         for end in (session.fitter, session.phone):
-            assert [one.reason for one in end.of(ModeChanged)] == ["accepted", "freeze", "thaw"]
+            await eventually(lambda end=end: reasons(end)[-1] == "thaw")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            # Both pods have told their own, each move once; a pod that hears nothing for long freezes more often.
+            told = reasons(end)
+            assert told == ["accepted", *["freeze", "thaw"] * (len(told) // 2)]
         for pod in pods.pods:
             assert "task_failed" not in pod.log_text
 

@@ -25,8 +25,13 @@ __all__ = ["BODY", "KEY", "PATIENT", "Crew", "crew", "token"]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
 BODY: dict[str, object] = {"device": "d1", "patient": "pat", "assignments": ["ann"], "right": AID}
-# Nobody renews anything here, however slow the machine is.
-PATIENT = {"AURICLE_LEASE_TTL_S": "100", "AURICLE_FREEZE_AFTER_S": "100", "AURICLE_DEAD_MAN_S": "200"}
+# Nobody renews anything here, and nobody is asked in vain, however slow the machine is.
+PATIENT = {
+    "AURICLE_LEASE_TTL_S": "100",
+    "AURICLE_FREEZE_AFTER_S": "100",
+    "AURICLE_DEAD_MAN_S": "200",
+    "AURICLE_WORKER_METRICS_S": "30",
+}
 KEY = "one key of all workers, of 32 bytes"
 MAX_TRIES = 60
 

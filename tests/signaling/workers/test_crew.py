@@ -95,7 +95,7 @@ async def test_it_serves_and_ends_in_order(tmp_path: Path) -> None:
             assert found["auricle_worker_restarts_total", frozenset({("worker", number)})] == 0
             calls = {"worker": number, "hub": "care", "method": "WhoAmI", "outcome": "ok"}
             assert found["auricle_hub_invocations_total", frozenset(calls.items())] >= 1
-        assert await workers.degraded() == []
+        await workers.until_well()
         await polls(workers)
         assert len(workers.valkey()) == 1
         assert not [one for child in workers.valkey() for one in child.net_connections("inet")]
