@@ -66,8 +66,10 @@ class Whereabouts:
         # What this pod has decided while nobody else could.
         self._decided: dict[str, tuple[str, float]] = {}
 
-    async def owner(self, ticket: ConnectionTicket, *, adopt: bool) -> str | None:
+    async def owner(self, ticket: ConnectionTicket, *, adopt: bool, is_last: bool = False) -> str | None:
         """The pod that has the connection; None: nobody. ``adopt``: if nobody has it, it is ours from now on.
+
+        ``is_last``: what is asked for has been carried here, so that it is opened by this pod or by none.
 
         Raises:
             Overloaded: all pods would have to be asked, and are being asked for too many already.
@@ -80,7 +82,7 @@ class Whereabouts:
         owners = self._parts.owners
         found = await (owners.claim(connection_id) if adopt else owners.find(connection_id))
         if isinstance(found, OwnersAway) or found is None:
-            found = await self._ask_all(ticket, adopt=adopt)
+            found = await self._ask_all(ticket, adopt=adopt, is_last=is_last)
             if adopt and found == self.pod:
                 # Those who believe Redis already, or soon will, ask nobody.
                 taken = await owners.take(connection_id)
@@ -122,17 +124,17 @@ class Whereabouts:
             owner += _SURE
         return web.Response(text=owner)
 
-    async def _ask_all(self, ticket: ConnectionTicket, *, adopt: bool) -> str | None:
+    async def _ask_all(self, ticket: ConnectionTicket, *, adopt: bool, is_last: bool) -> str | None:
         if self._asking >= self._parts.max_asking:
             self._parts.metrics.reached("max_owner_questions")
             raise Overloaded("too many connections are looked for")
         self._asking += 1
         try:
-            return await self._ask(ticket, adopt=adopt)
+            return await self._ask(ticket, adopt=adopt, is_last=is_last)
         finally:
             self._asking -= 1
 
-    async def _ask(self, ticket: ConnectionTicket, *, adopt: bool) -> str | None:
+    async def _ask(self, ticket: ConnectionTicket, *, adopt: bool, is_last: bool) -> str | None:
         others = [pod for pod in self._parts.directory.pods() if pod != self.pod and self.is_there(pod)]
         said: dict[str, str] = {}
         async with asyncio.TaskGroup() as asking:
@@ -143,6 +145,8 @@ class Whereabouts:
         found = next((owner for pod, owner in said.items() if owner == pod), None)
         if found is not None or not adopt:
             return found
+        if is_last:
+            return self.pod
         if sure and not self._parts.owners.are_sure:
             # It is only this pod that Redis does not tell: nobody would find the connection here.
             return _one_of(sure, ticket)

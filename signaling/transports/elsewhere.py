@@ -52,7 +52,7 @@ class Elsewhere:
         """
         where, draining = self._whereabouts, self._readiness.draining
         try:
-            pod = await where.owner(ticket, adopt=opens and not draining)
+            pod = await where.owner(ticket, adopt=opens and not draining, is_last=asked_of(request) is not None)
         except Overloaded:
             return full()
         if pod is None and opens and draining:

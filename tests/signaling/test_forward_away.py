@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protocol.signalr.codec import ProtocolName
+from signaling.pods.owners import OWNERS_AWAY, OwnersAway
 from signaling.pods.owners_redis import RedisOwners
 from tests.eventually import eventually
 from tests.signaling.by_hand import HELLO, EventReader, Poller, call, negotiate, poller
@@ -125,10 +126,15 @@ async def test_what_opens_before_it_is_believed_is_known_to_those_who_believe_it
     assert [pod.app_sessions() for pod in scene.pods] == [1, 0, 0]
 
 
-def has_told(house: House) -> bool:
+def owners_of(house: House) -> RedisOwners:
     assert house.parts.pods is not None
     owners = house.parts.pods._owners
     assert isinstance(owners, RedisOwners)
+    return owners
+
+
+def has_told(house: House) -> bool:
+    owners = owners_of(house)
     return owners._told_life == owners._parts.tables.life
 
 
@@ -168,3 +174,27 @@ async def test_what_comes_to_a_pod_that_alone_lacks_redis_opens_where_all_find_i
             assert await coming_back.result(str(number)) == number
     assert scene.west.app_sessions() == 0
     assert scene.east.app_sessions() + scene.pods[2].app_sessions() == 1
+
+
+async def test_who_is_handed_a_connection_and_cannot_write_it_down_either_opens_it(
+    scene: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pods = scene.west.parts.pods
+    assert pods is not None
+    assert pods.joined.tables is not None
+    await pods.joined.tables.close()
+
+    lost: list[RedisOwners] = []
+
+    async def away(owners: RedisOwners, *_: object, **__: object) -> OwnersAway:
+        # Redis is lost to it in this moment; the other one has not noticed.
+        lost.append(owners)
+        return OWNERS_AWAY
+
+    sure = (owners_of(scene.east), owners_of(scene.pods[2]))
+    monkeypatch.setattr(RedisOwners, "_claim", away)
+    monkeypatch.setattr(RedisOwners, "are_sure", property(lambda owners: owners in sure and owners not in lost))
+    client = await poller(scene.west)
+    await client.send(call("Echo", 1, id_="1"))
+    assert (await client.messages(1))[0]["result"] == 1
+    assert lost
