@@ -79,6 +79,7 @@ class Pods:
             self._look_around(parts, parts.joined.tables)
 
     def _look_around(self, parts: PodParts, tables: "RedisTables") -> None:
+        from .pods.directory_redis import place_of
         from .pods.owners_redis import RedisOwners, RedisOwnersParts
 
         config, owning = parts.config, TaskSet("owners", parts.log)
@@ -90,6 +91,7 @@ class Pods:
                 open_s=config.connection_token_ttl_s + config.bus_skew_s,
                 tasks=owning,
                 monotonic=parts.monotonic,
+                witness=place_of(self.pod),
             )
         )
         self._whereabouts = Whereabouts(

@@ -76,6 +76,7 @@ class RedisTables:
         self._is_away_told = False
         # How often it has been connected, or was emptied: behind each it may have forgotten everything.
         self.life = 0
+        self.on_forgot: Callable[[], None] = lambda: None
 
     @property
     def is_up(self) -> bool:
@@ -94,6 +95,7 @@ class RedisTables:
     def forgot(self) -> None:
         """It no longer knows what it was told, though it was there all the time."""
         self.life += 1
+        self.on_forgot()
 
     async def close(self) -> None:
         """Ask nothing any more."""
@@ -114,15 +116,28 @@ class RedisTables:
         """Set a key, for so long."""
         return _done(await self._ask(key, (b"SET", self._name(key), value, b"PX", _ms(ttl_s)), patient=patient))
 
-    async def claim(self, key: str, value: bytes, *, ttl_s: float, patient: bool = False) -> bytes | TablesAway:
+    async def claim(
+        self, key: str, value: bytes, *, ttl_s: float, witness: str = "", patient: bool = False
+    ) -> bytes | TablesAway:
         """Set a key for so long unless there is one: the value that it has now. The first claim is the one that holds.
 
-        What answers AWAY may have been carried out.
+        What answers AWAY may have been carried out. ``witness``: a key that is always there, without which Redis has
+        forgotten who was the first; it is looked for where it is on the same server.
         """
         name = self._name(key)
-        found = await self._ask(key, (b"SET", name, value, b"NX", b"PX", _ms(ttl_s)), (b"GET", name), patient=patient)
+        commands: list[Command] = [(b"SET", name, value, b"NX", b"PX", _ms(ttl_s)), (b"GET", name)]
+        if witness and self._are_together(key, witness):
+            commands.append((b"GET", self._name(witness)))
+        found = await self._ask(key, *commands, patient=patient)
         # One that has just ended leaves nothing to tell of, and is as good as no answer.
-        return AWAY if found is AWAY or found[1] is None else bytes(found[1])
+        if found is AWAY or found[1] is None:
+            return AWAY
+        if found[-1] is None:
+            self.forgot()
+            if found[0] is not None:
+                await self.delete(key, patient=patient)
+            return AWAY
+        return bytes(found[1])
 
     async def delete(self, *keys: str, patient: bool = False) -> TablesAway | None:
         """Take keys away; they share a tag."""
@@ -195,6 +210,10 @@ class RedisTables:
 
     def _name(self, key: str) -> bytes:
         return f"{self._parts.prefix}:t:{key}".encode("utf-8", "surrogatepass")
+
+    def _are_together(self, *keys: str) -> bool:
+        plan = self._plan
+        return plan is not None and len({plan.node_of(self._name(key), slot_of) for key in keys}) == 1
 
     async def _ask(self, key: str, *commands: Command, patient: bool = False) -> tuple[Any, ...] | TablesAway:
         if not self._tried.is_set():

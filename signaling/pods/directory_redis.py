@@ -12,12 +12,12 @@ from typing import Final
 
 from protocol.errors import Unavailable
 from signaling.backplane import Backplane
-from signaling.bus.tables_redis import AWAY, RedisTables
+from signaling.bus.tables_redis import AWAY, RedisTables, TablesAway
 from signaling.tasks import TaskSet
 
 from .directory import DirectoryTimes
 
-__all__ = ["RedisDirectory"]
+__all__ = ["RedisDirectory", "place_of"]
 
 # One tag: in a cluster they are all on one server.
 _NAMES: Final = "{pods}"
@@ -70,6 +70,7 @@ class RedisDirectory:
         """See ``PodDirectory``."""
         self._backplane.subscribe(_CHANNEL, lambda _: self._news.set())
         self._backplane.on_missed(self._news.set)
+        self._tables.on_forgot = self._forgot
         self._tasks.spawn(self._live())
 
     def pods(self) -> tuple[str, ...]:
@@ -95,8 +96,8 @@ class RedisDirectory:
         known = self.address_of(pod)
         if known is not None or pod == self.pod:
             return known
-        said = await self._tables.get(_place(pod), patient=True)
-        if isinstance(said, bytes) and (address := self._opened(pod, said)) is not None:
+        said = await self._said_by(pod)
+        if said is not AWAY and said[0] is not None and (address := self._opened(pod, said[0])) is not None:
             self._become({**self._known, pod: address})
         elif said is AWAY or not self.is_settled:
             raise Unavailable("which pods there are cannot be known now")
@@ -109,7 +110,7 @@ class RedisDirectory:
     async def close(self) -> None:
         """See ``PodDirectory``."""
         await self._tasks.close()
-        await self._tables.delete(_place(self.pod), patient=True)
+        await self._tables.delete(place_of(self.pod), patient=True)
         await self._tables.leave(_NAMES, self.pod.encode(), patient=True)
         self._backplane.unsubscribe(_CHANNEL)
         self._backplane.publish(_CHANNEL, bytes)
@@ -128,6 +129,16 @@ class RedisDirectory:
                 self._backplane.publish(_CHANNEL, bytes)
             is_first = False
             await self._pause(self._times.beat_s if found is not None else min(_AGAIN_S, self._times.beat_s))
+
+    def _forgot(self) -> None:
+        """Redis was emptied: all are to say at once that they live."""
+        self._news.set()
+        self._backplane.publish(_CHANNEL, bytes)
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether Redis, as it is now, was told of this pod."""
+        return self._life > 0 and self._tables.life == self._life
 
     def _look_at_life(self, life: int) -> None:
         """Behind a loss all have as long to say that they live as passes between two times that they say it."""
@@ -148,17 +159,18 @@ class RedisDirectory:
     async def _beat(self) -> dict[str, str] | None:
         """Say that this pod lives; the others with their addresses, None when that cannot be known."""
         tables, own = self._tables, self.pod.encode()
-        kept = await tables.put(_place(self.pod), self._sealed(), ttl_s=self._times.gone_s, patient=True)
+        if self._is_told:
+            # Before this pod is there again, as if nothing had been forgotten.
+            await self._said_by()
+        kept = await tables.put(place_of(self.pod), self._sealed(), ttl_s=self._times.gone_s, patient=True)
         found = await tables.members(_NAMES, add=own, ttl_s=self._times.gone_s, patient=True)
         if kept is AWAY or found is AWAY:
             return None
         names, was_there = found
-        if not was_there and tables.life == self._life:
-            # It was emptied, or this pod was silent for so long that others took it for gone.
+        if not was_there and self._is_told:
             tables.forgot()
-            self._backplane.publish(_CHANNEL, bytes)
         others = sorted(name.decode("ascii", "replace") for name in names - {own})
-        said = await tables.values(*map(_place, others), patient=True) if others else ()
+        said = await self._said_by(*others)
         if said is AWAY:
             return None
         gone = [pod.encode() for pod, one in zip(others, said, strict=True) if one is None]
@@ -166,6 +178,20 @@ class RedisDirectory:
             await tables.leave(_NAMES, *gone, patient=True)
         opened = ((pod, self._opened(pod, one)) for pod, one in zip(others, said, strict=True) if one is not None)
         return {pod: address for pod, address in opened if address is not None}
+
+    async def _said_by(self, *pods: str) -> tuple[bytes | None, ...] | TablesAway:
+        """What these have written, None for those who have not; AWAY as well when what this one has is not there.
+
+        Then Redis was emptied, or this pod was silent for so long that others take it for gone.
+        """
+        found = await self._tables.values(place_of(self.pod), *map(place_of, pods), patient=True)
+        if found is AWAY:
+            return AWAY
+        if found[0] is None:
+            if self._is_told:
+                self._tables.forgot()
+            return AWAY
+        return found[1:]
 
     def _become(self, known: dict[str, str]) -> None:
         if known == self._known:
@@ -184,7 +210,8 @@ class RedisDirectory:
         return address.decode("utf-8", "replace") if is_ours else None
 
 
-def _place(pod: str) -> str:
+def place_of(pod: str) -> str:
+    """The key that is there while a pod says that it lives."""
     return f"{_NAMES}:{pod}"
 
 

@@ -32,7 +32,7 @@ _TOGETHER: Final = 64
 class RedisOwnersParts:
     """``ttl_s``: how long an entry lasts; those that are kept are renewed after a third of it.
 
-    ``open_s``: how long a connection may be claimed.
+    ``open_s``: how long a connection may be claimed. ``witness``: see ``RedisTables.claim``.
     """
 
     tables: RedisTables
@@ -41,6 +41,7 @@ class RedisOwnersParts:
     open_s: float
     tasks: TaskSet
     monotonic: Callable[[], float]
+    witness: str = ""
 
 
 class RedisOwners:
@@ -64,7 +65,7 @@ class RedisOwners:
         if not self.are_sure:
             return OWNERS_AWAY
         # In a storm of connections everything is late: to ask all pods instead would make it one of requests, too.
-        return await self._claim(connection_id)
+        return await self._claim(connection_id, witness=self._parts.witness)
 
     async def take(self, connection_id: str) -> str | OwnersAway:
         """See ``Owners``. Whoever is written down already has it, however much Redis has forgotten."""
@@ -152,9 +153,9 @@ class RedisOwners:
             if len(written) < len(together):
                 return
 
-    async def _claim(self, connection_id: str, *, patient: bool = True) -> str | OwnersAway:
-        parts = self._parts
-        found = await parts.tables.claim(_key(connection_id), self._value, ttl_s=parts.ttl_s, patient=patient)
+    async def _claim(self, connection_id: str, *, witness: str = "", patient: bool = True) -> str | OwnersAway:
+        parts, key = self._parts, _key(connection_id)
+        found = await parts.tables.claim(key, self._value, ttl_s=parts.ttl_s, witness=witness, patient=patient)
         return OWNERS_AWAY if found is AWAY else found.decode()
 
     async def _put(self, connection_id: str) -> bool:

@@ -149,6 +149,17 @@ async def until_sure(scene: Around) -> None:
     await eventually(all_are_sure_later)
 
 
+async def test_what_opened_before_redis_was_emptied_is_known_to_those_who_have_not_looked_yet() -> None:
+    async with around(3, pod_beat_s=20, pod_gone_s=60) as scene:
+        client = await poller(scene.east)
+        scene.bus.ask("FLUSHALL")
+        for number, pod in enumerate((scene.west, scene.pods[2], scene.west)):
+            client.house = pod
+            await client.send(call("Echo", number, id_=str(number)))
+            assert (await client.messages(1))[0]["result"] == number
+        assert [pod.app_sessions() for pod in scene.pods] == [1, 0, 0]
+
+
 @pytest.mark.parametrize("transport", ["polls", "stateful"])
 async def test_what_comes_to_a_pod_that_alone_lacks_redis_opens_where_all_find_it(
     scene: Around, transport: str

@@ -244,3 +244,17 @@ async def test_one_that_has_no_room_left_is_away_until_it_has(server: RedisServe
     await eventually_asked(is_put)
     assert pod.tables.is_up
     assert pod.log.getvalue().count('"tables_connected"') == connected + 1
+
+
+async def test_a_claim_without_its_witness_is_none(server: RedisServer, pods: TablePods) -> None:
+    pod = await pods.join()
+    tables, forgot = pod.tables, list[None]()
+    tables.on_forgot = lambda: forgot.append(None)
+    assert await tables.put("w", b"v", ttl_s=60, patient=True) is None
+    assert await tables.claim("k", b"one", ttl_s=60, witness="w") == b"one"
+    life = tables.life
+    server.ask("FLUSHALL")
+    assert await tables.claim("k", b"two", ttl_s=60, witness="w") is AWAY
+    assert (tables.life, forgot) == (life + 1, [None])
+    # It leaves nothing that is not so.
+    assert await tables.get("k") is None
