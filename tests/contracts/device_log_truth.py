@@ -55,7 +55,7 @@ class TruthContract:
         # The third was thought of on the second, and that on what has failed.
         ends = [(other.delivery.seq, other.delivery.state, other.delivery.code) for other in done.others]
         assert ends == [(2, "cancelled", "E_BASE"), (3, "cancelled", "E_BASE")]
-        assert [one.last_terminal for one in (done, *done.others)] == [3, 2, 3]
+        assert (done.last_terminal, *(other.last_terminal for other in done.others)) == (3, 2, 3)
         assert (await bench.newest()).content == FRESH
         assert await bench.log.pending(DEVICE) == ()
 

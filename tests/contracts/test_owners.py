@@ -105,7 +105,7 @@ class TestRedisThatForgets(Redis):
 
     ttl_s = 600.0
 
-    async def test_what_is_kept_is_written_again_before_anybodyare_sure(
+    async def test_what_is_kept_is_written_again_before_anybody_is_sure(
         self, server: RedisServer, pod: NewOwners
     ) -> None:
         one, two = await pod("one"), await pod("two")
