@@ -89,8 +89,10 @@ class Pods:
                 self.pod,
                 ttl_s=config.owner_ttl_s,
                 open_s=config.connection_token_ttl_s + config.bus_skew_s,
+                max_unwritten=config.max_known_owners,
                 tasks=owning,
                 monotonic=parts.monotonic,
+                reached=parts.metrics.reached,
                 witness=place_of(self.pod),
             )
         )

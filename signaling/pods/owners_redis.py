@@ -32,15 +32,18 @@ _TOGETHER: Final = 64
 class RedisOwnersParts:
     """``ttl_s``: how long an entry lasts; those that are kept are renewed after a third of it.
 
-    ``open_s``: how long a connection may be claimed. ``witness``: see ``RedisTables.claim``.
+    ``open_s``: how long a connection may be claimed. ``max_unwritten``: that are to be written down when that can be,
+    the newest; ``reached`` is told of more. ``witness``: see ``RedisTables.claim``.
     """
 
     tables: RedisTables
     pod: str
     ttl_s: float
     open_s: float
+    max_unwritten: int
     tasks: TaskSet
     monotonic: Callable[[], float]
+    reached: Callable[[str], None]
     witness: str = ""
 
 
@@ -72,6 +75,9 @@ class RedisOwners:
         found = await self._claim(connection_id, patient=False)
         if found is OWNERS_AWAY:
             self._unwritten[connection_id] = self._parts.monotonic() + self._parts.open_s
+            if len(self._unwritten) > self._parts.max_unwritten:
+                del self._unwritten[next(iter(self._unwritten))]
+                self._parts.reached("max_known_owners")
         return found
 
     async def find(self, connection_id: str) -> str | OwnersAway | None:

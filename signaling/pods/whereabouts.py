@@ -39,7 +39,7 @@ SURE: Final = "Auricle-Sure"
 class WhereaboutsParts:
     """``answer_s``: how long pods may take to answer. ``opens``: whether this one opens connections.
 
-    ``max_known``: connections of other pods that are remembered.
+    ``max_known``: connections of other pods that are remembered, and decisions about others.
     ``max_asking``: of how many the pods are asked at a time.
     """
 
@@ -174,7 +174,11 @@ class Whereabouts:
 
     def _decide(self, connection_id: str, pod: str, until_s: float) -> str:
         """Whoever asks first opens it."""
-        return self._decided.setdefault(connection_id, (pod, until_s))[0]
+        decided = self._decided
+        if connection_id not in decided and len(decided) >= self._parts.max_known:
+            del decided[next(iter(decided))]
+            self._parts.metrics.reached("max_known_owners")
+        return decided.setdefault(connection_id, (pod, until_s))[0]
 
     def _remember(self, connection_id: str, pod: str) -> None:
         self._known[connection_id] = pod

@@ -88,7 +88,16 @@ class TestRedisFromTheStart:
 
 
 def parts_of(joined: PodTables, name: str, ttl_s: float, tasks: TaskSet) -> RedisOwnersParts:
-    return RedisOwnersParts(joined.tables, name, ttl_s=ttl_s, open_s=60, tasks=tasks, monotonic=time.monotonic)
+    return RedisOwnersParts(
+        joined.tables,
+        name,
+        ttl_s=ttl_s,
+        open_s=60,
+        max_unwritten=1_000,
+        tasks=tasks,
+        monotonic=time.monotonic,
+        reached=joined.metrics.reached,
+    )
 
 
 async def begun(pods: TablePods, name: str) -> RedisOwners:

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from signaling.pods.internal_client import READ_BYTES
+from signaling.pods.owners_redis import RedisOwners
 from tests.eventually import eventually
 from tests.signaling.by_hand import (
     HELLO,
@@ -164,6 +165,22 @@ async def test_so_many_connections_of_others_are_remembered_and_no_more() -> Non
         assert scene.west.metric(REACHED, bound="max_known_owners") == 2
         for client in clients:
             assert (await client.messages(1))[0]["result"] == 1
+
+
+async def test_and_so_many_decisions_about_connections_while_redis_cannot_be_asked() -> None:
+    async with around(max_known_owners=2) as scene:
+        await scene.lose_bus()
+        assert scene.east.parts.pods is not None
+        clients = [await poller(scene.east) for _ in range(5)]
+        for client in clients:
+            await client.send(call("Echo", 1, id_="1"))
+            assert (await client.messages(1))[0]["result"] == 1
+        whereabouts, owners = scene.east.parts.pods._whereabouts, scene.east.parts.pods._owners
+        assert whereabouts is not None
+        assert isinstance(owners, RedisOwners)
+        assert (len(whereabouts._decided), len(owners._unwritten)) == (2, 2)
+        # Three of five were too many, for either table.
+        assert scene.east.metric(REACHED, bound="max_known_owners") == 6
 
 
 async def test_of_so_many_connections_pods_are_asked_at_a_time() -> None:
