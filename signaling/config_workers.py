@@ -4,12 +4,15 @@ import os
 from dataclasses import dataclass
 
 from .config_error import ConfigError
+from .workers.charge import BEAT_S
 from .workers.plan import ChildLimits
 
 __all__ = ["WorkersConfig"]
 
 AUTO = "auto"
 MAX_WORKERS = 256
+# So many times it may be late before it is taken for one that hangs.
+LEAST_BEATS = 3
 
 
 # No slots: of two parts that have some no class can be made.
@@ -19,7 +22,8 @@ class WorkersConfig:
 
     ``workers``: processes on one port, ``auto`` for one per core; with more than one a supervisor looks after them.
     ``worker_start_s``: how long one may take until it works. ``worker_end_s``: how much longer than ``drain_s`` it may
-    take to end before it is killed. ``max_worker_restarts`` of one of them within ``worker_restart_window_s``; then the
+    take to end before it is killed. ``worker_hang_s``: one whose event loop has not turned for that long is killed.
+    ``max_worker_restarts`` of one of them within ``worker_restart_window_s``; then the
     server ends. ``worker_back_off_s``: the longest wait before one is started again.
     ``worker_metrics_s``: how long a worker waits for the metrics of another.
     """
@@ -27,6 +31,7 @@ class WorkersConfig:
     workers: str = "1"
     worker_start_s: float = 30.0
     worker_end_s: float = 5.0
+    worker_hang_s: float = 15.0
     max_worker_restarts: int = 10
     worker_restart_window_s: float = 60.0
     worker_back_off_s: float = 5.0
@@ -36,17 +41,22 @@ class WorkersConfig:
         is_number = self.workers.isascii() and self.workers.isdecimal() and 1 <= int(self.workers[:4]) <= MAX_WORKERS
         if self.workers != AUTO and not is_number:
             raise ConfigError(f"workers: must be 1 to {MAX_WORKERS}, or {AUTO}")
+        if self.worker_hang_s < LEAST_BEATS * BEAT_S:
+            raise ConfigError(
+                f"worker_hang_s: must be at least {LEAST_BEATS * BEAT_S:g}: a worker speaks once a second"
+            )
 
     @property
     def worker_count(self) -> int:
         """How many processes take connections."""
         return int(self.workers) if self.workers != AUTO else min(MAX_WORKERS, _cores())
 
-    def child_limits(self, drain_s: float) -> ChildLimits:
-        """What holds for each child of the supervisor."""
+    def child_limits(self, drain_s: float, *, speaks: bool) -> ChildLimits:
+        """What holds for a child of the supervisor; ``speaks``: it says now and then that it works."""
         return ChildLimits(
             start_s=self.worker_start_s,
             end_s=drain_s + self.worker_end_s,
+            hang_s=self.worker_hang_s if speaks else None,
             back_off_s=self.worker_back_off_s,
             max_restarts=self.max_worker_restarts,
             window_s=self.worker_restart_window_s,

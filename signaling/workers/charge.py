@@ -3,9 +3,14 @@
 Values only. This module must not know how they travel. Read ``Charge`` first.
 """
 
+from typing import Final
+
 import msgspec
 
-__all__ = ["Charge", "ChildNews", "News", "Ready"]
+__all__ = ["BEAT_S", "Charge", "ChildNews", "News", "Ready"]
+
+BEAT_S: Final = 1.0
+"""How often a worker says that it works."""
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -31,7 +36,7 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A worker takes connections; ``internal``: where it is asked by the others, empty: nowhere."""
+    """A worker takes connections, now or still; ``internal``: where it is asked by the others, empty: nowhere."""
 
     internal: str = ""
 

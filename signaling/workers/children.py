@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -22,6 +22,14 @@ from .plan import Act, ChildEvent, ChildLimits, ChildState, Life, begin, step
 from .valkey import EmbeddedValkey
 
 __all__ = ["Child", "ValkeyKind", "WorkerKind"]
+
+# By where a child was when it was killed: the field of the configuration.
+_BOUNDS: Final = {
+    ChildState.STARTING: "worker_start_s",
+    ChildState.UP: "worker_hang_s",
+    ChildState.DRAINING: "worker_end_s",
+}
+_LATE_S: Final = 1.0
 
 
 class Kind(Protocol):
@@ -141,10 +149,18 @@ class Child:
             self.process, self.code = None, -1 if process is None else process.returncode
             self.has_failed_to_start = False
             return self.meet(ChildEvent.ENDED, now_s) is Act.GIVE_UP
-        if self.state is ChildState.STARTING and self.kind.is_ready():
+        if self._is_asked and (self.kind.is_ready() or self._is_looked_at_late(now_s)):
             self.meet(ChildEvent.READY, now_s)
         due_s = self.due_s
         return due_s is not None and due_s <= now_s and self.meet(ChildEvent.DUE, now_s) is Act.GIVE_UP
+
+    @property
+    def _is_asked(self) -> bool:
+        return self.state is ChildState.STARTING or (self.state is ChildState.UP and self.due_s is not None)
+
+    def _is_looked_at_late(self, now_s: float) -> bool:
+        """Whether nobody looked when something was due: whoever was stopped together with it knows nothing of it."""
+        return self.state is ChildState.UP and self.due_s is not None and now_s - self.due_s > _LATE_S
 
     def stop(self, now_s: float) -> None:
         """It is to end."""
@@ -162,7 +178,7 @@ class Child:
         elif act is Act.TERMINATE and self.process is not None:
             self.process.terminate()
         elif act is Act.KILL and self.process is not None:
-            self.reached("worker_start_s" if self.state is ChildState.STARTING else "worker_end_s")
+            self.reached(_BOUNDS[self.state])
             self.log.child_killed(child=self.kind.name, state=self.state.name.lower())
             self.guard.signal(self.process, signal.SIGKILL)
         elif act is Act.GIVE_UP and before.has_worked:

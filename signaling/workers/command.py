@@ -79,7 +79,8 @@ def _supervise(config: Config) -> int:
             reached[bound] = reached.get(bound, 0) + 1
 
         def child(kind: WorkerKind | ValkeyKind) -> Child:
-            return Child(kind, config.child_limits(config.drain_s), guard, log, count)
+            limits = config.child_limits(config.drain_s, speaks=isinstance(kind, WorkerKind))
+            return Child(kind, limits, guard, log, count)
 
         workers = [child(WorkerKind(charge.of(number))) for number in range(config.worker_count)]
         supervisor = Supervisor(

@@ -38,14 +38,13 @@ class SupervisorEnd:
         self._theirs.close()
 
     def ready(self) -> Ready | None:
-        """What the worker has said, None: nothing yet, or nothing that can be understood."""
+        """What the worker has said last since it was asked, None: nothing, or nothing that can be understood."""
         with suppress(OSError):
             self._heard += self._socket.recv(_MAX_LINE_BYTES - len(self._heard))
-        line, end, _ = self._heard.partition(b"\n")
-        if not end:
-            return None
-        with suppress(msgspec.DecodeError):
-            return msgspec.json.decode(line, type=Ready)
+        *lines, self._heard = self._heard.split(b"\n")
+        for line in reversed(lines):
+            with suppress(msgspec.DecodeError):
+                return msgspec.json.decode(line, type=Ready)
         return None
 
     def tell(self, news: News) -> bool:
@@ -78,9 +77,9 @@ class WorkerEnd:
         threading.Thread(target=self._listen, args=(heard,), name="auricle-line", daemon=True).start()
 
     def tell(self, ready: Ready) -> None:
-        """Say that this worker takes connections."""
+        """Say that this worker takes connections; whoever has not listened for long is not waited for."""
         with suppress(OSError):
-            self._socket.sendall(msgspec.json.encode(ready) + b"\n")
+            self._socket.send(msgspec.json.encode(ready) + b"\n", socket.MSG_DONTWAIT)
 
     def _listen(self, heard: Callable[[News], None]) -> None:
         rest = b""

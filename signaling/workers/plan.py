@@ -26,8 +26,9 @@ class ChildState(Enum):
 class ChildEvent(Enum):
     """What can happen to it.
 
-    ``READY``: it says that it works. ``ENDED``: its process has ended. ``LOOPED``: the same, once too often or before
-    it had ever worked. ``DUE``: what it is in has lasted for its time. ``STOP``: everything is to end.
+    ``READY``: it says that it works, for the first time or still. ``ENDED``: its process has ended. ``LOOPED``: the
+    same, once too often or before it had ever worked. ``DUE``: what it is in has lasted for its time. ``STOP``:
+    everything is to end.
     """
 
     READY = auto()
@@ -48,7 +49,7 @@ class Act(Enum):
 
 
 _S, _E = ChildState, ChildEvent
-# What is missing cannot happen: nothing is due of a child that works, and none that has no process ends or speaks.
+# What is missing cannot happen: none that has no process ends or speaks.
 TRANSITIONS: Final[Mapping[ChildState, Mapping[ChildEvent, tuple[ChildState, Act]]]] = {
     _S.STARTING: {
         _E.READY: (_S.UP, Act.NOTHING),
@@ -61,6 +62,7 @@ TRANSITIONS: Final[Mapping[ChildState, Mapping[ChildEvent, tuple[ChildState, Act
         _E.READY: (_S.UP, Act.NOTHING),
         _E.ENDED: (_S.BACKING_OFF, Act.NOTHING),
         _E.LOOPED: (_S.GONE, Act.GIVE_UP),
+        _E.DUE: (_S.UP, Act.KILL),
         _E.STOP: (_S.DRAINING, Act.TERMINATE),
     },
     _S.BACKING_OFF: {
@@ -83,7 +85,8 @@ TRANSITIONS: Final[Mapping[ChildState, Mapping[ChildEvent, tuple[ChildState, Act
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """``start_s``: until it must work. ``end_s``: between being told to end and being killed.
+    """``start_s``: until it must work. ``end_s``: between being told to end and being killed. ``hang_s``: until it must
+    have said once more that it works, None for one that does not say so.
 
     ``back_off_s``: the longest wait before it is started again; the first is a fiftieth of it. ``max_restarts`` within
     ``window_s``; one more, and it is given up.
@@ -91,6 +94,7 @@ class ChildLimits:
 
     start_s: float
     end_s: float
+    hang_s: float | None
     back_off_s: float
     max_restarts: int
     window_s: float
@@ -132,11 +136,13 @@ def step(life: Life, event: ChildEvent, now_s: float, limits: ChildLimits) -> tu
 
 
 def _entered(life: Life, state: ChildState, act: Act, now_s: float, limits: ChildLimits) -> Life:
-    if state is life.state and act is Act.NOTHING:
+    if state is life.state and act is Act.NOTHING and state is not ChildState.UP:
         return life
     due_s: float | None = None
     if state is ChildState.STARTING:
         due_s = now_s + limits.start_s
+    elif state is ChildState.UP and limits.hang_s is not None:
+        due_s = now_s + limits.hang_s
     elif state is ChildState.BACKING_OFF:
         due_s = now_s + _wait_s(len(life.ends_s), limits)
     elif state is ChildState.DRAINING:

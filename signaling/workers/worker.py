@@ -13,7 +13,7 @@ import msgspec
 
 from signaling.config import Config, ConfigError
 
-from .charge import Charge, News, Ready
+from .charge import BEAT_S, Charge, News, Ready
 from .line import WorkerEnd
 
 __all__ = ["Worker"]
@@ -64,8 +64,12 @@ class Worker:
         self._line.listen(heard)
 
     def ready(self, internal: str) -> None:
-        """Say that it takes connections; ``internal``: where the others ask it."""
+        """Say that it takes connections, once a second for as long as its event loop turns.
+
+        ``internal``: where the others ask it.
+        """
         self._line.tell(Ready(internal))
+        asyncio.get_running_loop().call_later(BEAT_S, self.ready, internal)
 
     def _heard(self, news: News) -> None:
         self.news = news

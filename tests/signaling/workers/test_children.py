@@ -13,7 +13,7 @@ from signaling.workers.guard import Guard
 from signaling.workers.plan import ChildLimits, ChildState
 from tests.eventually import eventually
 
-LIMITS = ChildLimits(start_s=30.0, end_s=15.0, back_off_s=5.0, max_restarts=1, window_s=60.0)
+LIMITS = ChildLimits(start_s=30.0, end_s=15.0, hang_s=15.0, back_off_s=5.0, max_restarts=1, window_s=60.0)
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
 
 
@@ -77,6 +77,35 @@ async def test_one_that_is_not_up_in_time_is_killed_and_counted(child: Child, re
     # It has never worked: there is no use in another try.
     assert child.look(30.1)
     assert (child.state, child.code) == (ChildState.GONE, -9)
+
+
+async def test_one_that_says_nothing_more_is_killed_and_counted(child: Child, reached: list[str]) -> None:
+    kind = child.kind
+    assert isinstance(kind, Program)
+    kind.is_up = True
+    for now_s in (1.0, 2.0):
+        assert not child.look(now_s)
+        assert (child.state, child.due_s) == (ChildState.UP, now_s + 15)
+    kind.is_up = False
+    assert not child.look(16.9)
+    assert reached == []
+    assert not child.look(17.0)
+    [bound] = reached
+    assert bound == "worker_hang_s"
+    await has_ended(child)
+    assert not child.look(17.1)
+    assert (child.state, child.code) == (ChildState.BACKING_OFF, -9)
+
+
+def test_whoever_was_not_looked_at_for_long_has_its_time_once_more(child: Child, reached: list[str]) -> None:
+    kind = child.kind
+    assert isinstance(kind, Program)
+    kind.is_up = True
+    assert not child.look(1.0)
+    kind.is_up = False
+    # All of them were stopped, and go on now: the supervisor a moment before the others.
+    assert not child.look(100.0)
+    assert (reached, child.state, child.due_s) == ([], ChildState.UP, 115.0)
 
 
 async def test_one_that_does_not_end_in_time_is_killed_and_counted(child: Child, reached: list[str]) -> None:

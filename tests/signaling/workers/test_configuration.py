@@ -18,6 +18,13 @@ def test_what_is_no_number_of_workers_is_refused(workers: str) -> None:
         Config(workers=workers)
 
 
+def test_a_worker_speaks_more_often_than_it_is_waited_for() -> None:
+    assert Config(worker_hang_s=3).child_limits(1, speaks=True).hang_s == 3
+    assert Config(worker_hang_s=3).child_limits(1, speaks=False).hang_s is None
+    with pytest.raises(ConfigError, match="worker_hang_s: must be at least 3"):
+        Config(worker_hang_s=2.9)
+
+
 def test_a_worker_is_told_once_what_it_is_so_that_no_child_of_it_believes_it() -> None:
     environ = environ_of_worker("{}", {"HOME": "/"})
     assert is_worker(environ)

@@ -143,7 +143,7 @@ async def test_what_is_killed_is_started_again_and_the_others_go_on(tmp_path: Pa
 
 async def test_a_worker_that_hangs_holds_up_neither_the_metrics_nor_the_end(tmp_path: Path) -> None:
     quick = {"AURICLE_WORKER_METRICS_S": "0.2", "AURICLE_DRAIN_S": "0.5", "AURICLE_WORKER_END_S": "0.5"}
-    async with crew(tmp_path, **quick) as workers:
+    async with crew(tmp_path, AURICLE_WORKER_HANG_S="100", **quick) as workers:
         awake = await workers.client(0, "ann", "clinician")
         workers.worker(1).suspend()
         found = await workers.metrics()
@@ -156,6 +156,24 @@ async def test_a_worker_that_hangs_holds_up_neither_the_metrics_nor_the_end(tmp_
         await workers.until_nobody_is_left()
         killed = [(one["child"], one["state"]) for one in workers.log() if one["event"] == "child_killed"]
         assert ("worker 1", "draining") in killed
+
+
+async def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
+    async with crew(tmp_path, AURICLE_WORKER_HANG_S="3", **PATIENT) as workers:
+        awake = await workers.client(0, "ann", "clinician")
+        hanging = workers.worker(1)
+        hanging.suspend()
+        await workers.until_logged("child_back", child="worker 1")
+        [killed] = [one for one in workers.log() if one["event"] == "child_killed"]
+        assert (killed["child"], killed["state"]) == ("worker 1", "up")
+        assert workers.worker(1).pid != hanging.pid
+        await workers.until_well()
+        found = await workers.metrics()
+        bound = {"bound": "worker_hang_s", "worker": "supervisor"}
+        assert found["auricle_bound_reached_total", frozenset(bound.items())] == 1
+        assert (await (await workers.client(1, "bob", "clinician")).invoke("WhoAmI", result=WhoAmIAnswer)).user == "bob"
+        # The one that does its work was left alone.
+        assert (await awake.invoke("WhoAmI", result=WhoAmIAnswer)).user == "ann"
 
 
 async def test_a_worker_that_ends_again_and_again_ends_the_server(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 
 from signaling.workers.charge import ChildNews, News, Ready
-from signaling.workers.line import SupervisorEnd
+from signaling.workers.line import SupervisorEnd, WorkerEnd
 from tests.eventually import eventually
 
 NEWS = News((ChildNews(0, "up", 1, "unix:/a"),), {"worker_end_s": 2})
@@ -31,6 +31,29 @@ async def test_a_worker_says_that_it_is_ready_and_hears_what_has_changed() -> No
         assert (await process.stdout.readline()).decode().strip() == repr(NEWS)
     line.close()
     assert await process.wait() == -9
+
+
+def test_what_was_said_is_heard_once_and_the_last_of_it_counts() -> None:
+    line = SupervisorEnd()
+    theirs = WorkerEnd(os.dup(line.lent))
+    for internal in ("unix:/a", "unix:/b"):
+        theirs.tell(Ready(internal))
+    assert line.ready() == Ready("unix:/b")
+    assert line.ready() is None
+    theirs.tell(Ready("unix:/b"))
+    assert line.ready() == Ready("unix:/b")
+    theirs._socket.close()
+    line.close()
+
+
+def test_a_worker_does_not_wait_for_a_supervisor_that_does_not_listen() -> None:
+    line = SupervisorEnd()
+    theirs = WorkerEnd(os.dup(line.lent))
+    for _ in range(20_000):
+        theirs.tell(Ready("unix:/a"))
+    assert line.ready() == Ready("unix:/a")
+    theirs._socket.close()
+    line.close()
 
 
 def test_what_is_no_line_is_no_readiness() -> None:

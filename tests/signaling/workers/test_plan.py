@@ -1,11 +1,13 @@
 """What becomes of a child: every pair of state and event, how long it waits, and when it is given up."""
 
+from dataclasses import replace
+
 import pytest
 
 from protocol.errors import LocalProtocolError
 from signaling.workers.plan import TRANSITIONS, Act, ChildEvent, ChildLimits, ChildState, Life, begin, step
 
-LIMITS = ChildLimits(start_s=30.0, end_s=15.0, back_off_s=5.0, max_restarts=3, window_s=60.0)
+LIMITS = ChildLimits(start_s=30.0, end_s=15.0, hang_s=15.0, back_off_s=5.0, max_restarts=3, window_s=60.0)
 NOW_S = 1_000.0
 UP = Life(ChildState.UP, None, has_worked=True)
 _S, _E = ChildState, ChildEvent
@@ -19,6 +21,7 @@ EXPECTED = {
     (_S.UP, _E.READY): (_S.UP, Act.NOTHING),
     (_S.UP, _E.ENDED): (_S.BACKING_OFF, Act.NOTHING),
     (_S.UP, _E.LOOPED): (_S.GONE, Act.GIVE_UP),
+    (_S.UP, _E.DUE): (_S.UP, Act.KILL),
     (_S.UP, _E.STOP): (_S.DRAINING, Act.TERMINATE),
     (_S.BACKING_OFF, _E.DUE): (_S.STARTING, Act.START),
     (_S.BACKING_OFF, _E.STOP): (_S.GONE, Act.NOTHING),
@@ -49,8 +52,11 @@ def test_what_a_state_waits_for_has_its_time() -> None:
     life = begin(NOW_S, LIMITS)
     assert life == Life(ChildState.STARTING, NOW_S + 30.0)
     up, _ = step(life, ChildEvent.READY, NOW_S + 1, LIMITS)
-    assert (up.due_s, up.has_worked) == (None, True)
-    assert step(up, ChildEvent.READY, NOW_S + 2, LIMITS)[0] is up
+    assert (up.due_s, up.has_worked) == (NOW_S + 16, True)
+    # It says so again; killed, it is killed again if that has not ended it.
+    assert step(up, ChildEvent.READY, NOW_S + 2, LIMITS)[0].due_s == NOW_S + 17
+    assert step(up, ChildEvent.DUE, NOW_S + 16, LIMITS)[0].due_s == NOW_S + 31
+    assert step(up, ChildEvent.READY, NOW_S + 2, replace(LIMITS, hang_s=None))[0].due_s is None
     draining, _ = step(up, ChildEvent.STOP, NOW_S + 2, LIMITS)
     assert draining.due_s == NOW_S + 17
     # Said twice it is no later; killed, it is killed again if that has not ended it.
@@ -60,7 +66,7 @@ def test_what_a_state_waits_for_has_its_time() -> None:
 
 
 def test_each_end_in_a_row_waits_twice_as_long_up_to_a_bound_and_then_it_is_given_up() -> None:
-    limits = ChildLimits(start_s=30.0, end_s=15.0, back_off_s=5.0, max_restarts=8, window_s=60.0)
+    limits = ChildLimits(start_s=30.0, end_s=15.0, hang_s=15.0, back_off_s=5.0, max_restarts=8, window_s=60.0)
     life, now_s, waits = UP, NOW_S, []
     for _ in range(8):
         life, act = step(life, ChildEvent.ENDED, now_s, limits)
