@@ -222,10 +222,13 @@ class RedisBackplane:
     def _full(self) -> None:
         """What was to be said is dropped: the others are told that they have not heard everything."""
         if self._full_timer is None:
-            self._full_timer = asyncio.get_running_loop().call_later(_FULL_S, self._have_others_look)
+            self._full_timer = asyncio.get_running_loop().call_later(_FULL_S, self._full_is_over)
+
+    def _full_is_over(self) -> None:
+        self._full_timer = None
+        self._have_others_look()
 
     def _have_others_look(self) -> None:
-        self._full_timer = None
         shard = self._shard_of(self._pods)
         # One that comes back says so anyway.
         if shard is not None and shard.is_up:

@@ -19,7 +19,7 @@ from .config_environ import charge_of_worker
 from .door import Door
 from .hub import Hub
 from .log import HttpLog, LogBook
-from .tasks import TaskSet
+from .tasks import TaskSet, race
 from .transports.aiohttp_seam import Deadlines, StrictRunner
 from .workers.command import supervised
 from .workers.ports import url_of
@@ -66,35 +66,51 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Worker | None) -> None:
     app = create_app(config, signing_key=signing_key_of(config), log=log, hubs=hubs, worker=worker)
     runner = runner_of(app, config, handle_signals=False, shutdown_timeout=END_S, logger=HttpLog(log).as_logger())
+    stop = _stop_signals()
     await runner.setup()
     assert runner.server is not None  # noqa: S101  # it was set up
     door = Door(runner.server, paced=app[PARTS].paced, reached=app[PARTS].metrics.reached, log=log)
     looking, pods = TaskSet("collector", log), app[PARTS].pods
     try:
         if pods is not None:
-            await pods.joined.met()
-        try:
-            await door.open(config.host, config.port, backlog=config.listen_backlog, reuse_port=worker is not None)
-        except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such host"
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
-        looking.spawn(Collector(time.monotonic).run())
-        url = url_of(config.host, door.addresses[0][1])
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        log.started(url=url, dev=config.dev)
-        if worker is None:
-            print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
-        else:
-            worker.ready("" if pods is None else pods.internal.address)
-        await stop.wait()
-        await drain(app[PARTS], config)
+            await race(pods.joined.met(), _until(stop))
+        if not stop.is_set():
+            await _open(door, config, reuse_port=worker is not None)
+            looking.spawn(Collector(time.monotonic).run())
+            url = url_of(config.host, door.addresses[0][1])
+            log.started(url=url, dev=config.dev)
+            if worker is None:
+                print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
+            else:
+                worker.ready("" if pods is None else pods.internal.address)
+            await stop.wait()
+            await drain(app[PARTS], config)
     finally:
         await looking.close()
         await door.close()
         await runner.cleanup()
     log.stopped()
+
+
+def _stop_signals() -> asyncio.Event:
+    """Set by the signals that end a server in order, also while it begins."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _open(door: Door, config: Config, *, reuse_port: bool) -> None:
+    """Listen. Raises ConfigError."""
+    try:
+        await door.open(config.host, config.port, backlog=config.listen_backlog, reuse_port=reuse_port)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such host"
+        raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
 
 
 def runner_of(app: web.Application, config: Config, **options: Any) -> StrictRunner:

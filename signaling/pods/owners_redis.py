@@ -155,7 +155,8 @@ class RedisOwners:
                 claims = [writing.create_task(self._claim(one)) for one in together]
             written = [one for one, claim in zip(together, claims, strict=True) if claim.result() is not OWNERS_AWAY]
             for one in written:
-                del self._unwritten[one]
+                # Others that were taken meanwhile may have made it go.
+                self._unwritten.pop(one, None)
             if len(written) < len(together):
                 return
 

@@ -29,6 +29,7 @@ _BOUNDS: Final = {
     ChildState.UP: "worker_hang_s",
     ChildState.DRAINING: "worker_end_s",
 }
+# More than that after something was due, and nobody looked in time.
 _LATE_S: Final = 1.0
 
 

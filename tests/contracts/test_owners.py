@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from signaling.log import LogBook
-from signaling.pods.owners import OWNERS_AWAY, MemoryOwners, OwnerBoard, Owners
+from signaling.pods.owners import OWNERS_AWAY, MemoryOwners, OwnerBoard, Owners, OwnersAway
 from signaling.pods.owners_redis import RedisOwners, RedisOwnersParts
 from signaling.tasks import TaskSet
 from tests.bus_tables import PodTables, TablePods, table_pods
@@ -87,13 +87,15 @@ class TestRedisFromTheStart:
                 await alone.close()
 
 
-def parts_of(joined: PodTables, name: str, ttl_s: float, tasks: TaskSet) -> RedisOwnersParts:
+def parts_of(
+    joined: PodTables, name: str, ttl_s: float, tasks: TaskSet, *, max_unwritten: int = 1_000
+) -> RedisOwnersParts:
     return RedisOwnersParts(
         joined.tables,
         name,
         ttl_s=ttl_s,
         open_s=60,
-        max_unwritten=1_000,
+        max_unwritten=max_unwritten,
         tasks=tasks,
         monotonic=time.monotonic,
         reached=joined.metrics.reached,
@@ -163,6 +165,26 @@ class TestRedisThatForgets(Redis):
                 return await owners.take("before") == "one"
 
             await eventually_asked(is_taken)
+
+    async def test_what_makes_room_while_it_is_written_down_harms_nobody(
+        self, pods: TablePods, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        joined = await pods.join()
+        await eventually(lambda: joined.tables.is_up)
+        tasks = TaskSet("owners", LogBook(joined.log))
+        one = RedisOwners(parts_of(joined, "one", TTL_S, tasks, max_unwritten=1))
+
+        async def claimed(connection_id: str, *, patient: bool = True) -> str | OwnersAway:
+            if connection_id == "first" and patient:
+                await one.take("second")
+                return "one"
+            return OWNERS_AWAY
+
+        monkeypatch.setattr(one, "_claim", claimed)
+        await one.take("first")
+        await one._write_down()
+        assert list(one._unwritten) == ["second"]
+        assert joined.metric("auricle_bound_reached_total", bound="max_known_owners") == 1
 
     async def test_one_that_was_gone_for_a_moment_is_not_believed_either(
         self, server: RedisServer, pod: NewOwners

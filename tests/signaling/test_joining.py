@@ -1,9 +1,14 @@
 """A process that begins opens its port when it knows the others and they can find it, or when that takes too long."""
 
+import asyncio
+import os
+import signal
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
 
 from tests.chaos.proxy import proxy
 from tests.ports import free_port
@@ -51,3 +56,21 @@ async def test_who_can_be_found_and_hears_nothing_has_not_joined(tmp_path: Path)
             assert bus.ask("EXISTS", "auricle:t:{pods}") == b":1\r\n"
             assert 'auricle_bound_reached_total{bound="join_s"} 1.0' in await metrics(running)
             assert await degraded(running) == ["redis"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_who_ends_it_while_it_waits_for_the_others_is_obeyed_at_once(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    environ = {"AURICLE_REDIS_URL": f"redis://127.0.0.1:{free_port()}", "AURICLE_JOIN_S": "1000", **INSIDE}
+    command = (sys.executable, "-m", "signaling", "serve", "--dev", "--port", "0", "--data", str(tmp_path))
+    process = await asyncio.create_subprocess_exec(*command, env=os.environ | environ, stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"backplane_away" not in await process.stderr.readline():
+            pass
+        process.send_signal(number)
+        _, told = await process.communicate()
+    assert process.returncode == 0
+    assert b'"stopped"' in told
+    assert b"Traceback" not in told
