@@ -224,7 +224,7 @@ class Phone:
             # Why the aids hold something else comes before that they do.
             await self._news.tell()
             claim = await self.runner.attach_claim()
-            self.runner.watch("hello", claim=claim)
+            self.runner.watch("hello", claim=claim, connection=self._hub.connection_id)
             answer = await self._hub.ask("AttachDevice", claim, answer=AttachAnswer)
         except TimeoutError:
             # The link may live, and then nothing else would ask for it again.

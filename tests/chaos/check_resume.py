@@ -38,8 +38,9 @@ def nothing_is_lost_on_the_way(history: Iterable[Event], paths: Paths) -> Iterat
             continue
         what, line = event.f.removeprefix(PREFIX), lines.setdefault(event.p, _Line())
         if what == "open":
-            owners = frozenset(paths.pods(event.p, event.t, event.t))
-            line = lines[event.p] = _Line(owners, well=event.t)
+            home = paths.home(event.v.get("connection", ""))
+            owners = {home} if home is not None else paths.pods(event.p, event.t, event.t)
+            line = lines[event.p] = _Line(frozenset(owners), well=event.t)
         elif what == "said":
             line.said = event.v["number"]
         elif what in {"heard", "answered"}:

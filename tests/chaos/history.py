@@ -6,7 +6,8 @@ time; an invoke without a completion is ``info``. What is a plain fact (a phone'
 
 Operations of fitters: acquire, steal, submit, save, cancel. Facts of phones: boot, hello, welcome, offer_in, journal,
 chunk, side_commit, restore, reboot, result_out, settled_in. Facts of the runner: register, read_device, read_delivery,
-read_revision, read_audit, read_aid; start and stop of a fault.
+read_revision, read_audit, read_aid; start and stop of a fault; route, where a link of a client goes, and homes, which
+connections a pod has had. Clients tell their connection when they greet the server (linked, hello, resume_open).
 """
 
 import heapq

@@ -1,7 +1,9 @@
 """What a client's calls went through, and what of it was broken when: by the history alone.
 
 A fault is on the path of a client when it is of that client's own network, of a pod that the client hung on, or of the
-database. The bus is on nobody's path: whatever becomes of it, nobody is to notice. Read ``Paths.broken`` first.
+database. That is the pod that its link goes to and the one that has its connection, which is another when the first
+cannot be found by others just then. The bus is on nobody's path: whatever becomes of it, nobody is to notice. Read
+``Paths.broken`` first.
 """
 
 from bisect import bisect_left, bisect_right
@@ -19,6 +21,8 @@ __all__ = ["ALL", "BUS_LANE", "Fault", "Paths", "is_of_bus"]
 BUS_LANE: Final = "bus"
 # Of everybody at once.
 ALL: Final = frozenset({"crowd", "database"})
+# With which a client tells its connection.
+LINKS: Final = frozenset({"linked", "hello", "resume_open"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Paths:
     def __init__(self, history: Iterable[Event]) -> None:
         self.faults: list[Fault] = []
         self._routes: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._linked: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._homes: dict[str, str] = {}
         self._lags: list[tuple[int, int]] = []
         self._late: dict[str, list[int]] = defaultdict(list)
         begun: dict[tuple[str, str], Event] = {}
@@ -56,6 +62,10 @@ class Paths:
                 self.faults.append(Fault(start, event.t))
             elif event.f == "route":
                 self._routes[event.v["lane"]].append((event.t, event.v["pod"]))
+            elif event.f in LINKS and "connection" in event.v:
+                self._linked[event.p].append((event.t, event.v["connection"]))
+            elif event.f == "homes":
+                self._homes |= dict.fromkeys(event.v["connections"], event.v["pod"])
             elif event.f == "lag":
                 self._lags.append((event.t, event.v["worst_ms"]))
             elif event.f == "late":
@@ -67,9 +77,13 @@ class Paths:
 
     def pods(self, lane: str, since: float, until: float) -> set[str]:
         """Which pods a client hung on between two moments."""
-        routes = self._routes[lane]
-        first = max(0, bisect_left(routes, since, key=_when) - 1)
-        return {pod for _, pod in routes[first : bisect_right(routes, until, key=_when)]}
+        linked = _between(self._linked[lane], since, until)
+        homes = {home for each in linked if (home := self.home(each)) is not None}
+        return _between(self._routes[lane], since, until) | homes
+
+    def home(self, connection: str) -> str | None:
+        """The pod that has, or had, a connection; None for one that no pod has told of."""
+        return self._homes.get(connection)
 
     def broken(self, lane: str, since: float, until: float, *, behind: bool = False) -> bool:
         """Whether anything on the path of a client was broken between two moments; ``behind`` its own network only."""
@@ -98,5 +112,11 @@ def _name(event: Event) -> tuple[str, str]:
     return event.v.get("lane", ""), event.v["fault"]
 
 
-def _when(route: tuple[int, str]) -> int:
-    return route[0]
+def _between(moves: list[tuple[int, str]], since: float, until: float) -> set[str]:
+    """Where somebody was then, by when he went where."""
+    first = max(0, bisect_left(moves, since, key=_when) - 1)
+    return {where for _, where in moves[first : bisect_right(moves, until, key=_when)]}
+
+
+def _when(move: tuple[int, str]) -> int:
+    return move[0]

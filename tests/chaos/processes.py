@@ -6,6 +6,7 @@ What makes them die is for the nemesis to say. Read ``Supervised`` first.
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import signal
 import sys
@@ -28,6 +29,8 @@ READY_TIMEOUT_S: Final = 60.0 * PATIENCE
 END_TIMEOUT_S: Final = 30.0 * PATIENCE
 MAX_QUICK_DEATHS: Final = 20
 RESTART_PAUSE_S: Final = 0.05
+# As the log tells that a connection is open: one object a line, its keys in order.
+_OPENED: Final = re.compile(r'"connection": "([^"]+)", "event": "connection_opened"')
 
 
 class ProcessFailed(Exception):
@@ -210,6 +213,11 @@ class ServerProcess(Supervised):
             self.died_at[self.armed] += 1
         else:
             self.crashes.append(exit_code)
+
+    @property
+    def connections(self) -> list[str]:
+        """The public ids of all that any life has had."""
+        return [found for text in self.log_texts.values() for found in _OPENED.findall(text)]
 
     async def command(self, *words: str) -> str:
         """What a command of the server's own command line prints. Raises ProcessFailed."""

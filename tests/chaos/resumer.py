@@ -36,6 +36,7 @@ Socket = aiohttp.ClientWebSocketResponse[Any]
 
 
 class _Negotiated(msgspec.Struct, rename="camel"):
+    connection_id: str
     connection_token: str
     use_stateful_reconnect: bool = False
 
@@ -67,7 +68,7 @@ class _Connection:
         self._owner, self._session, self._history, self._stop = owner, session, history, stop
         self._core = HubClientConnection(owner.protocol, LIMITS, now=time.monotonic(), stateful=True)
         self._url = f"{owner.link.url}{HUB}"
-        self._token = ""
+        self._token = self._id = ""
         self._socket: Socket | None = None
         self._said = self._heard = self._answered = 0
 
@@ -79,7 +80,7 @@ class _Connection:
                 answer.raise_for_status()
                 agreed = msgspec.json.decode(await answer.read(), type=_Negotiated)
             assert agreed.use_stateful_reconnect
-            self._token = agreed.connection_token
+            self._token, self._id = agreed.connection_token, agreed.connection_id
             self._socket = await self._dial()
             await self._socket.send_str(self._core.hello().decode())
         speaker = asyncio.get_running_loop().create_task(self._speak())
@@ -120,7 +121,7 @@ class _Connection:
     def _take(self, event: Event) -> None:
         if isinstance(event, Opened):
             self._owner.is_open = True
-            self._tell("open")
+            self._tell("open", connection=self._id)
         elif isinstance(event, Invocation):
             [number] = event.arguments
             assert isinstance(number, Raw)

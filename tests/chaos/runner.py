@@ -173,6 +173,8 @@ async def _end(stage: Stage, say: Callable[[str], None]) -> dict[str, int]:
             async with session.get(f"{pod.url}/metrics") as answer:
                 stage.texts[f"{lane} metrics"] = await answer.text()
     exit_codes = await stage.fleet.stop()
+    for lane, pod in stage.fleet.pods.items():
+        stage.history.write("ok", "homes", pod=lane, connections=pod.connections)
     read_aids(stage)
     await read_audit(stage)
     return {f"server exit code {code}": 1 for code in exit_codes if code != 0}

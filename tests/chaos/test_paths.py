@@ -63,6 +63,16 @@ def test_what_was_broken_before_a_call_that_succeeded_excuses_nothing() -> None:
     assert len(list(calls_succeed(stories(told), Paths(told)))) == 1
 
 
+@pytest.mark.parametrize(("broken", "is_excused"), [("pod-0", True), ("pod-1", True), ("pod-2", False)])
+def test_the_pod_that_has_the_connection_is_on_the_path_beside_the_one_that_hands_it_on(
+    broken: str, is_excused: bool
+) -> None:
+    homes = [fact("homes", pod="pod-0", connections=["a", "b"]), fact("homes", pod="pod-2", connections=["old"])]
+    linked = [fact("linked", "fitter-0", connection=each) for each in ("old", "a")]
+    told = history(ROUTE, *linked, *call("ok"), *fault(broken), *call("info"), *homes)
+    assert bool(list(calls_succeed(stories(told), Paths(told)))) == (not is_excused)
+
+
 def test_an_answer_that_was_under_way_when_something_broke_does_not_prove_that_it_is_whole_again() -> None:
     asked, answered = call("ok")
     told = history(ROUTE, asked, *fault("pod-1"), answered, *call("info"))
@@ -114,6 +124,15 @@ def test_a_pod_that_died_may_forget_what_it_had_and_not_what_others_have(pod: st
     elsewhere = [*resumed(("lost", {})), fact("route", lane="resumer-0", pod="pod-2"), *resumed(("back", {}))]
     gone = [*resumed(("lost", {})), *fault(pod, kind), *resumed(("end", {"why": "gone"}))]
     told = history(*begun, *elsewhere, *gone)
+    assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken
+
+
+@pytest.mark.parametrize(("pod", "broken"), [("pod-0", 0), ("pod-1", 1)])
+def test_who_has_a_connection_from_its_beginning_is_known_by_the_connection(pod: str, broken: int) -> None:
+    route = fact("route", lane="resumer-0", pod="pod-1")
+    begun = [route, *resumed(("open", {"connection": "a"}), *HEARD[1:], ("lost", {}))]
+    homes = fact("homes", pod="pod-0", connections=["a"])
+    told = history(*begun, *fault(pod, "server_gone"), *resumed(("end", {"why": "gone"})), homes)
     assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken
 
 

@@ -114,5 +114,6 @@ class Caller:
             await self._hub.connected()
         connection = self._hub.connection_id
         if self._greeted != connection:
+            self._history.write("ok", "linked", connection=connection)
             await self._hub.invoke("Hello", Hello(contract=1, app="chaos"), result=HelloAnswer)
             self._greeted = connection
