@@ -2,14 +2,15 @@
 
 Redis tells, if it can (``Owners``). Else the pods are asked, all at once: who has it says so. One that nobody has opens
 on a pod that Redis does tell, so that others find it there. If there is none, the pod that made the token decides who
-opens it, and if that one cannot be reached, whoever has been asked takes it. Read ``owner`` first.
+opens it, and if that one cannot be reached, whoever has been asked takes it (``whose``). Read ``owner`` first.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from aiohttp import web
@@ -19,9 +20,10 @@ from signaling.connection_token import ConnectionTicket
 
 from .directory import PodDirectory
 from .internal import asked_of
-from .internal_client import InternalClient, PodSilent, PodUnreached
+from .internal_client import InternalClient, PodRefused, PodSilent, PodUnreached
 from .metrics import PodMetrics
 from .owners import Owners, OwnersAway
+from .whose import Known, Whose, whose
 
 __all__ = ["WHOSE", "Whereabouts", "WhereaboutsParts"]
 
@@ -52,6 +54,13 @@ class WhereaboutsParts:
     max_known: int
     max_asking: int
     clock: Callable[[], float]
+
+
+class _Said(NamedTuple):
+    """What a pod has said: who has it, or opens it, as far as it knows; whether it would itself be found by all."""
+
+    owner: str
+    is_sure: bool
 
 
 class Whereabouts:
@@ -136,25 +145,35 @@ class Whereabouts:
 
     async def _ask(self, ticket: ConnectionTicket, *, adopt: bool, is_last: bool) -> str | None:
         others = [pod for pod in self._parts.directory.pods() if pod != self.pod and self.is_there(pod)]
-        said: dict[str, str] = {}
+        said: dict[str, _Said] = {}
         async with asyncio.TaskGroup() as asking:
             for pod in others:
                 asking.create_task(self._ask_one(pod, ticket, said, adopt=adopt and pod == ticket.pod))
-        sure = [pod for pod, answer in said.items() if answer.endswith(_SURE)]
-        said = {pod: answer.removesuffix(_SURE) for pod, answer in said.items()}
-        found = next((owner for pod, owner in said.items() if owner == pod), None)
-        if found is not None or not adopt:
-            return found
-        if is_last:
-            return self.pod
-        if sure and not self._parts.owners.are_sure:
-            # It is only this pod that Redis does not tell: nobody would find the connection here.
-            return _one_of(sure, ticket)
-        if ticket.pod == self.pod:
-            return self._decide(ticket.connection_id, self.pod, ticket.open_until_s)
-        return said.get(ticket.pod) or self.pod
+        had_by = next((pod for pod, one in said.items() if one.owner == pod), None)
+        sure = [pod for pod, one in said.items() if one.is_sure]
+        decided = said[ticket.pod].owner if ticket.pod in said else ""
+        known = Known(
+            is_had=had_by is not None,
+            may_open=adopt,
+            is_last=is_last,
+            is_hidden=bool(sure) and not self._parts.owners.are_sure,
+            maker="this" if ticket.pod == self.pod else "has decided" if decided else "silent",
+        )
+        match whose(known):
+            case Whose.THEIRS:
+                return had_by
+            case Whose.NOBODYS:
+                return None
+            case Whose.OURS:
+                return self.pod
+            case Whose.FOUND_BY_ALL:
+                return _one_of(sure, ticket)
+            case Whose.DECIDED_HERE:
+                return self._decide(ticket.connection_id, self.pod, ticket.open_until_s)
+            case Whose.DECIDED_THERE:
+                return decided
 
-    async def _ask_one(self, pod: str, ticket: ConnectionTicket, said: dict[str, str], *, adopt: bool) -> None:
+    async def _ask_one(self, pod: str, ticket: ConnectionTicket, said: dict[str, _Said], *, adopt: bool) -> None:
         parts = self._parts
         address = parts.directory.address_of(pod)
         headers = {CONNECTION: ticket.connection_id, SURE: "?"}
@@ -166,11 +185,15 @@ class Whereabouts:
             async with parts.client.ask(
                 address, "POST", WHOSE, to=pod, timeout_s=parts.answer_s, headers=headers
             ) as answer:
-                said[pod] = (answer.body or b"").decode()
+                if answer.status != HTTPStatus.OK:
+                    raise PodRefused
+                told = (answer.body or b"").decode()
         except PodUnreached as error:
             parts.metrics.unreached.inc()
             if isinstance(error, PodSilent):
                 parts.metrics.reached("owner_answer_s")
+        else:
+            said[pod] = _Said(told.removesuffix(_SURE), told.endswith(_SURE))
 
     def _decide(self, connection_id: str, pod: str, until_s: float) -> str:
         """Whoever asks first opens it."""

@@ -156,6 +156,23 @@ async def test_who_answers_in_the_place_of_a_pod_is_not_believed(scene: Around) 
         await runner.cleanup()
 
 
+async def test_a_pod_that_fails_to_say_whose_a_connection_is_has_not_said_it() -> None:
+    async with around() as scene:
+        other = Poller(scene.west, await negotiate(scene.east))
+        await scene.lose_bus()
+        assert scene.east.parts.pods is not None
+        whereabouts = scene.east.parts.pods._whereabouts
+        assert whereabouts is not None
+
+        def fail(_: str) -> bool:
+            raise web.HTTPInternalServerError(text="some words")
+
+        whereabouts.holds.insert(0, fail)
+        # Not carried to a pod of that name.
+        assert (await other.poll()).status == 200
+        assert scene.west.metric("auricle_pods_unreached_total") == 1
+
+
 async def test_so_many_connections_of_others_are_remembered_and_no_more() -> None:
     async with around(max_known_owners=1) as scene:
         clients = [await poller(scene.east) for _ in range(3)]
