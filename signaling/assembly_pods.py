@@ -17,6 +17,7 @@ from .pods.joined import Joined
 from .pods.metrics import PodMetrics
 from .pods.owners import Owners
 from .pods.signature import Signer, Verifier
+from .pods.tls import PodTls, TlsFiles
 from .pods.whereabouts import WHOSE, Whereabouts, WhereaboutsParts
 from .tasks import TaskSet
 from .transports.aiohttp_seam import Deadlines
@@ -55,6 +56,7 @@ class Pods:
         self._directory = parts.joined.directory
         self._key = hmac.digest(parts.signing_key, b"internal", hashlib.sha256)
         self.metrics = PodMetrics(parts.metrics)
+        self._tls = self._pod_tls(config)
         self.internal = InternalServer(
             InternalParts(
                 pod=self.pod,
@@ -65,11 +67,12 @@ class Pods:
                 deadlines=Deadlines.of(config, parts.metrics.reached),
                 metrics=self.metrics,
                 log=parts.log,
+                tls=self._tls,
             )
         )
         register_health(self.internal.app, parts.readiness, parts.metrics, under=OVERVIEW)
         signer = Signer(self._key, pod=self.pod, clock=parts.clock)
-        self.client = InternalClient(signer, timeout_s=config.forward_timeout_s)
+        self.client = InternalClient(signer, timeout_s=config.forward_timeout_s, tls=self._tls)
         self._owners: Owners | None = None
         self._whereabouts: Whereabouts | None = None
         self._forwarder: Forwarder | None = None
@@ -77,6 +80,16 @@ class Pods:
         """None: every connection is here, as far as this process knows."""
         if config.internal_listen and parts.joined.tables is not None:
             self._look_around(parts, parts.joined.tables)
+
+    def _pod_tls(self, config: Config) -> PodTls | None:
+        if not config.internal_cert_file:
+            return None
+        return PodTls(
+            TlsFiles(config.internal_cert_file, config.internal_key_file, config.internal_ca_file),
+            name=config.internal_cert_name,
+            log=self._log,
+            expires=self.metrics.certificate_expires.set,
+        )
 
     def _look_around(self, parts: PodParts, tables: "RedisTables") -> None:
         from .pods.directory_redis import place_of
@@ -143,6 +156,8 @@ class Pods:
             self._forwarder.sweep()
         if self._whereabouts is not None:
             self._whereabouts.sweep()
+        if self._tls is not None:
+            self._tls.refresh()
 
     async def drain(self) -> None:
         """This process ends soon: nobody's poll is to be on its way through it then."""

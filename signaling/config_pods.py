@@ -22,8 +22,11 @@ class PodsConfig:
     """Fields of ``Config``.
 
     ``internal_listen``: where other pods of the deployment ask this process: ``host:port`` (port 0: any) or
-    ``unix:/path``; empty: nowhere. ``internal_address``: what they are told, ``http://host:port`` or ``unix:/path``;
-    empty: what it listens on.
+    ``unix:/path``; empty: nowhere. ``internal_address``: what they are told, ``http://host:port`` (with certificates
+    ``https://``) or ``unix:/path``; empty: what it listens on.
+    ``internal_cert_file``, ``internal_key_file``: what this pod shows the others, over TLS; ``internal_ca_file``: by
+    whom theirs must be signed; all three or none. ``internal_cert_name``: the name in all of them; empty: the host of
+    the address.
     ``owner_ttl_s``: how long others know whose a connection is, unless that is renewed.
     ``owner_answer_s``: how long pods may take to say whether a connection is theirs, while Redis does not tell.
     ``max_owner_questions``: connections of which all pods are asked at a time. ``max_known_owners``: connections of
@@ -35,6 +38,10 @@ class PodsConfig:
 
     internal_listen: str = ""
     internal_address: str = ""
+    internal_cert_file: str = ""
+    internal_key_file: str = ""
+    internal_ca_file: str = ""
+    internal_cert_name: str = ""
     owner_ttl_s: float = 600.0
     owner_answer_s: float = 1.0
     max_owner_questions: int = 256
@@ -56,8 +63,22 @@ class PodsConfig:
             raise ConfigError("internal_listen: must be given with internal_address")
         if address and not _is_path(address):
             scheme, _, place = address.partition("://")
-            if scheme != "http" or not _PLACE.fullmatch(place):
-                raise ConfigError("internal_address: must be http://host:port or unix:/path")
+            due = "https" if self.internal_cert_file else "http"
+            if scheme != due or not _PLACE.fullmatch(place):
+                raise ConfigError(f"internal_address: must be {due}://host:port or unix:/path")
+        self._check_certificates()
+
+    def _check_certificates(self) -> None:
+        files = (self.internal_cert_file, self.internal_key_file, self.internal_ca_file)
+        if not any(files):
+            if self.internal_cert_name:
+                raise ConfigError("internal_cert_file: must be given with internal_cert_name")
+            return
+        if not all(files):
+            raise ConfigError("internal_cert_file: must be given with internal_key_file and internal_ca_file")
+        # On one machine nothing is there to be encrypted.
+        if not self.internal_listen or _is_path(self.internal_listen):
+            raise ConfigError("internal_listen: must be host:port with internal_cert_file")
 
 
 def host_and_port(text: str) -> tuple[str, int]:

@@ -141,6 +141,14 @@ class LogBook:
         """There are other pods, and this one is nowhere reached: its connections' requests must come to it alone."""
         self._log.warning("internal_listener_off", advice="set AURICLE_INTERNAL_LISTEN, or keep clients on their pod")
 
+    def internal_certificate_renewed(self) -> None:
+        """What pods show each other, and are held to, has been read again."""
+        self._log.info("internal_certificate_renewed")
+
+    def internal_certificate_unusable(self, *, cause: str) -> None:
+        """The files have changed and cannot be used: what was read before goes on, until it expires."""
+        self._log.error("internal_certificate_unusable", cause=cause)
+
     def push_logged(self, *, platform: str, kind: str) -> None:
         """A push was due and no push service is configured."""
         self._log.info("push_logged", platform=platform, kind=kind)

@@ -19,10 +19,11 @@ from aiohttp.typedefs import Handler
 from signaling.config_error import ConfigError
 from signaling.config_pods import UNIX, host_and_port
 from signaling.log import HttpLog, LogBook
-from signaling.transports.aiohttp_seam import Deadlines, StrictRunner, put_back
+from signaling.transports.aiohttp_seam import Deadlines, StrictRunner, StrictSite, put_back
 
 from .metrics import PodMetrics
 from .signature import ANY_POD, STREAM, Asked, Verifier, digest_of
+from .tls import PodTls
 
 __all__ = ["ANSWER", "MAX_SIGNED_BYTES", "OVERVIEW", "InternalParts", "InternalServer", "asked_of", "upgrade_head"]
 
@@ -41,7 +42,7 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class InternalParts:
-    """``listen``, ``address`` and ``backlog`` as in the configuration; ``pod`` is this process."""
+    """``listen``, ``address`` and ``backlog`` as in the configuration; ``pod`` is this process; ``tls`` None: none."""
 
     pod: str
     listen: str
@@ -51,6 +52,7 @@ class InternalParts:
     deadlines: Deadlines
     metrics: PodMetrics
     log: LogBook
+    tls: PodTls | None = None
 
 
 class InternalServer:
@@ -83,7 +85,7 @@ class InternalServer:
         await runner.setup()
         self._runner = runner
         try:
-            listens_on = await _listen(runner, parts.listen, parts.backlog)
+            listens_on = await _listen(runner, parts)
         except (OSError, UnicodeError) as error:
             await self.close()
             reason = error.strerror if isinstance(error, OSError) else "no such host"
@@ -160,16 +162,18 @@ async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     response.headers[ANSWER] = f"{digest}.{tag}"
 
 
-async def _listen(runner: StrictRunner, listen: str, backlog: int) -> str:
-    if listen.startswith(UNIX):
-        path = listen.removeprefix(UNIX)
-        await web.UnixSite(runner, path, backlog=backlog).start()
+async def _listen(runner: StrictRunner, parts: InternalParts) -> str:
+    if parts.listen.startswith(UNIX):
+        path = parts.listen.removeprefix(UNIX)
+        await web.UnixSite(runner, path, backlog=parts.backlog).start()
         os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)  # one system call, which waits for nothing
-        return listen
-    host, port = host_and_port(listen)
-    await web.TCPSite(runner, host, port, backlog=backlog).start()
-    port = runner.addresses[0][1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return parts.listen
+    host, port = host_and_port(parts.listen)
+    tls = None if parts.tls is None else parts.tls.server
+    site = StrictSite(runner, host, port, backlog=parts.backlog, tls=tls, handshake_s=parts.deadlines.request_s)
+    await site.start()
+    scheme, port = "http" if tls is None else "https", runner.addresses[0][1]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _remove(path: str) -> None:

@@ -20,6 +20,7 @@ from signaling.transports.aiohttp_seam import take_over_client
 
 from .internal import ANSWER, OVERVIEW
 from .signature import ANY_POD, SIGNATURE, STREAM, Signer, digest_of
+from .tls import PodTls
 
 __all__ = [
     "InternalAnswer",
@@ -103,11 +104,15 @@ class InternalAnswer:
 
 
 class InternalClient:
-    """Asks others. ``timeout_s``: for a connection."""
+    """Asks others. ``timeout_s``: for a connection.
 
-    def __init__(self, signer: Signer, *, timeout_s: float) -> None:
+    ``tls``: whoever is not reached by a socket of this machine is asked over it, or not at all; None: in the clear.
+    """
+
+    def __init__(self, signer: Signer, *, timeout_s: float, tls: PodTls | None = None) -> None:
         self._signer = signer
         self._timeout_s = timeout_s
+        self._tls = tls
         self._sessions: OrderedDict[str, aiohttp.ClientSession] = OrderedDict()
 
     async def fetch(self, address: str, path: str, *, to: str = ANY_POD, timeout_s: float) -> bytes:
@@ -138,7 +143,14 @@ class InternalClient:
         target = OVERVIEW + path
         fields = self._signer.sign(method, target, dict(headers or {}), to=to, digest=digest)
         session, url = await self._session(address)
-        asking = session.request(method, url + target, headers=fields, data=body or None, allow_redirects=False)
+        asking = session.request(
+            method,
+            url + target,
+            headers=fields,
+            data=body or None,
+            allow_redirects=False,
+            server_hostname=self._tls.name or None if self._tls is not None else None,
+        )
         response = await _within(timeout_s, asking)
         try:
             yield await self._checked(response, fields[SIGNATURE], timeout_s)
@@ -168,6 +180,8 @@ class InternalClient:
     async def _session(self, address: str) -> tuple[aiohttp.ClientSession, str]:
         """Connections to sockets of this machine are kept per path, all others together."""
         path = address.removeprefix(UNIX) if address.startswith(UNIX) else ""
+        if not path and address.startswith("https:") != (self._tls is not None):
+            raise PodRefused
         session = self._sessions.get(path)
         if session is None:
             session = self._sessions[path] = self._new_session(path)
@@ -178,7 +192,8 @@ class InternalClient:
 
     def _new_session(self, path: str) -> aiohttp.ClientSession:
         # How many there may be is for those to say who ask.
-        connector: aiohttp.BaseConnector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S)
+        tls = True if self._tls is None else self._tls.client
+        connector: aiohttp.BaseConnector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S, ssl=tls)
         if path:
             connector = aiohttp.UnixConnector(path, limit=0, keepalive_timeout=KEPT_S)
         return aiohttp.ClientSession(
@@ -197,6 +212,8 @@ async def _within(timeout_s: float, asking: Awaitable[Found]) -> Found:
             return await asking
     except TimeoutError:
         raise PodSilent from None
+    except aiohttp.ClientSSLError:
+        raise PodRefused from None
     except (aiohttp.ClientError, OSError) as error:
         is_its_fault = getattr(error, "errno", None) not in _NOT_ITS_FAULT
         raise (PodGone if is_its_fault else PodUnasked) from None

@@ -9,11 +9,12 @@ connection on which nothing is asked, or only half of something, live for an hou
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from aiohttp import ClientResponse, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
@@ -28,6 +29,7 @@ __all__ = [
     "Deadlines",
     "LeftAiohttp",
     "StrictRunner",
+    "StrictSite",
     "find_unmask",
     "put_back",
     "stop_reading",
@@ -166,6 +168,39 @@ class StrictRunner(web.AppRunner):
             loop=asyncio.get_running_loop(),
             deadlines=self._deadlines,
             **plain._kwargs,
+        )
+
+
+class StrictSite(web.TCPSite):
+    """Where it listens. ``handshake_s``: how long a client may take for its part of TLS; aiohttp gives it a minute."""
+
+    def __init__(
+        self,
+        runner: StrictRunner,
+        host: str,
+        port: int,
+        *,
+        backlog: int,
+        tls: ssl.SSLContext | None,
+        handshake_s: float,
+    ) -> None:
+        super().__init__(runner, host, port, backlog=backlog, ssl_context=tls)
+        self._handshake_s = handshake_s
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        if self._ssl_context is None:
+            await super().start()
+            return
+        await web.BaseSite.start(self)
+        self._server = await asyncio.get_running_loop().create_server(
+            cast(web.Server, self._runner.server),
+            self._host,
+            self._port,
+            backlog=self._backlog,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=self._handshake_s,
+            ssl_shutdown_timeout=self._handshake_s,
         )
 
 

@@ -4,14 +4,13 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.authority import Authority
 
 __all__ = ["Choose", "Identity", "front", "identity", "port_of", "stranger"]
 
@@ -86,44 +85,8 @@ class Identity:
 
 def identity(folder: Path, *, good_for: timedelta) -> Identity:
     """A throw-away authority, and its certificate for ``localhost``, which ends after that time."""
-    now = datetime.now(UTC)
-    authority, ours = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = _signed("throw-away", "throw-away", authority, authority, now + timedelta(days=400), is_authority=True)
-    leaf = _signed("localhost", "throw-away", ours, authority, now + good_for, is_authority=False)
-    ca_file, certificate, key = folder / "ca.pem", folder / "server.pem", folder / "server.key"
-    ca_file.write_bytes(root.public_bytes(serialization.Encoding.PEM))
-    certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    key.write_bytes(ours.private_bytes(*private))
-    return Identity(ca_file, certificate, key)
-
-
-def _signed(
-    name: str,
-    issuer: str,
-    key: ec.EllipticCurvePrivateKey,
-    by: ec.EllipticCurvePrivateKey,
-    until: datetime,
-    *,
-    is_authority: bool,
-) -> x509.Certificate:
-    def named(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-    return (
-        x509.CertificateBuilder()
-        .subject_name(named(name))
-        .issuer_name(named(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(until - timedelta(days=500))
-        .not_valid_after(until)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
-        .sign(by, hashes.SHA256())
-    )
+    authority = Authority(folder)
+    return Identity(authority.ca_file, *authority.certificate("server", "localhost", good_for=good_for))
 
 
 def port_of(url: str) -> int:

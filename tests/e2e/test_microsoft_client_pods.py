@@ -11,14 +11,17 @@ import pytest
 from tests.e2e.client import PROTOCOLS, Client, Combination
 from tests.e2e.node_client import NodeDriver
 from tests.pods_running import PodsRunning, pods_running, token_of
+from tests.signaling.pods_inside import certificates
 
 SETTINGS = {"AURICLE_DATABASE_URL": "memory:", "AURICLE_SWEEP_S": "0.1"}
 
 
 @pytest.fixture(scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PodsRunning]:
-    """Pods that nobody kills."""
-    async with pods_running(tmp_path_factory.mktemp("pods"), "--conformance", environ=SETTINGS) as pods:
+    """Pods that nobody kills, and that ask each other over TLS."""
+    folder = tmp_path_factory.mktemp("pods")
+    tls = {f"AURICLE_{name.upper()}": value for name, value in certificates(folder).items()}
+    async with pods_running(folder, "--conformance", environ=SETTINGS | tls) as pods:
         yield pods
         assert not any("task_failed" in pod.log_text or "crashed" in pod.log_text for pod in pods.pods.values())
 

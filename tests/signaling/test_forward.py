@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -26,16 +27,16 @@ from tests.signaling.by_hand import (
 )
 from tests.signaling.conftest import House, running_house
 from tests.signaling.pods_around import Around, around, forwarded, len_of
-from tests.signaling.pods_inside import inside, internal_of
+from tests.signaling.pods_inside import certificates, inside, internal_of, shown_by
 from tests.signaling.raw_websocket import dial, upgrade
 from tests.signaling.returning import answer_to, returning
 
 PROTOCOLS: tuple[ProtocolName, ...] = ("json", "messagepack")
 
 
-@pytest.fixture
-async def scene() -> AsyncIterator[Around]:
-    async with around() as scene:
+@pytest.fixture(params=["clear", "tls"])
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Around]:
+    async with around(**(certificates(tmp_path) if request.param == "tls" else {})) as scene:
         yield scene
 
 
@@ -206,7 +207,8 @@ async def test_what_was_carried_is_never_carried_on_and_its_caller_is_looked_at_
         assert await status(scene.east, client.headers) == 200
     # Who has no key is told nothing, whatever he knows.
     given = {CONNECTION: client.ticket.token} | client.headers
-    async with scene.east.http.get(f"{internal_of(scene.east).address}/internal{route}", headers=given) as answer:
+    url, tls = f"{internal_of(scene.east).address}/internal{route}", shown_by(scene.east)
+    async with scene.east.http.get(url, headers=given, ssl=tls) as answer:
         assert (answer.status, await answer.read()) == (401, b"")
 
 

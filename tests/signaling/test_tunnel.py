@@ -1,13 +1,19 @@
 """A tunnel between two ends: everything goes through in order, what waits is bounded, and both end together."""
 
 import asyncio
+import io
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from signaling.log import LogBook
+from signaling.pods.tls import PodTls, TlsFiles
 from signaling.transports.tunnel import Tunnel, TunnelLimits
+from tests.authority import Authority
 from tests.eventually import eventually
 
 
@@ -52,8 +58,9 @@ class Bored:
         return bound in self.bounds
 
 
-@pytest.fixture
-async def bored() -> AsyncIterator[Bored]:
+@pytest.fixture(params=["clear", "tls"])
+async def bored(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bored]:
+    """Its owner's end is in the clear, or over TLS."""
     loop, bounds, ended = asyncio.get_running_loop(), list[str](), list[None]()
     limits = TunnelLimits(max_bytes=8_192, stuck_s=90, close_timeout_s=5, reached=bounds.append)
     tunnel = Tunnel(limits, lambda: ended.append(None))
@@ -63,8 +70,17 @@ async def bored() -> AsyncIterator[Bored]:
         for one in (near, far):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
             one.setblocking(False)
-        transport, _ = await loop.create_connection(lambda end=end: end, sock=near)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        _, pipe = await loop.create_connection(Pipe, sock=far)
+        is_over_tls = request.param == "tls" and end is tunnel.owner
+        ours, theirs = contexts(tmp_path) if is_over_tls else (None, None)
+        near_by = loop.create_connection(
+            lambda end=end: end,
+            sock=near,
+            ssl=ours,
+            server_hostname="localhost" if is_over_tls else None,
+        )
+        (transport, _), (_, pipe) = await asyncio.gather(
+            near_by, loop.connect_accepted_socket(Pipe, sock=far, ssl=theirs)
+        )
         ends.append(transport)
         pipes.append(pipe)
     tunnel.join((ends[0], b"early of the client "), (ends[1], b"early of the owner "))
@@ -72,6 +88,15 @@ async def bored() -> AsyncIterator[Bored]:
     for pipe in pipes:
         pipe.transport.abort()
     await eventually(lambda: ended)
+
+
+def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of the one that asks and the one that is asked."""
+    authority = Authority(folder)
+    certificate, key = map(str, authority.certificate("pod", "localhost"))
+    files = TlsFiles(certificate, key, str(authority.ca_file))
+    tls = PodTls(files, name="localhost", log=LogBook(io.StringIO()), expires=lambda _: None)
+    return tls.client, tls.server
 
 
 @pytest.mark.parametrize("slow", ["client", "owner"])
@@ -82,7 +107,7 @@ async def test_a_tunnel_holds_no_more_than_its_bound(bored: Bored, slow: str) ->
     reader.transport.pause_reading()
     sent = most = 0
     # Until it does not take any more, for as long as anything could still be on its way.
-    while writer.may_write.is_set() or await moves(end._transport):
+    while writer.may_write.is_set() or await moves(end._transport, writer.transport):
         if writer.may_write.is_set():
             writer.transport.write(b"x" * 10_000)
             sent += 10_000
@@ -99,11 +124,11 @@ async def test_a_tunnel_holds_no_more_than_its_bound(bored: Bored, slow: str) ->
     assert bytes(reader.got) == early + b"x" * sent
 
 
-async def moves(transport: asyncio.Transport) -> bool:
-    before = transport.get_write_buffer_size()
+async def moves(*transports: asyncio.Transport) -> bool:
+    before = [transport.get_write_buffer_size() for transport in transports]
     for _ in range(50):
         await asyncio.sleep(0)
-    return transport.get_write_buffer_size() != before
+    return [transport.get_write_buffer_size() for transport in transports] != before
 
 
 @pytest.mark.parametrize("first", ["client", "owner"])
