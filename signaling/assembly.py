@@ -16,7 +16,7 @@ from .auth import DevTokens, TokenVerifier
 from .bodies import Bodies
 from .calls.turn_probe import TurnWatch
 from .clinic_limits import read_clinic_limits
-from .config import MEMORY, Config
+from .config import Config
 from .connection_token import ConnectionTokens
 from .dispatcher import Dispatcher
 from .far_asks import FarAsks
@@ -37,7 +37,7 @@ from .policy import Grants
 from .push_notifier import push_notifier
 from .rest.house import RestHouse
 from .rest.replay import Replays
-from .storage import MemoryStorage, Storage, StorageContext, new_id, postgres_storage, sqlite_storage
+from .storage import StorageContext, new_id, storage_of
 from .stores.assignments import DeviceGrants, PatientGrants
 from .stores.visit_grants import QuietingGrants, VisitGrants
 from .tasks import TaskSet
@@ -87,7 +87,9 @@ class Assembly:
         self.notifier = push_notifier(config, self.metrics, log, clock=clock, monotonic=monotonic)
         self.push_secret = hmac.digest(signing_key, b"push", hashlib.sha256)
         self.signer = OfferSigner(hmac.digest(signing_key, b"offers", hashlib.sha256))
-        self.storage = _storage(StorageContext(config, log_clock or clock, monotonic, self.metrics, self.troubles.met))
+        self.storage = storage_of(
+            StorageContext(config, log_clock or clock, monotonic, self.metrics, self.troubles.met)
+        )
         self.readiness.degraded = self.away
         self.devices = self.storage.devices
         self.audiograms = self.storage.audiograms
@@ -217,12 +219,3 @@ class Assembly:
         if self.pods.elsewhere is not None:
             routes.register_inside(self.pods.internal)
         return routes
-
-
-def _storage(context: StorageContext) -> Storage:
-    """Where devices and their logs are kept."""
-    if context.config.database_url == MEMORY:
-        return MemoryStorage(context)
-    if context.config.database_url:
-        return postgres_storage(context, context.config.database_url)
-    return sqlite_storage(context, context.config.sqlite_file)

@@ -118,6 +118,8 @@ def _recording_options(recording: argparse.ArgumentParser) -> None:
     listing = words.add_parser("list", help="what there is")
     delete = words.add_parser("delete", help="delete all recordings of a visit, and their keys with them")
     delete.add_argument("--visit", required=True, metavar="ID", help="whose")
+    delete.add_argument("--data", type=Path, metavar="DIR", help="data folder of the server (default ~/.auricle)")
+    delete.add_argument("--database-url", metavar="URL", help="database (default: SQLite in the data folder)")
     for one in (listing, delete):
         one.add_argument("--folder", type=Path, metavar="DIR", help="where they are (default: AURICLE_RECORDINGS)")
 
@@ -186,7 +188,8 @@ def _recording(options: argparse.Namespace) -> int:
     from .config import config_from
     from .recordings_command import run
 
-    return run(config_from(), options)
+    places: dict[str, Any] = {name: getattr(options, name, None) for name in ("data", "database_url")}
+    return run(config_from(**places), options)
 
 
 def _asyncapi(options: argparse.Namespace) -> int:

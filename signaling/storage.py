@@ -16,7 +16,7 @@ from fitting.log_memory import MemoryDeviceLog
 from fitting.log_over_store import StoredDeviceLog
 from fitting.outbox import Outbox
 
-from .config import Config
+from .config import MEMORY, Config
 from .metrics import Metrics
 from .stores.audiograms import AudiogramStore, MemoryAudiogramStore
 from .stores.call_records import CallRecords, MemoryCallRecords
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .stores.devices_sql import DeviceTable
     from .stores.sql import Rows
 
-__all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "postgres_storage", "sqlite_storage"]
+__all__ = ["MemoryStorage", "Storage", "StorageContext", "new_id", "storage_of"]
 
 # What is on file may change in another process, and one that is missing is always looked for.
 DEVICE_STALE_S: Final = 2.0
@@ -235,7 +235,16 @@ class SqlStorage:
         await self._database.close()
 
 
-def sqlite_storage(context: StorageContext, path: Path) -> Storage:
+def storage_of(context: StorageContext) -> Storage:
+    """Where the configuration says."""
+    if context.config.database_url == MEMORY:
+        return MemoryStorage(context)
+    if context.config.database_url:
+        return _postgres_storage(context, context.config.database_url)
+    return _sqlite_storage(context, context.config.sqlite_file)
+
+
+def _sqlite_storage(context: StorageContext, path: Path) -> Storage:
     """One file, made or upgraded when it is opened."""
     from fitting.log_sql.outbox_sqlite import SqliteOutbox
     from fitting.log_sql.sqlite import SqliteDatabase
@@ -274,7 +283,7 @@ def sqlite_storage(context: StorageContext, path: Path) -> Storage:
     )
 
 
-def postgres_storage(context: StorageContext, url: str) -> Storage:
+def _postgres_storage(context: StorageContext, url: str) -> Storage:
     """A database that has been migrated: several processes may share it, so none of them changes its schema."""
     from fitting.log_sql.outbox_postgres import PostgresOutbox
     from fitting.log_sql.postgres import PostgresDatabase

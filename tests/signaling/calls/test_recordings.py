@@ -1,5 +1,6 @@
 """Recordings of relayed calls: only while everybody agrees, sealed, bounded, and back for whoever has the key."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 
 from clients.calling import Talk
-from media.recording import RecordingMistake, opened, read
+from media.recording import RecordingHead, RecordingMistake, begin, opened, read
 from media.visit_recording import MAX_ANSWERS, RecordingAnswer, answered
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.calls import RELAY_PEER, CallChanged
 from protocol.contract.sessions import Done
 from signaling.calls.recorder import Recorder
 from signaling.cli import main
+from signaling.config import MEMORY
 from tests.databases import lent_postgres
 from tests.eventually import eventually
 from tests.media.visits import visit_of
@@ -41,8 +43,14 @@ def options(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def apart(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Apart]:
-    async with lent_postgres(postgres) as url, AsyncExitStack() as stack:
+async def url(postgres: PostgresServer) -> AsyncIterator[str]:
+    async with lent_postgres(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+async def apart(url: str, tmp_path: Path) -> AsyncIterator[Apart]:
+    async with AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
         changes = options(tmp_path, table_answer_s=1)
         east, west = await stack.enter_async_context(two_pods(url, bus.url, **changes))
@@ -111,7 +119,7 @@ def voices(path: Path) -> list[tuple[int, float]]:
 
 
 async def test_both_voices_are_there_for_whoever_has_the_key(
-    apart: Apart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    apart: Apart, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await talk(apart)
     path = await recorded(apart, tmp_path)
@@ -140,7 +148,22 @@ async def test_both_voices_are_there_for_whoever_has_the_key(
     assert head.recording in capsys.readouterr().out
     monkeypatch.setenv("AURICLE_RECORDING_KEY", base64.b64encode(b"\x08" * 32).decode())
     assert main(["recording", "decrypt", str(path), "--output", str(tmp_path / "none.mkv")]) == 1
-    assert main(["recording", "delete", "--visit", "v1", "--folder", str(tmp_path)]) == 0
+    await asyncio.to_thread(delete, url, path)
+    history = await hub_of(apart.east)._log.changed_since("d1", 0)
+    assert (history[-1].state, history[-1].actor, history[-1].text) == ("recording_deleted", "operator", path.stem)
+    # And that is part of what the history proves.
+    assert await asyncio.to_thread(main, ["audit", "verify", "--database-url", url]) == 0
+
+
+def delete(url: str, path: Path) -> None:
+    """As an operator does: what cannot be written down in the device's history is not deleted."""
+    given = ["recording", "delete", "--visit", "v1", "--folder", str(path.parent)]
+    nowhere, empty = "postgresql://nobody@127.0.0.1:1/none", path.parent / "empty"
+    for elsewhere in (["--data", str(empty)], ["--database-url", nowhere], ["--database-url", MEMORY]):
+        assert main([*given, *elsewhere]) == 2
+    assert path.exists()
+    assert not empty.exists()
+    assert main([*given, "--database-url", url]) == 0
     assert not path.exists()
 
 
@@ -229,6 +252,22 @@ async def test_one_is_kept_for_so_long(open_house: OpenHouse, tmp_path: Path) ->
         assert not path.exists()
         history = await hub_of(scene.east)._log.changed_since("d1", 0)
         assert (history[-1].state, history[-1].text) == ("recording_deleted", path.stem)
+
+
+async def test_one_is_deleted_beside_a_server_that_goes_on(open_house: OpenHouse, tmp_path: Path) -> None:
+    house = await open_house(data=tmp_path, database_url="")
+    await register(house)
+    log = hub_of(house)._log
+    await log.note("d1", "device", "before", actor="server")
+    head = RecordingHead(recording="r1", visit="v1", device="d1", began_at_s=1.0, peers=(0, 1))
+    written, _ = begin(head, KEY, key=b"k" * 32, nonce=b"n" * 12)
+    (tmp_path / "r1.auricle").write_bytes(written)
+    given = ["recording", "delete", "--visit", "v1", "--folder", str(tmp_path), "--data", str(tmp_path)]
+    assert await asyncio.to_thread(main, given) == 0
+    await log.note("d1", "device", "after", actor="server")
+    history = await log.changed_since("d1", 0)
+    assert [one.state for one in history][-3:] == ["before", "recording_deleted", "after"]
+    assert await asyncio.to_thread(main, ["audit", "verify", "--data", str(tmp_path)]) == 0
 
 
 async def test_off(house: House) -> None:
