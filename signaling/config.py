@@ -70,6 +70,7 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
     ``max_groups``: groups of one connection.
     ``max_early_bytes``: what a client may post before its first poll or event stream has come.
     ``max_early_connections``: connections that have posted before it.
+    ``max_spent_tokens``: connections of a hub that were opened, remembered until their tokens end.
     ``max_attachments``: phones that are being attached at a time; one more is told when to come back.
     ``max_unanswered_attachments``: attachments of a phone in a row that are lost over the same offer; then it is asked
     not to begin it.
@@ -158,6 +159,7 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
     max_unanswered_attachments: int = 3
     max_early_bytes: int = 65_536
     max_early_connections: int = 256
+    max_spent_tokens: int = 100_000
     max_devices: int = 10_000
     max_patients: int = 10_000
     max_decisions: int = 1_000

@@ -5,6 +5,7 @@ A signed token opens one connection, once, over one transport; only a stateful c
 
 import asyncio
 import secrets
+from functools import partial
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -31,6 +32,7 @@ from .long_polling import LongPollingTransport
 from .negotiate import negotiate_response, negotiate_version
 from .posts import Inbox, PostedTransport, WaitingRoom
 from .refresh import lifetime_s, not_refreshed, refresh_error, refreshed
+from .spent import SpentTokens
 from .websocket import WebSocketTransport, upgrade_answer
 
 __all__ = ["HubRoutes", "Routes"]
@@ -73,8 +75,7 @@ class HubRoutes:
             Bodies(config.max_early_bytes, "max_early_bytes", config.body_timeout_s, reached),
             limit=config.max_early_connections,
         )
-        # Connections that were opened and may be asked for again until their tokens end.
-        self._opened_until_s: dict[str, float] = {}
+        self._spent = SpentTokens(limit=config.max_spent_tokens, reached=partial(reached, "max_spent_tokens"))
         # Those of which others know that they are here.
         self._kept: set[str] = set()
         if elsewhere is not None:
@@ -103,8 +104,7 @@ class HubRoutes:
         """Forget connections whose tokens have ended."""
         now = self._server.clock()
         self._waiting.sweep(now)
-        for key in [key for key, until_s in self._opened_until_s.items() if until_s < now]:
-            del self._opened_until_s[key]
+        self._spent.sweep(now)
         for key in self._kept - self._server.sessions.keys():
             self._kept.discard(key)
             if self._elsewhere is not None:
@@ -322,11 +322,7 @@ class HubRoutes:
 
     def _holds(self, connection_id: str) -> bool:
         """Whether the connection is here, or was, or will be."""
-        return (
-            connection_id in self._server.sessions
-            or connection_id in self._opened_until_s
-            or connection_id in self._waiting
-        )
+        return connection_id in self._server.sessions or connection_id in self._spent or connection_id in self._waiting
 
     async def _send_home(self, request: web.Request) -> web.StreamResponse:
         """The pod that asks ends soon: the polls that it has brought are answered now, and nothing gets lost."""
@@ -349,7 +345,7 @@ class HubRoutes:
         return ConnectionTicket(connection_id, "", self._server.hub.name, _owner(principal), float("inf"))
 
     def _may_open(self, ticket: ConnectionTicket) -> bool:
-        return ticket.connection_id not in self._opened_until_s and ticket.open_until_s >= self._server.clock()
+        return ticket.connection_id not in self._spent and ticket.open_until_s >= self._server.clock()
 
     def _open(self, ticket: ConnectionTicket, *, once: bool = False) -> Inbox:
         """From now on the token opens nothing any more. Without negotiation there is none that could.
@@ -357,7 +353,7 @@ class HubRoutes:
         ``once``: nobody asks for it again, unlike for one of which there are requests to come.
         """
         if ticket.pod:
-            self._opened_until_s[ticket.connection_id] = ticket.open_until_s
+            self._spent.add(ticket.connection_id, ticket.open_until_s)
             if self._elsewhere is not None and not once:
                 self._kept.add(ticket.connection_id)
                 self._elsewhere.keep(ticket.connection_id)
