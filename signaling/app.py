@@ -141,6 +141,7 @@ def _documents(app: web.Application, config: Config, resources: Sequence[Resourc
 
 def _watched(app: web.Application, parts: CareAssembly, worker: Worker | None) -> None:
     """Health and metrics: one's own, or those of all workers."""
+    parts.metrics.watch_log(parts.log.lost)
     if worker is None:
         register_health(app, parts.readiness, parts.metrics)
         return

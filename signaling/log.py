@@ -6,27 +6,65 @@ public id. Errors are named by class and place: their texts may quote what a pee
 
 import hashlib
 import logging
+import os
 import sys
 import traceback
 from typing import TextIO
 
 import structlog
 
-__all__ = ["HttpLog", "LogBook"]
+__all__ = ["HttpLog", "LogBook", "say"]
+
+
+def say(line: str) -> None:
+    """A line on stdout. Whoever waited for it may have gone: the clients of a server have not."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError:
+        # What could not be written would be tried again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Lines:
+    """Where lines go; one that cannot be written, for want of room or of a reader, is lost and ends nothing else."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.lost = 0
+
+    def msg(self, line: str) -> None:
+        """Write one."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except OSError:
+            self.lost += 1
+
+    info = warning = error = msg
 
 
 class LogBook:
     """Writes the events of one process; ``worker`` is in each line of one of several."""
 
     def __init__(self, stream: TextIO | None = None, *, worker: int | None = None) -> None:
+        self._lines = _Lines(stream or sys.stderr)
         self._log = structlog.wrap_logger(
-            structlog.WriteLogger(stream or sys.stderr),
+            self._lines,
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
                 structlog.processors.JSONRenderer(sort_keys=True),
             ],
         ).bind(**({} if worker is None else {"worker": worker}))
+
+    def lost(self) -> int:
+        """How many lines could not be written."""
+        return self._lines.lost
 
     def started(self, *, url: str, dev: bool) -> None:
         """The server accepts connections."""

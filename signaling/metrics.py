@@ -1,7 +1,7 @@
 """Every counter of the server, in one registry per process. No label ever names a user, a device or a connection."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -179,6 +179,11 @@ class Metrics:
         )
         Gauge("auricle_tasks", "Tasks of the event loop.", registry=registry).set_function(_tasks)
         self.storage = StorageMetrics(registry, self.bounds)
+
+    def watch_log(self, lost: Callable[[], float]) -> None:
+        """Show how many lines could not be written."""
+        shown = Gauge("auricle_log_lines_lost", "Lines of the log that could not be written.", registry=self.registry)
+        shown.set_function(lost)
 
     def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
         """A counter of some part, made when it is first asked for: parts may be made more than once in a process."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from .config import Config, ConfigError
 from .config_environ import charge_of_worker
 from .door import Door
 from .hub import Hub
-from .log import HttpLog, LogBook
+from .log import HttpLog, LogBook, say
 from .tasks import TaskSet, race
 from .transports.aiohttp_seam import Deadlines, StrictRunner
 from .workers.command import supervised
@@ -80,7 +79,7 @@ async def _serve(config: Config, log: LogBook, hubs: Sequence[Hub], worker: Work
             url = url_of(config.host, door.addresses[0][1])
             log.started(url=url, dev=config.dev)
             if worker is None:
-                print(json.dumps({"event": "ready", "url": url}), file=sys.stdout, flush=True)
+                say(json.dumps({"event": "ready", "url": url}))
             else:
                 worker.ready("" if pods is None else pods.internal.address)
             await stop.wait()

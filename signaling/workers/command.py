@@ -14,7 +14,7 @@ from signaling.auth import signing_key_of
 from signaling.config import MEMORY, Config, ConfigError
 from signaling.config_environ import is_worker
 from signaling.config_pods import UNIX, host_and_port
-from signaling.log import LogBook
+from signaling.log import LogBook, say
 from signaling.schema import newest_event_s, prepare
 
 from .charge import Charge
@@ -97,7 +97,7 @@ def _supervise(config: Config) -> int:
                 # There the kernel may give connections to a socket that nobody listens on.
                 held.close()
             log.started(url=url, dev=config.dev)
-            print(json.dumps({"event": "ready", "url": url, "workers": len(workers)}), flush=True)
+            say(json.dumps({"event": "ready", "url": url, "workers": len(workers)}))
 
         with Signals() as signals:
             code = supervisor.run(signals, ready)
