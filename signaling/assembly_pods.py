@@ -89,6 +89,7 @@ class Pods:
             name=config.internal_cert_name,
             log=self._log,
             expires=self.metrics.certificate_expires.set,
+            refused=self.metrics.refused.labels("handshake").inc,
         )
 
     def _look_around(self, parts: PodParts, tables: "RedisTables") -> None:

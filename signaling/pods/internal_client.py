@@ -149,6 +149,7 @@ class InternalClient:
             headers=fields,
             data=body or None,
             allow_redirects=False,
+            ssl=True if self._tls is None else self._tls.client,
             server_hostname=self._tls.name or None if self._tls is not None else None,
         )
         response = await _within(timeout_s, asking)
@@ -192,8 +193,7 @@ class InternalClient:
 
     def _new_session(self, path: str) -> aiohttp.ClientSession:
         # How many there may be is for those to say who ask.
-        tls = True if self._tls is None else self._tls.client
-        connector: aiohttp.BaseConnector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S, ssl=tls)
+        connector: aiohttp.BaseConnector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S)
         if path:
             connector = aiohttp.UnixConnector(path, limit=0, keepalive_timeout=KEPT_S)
         return aiohttp.ClientSession(

@@ -29,55 +29,98 @@ class TlsFiles:
 
 
 class PodTls:
-    """``server`` and ``client`` are for each role; both go by what the files held when they were last read.
+    """``server`` is for all time, ``client`` for one connection; both go by what the files held when last read.
 
     ``name`` is what each certificate must be made out to; empty: to the host of the address that is asked.
-    ``expires`` is told until when ours is good, as Unix time.
+    ``expires`` is told until when ours is good, as Unix time; ``refused`` of each that came and showed nothing good.
     """
 
-    def __init__(self, files: TlsFiles, *, name: str, log: LogBook, expires: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        files: TlsFiles,
+        *,
+        name: str,
+        log: LogBook,
+        expires: Callable[[float], None],
+        refused: Callable[[], None],
+    ) -> None:
         self.name = name
-        self.server, self.client = _contexts()
         self._files, self._log, self._expires = files, log, expires
         self._seen = _stamps(files)
+        self._told: object = None
         if field := next((field for field, path in _named(files) if not Path(path).is_file()), None):
             raise ConfigError(f"{field}: there is no such file")
         try:
-            self._read()
+            self._current, self.client = self._read()
         except (OSError, ValueError) as error:
             raise ConfigError(f"internal_cert_file: {_why(error)}") from None
+        self.server = self._for_all_time(refused)
 
     def refresh(self) -> None:
-        """Read the files again if they have changed; what cannot be used changes nothing, and is told."""
+        """Read the files again if they have changed; what cannot be used changes nothing, and is told once."""
         seen = _stamps(self._files)
         if seen == self._seen:
             return
-        self._seen = seen
         try:
-            self._read()
+            self._current, self.client = self._read()
         except (OSError, ValueError) as error:
-            self._log.internal_certificate_unusable(cause=_why(error))
+            # It is tried again: that a file could not be opened may have been for want of descriptors.
+            why = _why(error)
+            if self._told != (seen, why):
+                self._told = seen, why
+                self._log.internal_certificate_unusable(cause=why)
         else:
+            self._seen, self._told = seen, None
             self._log.internal_certificate_renewed()
 
-    def _read(self) -> None:
-        """Raises OSError, ValueError."""
-        # What does not fit must not reach those in use by halves.
-        for contexts in (_contexts(), (self.server, self.client)):
-            for context in contexts:
-                # Never a question on a terminal.
-                context.load_cert_chain(self._files.internal_cert_file, self._files.internal_key_file, password="")
-                context.load_verify_locations(self._files.internal_ca_file)
-        ours = x509.load_pem_x509_certificate(Path(self._files.internal_cert_file).read_bytes())
+    def _read(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """New ones, whole: nobody is ever shown a certificate without its key. Raises OSError, ValueError."""
+        files, contexts = self._files, (_server(), _client())
+        for context in contexts:
+            # Never a question on a terminal.
+            context.load_cert_chain(files.internal_cert_file, files.internal_key_file, password="")
+            context.load_verify_locations(files.internal_ca_file)
+        ours = x509.load_pem_x509_certificate(Path(files.internal_cert_file).read_bytes())
         self._expires(ours.not_valid_after_utc.timestamp())
+        return contexts
+
+    def _for_all_time(self, refused: Callable[[], None]) -> ssl.SSLContext:
+        """A listener keeps its context: this one has no certificate, and gives each handshake the current one."""
+
+        class Handshake(ssl.SSLObject):
+            """One that counts if it fails."""
+
+            def do_handshake(self) -> None:
+                try:
+                    super().do_handshake()
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    raise
+                except ssl.SSLError:
+                    refused()
+                    raise
+
+        def greeted(handshake: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+            handshake.context = self._current
+
+        context = _server()
+        context.sslobject_class = Handshake
+        context.sni_callback = greeted
+        return context
 
 
-def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    server.verify_mode = ssl.CERT_REQUIRED
-    for context in (server, client):
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return server, client
+def _server() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    # Nobody resumes: each connection shows its certificate.
+    context.num_tickets = 0
+    return context
+
+
+def _client() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
 
 
 def _named(files: TlsFiles) -> Iterable[tuple[str, str]]:
@@ -90,7 +133,7 @@ def _stamps(files: TlsFiles) -> tuple[tuple[int, int, int], ...] | None:
         found = [os.stat(path) for path in astuple(files)]
     except OSError:
         return None
-    return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
+    return tuple((one.st_ino, one.st_ctime_ns, one.st_size) for one in found)
 
 
 _NOT_PEM: Final = "what is in it cannot be read"

@@ -3,10 +3,12 @@
 import asyncio
 import io
 import json
+import resource
 import ssl
 import time
 from contextlib import suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import aiohttp
@@ -18,12 +20,14 @@ from signaling.log import LogBook
 from signaling.pods.internal_client import InternalClient, PodRefused, PodUnreached
 from signaling.pods.tls import PodTls, TlsFiles
 from tests.authority import Authority
+from tests.eventually import eventually
 from tests.signaling.by_hand import Poller, call, poller
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.pods_around import around, forwarded
 from tests.signaling.pods_inside import certificates, inside, internal_of, signer
 
 LISTEN = "127.0.0.1:0"
+NUMBERS = count()
 EXPIRES = "auricle_internal_certificate_expires_timestamp_seconds"
 
 
@@ -41,12 +45,12 @@ def shows(authority: Authority, stem: str, *hosts: str, name: str = "", ca: Path
     """What another pod would go by."""
     certificate, key = authority.certificate(stem, *hosts)
     files = TlsFiles(str(certificate), str(key), str(ca or authority.ca_file))
-    return PodTls(files, name=name, log=LogBook(io.StringIO()), expires=lambda _: None)
+    return PodTls(files, name=name, log=LogBook(io.StringIO()), expires=lambda _: None, refused=lambda: None)
 
 
 async def answers(pod: House, tls: PodTls | None, address: str = "") -> bool:
     """Whether who goes by that has an answer of a pod."""
-    client = InternalClient(signer(pod), timeout_s=5, tls=tls)
+    client = InternalClient(signer(pod, pod=f"test{next(NUMBERS)}"), timeout_s=5, tls=tls)
     try:
         return b"ready" in await client.fetch(address or internal_of(pod).address, "/readyz", timeout_s=5)
     except PodUnreached:
@@ -67,7 +71,11 @@ async def test_who_shows_none_or_a_strangers_is_not(pod: House, authority: Autho
     async with aiohttp.ClientSession() as http:
         with pytest.raises(aiohttp.ClientError):
             await http.get(f"{internal_of(pod).address}/internal/readyz", ssl=anonymous)
+        # Nor who does not even speak TLS.
+        with pytest.raises(aiohttp.ClientError):
+            await http.get(f"{internal_of(pod).address.replace('https', 'http')}/internal/readyz")
     assert "request_crashed" not in pod.log.getvalue()
+    await eventually(lambda: pod.metric("auricle_internal_refused_total", reason="handshake") >= 3)
 
 
 async def test_a_pod_that_shows_a_strangers_is_not_believed(pod: House, tmp_path: Path) -> None:
@@ -147,6 +155,38 @@ async def test_a_renewed_certificate_is_shown_and_a_new_authority_believed(
         # Whoever is new believes the new one alone.
         assert await answers(scene.east, shows(later, "other", "127.0.0.1"))
         await carried(scene.west, client, 2)
+
+
+async def test_an_authority_that_is_dropped_is_believed_no_more(
+    pod: House, tmp_path: Path, authority: Authority
+) -> None:
+    later = Authority(tmp_path, "later")
+    both = authority.ca_file.read_bytes() + later.ca_file.read_bytes()
+    earlier, other = shows(authority, "earlier", "x"), shows(later, "other", "x", ca=authority.ca_file)
+    authority.ca_file.write_bytes(both)
+    pod.sweep()
+    assert await answers(pod, earlier)
+    assert await answers(pod, other)
+    authority.ca_file.write_bytes(later.ca_file.read_bytes())
+    pod.sweep()
+    assert not await answers(pod, earlier)
+    assert await answers(pod, other)
+
+
+async def test_what_could_not_be_read_for_want_of_descriptors_is_read_later(
+    pod: House, tmp_path: Path, authority: Authority
+) -> None:
+    before_s = pod.metric(EXPIRES)
+    authority.certificate("pod", "127.0.0.1", good_for=timedelta(days=60))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, most[1]))
+    try:
+        pod.sweep()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert pod.log.getvalue().count("internal_certificate_unusable") == 1
+    pod.sweep()
+    assert pod.metric(EXPIRES) > before_s + timedelta(days=29).total_seconds()
 
 
 def renew(authority: Authority, names: dict[str, str]) -> None:

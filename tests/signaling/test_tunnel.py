@@ -95,7 +95,7 @@ def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     authority = Authority(folder)
     certificate, key = map(str, authority.certificate("pod", "localhost"))
     files = TlsFiles(certificate, key, str(authority.ca_file))
-    tls = PodTls(files, name="localhost", log=LogBook(io.StringIO()), expires=lambda _: None)
+    tls = PodTls(files, name="localhost", log=LogBook(io.StringIO()), expires=lambda _: None, refused=lambda: None)
     return tls.client, tls.server
 
 
