@@ -15,6 +15,7 @@ from .auth import signing_key_of
 from .collector import Collector
 from .config import Config, ConfigError
 from .config_environ import charge_of_worker
+from .data_lock import DataLock
 from .door import Door
 from .hub import Hub
 from .log import HttpLog, LogBook, say
@@ -39,7 +40,7 @@ def serve(config: Config, *, hubs: Sequence[Hub] = ()) -> None:
 
     Raises:
         ConfigError: nothing that could verify a token is configured, the address or the limits of the clinics cannot
-            be used, or a hub has no name or path, or that of another.
+            be used, another server runs in the data folder, or a hub has no name or path, or that of another.
         IncompletePolicy: a method of a hub has no rule.
         SystemExit: a worker ended again and again, or could not be started.
     """
@@ -48,8 +49,13 @@ def serve(config: Config, *, hubs: Sequence[Hub] = ()) -> None:
     charge = charge_of_worker()
     worker = None if charge is None else Worker(charge)
     log = LogBook(worker=None if worker is None else worker.number)
-    config = config if worker is None else worker.config(config)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with contextlib.ExitStack() as held:
+        if worker is not None:
+            config = worker.config(config)
+        elif not (config.database_url or config.redis_url):
+            # Others would share the database, and not hear of what happens here.
+            held.enter_context(contextlib.closing(DataLock.take(config.data)))
+        runner = held.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
         runner.run(_serve(config, log, hubs, worker))
 
 
