@@ -116,7 +116,8 @@ class WebSocketTransport(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client says nothing more. The transport is closed in its turn: that takes longest of all."""
         self._leave(self._hang_up)
-        return True
+        # Over TLS, which one of another pod has come by, there is no half of a connection.
+        return self._transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended; without a close frame a stateful connection may come back."""

@@ -35,9 +35,13 @@ PROTOCOLS: tuple[ProtocolName, ...] = ("json", "messagepack")
 
 
 @pytest.fixture(params=["clear", "tls"])
-async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Around]:
+async def scene(
+    request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Around]:
     async with around(**(certificates(tmp_path) if request.param == "tls" else {})) as scene:
         yield scene
+    # What the event loop has to complain of is no line of ours.
+    assert [one.getMessage() for one in caplog.get_records("call") if one.name == "asyncio"] == []
 
 
 async def test_a_connection_belongs_to_the_pod_that_its_token_came_to_first(scene: Around) -> None:
