@@ -9,11 +9,13 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 import structlog
 
-__all__ = ["HttpLog", "LogBook", "say"]
+__all__ = ["HttpLog", "LogBook", "LoopLog", "say"]
 
 
 def say(line: str) -> None:
@@ -33,17 +35,22 @@ class _Lines:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
+        self._is_cut = False
         self.lost = 0
 
     def msg(self, line: str) -> None:
         """Write one."""
         if self._stream is None:
             return
+        # Of one that was lost the beginning may be there.
+        begin, self._is_cut = "\n" if self._is_cut else "", True
         try:
-            self._stream.write(line + "\n")
+            self._stream.write(f"{begin}{line}\n")
             self._stream.flush()
         except OSError:
             self.lost += 1
+        else:
+            self._is_cut = False
 
     info = warning = error = msg
 
@@ -127,6 +134,10 @@ class LogBook:
     def http_failed(self, *, error: str) -> None:
         """A request that was no request, or that broke the HTTP server's own rules."""
         self._log.warning("http_failed", error=error)
+
+    def loop_complained(self, *, by: str, error: BaseException | None) -> None:
+        """The event loop has met what nobody caught, or did not expect; ``by`` is where in it."""
+        self._log.error("loop_complained", by=by, **({} if error is None else _where(error)))
 
     def task_failed(self, *, owner: str, error: BaseException) -> None:
         """A background task ended with an error."""
@@ -241,6 +252,31 @@ class HttpLog(logging.Handler):
         logger = logging.Logger("auricle.http", logging.ERROR)
         logger.addHandler(self)
         return logger
+
+
+class LoopLog(logging.Handler):
+    """Takes what the event loop logs, and keeps its place and the class of the error only, for the same reason."""
+
+    def __init__(self, log: LogBook) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line for what nobody else has caught, or expects."""
+        error = record.exc_info[1] if record.exc_info else None
+        self._log.loop_complained(by=f"{record.funcName}:{record.lineno}", error=error)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Nobody else hears of it meanwhile."""
+        logger = logging.getLogger("asyncio")
+        before, logger.propagate = logger.propagate, False
+        logger.addHandler(self)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
+            logger.propagate = before
 
 
 def _where(error: BaseException) -> dict[str, str]:

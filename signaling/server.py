@@ -18,7 +18,7 @@ from .config_environ import charge_of_worker
 from .data_lock import DataLock
 from .door import Door
 from .hub import Hub
-from .log import HttpLog, LogBook, say
+from .log import HttpLog, LogBook, LoopLog, say
 from .tasks import TaskSet, race
 from .transports.aiohttp_seam import Deadlines, StrictRunner
 from .workers.command import supervised
@@ -55,6 +55,7 @@ def serve(config: Config, *, hubs: Sequence[Hub] = ()) -> None:
         elif not (config.database_url or config.redis_url):
             # Others would share the database, and not hear of what happens here.
             held.enter_context(contextlib.closing(DataLock.take(config.data)))
+        held.enter_context(LoopLog(log).taken())
         runner = held.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
         runner.run(_serve(config, log, hubs, worker))
 

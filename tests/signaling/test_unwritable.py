@@ -1,6 +1,9 @@
 """A server goes on that can say nothing: its log's disk is full, or whoever read has gone."""
 
 import asyncio
+import errno
+import io
+import json
 import os
 import socket
 import sys
@@ -15,6 +18,7 @@ import pytest
 
 from clients.hub_client import HubClient
 from protocol.contract.session import WhoAmIAnswer
+from signaling.log import LogBook
 from tests.running import Server
 
 FULL = Path("/dev/full")
@@ -93,6 +97,34 @@ async def test_a_reader_that_has_gone_ends_no_server(tmp_path: Path, workers: st
             await work_with(running)
         assert running.process.returncode is None
         await running.terminate()
+
+
+class Disk(io.StringIO):
+    """It takes no more than ``room`` characters."""
+
+    room = 1_000
+
+    def write(self, text: str) -> int:
+        written = super().write(text[: self.room])
+        self.room -= written
+        if written < len(text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written
+
+
+def test_a_line_that_was_cut_spoils_no_other() -> None:
+    disk = Disk()
+    log = LogBook(disk)
+    log.stopped()
+    disk.room = 10
+    log.stopped()
+    log.stopped()
+    disk.room = 1_000
+    log.stopped()
+    log.stopped()
+    whole = [line for line in disk.getvalue().splitlines() if line.endswith("}")]
+    assert [json.loads(line)["event"] for line in whole] == ["stopped"] * 3
+    assert log.lost() == 2
 
 
 def kill_one_worker(running: Server) -> None:
