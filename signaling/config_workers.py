@@ -52,10 +52,13 @@ class WorkersConfig:
         return int(self.workers) if self.workers != AUTO else min(MAX_WORKERS, _cores())
 
     def child_limits(self, drain_s: float, *, speaks: bool) -> ChildLimits:
-        """What holds for a child of the supervisor; ``speaks``: it says now and then that it works."""
+        """What holds for a child of the supervisor; ``speaks``: it is a worker, which says now and then that it works.
+
+        What is none has nobody to say goodbye to for ``drain_s``.
+        """
         return ChildLimits(
             start_s=self.worker_start_s,
-            end_s=drain_s + self.worker_end_s,
+            end_s=self.worker_end_s + drain_s * speaks,
             hang_s=self.worker_hang_s if speaks else None,
             back_off_s=self.worker_back_off_s,
             max_restarts=self.max_worker_restarts,

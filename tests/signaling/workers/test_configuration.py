@@ -25,6 +25,11 @@ def test_a_worker_speaks_more_often_than_it_is_waited_for() -> None:
         Config(worker_hang_s=2.9)
 
 
+def test_a_worker_has_the_time_to_drain_and_valkey_has_nothing_to_drain() -> None:
+    config = Config(worker_end_s=5)
+    assert [config.child_limits(10, speaks=speaks).end_s for speaks in (True, False)] == [15, 5]
+
+
 def test_a_worker_is_told_once_what_it_is_so_that_no_child_of_it_believes_it() -> None:
     environ = environ_of_worker("{}", {"HOME": "/"})
     assert is_worker(environ)
