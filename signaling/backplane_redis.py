@@ -25,6 +25,7 @@ from .bus.link_redis import LinkLost, connector
 from .bus.metrics import BusMetrics
 from .bus.plan import Plan
 from .bus.shard_redis import Shard, ShardParts
+from .bus.telling import Telling
 from .config import Config
 from .config_error import ConfigError
 from .log import LogBook
@@ -94,7 +95,11 @@ class RedisBackplane:
             later=lambda call: asyncio.get_running_loop().call_later(limits.confirm_s, call),
             on_late=lambda: watch.reached("bus_confirm_s"),
         )
-        self._is_away_told = False
+        server = str(parts.address)
+        self._telling = Telling(
+            went=lambda cause: parts.log.backplane_away(server=server, cause=cause),
+            came=lambda: parts.log.backplane_connected(server=server),
+        )
         self._foreign_timer: asyncio.TimerHandle | None = None
         self._is_foreign_due = False
         self._full_timer: asyncio.TimerHandle | None = None
@@ -166,6 +171,7 @@ class RedisBackplane:
         for timer in (self._foreign_timer, self._full_timer):
             if timer is not None:
                 timer.cancel()
+        self._telling.close()
         self._shards.clear()
         self._heard_by.clear()
         self._confirming.give_up()
@@ -271,6 +277,7 @@ class RedisBackplane:
             await asyncio.sleep(pause_s(_AFTER_LOSS, parts.chance()))
 
     def _adopt(self, plan: Plan) -> None:
+        parts = self._parts
         if plan == self._plan:
             return
         keep = plan.nodes if self._plan is not None and plan.is_sharded == self._plan.is_sharded else ()
@@ -285,7 +292,9 @@ class RedisBackplane:
             if node not in self._shards:
                 shard = Shard(node, SHARDED if plan.is_sharded else PLAIN, self._shard_parts(), by_slot=plan.by_slot)
                 self._shards[node] = shard, self._tasks.spawn(shard.run())
-            self._shards[node][0].wanted.become(names)
+            shard = self._shards[node][0]
+            shard.trial = plan.trial_of(node, parts.prefix, slot_of)
+            shard.wanted.become(names)
         self._only = self._shards[plan.nodes[0]][0] if len(plan.nodes) == 1 else None
         self._changed()
 
@@ -313,20 +322,17 @@ class RedisBackplane:
 
     def _changed(self, cause: str = "") -> None:
         """A server is up, or down because of ``cause``, or there are others."""
-        parts, was = self._parts, self.state
+        was = self.state
         is_connected = self._plan is not None and all(shard.is_up for shard, _ in self._shards.values())
         self.state = BusState.CONNECTED if is_connected else BusState.DEGRADED
         if not is_connected:
             self._confirming.give_up()
-        server = str(parts.address)
         if is_connected and was is BusState.DEGRADED:
-            self._is_away_told = False
-            parts.log.backplane_connected(server=server)
+            self._telling.is_there()
             self._have_others_look()
             self._tell_missed()
-        elif not is_connected and cause and not self._is_away_told:
-            self._is_away_told = True
-            parts.log.backplane_away(server=server, cause=cause)
+        elif not is_connected and cause:
+            self._telling.is_away(cause)
 
 
 def redis_backplane(

@@ -1,8 +1,8 @@
 """When a server of the bus is left alone: while it answers too late, and after it was lost, for a while each time.
 
-Meanwhile nothing is queued for it, so that an outage costs a try now and then and no memory. Pauses grow up to a second
-and are drawn from their whole length, so that pods do not come back in step. Pure: time and chance are arguments. Read
-``TRANSITIONS`` first, then ``step``.
+Meanwhile nothing is queued for it, so that an outage costs a try now and then and no memory. Pauses grow up to a
+second, also for one that is lost again as soon as it is there, and are drawn from their whole length, so that pods do
+not come back in step. Pure: time and chance are arguments. Read ``TRANSITIONS`` first, then ``step``.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,14 @@ from typing import Final
 
 from protocol.errors import LocalProtocolError
 
-__all__ = ["MAX_PAUSE_S", "TRANSITIONS", "Breaker", "Happening", "State", "pause_s", "step", "wait_s"]
+__all__ = ["MAX_PAUSE_S", "STEADY_S", "TRANSITIONS", "Breaker", "Happening", "State", "pause_s", "step", "wait_s"]
 
 # One late answer may be a stall of this process; so many in a row are none.
 _LATE_IN_A_ROW: Final = 3
 _FIRST_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 1.0
+STEADY_S: Final = 2.0
+"""What was there for so long does not come and go."""
 _MAX_DOUBLINGS: Final = 8
 
 
@@ -72,7 +74,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Happening, State]]] = MappingProxyType
 class Breaker:
     """It begins open, and may be tried at once.
 
-    ``late``: answers in a row that were. ``pauses`` in a row since it was closed, ``until_s``: the end of this one.
+    ``late``: answers in a row that were. ``pauses`` in a row since it was closed for a while, ``until_s``: the end of
+    this one, or of that while.
     """
 
     state: State = State.OPEN
@@ -101,7 +104,10 @@ def step(breaker: Breaker, happening: Happening, *, now_s: float, chance: float)
     except KeyError:
         raise LocalProtocolError(f"{happening.name} cannot happen to a breaker that is {breaker.state.name}") from None
     if state is State.CLOSED:
-        return Breaker(state, late=late)
+        until_s = breaker.until_s if breaker.state is state else now_s + STEADY_S
+        return Breaker(state, late, breaker.pauses, until_s)
     if state is State.TRYING or (breaker.state is State.OPEN and happening is not Happening.LOST):
         return replace(breaker, state=state)
-    return Breaker(state, pauses=breaker.pauses + 1, until_s=now_s + pause_s(breaker.pauses, chance))
+    was_steady = breaker.state is State.CLOSED and now_s >= breaker.until_s
+    pauses = 0 if was_steady else breaker.pauses
+    return Breaker(state, pauses=pauses + 1, until_s=now_s + pause_s(pauses, chance))

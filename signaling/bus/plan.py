@@ -5,13 +5,15 @@ Read ``Plan`` first.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from .address import Node
 
 __all__ = ["Plan", "Seen", "plan_of_one", "plan_of_slots", "seen"]
 
 _SHARDED_SINCE = 7
+# By then one of the channels is of any server that has more than a slot or two.
+_TRIAL_NAMES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Plan:
     def node_of(self, channel: bytes, slot_of: Callable[[bytes], int]) -> Node:
         """The server that carries a channel."""
         return self.nodes[self.slots[slot_of(channel)]] if self.slots else self.nodes[0]
+
+    def trial_of(self, node: Node, prefix: str, slot_of: Callable[[bytes], int]) -> bytes | None:
+        """A channel of a server to which nobody listens; None for one that has hardly a slot."""
+        names = (f"{prefix}:trial:{number}".encode() for number in range(_TRIAL_NAMES))
+        return next((name for name in names if self.node_of(name, slot_of) == node), None)
 
 
 def seen(info: bytes) -> Seen:

@@ -55,6 +55,7 @@ class Sender:
         verbs: Verbs,
         *,
         gate: Gate,
+        trial: bytes | None,
         limits: BusLimits,
         watch: BusWatch,
         monotonic: Callable[[], float],
@@ -62,6 +63,8 @@ class Sender:
         self._link = link
         self._waiting = waiting
         self._seal = sealer.seal
+        # A server that answers and takes no message is of no use.
+        self._trial = ((b"PING",), *(() if trial is None else ((verbs.publish, trial, b""),)))
         self._gate = gate
         self._limits = limits
         self._watch = watch
@@ -90,11 +93,11 @@ class Sender:
             self._loop.call_soon(self._publish)
 
     async def write(self, may_begin: asyncio.Event) -> None:
-        """Once it may begin, ask whether the server answers in time; as long as it does, what waits is published."""
+        """Once it may begin, find out whether the server takes messages in time; as long as it does, publish."""
         await may_begin.wait()
         while True:
             self._settled.clear()
-            self._send(_PING, answers=1, messages=0)
+            self._send(packed(self._trial), answers=len(self._trial), messages=0)
             await self._settled.wait()
             if self._gate.state is State.CLOSED:
                 self._troubled.clear()
@@ -159,7 +162,8 @@ class Sender:
 
     def _take(self, said: object) -> None:
         if isinstance(said, Refusal):
-            self._watch.dropped("refused", 1)
+            if self._messages:
+                self._watch.dropped("refused", 1)
             # Wherever it belongs, or whatever we may not do here: it has to be found out anew.
             raise LinkLost(said.code)
         self._taken(1)

@@ -53,7 +53,10 @@ class ShardParts:
 
 
 class Shard:
-    """``by_slot``: see ``plan.Plan``. It is also the ``sender_redis.Gate`` of its sender."""
+    """``by_slot``: see ``plan.Plan``. It is also the ``sender_redis.Gate`` of its sender.
+
+    ``trial`` is a channel of this server on which it is found out whether it takes messages.
+    """
 
     def __init__(self, node: Node, verbs: Verbs, parts: ShardParts, *, by_slot: bool) -> None:
         self._node = node
@@ -63,6 +66,7 @@ class Shard:
         self._breaker = Breaker()
         self._waiting = Waiting(max_messages=parts.limits.max_messages, max_bytes=parts.limits.max_bytes)
         self.wanted = Wanted()
+        self.trial: bytes | None = None
         self.is_up = False
         """Whether what is published arrives, and all that is wanted is heard."""
 
@@ -154,6 +158,7 @@ class Shard:
                 parts.sealer(),
                 self._verbs,
                 gate=self,
+                trial=self.trial,
                 limits=parts.limits,
                 watch=parts.watch,
                 monotonic=parts.monotonic,

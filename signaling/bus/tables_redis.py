@@ -22,6 +22,7 @@ from .limits import LineLimits
 from .line_redis import AWAY, Command, Line, TablesAway
 from .link_redis import LinkLost, Refusal, connector
 from .plan import Plan
+from .telling import Telling
 
 if TYPE_CHECKING:
     from signaling.config import Config
@@ -73,7 +74,9 @@ class RedisTables:
         self._refused = ""
         # Commands that are refused, and until when that is believed: meanwhile Redis is of no use, whatever it answers.
         self._undone: dict[bytes, float] = {}
-        self._is_away_told = False
+        watch = parts.watch
+        # That it is there from the start is no news.
+        self._telling = Telling(went=watch.went, came=watch.came, said="there")
         # How often it has been connected, or was emptied: behind each it may have forgotten everything.
         self.life = 0
         self.on_forgot: Callable[[], None] = lambda: None
@@ -100,6 +103,7 @@ class RedisTables:
     async def close(self) -> None:
         """Ask nothing any more."""
         await self._tasks.close()
+        self._telling.close()
         self._plan = None
 
     async def get(self, key: str, *, patient: bool = False) -> bytes | TablesAway | None:
@@ -261,10 +265,9 @@ class RedisTables:
         self._back()
 
     def _back(self) -> None:
-        if self._is_away_told and not self._is_refused:
-            self._is_away_told = False
+        if not self._is_refused:
             self._undone.clear()
-            self._parts.watch.came()
+            self._telling.is_there()
 
     async def _supervise(self) -> None:
         """Know which servers there are and be connected to all of them, again for ever."""
@@ -277,9 +280,7 @@ class RedisTables:
                 cause = lost.cause
             self._plan = None
             self._tried.set()
-            if not self._is_away_told:
-                self._is_away_told = True
-                parts.watch.went(cause)
+            self._telling.is_away(cause)
             # Whoever is refused again and again is not asked again and again.
             failures = 0 if parts.monotonic() - began_s > parts.limits.timeout_s else failures + 1
             await parts.sleep(pause_s(max(1, failures), parts.chance()))

@@ -75,7 +75,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(server: RedisServer,
     one.backplane.publish("c", lambda: b"x")
     await eventually(lambda: heard == [b"x"])
     assert one.metric("auricle_backplane_connected") == 1
-    assert len(events(one, "backplane_connected")) == 1
+    await eventually(lambda: len(events(one, "backplane_connected")) == 1)
 
 
 async def test_a_killed_server_that_comes_back_empty_is_told_everything_again(
@@ -107,6 +107,16 @@ async def test_listeners_that_are_cut_again_and_again_listen_again(server: Redis
         # Also the one who was not cut himself would do, since whoever was says so.
         await eventually(lambda missed=missed: two.is_up and len(two.missed) > missed)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         await hears(one, two, channel=f"turn {turn}")
+
+
+async def test_one_that_comes_and_goes_all_the_time_is_told_of_once(server: RedisServer, pods: BusPods) -> None:
+    one = await pods.connected()
+    for _ in range(6):
+        server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        await eventually(lambda: not one.is_up)
+        await eventually(lambda: one.is_up)
+    assert [len(events(one, event)) for event in ("backplane_connected", "backplane_away")] == [1, 1]
+    await eventually(lambda: len(events(one, "backplane_connected")) == 2)
 
 
 @pytest.mark.parametrize("how", ["client_pause", "stop_signal", "debug_sleep"])

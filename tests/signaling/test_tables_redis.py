@@ -91,7 +91,7 @@ async def test_a_server_that_was_never_there_costs_nobody_any_time_but_the_first
         server.start()
         await eventually(lambda: pod.tables.is_up)
         assert await pod.tables.get("k") is None
-        assert '"event": "tables_connected"' in pod.log.getvalue()
+        await eventually(lambda: '"event": "tables_connected"' in pod.log.getvalue())
 
 
 async def test_a_server_that_is_killed_is_away_and_is_found_again(server: RedisServer, pods: TablePods) -> None:
@@ -243,7 +243,19 @@ async def test_one_that_has_no_room_left_is_away_until_it_has(server: RedisServe
 
     await eventually_asked(is_put)
     assert pod.tables.is_up
-    assert pod.log.getvalue().count('"tables_connected"') == connected + 1
+    await eventually(lambda: pod.log.getvalue().count('"tables_connected"') == connected + 1)
+
+
+async def test_one_that_comes_and_goes_all_the_time_is_told_of_once(server: RedisServer, pods: TablePods) -> None:
+    pod = await pods.join()
+    await eventually(lambda: pod.tables.is_up)
+    for _ in range(6):
+        life = pod.tables.life
+        server.ask("CLIENT", "KILL", "TYPE", "normal")
+        await eventually(lambda life=life: pod.tables.life > life)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    assert pod.log.getvalue().count('"tables_away"') == 1
+    assert pod.log.getvalue().count('"tables_connected"') == 0
+    await eventually(lambda: pod.log.getvalue().count('"tables_connected"') == 1)
 
 
 async def test_a_claim_without_its_witness_is_none(server: RedisServer, pods: TablePods) -> None:

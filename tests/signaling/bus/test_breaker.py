@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from protocol.errors import LocalProtocolError
-from signaling.bus.breaker import MAX_PAUSE_S, TRANSITIONS, Breaker, Happening, State, pause_s, step, wait_s
+from signaling.bus.breaker import MAX_PAUSE_S, STEADY_S, TRANSITIONS, Breaker, Happening, State, pause_s, step, wait_s
 
 IN = {state: Breaker(state) for state in State}
 CLOSED = IN[State.CLOSED]
@@ -47,7 +47,7 @@ def test_what_comes_late_while_it_is_open_makes_the_pause_no_longer() -> None:
     assert after(opened, *[Happening.LATE] * 50, Happening.ANSWERED, now_s=9.0) == opened
 
 
-def test_pauses_double_up_to_a_second_and_begin_anew_once_it_was_closed() -> None:
+def test_pauses_double_up_to_a_second_and_begin_anew_once_it_was_closed_for_a_while() -> None:
     breaker, now_s, pauses = after(CLOSED, Happening.LOST), 0.0, []
     for _ in range(40):
         pauses.append(wait_s(breaker, now_s))
@@ -56,7 +56,21 @@ def test_pauses_double_up_to_a_second_and_begin_anew_once_it_was_closed() -> Non
     assert pauses[:6] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0])
     assert max(pauses) == pytest.approx(MAX_PAUSE_S)
     well = after(breaker, Happening.TIME_UP, Happening.ANSWERED)
-    assert wait_s(after(well, Happening.LOST), 0.0) == pytest.approx(0.05)
+    assert wait_s(after(well, Happening.LOST), 0.0) == pytest.approx(MAX_PAUSE_S)
+    # However often it has answered since.
+    later = after(well, Happening.ANSWERED, Happening.LATE, Happening.ANSWERED, now_s=STEADY_S - 0.1)
+    assert wait_s(after(later, Happening.LOST, now_s=STEADY_S), STEADY_S) == pytest.approx(0.05)
+
+
+def test_one_that_is_lost_as_soon_as_it_is_there_is_left_alone_for_longer_each_time() -> None:
+    breaker, now_s, pauses = after(CLOSED, Happening.LOST), 0.0, []
+    for _ in range(8):
+        pauses.append(wait_s(breaker, now_s))
+        now_s += pauses[-1]
+        breaker = after(breaker, Happening.TIME_UP, Happening.ANSWERED, now_s=now_s)
+        now_s += STEADY_S / 2
+        breaker = after(breaker, Happening.LOST, now_s=now_s)
+    assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0])
 
 
 def test_a_pause_is_drawn_from_all_of_its_length() -> None:
