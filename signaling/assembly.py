@@ -108,7 +108,7 @@ class Assembly:
         return ConnectionTokens(
             key=hmac.digest(self.signing_key, b"connection-tokens", hashlib.sha256),
             pod=self.joined.pod,
-            ttl_s=self.config.connection_token_ttl_s,
+            ttl_s=self.config.token_open_s,
             clock=self.clock,
         )
 

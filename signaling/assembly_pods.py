@@ -102,7 +102,7 @@ class Pods:
                 tables,
                 self.pod,
                 ttl_s=config.owner_ttl_s,
-                open_s=config.connection_token_ttl_s + config.bus_skew_s,
+                open_s=config.token_believed_s,
                 max_unwritten=config.max_known_owners,
                 tasks=owning,
                 monotonic=parts.monotonic,

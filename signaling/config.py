@@ -89,7 +89,7 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
     ``expiry_notice_s``: how long before the end of its token a client is told.
     ``call_grace_s``: how long calls go on after their connection has gone.
     ``close_timeout_s``: how long a closing connection waits for its client to take the last words.
-    ``connection_token_ttl_s``: how long a negotiated connection may stay unopened.
+    ``connection_token_ttl_s``: how long a negotiated connection may stay unopened, by the clock of any pod.
     ``request_timeout_s``: how long the head of an HTTP request may take. ``body_timeout_s``: and its body.
     ``idle_timeout_s``: how long an HTTP connection is kept between two requests.
     ``offer_timeout_s``: an offer that the phone does not acknowledge is sent again after it.
@@ -250,7 +250,18 @@ class Config(AcsConfig, BusConfig, CallConfig, PodsConfig, PushConfig, SocketIoC
         self._check_acs(dev=self.dev)
         self._check_bus()
         self._check_calls()
-        self._check_pods(self.connection_token_ttl_s + self.bus_skew_s)
+        self._check_pods(self.token_believed_s)
+
+    @property
+    def token_open_s(self) -> float:
+        """How long a negotiated connection may stay unopened by the clock of the pod that negotiated it."""
+        # A pod that opens it may have a clock that is so much ahead.
+        return self.connection_token_ttl_s + (self.bus_skew_s if self.redis_url else 0.0)
+
+    @property
+    def token_believed_s(self) -> float:
+        """How long somebody may believe that a token opens something: a pod whose clock is behind."""
+        return self.token_open_s + self.bus_skew_s
 
     def _check_live_work(self) -> None:
         if self.battery_to_go_on_percent > self.battery_to_begin_percent:

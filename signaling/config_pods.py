@@ -42,7 +42,7 @@ class PodsConfig:
     internal_key_file: str = ""
     internal_ca_file: str = ""
     internal_cert_name: str = ""
-    owner_ttl_s: float = 600.0
+    owner_ttl_s: float = 900.0
     owner_answer_s: float = 1.0
     max_owner_questions: int = 256
     max_known_owners: int = 20_000
@@ -53,7 +53,7 @@ class PodsConfig:
     def _check_pods(self, tokens_s: float) -> None:
         """``tokens_s``: how long others may still believe that a token opens something."""
         if not tokens_s < self.owner_ttl_s:
-            raise ConfigError("owner_ttl_s: must be more than connection_token_ttl_s and bus_skew_s together")
+            raise ConfigError("owner_ttl_s: must be more than connection_token_ttl_s and twice bus_skew_s together")
         listen, address = self.internal_listen, self.internal_address
         if listen and not _is_path(listen):
             host, _ = host_and_port(listen)

@@ -262,7 +262,9 @@ class HubRoutes:
             return refuse(HTTPStatus.NOT_FOUND, UNKNOWN)
         else:
             no_room = self._guard.no_room(principal)
-            entered = self._waiting.enter(ticket.connection_id, ticket.open_until_s) if no_room is None else None
+            entered = (
+                self._waiting.enter(ticket.connection_id, self._waits_until_s(ticket)) if no_room is None else None
+            )
             if entered is None:
                 return no_room or full()
             inbox = entered
@@ -346,6 +348,10 @@ class HubRoutes:
 
     def _may_open(self, ticket: ConnectionTicket) -> bool:
         return ticket.connection_id not in self._spent and ticket.open_until_s >= self._server.clock()
+
+    def _waits_until_s(self, ticket: ConnectionTicket) -> float:
+        """Until when what is posted is kept for a connection that is not open: no longer than without other pods."""
+        return min(ticket.open_until_s, self._server.clock() + self._server.config.connection_token_ttl_s)
 
     def _open(self, ticket: ConnectionTicket, *, once: bool = False) -> Inbox:
         """From now on the token opens nothing any more. Without negotiation there is none that could.

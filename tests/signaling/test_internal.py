@@ -211,6 +211,8 @@ def test_an_address_that_cannot_be_is_refused(given: dict[str, str]) -> None:
 def test_owners_are_known_for_longer_than_a_token_is_good() -> None:
     with pytest.raises(ConfigError, match="owner_ttl_s"):
         Config(owner_ttl_s=315, connection_token_ttl_s=15, bus_skew_s=300)
+    with pytest.raises(ConfigError, match="owner_ttl_s"):
+        Config(owner_ttl_s=615, connection_token_ttl_s=15, bus_skew_s=300, redis_url="redis://h")
 
 
 async def test_an_address_that_is_taken_is_refused(pod: House, open_house: OpenHouse) -> None:
