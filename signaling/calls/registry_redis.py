@@ -45,14 +45,19 @@ class RedisCalls:
 
     async def get(self, visit: str) -> Call | None:
         """See ``CallRegistry``; the newest version, found from the one that was known here."""
-        known = self._known.get(visit)
-        found = await self._tables.get(_head(self._tag(visit)))
-        if isinstance(found, TablesAway):
+        known, tag = self._known.get(visit), self._tag(visit)
+        hints = () if known is None else (_hint(tag, known.call_id),)
+        said = await self._tables.values(_head(tag), *hints)
+        if isinstance(said, TablesAway):
             return known
+        found = said[0]
         if found is not None:
             name = found.decode()
-            if known is None or known.call_id != name:
-                known = self._opened(await self._tables.get(_hint(self._tag(visit), name)))
+            is_other = known is None or known.call_id != name
+            hint = self._opened(await self._tables.get(_hint(tag, name)) if is_other else said[1])
+            # What was known here may lie before versions that Redis has lost, so that no other follows it.
+            if is_other or known is None or (hint is not None and hint.version > known.version):
+                known = hint
         newest = None if known is None else await self._newest(known)
         if newest is None or newest.ended is not None:
             self._known.pop(visit, None)
@@ -82,10 +87,13 @@ class RedisCalls:
 
     async def swap(self, before: Call, after: Call) -> bool:
         """See ``CallRegistry``; whoever sets the key of a version first has made it."""
+        known = self._known.get(before.visit)
+        if known is not None and known.call_id == before.call_id and known.version > before.version:
+            return False
         sealed = self._sealed(after)
         claimed = await self._tables.claim(_version(self._tag(after.visit), after), sealed, ttl_s=self._ttl_s)
         if isinstance(claimed, TablesAway):
-            if self._known.get(before.visit) != before:
+            if known != before:
                 return False
         elif claimed != sealed:
             return False

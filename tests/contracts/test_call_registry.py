@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from signaling.calls.registry import CallRegistry, MemoryCalls
 from signaling.calls.registry_redis import RedisCalls
@@ -77,6 +78,31 @@ class TestRedisCalls(CallRegistryContract):
         await eventually(lambda: east.tables.is_up and west.tables.is_up)
         assert await here.get("v1") == answered(call, "p1")
         assert await there.get("v1") == answered(call, "p1")
+
+    @pytest.mark.parametrize("how", ["emptied", "killed"])
+    async def test_who_did_not_hear_of_changes_that_redis_has_lost_finds_them_as_soon_as_they_are_kept_again(
+        self, pods: TablePods, server: RedisServer, how: str
+    ) -> None:
+        east, west = await pods.join(), await pods.join()
+        await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        here, there, call = over(east), over(west), a_call()
+        await here.begin(call)
+        assert await there.get("v1") == call
+        if how == "killed":
+            server.kill()
+            await eventually(lambda: not east.tables.is_up and not west.tables.is_up)
+        once = answered(call, "p1")
+        twice = replace(once, version=once.version + 1)
+        assert await here.swap(call, once)
+        assert await here.swap(once, twice)
+        if how == "killed":
+            server.start()
+            await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        else:
+            server.ask("FLUSHALL")
+        assert await here.get("v1") == twice
+        assert await there.get("v1") == twice
+        assert not await there.swap(call, replace(once, version=call.version + 1))
 
     async def test_nothing_that_names_anybody_is_there_to_read_and_nothing_is_left(
         self, pods: TablePods, server: RedisServer
