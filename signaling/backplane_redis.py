@@ -38,6 +38,8 @@ __all__ = ["RedisBackplane", "RedisBackplaneParts", "redis_backplane"]
 _AFTER_LOSS: Final = 1
 # How often, at most, what pods of another version or time say is taken for something that was missed.
 _FOREIGN_S: Final = 2.0
+# How often it is told that clocks differ as long as they do.
+_CLOCKS_S: Final = 300.0
 # So much later others are told to look for what was dropped: by then there may be room for that.
 _FULL_S: Final = 1.0
 
@@ -102,6 +104,7 @@ class RedisBackplane:
         )
         self._foreign_timer: asyncio.TimerHandle | None = None
         self._is_foreign_due = False
+        self._clocks_told_s = float("-inf")
         self._full_timer: asyncio.TimerHandle | None = None
         self.state = BusState.DEGRADED
 
@@ -202,6 +205,8 @@ class RedisBackplane:
         if isinstance(said, str):
             if said != "own":
                 watch.refused(said)
+            if said == "stale":
+                self._tell_clocks()
             if said in ("version", "stale"):
                 self._foreign()
             return
@@ -218,6 +223,12 @@ class RedisBackplane:
             return
         self._foreign_timer = asyncio.get_running_loop().call_later(_FOREIGN_S, self._foreign_again)
         self._tell_missed()
+
+    def _tell_clocks(self) -> None:
+        now_s = self._parts.monotonic()
+        if now_s >= self._clocks_told_s + _CLOCKS_S:
+            self._clocks_told_s = now_s
+            self._parts.log.clocks_differ()
 
     def _foreign_again(self) -> None:
         self._foreign_timer = None

@@ -178,6 +178,10 @@ class LogBook:
         """They do, from here on."""
         self._log.info("backplane_connected", server=server)
 
+    def clocks_differ(self) -> None:
+        """Another pod's clock is off by more than it may be, or this one's: they do not hear each other."""
+        self._log.error("clocks_differ", advice="have the clocks of all pods set by NTP")
+
     def tables_away(self, *, server: str, cause: str) -> None:
         """Pods do not know what Redis knows of others; ``cause`` as above: NOPERM is a user who may do too little."""
         self._log.error("tables_away", server=server, cause=cause)

@@ -204,6 +204,9 @@ async def test_a_pod_whose_clock_is_far_off_is_not_believed(pods: BusPods) -> No
     assert heard == []
     # What is stored can be found all the same.
     await eventually(lambda: len(two.missed) > missed)
+    one.backplane.publish("c", lambda: b"y")
+    await eventually(lambda: two.metric("auricle_backplane_refused_total", reason="stale") >= 2)
+    assert len(events(two, "clocks_differ")) == 1
 
 
 async def test_deployments_with_prefixes_of_their_own_share_a_server(tmp_path: Path) -> None:
