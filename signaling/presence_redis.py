@@ -1,7 +1,8 @@
 """Presence over Redis: one hash per pod with what it counts, which ends when the pod does not keep it any more.
 
 Joining and leaving costs a connection an addition in memory: a flusher writes what has changed, and a beat keeps the
-whole. A pod that finds its hash gone writes all of it again. Read ``RedisPresence._keep`` first.
+whole. A pod that finds its hash gone writes all of it again, and until it has, nothing is known of its people: a hash
+that holds all of them says so. Read ``RedisPresence._keep`` first.
 """
 
 import asyncio
@@ -24,8 +25,12 @@ __all__ = ["RedisPresence"]
 
 _CHANNEL: Final = "presence"
 _MARK_BYTES: Final = 16
+# Of a hash that holds all that its pod counts: the name of that pod. No mark is so short.
+_WHOLE: Final = b"whole"
 # Of one command, and of one message.
 _BATCH: Final = 1_000
+# How long it is known of a pod that leaves that nobody is there: soon it is in no directory.
+_GOODBYE_S: Final = 1.0
 # How soon it is tried again while Redis is away.
 _AGAIN_S: Final = 0.25
 
@@ -83,14 +88,15 @@ class RedisPresence:
         if not self._directory.is_settled:
             # Behind a loss of Redis: a pod that has not written its people down again would seem to have none.
             return None
-        others = [_place(pod) for pod in self._directory.pods() if pod != self._directory.pod]
+        others = [pod for pod in self._directory.pods() if pod != self._directory.pod]
         totals = [self.here(mark) for mark in marks]
         for first in range(0, len(marks) if others else 0, _BATCH):
-            said = await self._tables.field_of_each(others, *marks[first : first + _BATCH], patient=patient)
-            if said is AWAY:
+            fields = (*marks[first : first + _BATCH], _WHOLE)
+            said = await self._tables.field_of_each(list(map(_place, others)), *fields, patient=patient)
+            if said is AWAY or not await self._are_all({found[-1] for found in said}, others, patient=patient):
                 return None
-            for found in said:
-                for place, value in enumerate(found, first):
+            for *counts, _ in said:
+                for place, value in enumerate(counts, first):
                     totals[place] += _number(value)
         return tuple(totals)
 
@@ -107,7 +113,10 @@ class RedisPresence:
     async def close(self) -> None:
         """See ``Presence``."""
         await self._tasks.close()
-        await self._tables.delete(_place(self._directory.pod), patient=True)
+        place, ttl_s = _place(self._directory.pod), min(_GOODBYE_S, self._times.gone_s)
+        await self._tables.delete(place, patient=True)
+        # Unlike of one that is missing, of this hash it is known that it holds nobody.
+        await self._tables.change(place, {_WHOLE: self._directory.pod.encode()}, ttl_s=ttl_s, patient=True)
         self._backplane.unsubscribe(_CHANNEL)
         self._tell(list(self._counts.of))
 
@@ -115,6 +124,11 @@ class RedisPresence:
         parts = (kind, *(name.encode("utf-8", "surrogatepass") for name in names))
         said = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return Mark(hmac.digest(self._key, said, hashlib.sha256)[:_MARK_BYTES])
+
+    async def _are_all(self, whole: set[bytes | None], others: Sequence[str], *, patient: bool) -> bool:
+        """Whether all that others count is known: those of whom nothing is there have gone."""
+        missing = [pod for pod in others if pod.encode() not in whole]
+        return not missing or await self._directory.have_gone(missing, patient=patient)
 
     def _change(self, mark: Mark, *, crossed: bool) -> None:
         if len(self._changed) >= self._times.max_changes and mark not in self._changed:
@@ -162,21 +176,23 @@ class RedisPresence:
         found = await self._tables.fields(_place(self._directory.pod), patient=True)
         if found is AWAY:
             return AWAY
-        return await self._write({*map(Mark, found), *self._counts.of})
+        return await self._write({*map(Mark, found.keys() - {_WHOLE}), *self._counts.of}, are_all=True)
 
-    async def _write(self, marks: Collection[Mark]) -> bool | TablesAway:
-        """Some of the counts as they are now; False: the hash was gone, and there are others to be written."""
+    async def _write(self, marks: Collection[Mark], *, are_all: bool = False) -> bool | TablesAway:
+        """Some of the counts as they are now; False: the hash was gone, and all of them are to be written."""
         place, ttl_s = _place(self._directory.pod), self._times.gone_s
         waiting, was_there = list(marks), True
         for first in range(0, len(waiting) or 1, _BATCH):
             batch = waiting[first : first + _BATCH]
             put = {bytes(mark): b"%d" % count for mark in batch if (count := self.here(mark))}
             drop = [mark for mark in batch if mark not in put]
+            if are_all and first + _BATCH >= len(waiting):
+                put[_WHOLE] = self._directory.pod.encode()
             found = await self._tables.change(place, put, drop, ttl_s=ttl_s, patient=True)
             if found is AWAY:
                 return AWAY
             was_there = found if first == 0 else was_there
-        return was_there or self._counts.of.keys() <= set(waiting)
+        return was_there or are_all
 
     def _tell(self, marks: list[Mark]) -> None:
         for first in range(0, len(marks), _BATCH):

@@ -4,7 +4,7 @@ A pod says that it lives, and is believed for a while; what was known when nobod
 here says that a pod answers: whoever turns to one must do without it as well. Read ``PodDirectory`` first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,6 +41,13 @@ class PodDirectory(Protocol):
     @property
     def is_settled(self) -> bool:
         """Whether who is not there is gone: whoever keeps the directory may have forgotten everybody a moment ago."""
+        ...
+
+    async def have_gone(self, pods: Sequence[str], *, patient: bool) -> bool:
+        """Whether none of these says any more that it lives; not if that cannot be known now.
+
+        ``patient``: nobody waits, so that finding out may take seconds.
+        """
         ...
 
     def address_of(self, pod: str) -> str | None:
@@ -124,6 +131,10 @@ class MemoryDirectory:
     def is_settled(self) -> bool:
         """See ``PodDirectory``."""
         return True
+
+    async def have_gone(self, pods: Sequence[str], *, patient: bool) -> bool:
+        """See ``PodDirectory``; it always can."""
+        return self._board.addresses.keys().isdisjoint(pods)
 
     def address_of(self, pod: str) -> str | None:
         """See ``PodDirectory``."""

@@ -7,7 +7,7 @@ was away it may know of no pod at all, and who is missing then is not gone. Read
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from protocol.errors import Unavailable
@@ -86,6 +86,11 @@ class RedisDirectory:
     def is_settled(self) -> bool:
         """See ``PodDirectory``."""
         return self._tables.life == self._life and self._monotonic() >= self._settled_from_s
+
+    async def have_gone(self, pods: Sequence[str], *, patient: bool) -> bool:
+        """See ``PodDirectory``."""
+        said = await self._said_by(*pods, patient=patient)
+        return said is not AWAY and not any(one is not None for one in said)
 
     def address_of(self, pod: str) -> str | None:
         """See ``PodDirectory``."""
@@ -179,12 +184,12 @@ class RedisDirectory:
         opened = ((pod, self._opened(pod, one)) for pod, one in zip(others, said, strict=True) if one is not None)
         return {pod: address for pod, address in opened if address is not None}
 
-    async def _said_by(self, *pods: str) -> tuple[bytes | None, ...] | TablesAway:
+    async def _said_by(self, *pods: str, patient: bool = True) -> tuple[bytes | None, ...] | TablesAway:
         """What these have written, None for those who have not; AWAY as well when what this one has is not there.
 
         Then Redis was emptied, or this pod was silent for so long that others take it for gone.
         """
-        found = await self._tables.values(place_of(self.pod), *map(place_of, pods), patient=True)
+        found = await self._tables.values(place_of(self.pod), *map(place_of, pods), patient=patient)
         if found is AWAY:
             return AWAY
         if found[0] is None:

@@ -150,6 +150,9 @@ async def test_after_ten_thousand_have_come_and_gone_redis_holds_the_pods_own_an
 
         own = [b"auricle:c:pods", b"auricle:c:presence", b"auricle:c:revoked", b"auricle:pods"]
         await eventually(lambda: channels() == own)
-        await eventually(lambda: len(keys()) == 3)
-        assert keys()[0] == b"auricle:t:{pods}"
-    assert bus.ask("DBSIZE") == b":0\r\n"
+        # Which there are, and for each that it lives and whom it counts.
+        await eventually(lambda: len(keys()) == 5)
+        assert b"auricle:t:{pods}" in keys()
+        assert all(bus.ask("HLEN", key.decode()) == b":1\r\n" for key in keys() if b":presence:" in key)
+    # What they have said last is for a moment.
+    await eventually(lambda: bus.ask("DBSIZE") == b":0\r\n")

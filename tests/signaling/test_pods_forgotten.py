@@ -98,11 +98,12 @@ async def test_who_does_not_come_back_is_gone_after_a_beat(server: RedisServer, 
 
 async def test_who_is_there_is_not_known_before_all_have_said_so(server: RedisServer, pods: TablePods) -> None:
     first, second = await pods.join(**SLOW), await pods.join(**SLOW)
-    (one, _), (two, near) = first.present("one"), second.present("two")
+    (one, far), (two, near) = first.present("one"), second.present("two")
     for directory in (one, two):
         await directory.open()
     await eventually(lambda: set(two.pods()) == {"one", "two"})
-    await near.open()
+    for presence in (far, near):
+        await presence.open()
     ann = near.person("c1", "ann")
 
     async def is_known() -> bool:
@@ -110,14 +111,14 @@ async def test_who_is_there_is_not_known_before_all_have_said_so(server: RedisSe
 
     await eventually_asked(is_known)
     server.kill()
-    await one._tasks.close()
+    for part in (one, far):
+        await part._tasks.close()
     await until_back(server, two)
     assert second.tables.is_up
     # The other pod may have her: nobody can tell.
     assert await near.count((ann,)) is None
-    await near.close()
-    for directory in (one, two):
-        await directory.close()
+    for part in (far, near, one, two):
+        await part.close()
 
 
 async def test_pods_that_are_killed_leave_nothing_for_ever(server: RedisServer, pods: TablePods) -> None:

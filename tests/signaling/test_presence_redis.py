@@ -84,6 +84,34 @@ async def test_a_redis_that_comes_back_empty_is_told_everything_again(server: Re
     await eventually_asked(is_counted(two, people, (1,) * 50))
 
 
+@pytest.mark.parametrize("command", ["DEL auricle:t:presence:{a}", "FLUSHALL"])
+async def test_a_pod_whose_people_redis_has_lost_is_not_one_that_has_none(
+    server: RedisServer, present: Present, command: str
+) -> None:
+    # Nothing is written but what has changed.
+    slow = {"pod_beat_s": 20, "pod_gone_s": 60}
+    (one, _, _), (two, _, _) = await present.pod(**slow), await present.pod(**slow)
+    people = [one.person("c1", str(number)) for number in range(50)]
+    for mark in people:
+        one.came(mark)
+    await eventually_asked(is_counted(two, people, (1,) * 50))
+    server.ask(*command.split())
+    assert await two.count(people) is None
+    one.came(people[0])
+    if command == "FLUSHALL":
+        return
+    # Part of them is not all of them.
+    found = list[tuple[int, ...]]()
+
+    async def is_known() -> bool:
+        counts = await two.count(people)
+        found.extend(() if counts is None else (counts,))
+        return counts is not None
+
+    await eventually_asked(is_known)
+    assert found == [(2,) + (1,) * 49]
+
+
 async def test_what_is_too_much_while_redis_is_slow_is_not_forgotten(server: RedisServer, present: Present) -> None:
     # Nothing is written but what has changed.
     slow = {"pod_beat_s": 20, "pod_gone_s": 60, "bus_timeout_s": 30}
@@ -145,12 +173,15 @@ async def test_after_ten_thousand_have_come_and_gone_nothing_is_left_but_the_pod
     last = one.person("c1", "last")
     one.came(last)
     await eventually_asked(is_counted(two, (last,), (1,)))
-    assert server.ask("HLEN", "auricle:t:presence:{a}") == b":1\r\n"
+    # Beside that they are all.
+    assert server.ask("HLEN", "auricle:t:presence:{a}") == b":2\r\n"
     one.left(last)
-    await eventually(lambda: server.ask("EXISTS", "auricle:t:presence:{a}") == b":0\r\n")
+    await eventually(lambda: server.ask("HLEN", "auricle:t:presence:{a}") == b":1\r\n")
     await eventually(lambda: joined.backplane.is_settled)
     keys = server.ask("KEYS", "*")
     assert sorted(word for word in keys.split() if word.startswith(b"auricle")) == [
+        b"auricle:t:presence:{a}",
+        b"auricle:t:presence:{b}",
         b"auricle:t:{pods}",
         b"auricle:t:{pods}:a",
         b"auricle:t:{pods}:b",
