@@ -7,21 +7,21 @@ import pytest
 from signaling.bus.commands_redis import COMMANDS
 from tests.bus_pods import BusPods, bus_pods
 from tests.eventually import eventually
-from tests.redis_server import RedisServer, redis_cluster, redis_server
+from tests.redis_server import PROGRAMS, RedisServer, redis_cluster, redis_server
 from tests.signaling.test_backplane_redis import events, hears
 
 USER = ("SETUSER", "default", "resetchannels", "&auricle:*", "resetkeys", "~auricle:*", "-@all")
 MAY = tuple(f"+{name}" for name in (*COMMANDS, "acl", "client", "cluster"))
 
 
-@pytest.fixture(params=[1, 3])
+@pytest.fixture(params=(*PROGRAMS, "cluster"))
 def servers(request: pytest.FixtureRequest) -> Iterator[list[RedisServer]]:
-    if request.param == 1:
-        with redis_server() as server:
-            yield [server]
-    else:
-        with redis_cluster(request.param) as cluster:
+    if request.param == "cluster":
+        with redis_cluster() as cluster:
             yield cluster
+    else:
+        with redis_server(program=request.param) as server:
+            yield [server]
 
 
 @pytest.fixture
