@@ -19,7 +19,7 @@ from .bus.breaker import pause_s
 from .bus.commands_redis import PLAIN, SHARDED
 from .bus.confirming import Confirming
 from .bus.envelope import NAME_BYTES, Opener, Sealer
-from .bus.learn_redis import learn, slot_of
+from .bus.learn_redis import learn, slot_of, until_moved
 from .bus.limits import BusLimits, BusWatch
 from .bus.link_redis import LinkLost, connector
 from .bus.metrics import BusMetrics
@@ -30,7 +30,7 @@ from .config import Config
 from .config_error import ConfigError
 from .log import LogBook
 from .metrics import Metrics
-from .tasks import TaskSet
+from .tasks import TaskSet, race
 
 __all__ = ["RedisBackplane", "RedisBackplaneParts", "redis_backplane"]
 
@@ -284,8 +284,13 @@ class RedisBackplane:
                 continue
             failures = 0
             self._adopt(plan)
-            await self._stale.wait()
+            await race(
+                self._until_stale(), until_moved(parts.address, self._connect, plan, timeout_s=parts.limits.timeout_s)
+            )
             await asyncio.sleep(pause_s(_AFTER_LOSS, parts.chance()))
+
+    async def _until_stale(self) -> None:
+        await self._stale.wait()
 
     def _adopt(self, plan: Plan) -> None:
         parts = self._parts

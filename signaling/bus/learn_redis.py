@@ -4,6 +4,8 @@ Nothing is ever told from the text of an error. Read ``learn`` first.
 """
 
 import asyncio
+from contextlib import suppress
+from typing import Final
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
@@ -11,7 +13,10 @@ from .address import BusAddress, BusKind, Node
 from .link_redis import Connect, Link, LinkLost
 from .plan import Plan, plan_of_one, plan_of_slots, seen
 
-__all__ = ["learn", "slot_of"]
+__all__ = ["learn", "slot_of", "until_moved"]
+
+# How often sentinels are asked whether the server has moved.
+_LOOKS_S: Final = 5.0
 
 
 async def learn(
@@ -33,6 +38,26 @@ async def learn(
         except LinkLost as error:
             lost = error
     raise lost
+
+
+async def until_moved(address: BusAddress, connect: Connect, plan: Plan, *, timeout_s: float) -> None:
+    """Return once a sentinel names another server than the one that is served: perhaps never; without sentinels, never.
+
+    Behind an ordered fail-over the old one lives on for a while, and behind a network that is cut in two for as long
+    as that is: pods that came later would be on the new one, and neither would hear that anything is amiss.
+    """
+    if address.kind is not BusKind.SENTINEL:
+        await asyncio.get_running_loop().create_future()
+    while True:
+        await asyncio.sleep(_LOOKS_S)
+        for sentinel in address.nodes:
+            # Whoever does not say has not said that it has moved.
+            with suppress(LinkLost, TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    primary = await _primary(sentinel, address, connect)
+                if primary not in plan.nodes:
+                    return
+                break
 
 
 def slot_of(channel: bytes) -> int:

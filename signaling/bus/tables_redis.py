@@ -17,7 +17,7 @@ from signaling.tasks import TaskSet, race
 
 from .address import BusAddress, Node
 from .breaker import pause_s
-from .learn_redis import learn, slot_of
+from .learn_redis import learn, slot_of, until_moved
 from .limits import LineLimits
 from .line_redis import AWAY, Command, Line, TablesAway
 from .link_redis import LinkLost, Refusal, connector
@@ -308,11 +308,17 @@ class RedisTables:
             self.life += 1
             self._tried.set()
             self._back()
-            await race(self._watch(), self._until_stale(), *(line.read() for line in lines.values()))
+            ends = (self._watch(), self._until_stale(), self._until_moved(plan))
+            await race(*ends, *(line.read() for line in lines.values()))
 
     async def _until_stale(self) -> None:
         await self._stale.wait()
         raise LinkLost(self._refused)
+
+    async def _until_moved(self, plan: Plan) -> None:
+        parts = self._parts
+        await until_moved(parts.address, self._connect, plan, timeout_s=parts.limits.timeout_s)
+        raise LinkLost("moved")
 
     async def _watch(self) -> None:
         """Notice a server that says nothing at all any more."""

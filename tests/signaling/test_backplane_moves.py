@@ -1,5 +1,6 @@
 """Channels that move from one server to another: a fail-over by sentinels, and slots of a cluster."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -8,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from signaling.bus.learn_redis import slot_of
+from signaling.config import MEMORY, Config
 from tests.bus_pods import BusPods, bus_pods, settled
 from tests.eventually import eventually
 from tests.redis_server import PROGRAMS, RedisServer, redis_cluster, redis_server
+from tests.signaling.conftest import running_house
+from tests.signaling.pods import is_connected
 from tests.signaling.test_backplane_redis import hears
+
+LOOKS_S = 0.5
 
 
 @contextmanager
@@ -51,6 +57,31 @@ async def test_pods_follow_a_fail_over_and_lose_nothing_but_what_was_on_its_way(
                 await eventually(lambda: one.is_up and two.is_up)
                 assert b"role:master" in replica.ask("INFO", "replication")
                 await hears(one, two)
+
+
+async def test_pods_go_where_sentinels_say_though_the_old_one_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signaling.bus.learn_redis._LOOKS_S", LOOKS_S)
+    with redis_server(tcp=True) as old, redis_server(tcp=True) as new, sentinel(old) as watcher:
+        url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{watcher.port}/main"
+        config = Config(redis_url=url, database_url=MEMORY, dev=True, table_answer_s=1)
+        async with bus_pods(url) as pods, running_house(config, None) as house:
+            one, two = await pods.connected(), await pods.connected()
+            await hears(one, two)
+            await eventually(lambda: b":t:{pods}" in old.ask("KEYS", "*"))
+            # As a network that is cut in two shows it to who reaches both sides.
+            assert watcher.ask("SENTINEL", "REMOVE", "main") == b"+OK\r\n"
+            assert watcher.ask("SENTINEL", "MONITOR", "main", "127.0.0.1", str(new.port), "1") == b"+OK\r\n"
+            await eventually(lambda: b":t:{pods}" in new.ask("KEYS", "*"))
+            await eventually(lambda: not old.ask("PUBSUB", "SHARDCHANNELS").count(b"auricle"))
+            await eventually(lambda: one.is_up and two.is_up and is_connected(house))
+            await hears(one, two)
+            assert new.ask("PUBSUB", "SHARDCHANNELS").count(b"auricle")
+            # Who says nothing, or is not there, moves nobody.
+            watcher.kill()
+            await asyncio.sleep(3 * LOOKS_S)  # nothing happens, which nothing tells of
+            assert one.is_up
+            assert two.is_up
+            assert is_connected(house)
 
 
 @pytest.fixture
