@@ -143,7 +143,7 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
     monkeypatch.setattr(Joined, "_asks", asks)
     monkeypatch.setattr(Joined, "_directory", lambda joined: MemoryDirectory(joined.pod, board))
     monkeypatch.setattr(Joined, "_presence", lambda _: MemoryPresence(people))
-    monkeypatch.setattr(assembly, "_storage", storage)
+    monkeypatch.setattr(assembly, "storage_of", storage)
     # In memory an answer is there at once, or never.
     config = Config(dev=True, sweep_s=3_600, database_url=MEMORY, pod_ask_s=0.05, call_grace_s=0.01)
     config = replace(config, **changes)  # type: ignore[arg-type]  # a test's own words

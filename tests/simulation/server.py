@@ -161,6 +161,6 @@ def _what_is_the_same_remembered(storage: Callable[[StorageContext], Storage]) -
     """Counters and the look at a hub's annotations: the same in every life, and slow to make."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("signaling.assembly.Metrics", _metrics)
-        patch.setattr("signaling.assembly._storage", storage)
+        patch.setattr("signaling.assembly.storage_of", storage)
         patch.setattr("signaling.dispatcher.endpoints_of", _endpoints_of)
         yield
