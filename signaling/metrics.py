@@ -132,6 +132,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
         self.connections = Gauge(
             "signalr_server_active_connections", "Open hub connections.", ["signalr_transport"], registry=registry
         )
@@ -182,14 +183,20 @@ class Metrics:
 
     def watch_log(self, lost: Callable[[], float]) -> None:
         """Show how many lines could not be written."""
-        shown = Gauge("auricle_log_lines_lost", "Lines of the log that could not be written.", registry=self.registry)
-        shown.set_function(lost)
+        self.gauge("auricle_log_lines_lost", "Lines of the log that could not be written.").set_function(lost)
 
     def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
         """A counter of some part, made when it is first asked for: parts may be made more than once in a process."""
         made = self._counters.get(name)
         if made is None:
             made = self._counters[name] = Counter(name, documentation, labels, registry=self.registry)
+        return made
+
+    def gauge(self, name: str, documentation: str) -> Gauge:
+        """A gauge of some part, made as a counter is."""
+        made = self._gauges.get(name)
+        if made is None:
+            made = self._gauges[name] = Gauge(name, documentation, registry=self.registry)
         return made
 
     def reached(self, bound: str) -> None:

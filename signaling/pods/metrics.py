@@ -1,7 +1,5 @@
 """What pods that ask each other count. Labels are words of which there are few."""
 
-from prometheus_client import Gauge
-
 from signaling.metrics import Metrics
 
 __all__ = ["PodMetrics"]
@@ -21,10 +19,9 @@ class PodMetrics:
         self.forwarded = metrics.counter(
             "auricle_forwarded_total", "Requests for connections of other pods.", ["kind", "outcome"]
         )
-        self.certificate_expires = Gauge(
+        self.certificate_expires = metrics.gauge(
             "auricle_internal_certificate_expires_timestamp_seconds",
             "Until when what this pod shows the others is good; 0 without TLS.",
-            registry=metrics.registry,
         )
         self.unreached = metrics.counter(
             "auricle_pods_unreached_total", "Pods that did not say whether a connection is theirs."
