@@ -131,8 +131,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        self._counters: dict[str, Counter] = {}
-        self._gauges: dict[str, Gauge] = {}
+        self._counters, self._gauges = dict[str, Counter](), dict[str, Gauge]()
         self.connections = Gauge(
             "signalr_server_active_connections", "Open hub connections.", ["signalr_transport"], registry=registry
         )
