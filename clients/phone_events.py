@@ -1,9 +1,9 @@
 """What a phone does, step by step, as lines that another process can read while it happens and after it was killed.
 
 One JSON object a line, ``{"t", "p", "type", "f", "dev", "v"}``: ``t`` is CLOCK_MONOTONIC in nanoseconds, ``f`` the
-step, ``v`` what is known of it. Every line is written at once and whole. Digests and numbers only: no values of a
-fitting, no token, no name. The tripwire kills this very process right after a named step, for the tests of crashes.
-Read ``EventLog.write`` first.
+step, ``v`` what is known of it. Every line is written at once and whole. Digests, numbers and public ids of
+connections only: no values of a fitting, no token, no name. The tripwire kills this very process right after a named
+step, for the tests of crashes. Read ``EventLog.write`` first.
 """
 
 import os
