@@ -22,7 +22,8 @@ class WorkersConfig:
 
     ``workers``: processes on one port, ``auto`` for one per core; with more than one a supervisor looks after them.
     ``worker_start_s``: how long one may take until it works. ``worker_end_s``: how much longer than ``drain_s`` it may
-    take to end before it is killed. ``worker_hang_s``: one whose event loop has not turned for that long is killed.
+    take to end before it is killed. ``worker_hang_s``: one whose event loop has not turned for that long is killed,
+    and so is an embedded Valkey that has not answered for that long.
     ``max_worker_restarts`` of one of them within ``worker_restart_window_s``; then the
     server ends. ``worker_back_off_s``: the longest wait before one is started again.
     ``worker_metrics_s``: how long a worker waits for the metrics of another.
@@ -51,15 +52,12 @@ class WorkersConfig:
         """How many processes take connections."""
         return int(self.workers) if self.workers != AUTO else min(MAX_WORKERS, _cores())
 
-    def child_limits(self, drain_s: float, *, speaks: bool) -> ChildLimits:
-        """What holds for a child of the supervisor; ``speaks``: it is a worker, which says now and then that it works.
-
-        What is none has nobody to say goodbye to for ``drain_s``.
-        """
+    def child_limits(self, drain_s: float) -> ChildLimits:
+        """What holds for a child of the supervisor that says goodbye to its clients for ``drain_s``."""
         return ChildLimits(
             start_s=self.worker_start_s,
-            end_s=self.worker_end_s + drain_s * speaks,
-            hang_s=self.worker_hang_s if speaks else None,
+            end_s=self.worker_end_s + drain_s,
+            hang_s=self.worker_hang_s,
             back_off_s=self.worker_back_off_s,
             max_restarts=self.max_worker_restarts,
             window_s=self.worker_restart_window_s,

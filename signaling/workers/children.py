@@ -157,7 +157,7 @@ class Child:
 
     @property
     def _is_asked(self) -> bool:
-        return self.state is ChildState.STARTING or (self.state is ChildState.UP and self.due_s is not None)
+        return self.state in (ChildState.STARTING, ChildState.UP)
 
     def _is_looked_at_late(self, now_s: float) -> bool:
         """Whether nobody looked when something was due: whoever was stopped together with it knows nothing of it."""

@@ -79,7 +79,8 @@ def _supervise(config: Config) -> int:
             reached[bound] = reached.get(bound, 0) + 1
 
         def child(kind: WorkerKind | ValkeyKind) -> Child:
-            limits = config.child_limits(config.drain_s, speaks=isinstance(kind, WorkerKind))
+            # What is no worker has nobody to say goodbye to.
+            limits = config.child_limits(config.drain_s if isinstance(kind, WorkerKind) else 0.0)
             return Child(kind, limits, guard, log, count)
 
         workers = [child(WorkerKind(charge.of(number))) for number in range(config.worker_count)]

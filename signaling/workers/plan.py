@@ -86,7 +86,7 @@ TRANSITIONS: Final[Mapping[ChildState, Mapping[ChildEvent, tuple[ChildState, Act
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
     """``start_s``: until it must work. ``end_s``: between being told to end and being killed. ``hang_s``: until it must
-    have said once more that it works, None for one that does not say so.
+    have said once more that it works.
 
     ``back_off_s``: the longest wait before it is started again; the first is a fiftieth of it. ``max_restarts`` within
     ``window_s``; one more, and it is given up.
@@ -94,7 +94,7 @@ class ChildLimits:
 
     start_s: float
     end_s: float
-    hang_s: float | None
+    hang_s: float
     back_off_s: float
     max_restarts: int
     window_s: float
@@ -141,7 +141,7 @@ def _entered(life: Life, state: ChildState, act: Act, now_s: float, limits: Chil
     due_s: float | None = None
     if state is ChildState.STARTING:
         due_s = now_s + limits.start_s
-    elif state is ChildState.UP and limits.hang_s is not None:
+    elif state is ChildState.UP:
         due_s = now_s + limits.hang_s
     elif state is ChildState.BACKING_OFF:
         due_s = now_s + _wait_s(len(life.ends_s), limits)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from signaling.log import LogBook
 
-from .charge import ChildNews, News
+from .charge import BEAT_S, ChildNews, News
 from .children import Child
 from .plan import ChildState
 from .signals import Signals
@@ -87,8 +87,12 @@ class Supervisor:
     def _wait_s(self) -> float | None:
         if not self._begun or any(child.state is ChildState.STARTING for child in self._begun):
             return _LOOK_S
+        now_s = self._monotonic()
         due_s = [child.due_s for child in self._begun if child.due_s is not None]
-        return max(0.0, min(due_s) - self._monotonic()) if due_s else None
+        if self._valkey is not None and self._valkey.state is ChildState.UP:
+            # A worker says so itself when it works; Valkey has to be asked.
+            due_s.append(now_s + BEAT_S)
+        return max(0.0, min(due_s) - now_s) if due_s else None
 
     def _tell(self) -> None:
         """Tell all workers how all are, when it has changed."""

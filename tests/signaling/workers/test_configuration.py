@@ -19,15 +19,14 @@ def test_what_is_no_number_of_workers_is_refused(workers: str) -> None:
 
 
 def test_a_worker_speaks_more_often_than_it_is_waited_for() -> None:
-    assert Config(worker_hang_s=3).child_limits(1, speaks=True).hang_s == 3
-    assert Config(worker_hang_s=3).child_limits(1, speaks=False).hang_s is None
+    assert Config(worker_hang_s=3).child_limits(1).hang_s == 3
     with pytest.raises(ConfigError, match="worker_hang_s: must be at least 3"):
         Config(worker_hang_s=2.9)
 
 
-def test_a_worker_has_the_time_to_drain_and_valkey_has_nothing_to_drain() -> None:
+def test_what_has_somebody_to_say_goodbye_to_has_the_time_for_it() -> None:
     config = Config(worker_end_s=5)
-    assert [config.child_limits(10, speaks=speaks).end_s for speaks in (True, False)] == [15, 5]
+    assert [config.child_limits(drain_s).end_s for drain_s in (10, 0)] == [15, 5]
 
 
 def test_a_worker_is_told_once_what_it_is_so_that_no_child_of_it_believes_it() -> None:

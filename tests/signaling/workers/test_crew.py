@@ -176,6 +176,21 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path: Path) -
         assert (await awake.invoke("WhoAmI", result=WhoAmIAnswer)).user == "ann"
 
 
+async def test_a_valkey_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
+    async with crew(tmp_path, AURICLE_WORKER_HANG_S="3", **PATIENT) as workers:
+        [hanging] = workers.valkey()
+        hanging.suspend()
+        await workers.until_logged("child_back", child="valkey")
+        [killed] = [one for one in workers.log() if one["event"] == "child_killed"]
+        assert (killed["child"], killed["state"]) == ("valkey", "up")
+        [valkey] = workers.valkey()
+        assert valkey.pid != hanging.pid
+        await workers.until_well()
+        bound = {"bound": "worker_hang_s", "worker": "supervisor"}
+        assert (await workers.metrics())["auricle_bound_reached_total", frozenset(bound.items())] == 1
+        await fits(workers, fitter=1, phone=0)
+
+
 async def test_a_worker_that_ends_again_and_again_ends_the_server(tmp_path: Path) -> None:
     few = {"AURICLE_MAX_WORKER_RESTARTS": "1", "AURICLE_WORKER_RESTART_WINDOW_S": "600"}
     async with crew(tmp_path, **few) as workers:

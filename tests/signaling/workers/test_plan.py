@@ -1,7 +1,5 @@
 """What becomes of a child: every pair of state and event, how long it waits, and when it is given up."""
 
-from dataclasses import replace
-
 import pytest
 
 from protocol.errors import LocalProtocolError
@@ -56,7 +54,6 @@ def test_what_a_state_waits_for_has_its_time() -> None:
     # It says so again; killed, it is killed again if that has not ended it.
     assert step(up, ChildEvent.READY, NOW_S + 2, LIMITS)[0].due_s == NOW_S + 17
     assert step(up, ChildEvent.DUE, NOW_S + 16, LIMITS)[0].due_s == NOW_S + 31
-    assert step(up, ChildEvent.READY, NOW_S + 2, replace(LIMITS, hang_s=None))[0].due_s is None
     draining, _ = step(up, ChildEvent.STOP, NOW_S + 2, LIMITS)
     assert draining.due_s == NOW_S + 17
     # Said twice it is no later; killed, it is killed again if that has not ended it.
