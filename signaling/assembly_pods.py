@@ -146,6 +146,8 @@ class Pods:
         await self.internal.open()
         if self.internal.address:
             self._directory.reached_at(self.internal.address)
+            if self._tls is not None:
+                self._tls.reached_at(self.internal.address)
         elif self.joined.tables is not None:
             self._log.internal_listener_off()
         if self._owners is not None:

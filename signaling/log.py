@@ -202,6 +202,10 @@ class LogBook:
         """The files have changed and cannot be used: what was read before goes on, until it expires."""
         self._log.error("internal_certificate_unusable", cause=cause)
 
+    def internal_certificate_doubtful(self, *, cause: str) -> None:
+        """A pod that shows the same as this one would not believe it, nor be believed."""
+        self._log.error("internal_certificate_doubtful", cause=cause)
+
     def push_logged(self, *, platform: str, kind: str) -> None:
         """A push was due and no push service is configured."""
         self._log.info("push_logged", platform=platform, kind=kind)

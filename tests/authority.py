@@ -1,5 +1,6 @@
 """A throw-away authority that nobody knows, and the certificates that it signs, as files."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,10 +23,15 @@ class Authority:
         self.ca_file = folder / f"{name}.pem"
         self.ca_file.write_bytes(root.public_bytes(serialization.Encoding.PEM))
 
-    def certificate(self, stem: str, *hosts: str, good_for: timedelta = MONTH) -> tuple[Path, Path]:
-        """One made out to these names and addresses: its file and that of its key, written over what was there."""
+    def certificate(
+        self, stem: str, *hosts: str, good_for: timedelta = MONTH, purposes: Sequence[x509.ObjectIdentifier] = ()
+    ) -> tuple[Path, Path]:
+        """One made out to these names and addresses: its file and that of its key, written over what was there.
+
+        ``purposes`` that it may be shown for; none: any.
+        """
         key = _key()
-        leaf = self._signed(hosts[0], key, hosts, datetime.now(UTC) + good_for, is_authority=False)
+        leaf = self._signed(hosts[0], key, hosts, datetime.now(UTC) + good_for, purposes, is_authority=False)
         certificate_file, key_file = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
         certificate_file.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
         private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -38,6 +44,7 @@ class Authority:
         key: ec.EllipticCurvePrivateKey,
         hosts: list[str] | tuple[str, ...],
         until: datetime,
+        purposes: Sequence[x509.ObjectIdentifier] = (),
         *,
         is_authority: bool,
     ) -> x509.Certificate:
@@ -57,6 +64,8 @@ class Authority:
         if hosts:
             names = x509.SubjectAlternativeName([_general(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
 

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from cryptography import x509
 
 from signaling.config_error import ConfigError
 from signaling.log import LogBook
+
+from .tls_trial import doubt
 
 __all__ = ["PodTls", "TlsFiles"]
 
@@ -48,6 +51,7 @@ class PodTls:
         self._files, self._log, self._expires = files, log, expires
         self._seen = _stamps(files)
         self._told: object = None
+        self._host = name
         if field := next((field for field, path in _named(files) if not Path(path).is_file()), None):
             raise ConfigError(f"{field}: there is no such file")
         try:
@@ -55,6 +59,14 @@ class PodTls:
         except (OSError, ValueError) as error:
             raise ConfigError(f"internal_cert_file: {_why(error)}") from None
         self.server = self._for_all_time(refused)
+
+    def reached_at(self, address: str) -> None:
+        """Where the others ask this pod. Tell if one that shows the same would not believe it.
+
+        It goes on: what is wrong may be so in these files alone, or for a while.
+        """
+        self._host = self.name or urlsplit(address).hostname or ""
+        self._examine()
 
     def refresh(self) -> None:
         """Read the files again if they have changed; what cannot be used changes nothing, and is told once."""
@@ -72,6 +84,11 @@ class PodTls:
         else:
             self._seen, self._told = seen, None
             self._log.internal_certificate_renewed()
+            self._examine()
+
+    def _examine(self) -> None:
+        if self._host and (cause := doubt(self._current, self.client, self._host)) is not None:
+            self._log.internal_certificate_doubtful(cause=cause)
 
     def _read(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """New ones, whole: nobody is ever shown a certificate without its key. Raises OSError, ValueError."""
