@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 __all__ = ["eventually", "eventually_asked"]
 
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 
 
 async def eventually(holds: Callable[[], object]) -> None:
