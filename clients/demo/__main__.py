@@ -36,7 +36,7 @@ from protocol.errors import AuricleError
 
 __all__ = ["main"]
 
-_WHOLE_DEMO_S: Final = 120.0
+_WHOLE_DEMO_S: Final = 300.0
 _SHORTENED: Final = (
     "two waits of this server are shortened: live work ends after 1 s of a slow link, not 10, and the wearer of a "
     "package is asked after 1 s, not 3 days"

@@ -25,8 +25,8 @@ from clients.demo.stage import staged
 from protocol.contract.calls import RELAY_PEER
 
 # On a quiet machine it is under 30 s; a busy one must not fail this.
-MOST_S = 110.0
-pytestmark = pytest.mark.timeout(130)
+MOST_S = 330.0
+pytestmark = pytest.mark.timeout(360)
 SCRIPT = [
     "server_ready",
     "shortened",

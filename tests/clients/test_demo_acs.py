@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 async def test_the_visit_over_acs_holds_every_check() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -22,7 +22,7 @@ from tests.simulation.watched_log import WatchedLog
 from tests.simulation.world import Options
 
 # A machine that does much else at the same time needs longer for all of them.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 MEMORY, SQLITE, AT_MOST = 150, 20, 60
 # Found by many more runs, and mended.
 FOUND = (934, 7_267, 9_535, 40_051)
