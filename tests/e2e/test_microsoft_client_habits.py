@@ -100,7 +100,7 @@ async def test_a_server_that_comes_back_is_found_again(node: NodeDriver, tmp_pat
     waits = {"AURICLE_DRAIN_S": "3", "AURICLE_CLOSE_TIMEOUT_S": "0.3", "AURICLE_SWEEP_S": "0.05"}
     async with server(tmp_path, "--conformance", **waits) as first:
         port = first.url.rpartition(":")[2]
-        patient = [200] * 60
+        patient = [200] * 300
         clients = {str(kind): Client(node, first, kind, reconnect=patient) for kind in COMBINATIONS}
         before = {name: await client.connect(name) for name, client in clients.items()}
         for name in clients:
