@@ -65,8 +65,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _look_no_more() -> None:
-    # Of every server that there ever was, aiohttp remembers the handlers of the last thousand addresses.
-    web_app._cached_build_middleware.cache_clear()
+    # Of every server that there ever was, aiohttp remembers the handlers of the last thousand addresses, in a place of
+    # its own: where another version of it has none, there is nothing to forget.
+    remembered = getattr(web_app, "_cached_build_middleware", None)
+    if remembered is not None:
+        remembered.cache_clear()
     gc.collect()
     gc.freeze()
 
