@@ -34,7 +34,7 @@ from protocol.contract.chat import (
 from protocol.contract.sessions import Done
 from protocol.contract.times import iso_ms
 from protocol.contract.visits import JoinVisitAnswer
-from protocol.errors import NotAllowed, NotFound, Overloaded
+from protocol.errors import NotAllowed, NotFound, Overloaded, Unavailable
 from signaling.auth import Principal
 from signaling.flows.rooms import Seat, VisitRooms, visit_group
 from signaling.flows.visits import VisitFlow, refused
@@ -250,9 +250,20 @@ class ChatFlow:
 
         Once more when they do again: what was written in between is told then.
         """
-        if self._rooms.is_heard and not self._told:
+        rooms = self._rooms
+        if rooms.is_heard and not (self._told or rooms.has_missed):
             return
-        before, self._told = self._told, {}
+        # They may have been away for less than the time between two looks: that shows in what was missed only.
+        rooms.has_missed = False
+        try:
+            self._told = await self._catch_up(self._told)
+        except Unavailable:
+            rooms.has_missed = True
+            raise
+
+    async def _catch_up(self, before: dict[str, int]) -> dict[str, int]:
+        """Tell those here what is new since ``before``; what they know now, while pods do not hear each other."""
+        told: dict[str, int] = {}
         since_s = self._clock() - _UNHEARD_S
         for visit in self._rooms.visits_here()[: self._limits.max_due]:
             last_n = await self.store.last_n(visit)
@@ -260,7 +271,8 @@ class ChatFlow:
                 if visit in before or message.at_s >= since_s:
                     push(self._rooms.inside_here(visit), MessageReceived(visit=visit, message=view(message)))
             if not self._rooms.is_heard:
-                self._told[visit] = last_n
+                told[visit] = last_n
+        return told
 
     async def _woken(self, reader: Reader) -> Reader:
         now_s, times = self._clock(), self._limits.times

@@ -85,6 +85,8 @@ class VisitRooms:
         self._rooms: dict[str, _Room] = {}
         # Of a seat that others have taken for gone although it is here.
         self.on_forgotten: Callable[[Visit, Seat], None] = lambda _, __: None
+        # What was told on another pod may not have been heard here; whoever looks for it takes that back.
+        self.has_missed = False
         backplane.on_missed(self._missed)
 
     def seat(self, caller: Caller, visit: str, participant: str, *, live_text: bool) -> Seat:
@@ -228,6 +230,7 @@ class VisitRooms:
         self._tasks.spawn(self._reconcile_with_store(visit))
 
     def _missed(self) -> None:
+        self.has_missed = True
         for visit in self._rooms:
             self._heard(visit)
 

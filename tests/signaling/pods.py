@@ -17,14 +17,28 @@ from tests.signaling.care import CLAIM, live
 from tests.signaling.conftest import House, running_house
 from tests.signaling.visit import Told
 
-__all__ = ["Apart", "apart", "bus_of", "connected", "hub_of", "is_connected", "two_pods"]
+__all__ = ["PATIENT", "Apart", "apart", "bus_of", "connected", "hub_of", "is_connected", "two_pods"]
+
+# A Redis that waits for its turn on a busy machine is none that is away, which would be told and asked nothing.
+PATIENT: dict[str, float] = {
+    "bus_flush_s": 20,
+    "bus_timeout_s": 20,
+    "bus_confirm_s": 20,
+    "table_answer_s": 5,
+}
 
 
 @asynccontextmanager
 async def two_pods(database_url: str, redis_url: str, **changes: object) -> AsyncIterator[tuple[House, House]]:
     """Two pods, ``east`` and ``west``, whose sweeps run only when a test says so; looks at the log go on."""
     config = Config(
-        conformance=True, dev=True, sweep_s=3_600, database_url=database_url, redis_url=redis_url, look_live_s=0.01
+        conformance=True,
+        dev=True,
+        sweep_s=3_600,
+        database_url=database_url,
+        redis_url=redis_url,
+        look_live_s=0.01,
+        **PATIENT,
     )
     config = replace(config, **changes)  # type: ignore[arg-type]  # a test's own words
     async with AsyncExitStack() as houses:

@@ -21,11 +21,13 @@ from protocol.contract.chat import (
 )
 from protocol.contract.sessions import Done
 from protocol.contract.visits import Invited, JoinVisitAnswer
+from protocol.errors import Unavailable
+from tests.bus_pods import settled
 from tests.eventually import eventually
 from tests.postgres import PostgresServer
 from tests.signaling.care import Connect
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.pods import is_connected
+from tests.signaling.pods import bus_of, is_connected
 from tests.signaling.rest.desk import ask, register
 from tests.signaling.visit import Told
 from tests.signaling.visiting import (
@@ -269,7 +271,7 @@ async def test_over_two_pods_all_messages_are_in_one_order_for_everybody(postgre
 
 async def test_what_is_written_while_pods_do_not_hear_each_other_is_told_all_the_same(postgres: PostgresServer) -> None:
     told = Told()
-    async with apart(postgres, told) as (bus, _, west, ann, _):
+    async with apart(postgres, told) as (bus, east, west, ann, _):
         await let_in(ann, told)
         chat = chat_of(west)
         await said(ann, "before")
@@ -285,7 +287,41 @@ async def test_what_is_written_while_pods_do_not_hear_each_other_is_told_all_the
         await eventually(lambda: is_connected(west))
         await chat.sweep()
         await eventually(lambda: [one.message.n for one in told.heard["MessageReceived"]][-1] == 3)
+        # Until each has heard that the other one was away.
+        await settled(bus_of(east), bus_of(west))
+        await chat.sweep()
+        await said(ann, "the last one", "c4")
+        await eventually(lambda: [one.message.n for one in told.heard["MessageReceived"]][-1] == 4)
         heard = len(told.heard["MessageReceived"])
         await chat.sweep()
-        assert len(told.heard["MessageReceived"]) == heard
-        assert {one.message.n for one in told.heard["MessageReceived"]} == {1, 2, 3}
+        await said(ann, "behind it", "c5")
+        await eventually(lambda: [one.message.n for one in told.heard["MessageReceived"]][-1] == 5)
+        assert len(told.heard["MessageReceived"]) == heard + 1
+        assert {one.message.n for one in told.heard["MessageReceived"]} == {1, 2, 3, 4, 5}
+
+
+async def test_what_is_written_while_pods_do_not_hear_each_other_for_less_than_a_sweep_is_told(
+    postgres: PostgresServer,
+) -> None:
+    told = Told()
+    async with apart(postgres, told) as (bus, east, west, ann, _):
+        await let_in(ann, told)
+        chat = chat_of(west)
+        await chat.sweep()
+        bus.kill()
+        await eventually(lambda: not is_connected(east) and not is_connected(west))
+        await said(ann, "while nobody looked")
+        bus.start()
+        await eventually(lambda: is_connected(east) and is_connected(west))
+        # A database that is away at that moment loses nothing.
+        with pytest.MonkeyPatch.context() as meanwhile:
+            meanwhile.setattr(chat.store, "last_n", _away)
+            with pytest.raises(Unavailable):
+                await chat.sweep()
+        await chat.sweep()
+        await eventually(lambda: told.heard["MessageReceived"])
+        assert told.heard["MessageReceived"][0].message.text == "while nobody looked"
+
+
+async def _away(_: str) -> int:
+    raise Unavailable("away")
