@@ -73,7 +73,7 @@ class TablePods:
     async def join(self, **changes: object) -> PodTables:
         """One more pod's tables and its bus, connected or not; keyword arguments change its configuration."""
         # A machine that is busy with other tests answers late.
-        config = replace(Config(redis_url=self.url, table_answer_s=1), **changes)  # type: ignore[arg-type]  # a test's own words
+        config = replace(Config(redis_url=self.url, table_answer_s=5, bus_timeout_s=20), **changes)  # type: ignore[arg-type]  # a test's own words
         address = config.bus_address
         assert address is not None
         metrics, log = Metrics(), io.StringIO()

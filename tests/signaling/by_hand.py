@@ -16,7 +16,7 @@ from tests.signaling.conftest import House
 
 HUB = "/hubs/conformance"
 HELLO = b'{"protocol":"json","version":1}\x1e'
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 Messages = list[dict[str, Any]]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from clients.hub_client import HubClient
 from protocol.contract.devices import AttachAnswer, LeaseAnswer, Offer, Report, ReportAnswer
@@ -20,7 +21,7 @@ from tests.signaling.visit import Told
 __all__ = ["PATIENT", "Apart", "apart", "bus_of", "connected", "hub_of", "is_connected", "two_pods"]
 
 # A Redis that waits for its turn on a busy machine is none that is away, which would be told and asked nothing.
-PATIENT: dict[str, float] = {
+PATIENT: dict[str, Any] = {
     "bus_flush_s": 20,
     "bus_timeout_s": 20,
     "bus_confirm_s": 20,

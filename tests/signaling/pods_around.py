@@ -11,7 +11,7 @@ from tests.eventually import eventually
 from tests.redis_server import RedisServer, redis_server
 from tests.signaling.by_hand import Answer, Poller
 from tests.signaling.conftest import House, running_house
-from tests.signaling.pods import is_connected
+from tests.signaling.pods import PATIENT, is_connected
 
 __all__ = ["Around", "around", "forwarded", "is_sure", "len_of", "poll_from_the_west"]
 
@@ -80,8 +80,8 @@ async def around(count: int = 2, **changes: object) -> AsyncIterator[Around]:
             database_url=MEMORY,
             redis_url=bus.url,
             internal_listen="127.0.0.1:0",
-            # A machine that is busy with other tests answers late.
-            table_answer_s=1,
+            owner_answer_s=5,
+            **PATIENT,
             # Pods hear of each other with a beat.
             pod_beat_s=0.1,
         )

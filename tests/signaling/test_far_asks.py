@@ -14,7 +14,7 @@ from tests.eventually import eventually
 from tests.redis_server import redis_server
 from tests.signaling.conftest import House, running_house
 from tests.signaling.party import Party
-from tests.signaling.pods import is_connected
+from tests.signaling.pods import PATIENT, is_connected
 
 PROTOCOLS = ("json", "messagepack")
 
@@ -44,7 +44,8 @@ async def two(request: pytest.FixtureRequest) -> AsyncIterator[Two]:
     changes = getattr(request, "param", {})
     async with AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
-        config = replace(Config(dev=True, sweep_s=3_600, database_url=MEMORY, redis_url=bus.url), **changes)
+        patient = Config(dev=True, sweep_s=3_600, database_url=MEMORY, redis_url=bus.url, pod_ask_s=20, **PATIENT)
+        config = replace(patient, **changes)
         parties = [Party([]), Party([])]
         pods = [await stack.enter_async_context(running_house(config, None, hubs=[party])) for party in parties]
         await eventually(lambda: all(map(is_connected, pods)))

@@ -28,7 +28,7 @@ async def test_a_socket_that_is_carried_to_a_pod_that_is_gone_ends() -> None:
 
 
 async def test_those_whose_pod_is_being_looked_up_are_on_their_way_too() -> None:
-    async with around(max_forwards=1) as scene:
+    async with around(max_forwards=1, bus_timeout_s=2) as scene:
         client = await poller(scene.east)
         client.house = scene.west
         await client.send(call("Echo", 1, id_="1"))

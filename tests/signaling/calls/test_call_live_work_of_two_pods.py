@@ -57,7 +57,7 @@ class Talking:
 async def talking(postgres: PostgresServer) -> AsyncIterator[Talking]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(lent_postgres(postgres))
-        there = await stack.enter_async_context(apart(url, table_answer_s=5))
+        there = await stack.enter_async_context(apart(url))
         await there.submit(change(there.leased))
         await there.confirm(await there.phone.first(Offer))
         await scheduled(there.east)

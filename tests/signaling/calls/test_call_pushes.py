@@ -261,8 +261,8 @@ async def test_a_phone_that_comes_back_over_another_pod_rings(stack: AsyncExitSt
     service = await stack.enter_async_context(notification_hubs(Clock()))
     url = await stack.enter_async_context(lent_postgres(postgres))
     bus = stack.enter_context(redis_server())
-    # Presence and tables have time, whatever else the machine does.
-    pods = two_pods(url, bus.url, table_answer_s=1, presence_flush_s=0.05, **hub_settings(service))
+    # Presence has time, whatever else the machine does.
+    pods = two_pods(url, bus.url, presence_flush_s=0.05, **hub_settings(service))
     east, west = await stack.enter_async_context(pods)
     scene = await asleep(stack, east, service)
     call = await started(scene.ann)

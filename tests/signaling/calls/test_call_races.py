@@ -141,7 +141,7 @@ async def pods(postgres: PostgresServer) -> AsyncIterator[Pods]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(lent_postgres(postgres))
         bus = stack.enter_context(redis_server())
-        houses = await stack.enter_async_context(two_pods(url, bus.url, table_answer_s=5))
+        houses = await stack.enter_async_context(two_pods(url, bus.url))
         await register(houses[0])
         await scheduled(houses[0])
         async with connected(houses[0], "ann", "clinician") as ann, connected(houses[1], "pat", "patient") as pat:

@@ -268,7 +268,7 @@ async def test_two_pods_keep_one_record_and_what_each_knows(postgres: PostgresSe
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(lent_postgres(postgres))
         bus = stack.enter_context(redis_server())
-        east, west = await stack.enter_async_context(two_pods(url, bus.url, table_answer_s=1))
+        east, west = await stack.enter_async_context(two_pods(url, bus.url))
         await register(east)
         await scheduled(east)
         ann_told = Told()

@@ -25,7 +25,7 @@ async def ends(postgres: PostgresServer) -> AsyncIterator[Ends]:
     """Ann and Pat in a visit, and what they hear."""
     async with lent_postgres(postgres) as url, AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
-        east, west = await stack.enter_async_context(two_pods(url, bus.url, table_answer_s=1))
+        east, west = await stack.enter_async_context(two_pods(url, bus.url))
         await scheduled(east)
         hers, his = Told(), Told()
         ann = await stack.enter_async_context(connected(east, "ann", "clinician", heard=hers))

@@ -45,7 +45,7 @@ from tests.signaling.visit import Told, refused
 async def apart(postgres: PostgresServer) -> AsyncIterator[Apart]:
     async with lent_postgres(postgres) as url, AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
-        east, west = await stack.enter_async_context(two_pods(url, bus.url, table_answer_s=1))
+        east, west = await stack.enter_async_context(two_pods(url, bus.url))
         yield await met(stack, east, west)
 
 
@@ -145,7 +145,7 @@ async def test_over_a_turn_server_alone(postgres: PostgresServer, tmp_path: Path
         bus = stack.enter_context(redis_server())
         plan = tmp_path / "ice.json"
         plan.write_text(json.dumps({"regions": {"here": {"turn": [turn.url]}}, "default": "here"}))
-        changes = {"ice_servers": str(plan), "turn_secret": turn.secret, "table_answer_s": 1}
+        changes = {"ice_servers": str(plan), "turn_secret": turn.secret}
         east, west = await stack.enter_async_context(two_pods(url, bus.url, **changes))
         scene = await met(stack, east, west, relay_only=True)
         hers, his = await scene.talk()

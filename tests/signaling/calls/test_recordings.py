@@ -52,7 +52,7 @@ async def url(postgres: PostgresServer) -> AsyncIterator[str]:
 async def apart(url: str, tmp_path: Path) -> AsyncIterator[Apart]:
     async with AsyncExitStack() as stack:
         bus = stack.enter_context(redis_server())
-        changes = options(tmp_path, table_answer_s=1)
+        changes = options(tmp_path)
         east, west = await stack.enter_async_context(two_pods(url, bus.url, **changes))
         await register(east)
         yield await met(stack, east, west)
