@@ -36,6 +36,8 @@ def sentinel(primary: RedisServer) -> Iterator[RedisServer]:
         watcher.arguments = (str(settings), "--sentinel")
         try:
             watcher.start()
+            # Whoever was held up for two seconds does nothing for half a minute: that is no news on a busy machine.
+            assert watcher.ask("SENTINEL", "DEBUG", "tilt-trigger", "600000") == b"+OK\r\n"
             yield watcher
         finally:
             watcher.kill()
