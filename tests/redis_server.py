@@ -120,15 +120,18 @@ def redis_server(*settings: str, program: str = "valkey", tcp: bool = False) -> 
 
 
 @contextmanager
-def redis_cluster(nodes: int = 3) -> Iterator[list[RedisServer]]:
-    """Servers that share the hash slots."""
+def redis_cluster(nodes: int = 3, *, gone_ms: int = 30_000) -> Iterator[list[RedisServer]]:
+    """Servers that share the hash slots; of one that says nothing for ``gone_ms`` the others say that it is gone.
+
+    No key is taken any more from then on, so that must not happen to one that only waits for its turn.
+    """
     folder = Path(tempfile.mkdtemp(prefix="auricle-bus-"))
     servers: list[RedisServer] = []
     try:
         for number in range(nodes):
             (folder / str(number)).mkdir()
             server = RedisServer(folder / str(number), PROGRAMS["valkey"], free_port())
-            server.settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+            server.settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(gone_ms))
             server.start()
             servers.append(server)
         _meet(servers)

@@ -1,23 +1,26 @@
 """What every table of owners must do.
 
-An implementation supplies ``pod``, which gives the view of one more pod. Entries last for ``TTL_S``.
+An implementation supplies ``pod``, which gives the view of one more pod. Entries last for ``ttl_s`` of the suite: for
+longer than any test, but where they are to end.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from signaling.pods.owners import Owners
 from tests.eventually import eventually_asked
 
-__all__ = ["TTL_S", "NewOwners", "OwnersContract"]
+__all__ = ["LASTING_S", "NewOwners", "OwnersContract", "OwnersEndContract"]
 
-TTL_S: Final = 0.5
+LASTING_S: Final = 600.0
 NewOwners = Callable[[str], Awaitable[Owners]]
 
 
 class OwnersContract:
     """The first who claims a connection has it."""
+
+    ttl_s: ClassVar[float] = LASTING_S
 
     async def test_the_first_who_claims_it_has_it_and_all_know(self, pod: NewOwners) -> None:
         one, two = await pod("one"), await pod("two")
@@ -36,6 +39,12 @@ class OwnersContract:
         async with asyncio.TaskGroup() as group:
             claims = [group.create_task(one.claim("c")) for one in pods for _ in range(8)]
         assert len({claim.result() for claim in claims}) == 1
+
+
+class OwnersEndContract:
+    """What nobody keeps ends, soon, and yet not while a busy machine stands still for a moment."""
+
+    ttl_s: ClassVar[float] = 2.0
 
     async def test_what_nobody_keeps_ends_by_itself(self, pod: NewOwners) -> None:
         one, two = await pod("one"), await pod("two")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -10,26 +11,38 @@ from signaling.pods.owners import OWNERS_AWAY, MemoryOwners, OwnerBoard, Owners,
 from signaling.pods.owners_redis import RedisOwners, RedisOwnersParts
 from signaling.tasks import TaskSet
 from tests.bus_tables import PodTables, TablePods, table_pods
-from tests.contracts.owners import TTL_S, NewOwners, OwnersContract
+from tests.contracts.owners import LASTING_S, NewOwners, OwnersContract, OwnersEndContract
 from tests.eventually import eventually, eventually_asked
 from tests.redis_server import PROGRAMS, RedisServer, redis_server
 
 
-class TestMemoryOwners(OwnersContract):
-    """Within one process."""
+class Memory:
+    """Owners within one process."""
+
+    ttl_s: ClassVar[float]
 
     @pytest.fixture
     def pod(self) -> NewOwners:
         board = OwnerBoard()
 
         async def pod(name: str) -> Owners:
-            return MemoryOwners(name, board, ttl_s=TTL_S, monotonic=time.monotonic)
+            return MemoryOwners(name, board, ttl_s=self.ttl_s, monotonic=time.monotonic)
 
         return pod
 
 
+class TestMemoryOwners(Memory, OwnersContract):
+    """Who has a connection."""
+
+
+class TestMemoryOwnersEnd(Memory, OwnersEndContract):
+    """And for how long."""
+
+
 class Redis:
     """Owners over a real server."""
+
+    ttl_s: ClassVar[float]
 
     @pytest.fixture(params=PROGRAMS)
     def server(self, request: pytest.FixtureRequest) -> Iterator[RedisServer]:
@@ -58,11 +71,13 @@ class Redis:
         for one in made:
             await one.close()
 
-    ttl_s = TTL_S
-
 
 class TestRedisOwners(Redis, OwnersContract):
     """Over Valkey, and Redis when there is one."""
+
+
+class TestRedisOwnersEnd(Redis, OwnersEndContract):
+    """The same, where entries end."""
 
 
 class TestRedisFromTheStart:
@@ -106,7 +121,7 @@ async def begun(pods: TablePods, name: str) -> RedisOwners:
     """Opened, and not waited for."""
     joined = await pods.join()
     tasks = TaskSet("owners", LogBook(joined.log))
-    owners = RedisOwners(parts_of(joined, name, TTL_S, tasks))
+    owners = RedisOwners(parts_of(joined, name, LASTING_S, tasks))
     await owners.open()
     return owners
 
@@ -114,7 +129,7 @@ async def begun(pods: TablePods, name: str) -> RedisOwners:
 class TestRedisThatForgets(Redis):
     """It is killed, and comes back empty."""
 
-    ttl_s = 600.0
+    ttl_s = LASTING_S
 
     async def test_what_is_kept_is_written_again_before_anybody_is_sure(
         self, server: RedisServer, pod: NewOwners
@@ -172,7 +187,7 @@ class TestRedisThatForgets(Redis):
         joined = await pods.join()
         await eventually(lambda: joined.tables.is_up)
         tasks = TaskSet("owners", LogBook(joined.log))
-        one = RedisOwners(parts_of(joined, "one", TTL_S, tasks, max_unwritten=1))
+        one = RedisOwners(parts_of(joined, "one", LASTING_S, tasks, max_unwritten=1))
 
         async def claimed(connection_id: str, *, patient: bool = True) -> str | OwnersAway:
             if connection_id == "first" and patient:

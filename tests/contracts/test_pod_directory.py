@@ -34,7 +34,7 @@ class TestRedisDirectory(PodDirectoryContract):
 
     @pytest.fixture
     async def pod(self, pods: TablePods) -> AsyncIterator[NewPod]:
-        joined = {name: await pods.join(pod_beat_s=0.05, pod_gone_s=1) for name in ("one", "two")}
+        joined = {name: await pods.join(pod_beat_s=0.05, pod_gone_s=60) for name in ("one", "two")}
         made: list[PodDirectory] = []
 
         def pod(name: str) -> PodDirectory:

@@ -19,7 +19,7 @@ KEY = next(name for name in map(str, range(100)) if slot_of(f"auricle:t:{name}".
 
 @pytest.fixture
 def cluster() -> Iterator[list[RedisServer]]:
-    with redis_cluster() as servers:
+    with redis_cluster(gone_ms=1_000) as servers:
         yield servers
 
 
