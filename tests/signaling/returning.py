@@ -13,7 +13,7 @@ from protocol.signalr.messages import Completion, Invocation, Message, StreamInv
 from signaling.transport import NOWHERE
 from tests.eventually import eventually
 from tests.protocol.websocket.client import BINARY, TEXT, frame
-from tests.signaling.by_hand import HUB, Ticket, negotiate
+from tests.signaling.by_hand import HUB, PATIENCE_S, Ticket, negotiate
 from tests.signaling.conftest import House
 from tests.signaling.raw_websocket import Wire, dial, open_wire, upgrade
 
@@ -136,6 +136,6 @@ async def answer_to(client: Returning, *who: str) -> int:
     """The status of a try to come back."""
     wire = await dial(client.house)
     wire.send(upgrade(client.house, client.path, *who))
-    line = await asyncio.wait_for(wire.reader.readline(), 5)
+    line = await asyncio.wait_for(wire.reader.readline(), PATIENCE_S)
     wire.drop()
     return int(line.split()[1])

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 def printed(*arguments: str) -> str:
     command = [sys.executable, "-m", "signaling", "asyncapi", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @pytest.fixture(scope="module")

@@ -84,9 +84,10 @@ async def test_where_nothing_is_kept_there_is_nothing_to_verify(tmp_path: Path) 
 
 
 async def test_long_chains_are_read_in_pages_and_quickly(tmp_path: Path) -> None:
-    """A million take seconds; the bound is loose, because the machine may be busy."""
+    """A million take seconds. How long it takes to make such a chain says how quick the machine is at the moment."""
     path, count = new_sqlite(tmp_path), 40_000
     await fit(sqlite_world(path))
+    made_s = -time.process_time()
     with closing(sqlite3.connect(path)) as database:
         rows, before = [], first_hash("d-2")
         for n in range(1, count + 1):
@@ -94,6 +95,7 @@ async def test_long_chains_are_read_in_pages_and_quickly(tmp_path: Path) -> None
             before = event.hash
             what = (event.kind, event.state, event.at_s, event.seq, event.ear, None, None, "", None)
             rows.append(("d-2", n, *what, before))
+        made_s += time.process_time()
         database.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         database.execute("UPDATE device_head SET last_n = ?, last_hash = ? WHERE device = 'd-2'", (count, before))
         database.commit()
@@ -105,4 +107,5 @@ async def test_long_chains_are_read_in_pages_and_quickly(tmp_path: Path) -> None
     await sqlite.close()
     assert (findings.devices, findings.broken) == (2, {})
     assert findings.events > count
-    assert used_s < 60e-6 * count
+    print(f"made in {made_s:.2f} s of CPU time, verified in {used_s:.2f} s")
+    assert used_s < 20 * made_s

@@ -138,7 +138,7 @@ async def test_those_who_stay_away(house: House) -> None:
 
 
 async def test_a_question_that_is_not_answered_and_one_too_many(open_house: OpenHouse) -> None:
-    house = await open_house(client_result_timeout_s=0.05, max_pending_results=1)
+    house = await open_house(client_result_timeout_s=1.0, max_pending_results=1)
     client = await socket(house)
     await client.send(call("AskMe", "q", id_="1"), call("AskMe", "q", id_="2"))
     await client.messages(3)

@@ -15,7 +15,8 @@ import pytest
 
 from signaling.migrations import REVISIONS
 from tests.databases import new_sqlite
-from tests.running import Server, server
+from tests.eventually import eventually_asked
+from tests.running import START_TIMEOUT_S, Server, server
 
 KEY = "k" * 32
 
@@ -26,7 +27,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
         env={key: value for key, value in os.environ.items() if not key.startswith("AURICLE_")} | environ,
     )
 
@@ -63,12 +64,12 @@ async def test_a_key_of_the_environment_is_used_and_not_kept(tmp_path: Path) -> 
 
 
 async def test_a_draining_server_is_not_ready_and_takes_nobody(tmp_path: Path) -> None:
-    async with server(tmp_path, AURICLE_DRAIN_S="5", AURICLE_CLOSE_TIMEOUT_S="1.5") as running:
+    async with server(tmp_path, AURICLE_DRAIN_S="50", AURICLE_CLOSE_TIMEOUT_S="50") as running:
         await drains(running)
 
 
 async def drains(running: Server) -> None:
-    """A client that never answers the close keeps the server draining long enough to look at it."""
+    """A client that does not answer the close keeps the server draining until it was looked at."""
     token = await running.token("ann")
     host, port = running.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -80,16 +81,19 @@ async def drains(running: Server) -> None:
     assert b"101" in await reader.readline()
     async with aiohttp.ClientSession() as session:
         running.process.terminate()
-        async with asyncio.timeout(5):
-            while (await (await session.get(f"{running.url}/readyz")).json())["status"] == "ready":
-                pass
+        await eventually_asked(lambda: drains_by_now(running, session))
         async with session.get(f"{running.url}/readyz") as ready:
             assert ready.status == 503
         async with session.get(f"{running.url}/healthz") as health:
             assert health.status == 200
         assert await status(running.url, token) == 503
-    assert await running.terminate() == 0
     writer.close()
+    assert await asyncio.wait_for(running.process.wait(), START_TIMEOUT_S) == 0
+
+
+async def drains_by_now(running: Server, session: aiohttp.ClientSession) -> bool:
+    async with session.get(f"{running.url}/readyz") as answer:
+        return bool((await answer.json())["status"] != "ready")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from signaling.server import drain
 from tests.eventually import eventually
 from tests.signaling.by_hand import (
     HELLO,
+    PATIENCE_S,
     Client,
     EventReader,
     Poller,
@@ -45,7 +46,7 @@ async def draining(house: House) -> AsyncIterator["asyncio.Task[None]"]:
     try:
         await eventually(lambda: house.parts.readiness.draining)
         yield task
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, PATIENCE_S)
     finally:
         task.cancel()
 
@@ -123,7 +124,7 @@ async def test_a_socket_that_does_not_answer_and_one_that_is_away_hold_nobody_up
     away = await client_of(stage)
     await detached(away)
     async with draining(stage):
-        await eventually(lambda: stage.app_sessions() == 1)
+        await eventually(lambda: stage.app_sessions() == 1 and client.session.is_ending)
         await pass_by(stage, 5.1)
     assert stage.app_sessions() == 0
     assert stage.metric("auricle_bound_reached_total", bound="close_timeout_s") == 1

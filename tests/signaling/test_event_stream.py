@@ -8,10 +8,12 @@ import pytest
 
 from signaling.server import drain
 from signaling.transports.event_stream import EventStreamTransport, event
+from signaling.transports.posts import Inbox
 from tests.eventually import eventually
 from tests.signaling.by_hand import (
     HELLO,
     HUB,
+    PATIENCE_S,
     EventReader,
     call,
     cancel,
@@ -37,7 +39,7 @@ async def test_headers_and_a_first_comment_come_at_once(house: House) -> None:
         assert response.headers["Content-Type"] == "text/event-stream"
         assert response.headers["Cache-Control"] == "no-cache,no-store"
         assert response.headers["Content-Encoding"] == "identity"
-        assert await asyncio.wait_for(response.content.readexactly(5), 5) == b":\r\n\r\n"
+        assert await asyncio.wait_for(response.content.readexactly(5), PATIENCE_S) == b":\r\n\r\n"
         assert house.app_sessions() == 1
 
 
@@ -167,7 +169,7 @@ async def test_a_client_that_closes_its_end_is_seen_when_something_is_sent(house
 
 async def test_a_drain_says_goodbye_with_leave_to_come_back(house: House) -> None:
     async with event_reader(house) as client, event_reader(house, "bob") as other:
-        await asyncio.wait_for(drain(house.parts, house.parts.hubs[0].config), 5)
+        await drain(house.parts, house.parts.hubs[0].config)
         for one in (client, other):
             assert await one.rest() == [{"type": 7, "error": "The server is shutting down.", "allowReconnect": True}]
     fresh = await request(house, "GET", HUB + "?id=x", headers=house.bearer() | ACCEPT)
@@ -220,7 +222,7 @@ async def test_a_reader_that_does_not_read_is_dropped_and_memory_stays_bounded(o
             assert sent < 2_000
         assert most <= limit_bytes + 11_000
         await eventually(lambda: house.app_sessions() == 1)
-        assert '"cause": "slow_consumer"' in house.log.getvalue()
+        await eventually(lambda: '"cause": "slow_consumer"' in house.log.getvalue())
         assert transport._events == []
     writer.transport.abort()
 
@@ -230,13 +232,23 @@ async def test_posts_wait_while_an_upload_is_full_and_none_is_lost(open_house: O
     house = await open_house(hub=hub, max_waiting_bytes=400)
     async with event_reader(house, hub=hub.path) as client:
         await client.send(call("Gather", id_="1", streams=("s",)))
+        inbox = inbox_of(client)
         posts = [asyncio.create_task(client.post(items("s", *range(6 * n, 6 * n + 6)))) for n in range(5)]
         # The buffer of the upload holds ten items, and a frame's worth of bytes is kept behind it.
-        assert len((await asyncio.wait(posts, timeout=0.05))[0]) == 3
+        await eventually(lambda: sum(post.done() for post in posts) == 3)
+        await eventually(lambda: inbox.posts == 2)
+        assert not inbox._readable.is_set()
+        assert sum(post.done() for post in posts) == 3
         hub.gate.set()
         assert [await post for post in posts] == [200] * 5
         await client.send(done("s"))
         assert sorted((await client.messages(1))[0]["result"]) == list(range(30))
+
+
+def inbox_of(client: EventReader) -> Inbox:
+    transport = client.session.transport
+    assert isinstance(transport, EventStreamTransport)
+    return transport.inbox
 
 
 async def test_questions_streams_and_cancels_work_over_events(house: House) -> None:

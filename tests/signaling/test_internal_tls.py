@@ -21,7 +21,7 @@ from signaling.pods.internal_client import InternalClient, PodRefused, PodUnreac
 from signaling.pods.tls import PodTls, TlsFiles
 from tests.authority import Authority
 from tests.eventually import eventually
-from tests.signaling.by_hand import Poller, call, poller
+from tests.signaling.by_hand import PATIENCE_S, Poller, call, poller
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.pods_around import around, forwarded
 from tests.signaling.pods_inside import certificates, inside, internal_of, signer
@@ -130,7 +130,7 @@ async def test_who_says_no_more_than_hello_is_given_up(
     pod = await open_house(internal_listen=LISTEN, request_timeout_s=0.2, **files)
     port = int(internal_of(pod).address.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         with suppress(ConnectionError):
             assert await reader.read() == b""
     writer.close()
