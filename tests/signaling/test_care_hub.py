@@ -3,8 +3,6 @@
 The phone here is a script; the real one is tested with the clients.
 """
 
-import asyncio
-
 import msgspec
 import pytest
 
@@ -25,7 +23,7 @@ from protocol.contract.fitting import (
     SubmitAnswer,
 )
 from protocol.contract.session import Hello, HelloAnswer, WhoAmIAnswer
-from tests.eventually import eventually
+from tests.eventually import eventually, eventually_asked
 from tests.signaling.care import (
     CLAIM,
     CONTENT,
@@ -143,10 +141,11 @@ async def test_a_change_waits_for_a_phone_that_is_away_and_is_offered_again_afte
 
 
 async def eventually_offline(fitter: HubClient) -> None:
-    async with asyncio.timeout(5):
-        # Each round trip gives the server a turn; a dead socket is not announced to the fitter.
-        while (await fitter.invoke("GetDevice", DeviceQuery(device="d1"), result=DeviceAnswer)).phone.online:
-            pass
+    async def is_offline() -> bool:
+        return not (await fitter.invoke("GetDevice", DeviceQuery(device="d1"), result=DeviceAnswer)).phone.online
+
+    # A dead socket is not announced to the fitter.
+    await eventually_asked(is_offline)
 
 
 async def test_the_newest_phone_wins_and_the_older_one_is_ended(connect: Connect) -> None:

@@ -94,11 +94,13 @@ async def unopened(house: House, who: str) -> Socket:
 async def test_a_bus_that_says_nothing_is_waited_for_a_while_and_counted(bus: RedisServer) -> None:
     async with pod(bus.url, bus_confirm_s=0.1) as house:
         bob = await socket(house, "bob")
+        # A busy machine may have been late with that already.
+        before = house.metric("auricle_bound_reached_total", bound="bus_confirm_s")
         bus.signal(signal.SIGSTOP)
         await bob.send(call("JoinGroup", "g", id_="join"))
         await bob.until("join")
         await socket(house, "cat")
-        assert house.metric("auricle_bound_reached_total", bound="bus_confirm_s") == 2
+        assert house.metric("auricle_bound_reached_total", bound="bus_confirm_s") == before + 2
         bus.signal(signal.SIGCONT)
 
 

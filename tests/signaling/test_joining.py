@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from tests.chaos.proxy import proxy
+from tests.eventually import eventually
 from tests.ports import free_port
 from tests.redis_server import redis_server
 from tests.running import Server, server
@@ -53,7 +54,8 @@ async def test_who_can_be_found_and_hears_nothing_has_not_joined(tmp_path: Path)
     with redis_server() as bus:
         bus.ask("ACL", "SETUSER", "default", "-ssubscribe")
         async with server(tmp_path, AURICLE_REDIS_URL=bus.url, AURICLE_JOIN_S="2", **INSIDE) as running:
-            assert bus.ask("EXISTS", "auricle:t:{pods}") == b":1\r\n"
+            # It does not wait for what takes longer than that.
+            await eventually(lambda: bus.ask("EXISTS", "auricle:t:{pods}") == b":1\r\n")
             assert 'auricle_bound_reached_total{bound="join_s"} 1.0' in await metrics(running)
             assert await degraded(running) == ["redis"]
 

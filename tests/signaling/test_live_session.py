@@ -292,7 +292,7 @@ async def test_of_three_quick_changes_the_one_between_falls_away(connect: Connec
     assert (offer.seq, offer.after) == (3, 2)
     assert offer.body.right[0].program.g65_ddb[3] == CONTENT.programs[0].right.g65_ddb[3] + 30  # type: ignore[union-attr]  # it has one
     await here.confirm(offer)
-    assert [told.seq for told in here.phone.of(Settled)][-2:] == [2, 3]
+    await eventually(lambda: [told.seq for told in here.phone.of(Settled)][-2:] == [2, 3])
 
 
 async def test_an_alarm_keeps_everything_else_away(connect: Connect) -> None:
