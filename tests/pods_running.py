@@ -112,6 +112,7 @@ async def pods_running(
             "AURICLE_INTERNAL_LISTEN": "127.0.0.1:0",
             # A machine that is busy with other tests answers late; a bus that is dead says so at once all the same.
             "AURICLE_TABLE_ANSWER_S": "1",
+            "AURICLE_BUS_FLUSH_S": "5",
             "AURICLE_BUS_TIMEOUT_S": "15",
             "AURICLE_BUS_CONFIRM_S": "5",
             **environ,

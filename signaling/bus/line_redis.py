@@ -141,8 +141,8 @@ class Line:
 
 async def _come(answers: "list[asyncio.Future[Any]]", within_s: float) -> bool:
     """Whether all come within that time; what had come by then and was not read has."""
-    for wait_s in (within_s, _READ_S):
-        _, missing = await asyncio.wait(answers, timeout=wait_s)
+    for patience_s in (within_s, _READ_S):
+        _, missing = await asyncio.wait(answers, timeout=patience_s)
         if not missing:
             return True
     return False

@@ -9,7 +9,6 @@ import pytest
 
 from clients.fake_acs.faults import Fault
 from clients.fake_acs.service import FakeAcs
-from clients.fake_acs.throttle import Limit
 from protocol.contract.base import Failure
 from protocol.contract.calls import (
     CallAnswer,
@@ -135,12 +134,16 @@ async def test_an_identity_that_somebody_deleted_is_made_anew() -> None:
         assert second.room_id == first.room_id
 
 
-async def test_whoever_comes_while_they_are_busy_waits_for_his_turn() -> None:
-    acs = FakeAcs()
-    acs.throttle.limits["create"] = Limit(1, 1.5)
-    async with acs_scene(acs=acs) as scene:
+async def test_whoever_comes_while_they_are_busy_waits_for_his_turn(tmp_path: Path) -> None:
+    # Nothing but calls, so that nobody else meets it.
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"default": {"chat": False}}))
+    async with acs_scene(acs_clinics=str(plan)) as scene:
+        busy = [Fault("status", "identities", status=429, retry_after_s=1, count=1) for _ in range(2)]
+        scene.acs.faults.on.append(busy[0])
         answer = await scene.started()
+        scene.acs.faults.on.append(busy[1])
         theirs = await scene.answered(answer.call_id)
         assert (answer.backend, theirs.backend) == ("acs", "acs")
-        assert acs.throttle.refused >= 1
+        assert [fault.count for fault in busy] == [0, 0]
         assert scene.ann_told.of(CallBackendChanged) == []

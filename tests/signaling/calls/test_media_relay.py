@@ -19,6 +19,7 @@ from protocol.contract.sessions import Done
 from protocol.contract.visits import Invited
 from tests.databases import lent_postgres
 from tests.eventually import eventually, eventually_asked
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
 from tests.signaling.calls.people import Apart, Person, calls_of, flows, guest, met
@@ -130,7 +131,8 @@ async def house_with(stack: AsyncExitStack, open_house: OpenHouse, **changes: An
 
 async def test_only_so_many_calls_and_ports(open_house: OpenHouse) -> None:
     async with AsyncExitStack() as stack:
-        scene = await house_with(stack, open_house, max_relayed_calls=1, relay_ports="47400-47400")
+        port = free_port()
+        scene = await house_with(stack, open_house, max_relayed_calls=1, relay_ports=f"{port}-{port}")
         host = calls_of(scene.east).relayed.host
         assert host is not None
         host._hosted["another"] = None  # type: ignore[assignment]  # it only has to be there
@@ -141,7 +143,7 @@ async def test_only_so_many_calls_and_ports(open_house: OpenHouse) -> None:
         await scene.talk(backend="relay")
         await eventually(lambda: hosted(scene.east) == 1)
         # The first has the port, and there is no other one.
-        await eventually_asked(lambda: _ports(scene, {47400}))
+        await eventually_asked(lambda: _ports(scene, {port}))
 
 
 async def _ports(scene: Apart, wanted: set[int]) -> bool:

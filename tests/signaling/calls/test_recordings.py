@@ -186,7 +186,7 @@ async def test_nothing_is_written_before_all_agree_and_a_no_on_another_pod_ends_
     after = his.frames[RELAY_PEER]
     await eventually(lambda: his.frames[RELAY_PEER] > after + 50)
     assert path.stat().st_size == size
-    assert states(apart)[-1] == "off"
+    await eventually(lambda: states(apart)[-1:] == ["off"])
     visit = await flow_of(apart.east).visits.get("v1")
     assert visit is not None
     assert [(one.participant, one.agrees) for one in visit.recorded][-1] == ("p2", False)
