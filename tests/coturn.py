@@ -19,7 +19,7 @@ __all__ = ["SECRET", "Turn", "coturn", "needs_coturn"]
 SECRET = "what both know"
 _PROGRAM = shutil.which("turnserver")
 needs_coturn = pytest.mark.skipif(_PROGRAM is None, reason="turnserver (the package coturn) is not on PATH")
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 __all__ = ["PostgresServer", "postgres_server"]
 
 OVERRIDE = "AURICLE_TEST_POSTGRES_URL"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 _UNSYNCED = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 

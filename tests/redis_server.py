@@ -21,7 +21,7 @@ from tests.ports import free_port
 
 __all__ = ["PROGRAMS", "RedisServer", "redis_cluster", "redis_server"]
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 _REDIS = shutil.which("redis-server")
 # By name; names are the ids of tests.
 PROGRAMS: dict[str, str] = {"valkey": valkey_program()} | ({"redis": _REDIS} if _REDIS else {})
