@@ -1,10 +1,12 @@
-"""A loop that was busy has not read what Redis has answered to questions: those answers are not late."""
+"""A loop that was busy has not read what Redis, or another pod, has answered: those answers are not late."""
 
 import asyncio
 import time
 
 import uvloop
 
+from signaling.pods.asks import Asker, PodAsks
+from tests.bus_pods import bus_pods, settled
 from tests.bus_tables import table_pods
 from tests.eventually import eventually
 from tests.redis_server import redis_server
@@ -36,3 +38,33 @@ def test_a_busy_loop_takes_no_answer_for_late() -> None:
         answers, late, is_up = runner.run(_busy())
     assert answers == [None] * QUESTIONS
     assert (late, is_up) == (0, True)
+
+
+async def _asked() -> bytes | None:
+    """What another pod has answered, while this one did something else."""
+    loop = asyncio.get_running_loop()
+    with redis_server(tcp=True) as server:
+        async with bus_pods(server.url) as pods:
+            one, two = await pods.connected(), await pods.connected()
+            here, there = [
+                PodAsks(name, pod.backplane, max_open=9, reached=_none) for name, pod in (("1", one), ("2", two))
+            ]
+
+            def answer(question: bytes) -> None:
+                there.answer(Asker("1", int(question)), b"yes")
+                # Behind what is sent at the end of this turn: the answer comes meanwhile.
+                loop.call_soon(time.sleep, BUSY_S)
+
+            here.open()
+            two.backplane.subscribe("c", answer)
+            await settled(one.backplane, two.backplane)
+            return await here.put("c", lambda asker: b"%d" % asker.number, timeout_s=BUSY_S / 5)
+
+
+def _none(_: str) -> None:
+    raise AssertionError("no bound is reached")
+
+
+def test_nor_that_of_another_pod() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(_asked()) == b"yes"
