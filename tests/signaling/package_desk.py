@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from clients.hub_client import HubClient
+from fitting.log_values import DeviceHead
 from protocol.contract.base import Failure
 from protocol.contract.devices import (
     AttachAnswer,
@@ -26,6 +27,7 @@ from signaling.config import Config
 from signaling.hubs.care_hub import CareHub
 from signaling.log import LogBook
 from signaling.push_notifier import push_notifier
+from tests.eventually import eventually_asked
 from tests.fakes.notification_hubs import NotificationHubs, notification_hubs
 from tests.signaling.care import BANDS_HZ, CLAIM, CONTENT, FLAT, Connect, louder
 from tests.signaling.conftest import House
@@ -66,9 +68,18 @@ class Desk:
         return attached
 
     async def go(self) -> None:
-        """The phone falls asleep."""
+        """The phone falls asleep, and the server knows: whatever is sent before that is offered to it."""
         assert self.pat is not None
+        care = self.house.parts.hubs[0].hub
+        assert isinstance(care, CareHub)
+        log = care._log
+
+        async def is_gone() -> bool:
+            head = await log.head("d1")
+            return isinstance(head, DeviceHead) and not head.attached
+
         await self.pat.stop()
+        await eventually_asked(is_gone)
 
     async def register(self, platform: Any = "fcm", token: str = TOKEN) -> None:
         assert self.pat is not None
