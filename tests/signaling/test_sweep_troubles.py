@@ -58,7 +58,7 @@ async def test_a_device_that_cannot_be_read_is_nobody_elses_trouble(
     await house.sweep_care()
     assert (await here.fitter.first(LeaseLost)).device == "d1"
     assert (await here.phone.first(RevertNow)).device == "d1"
-    assert here.fitter.of(ModeChanged)[-1].state == "none"
+    await eventually(lambda: here.fitter.of(ModeChanged)[-1].state == "none")
     assert house.metric("auricle_device_failures_total", error="Unreadable") >= 6
     lines = [json.loads(line) for line in house.log.getvalue().splitlines() if "device_failed" in line]
     assert [(line["error"], line["level"]) for line in lines] == [("Unreadable", "error")]

@@ -37,7 +37,8 @@ async def test_a_patient_waits_until_the_professional_lets_him_in(house: House, 
     answer = await admitted(ann, "p2")
     assert isinstance(answer, Invited), answer
     assert (answer.state, answer.participant.admission) == ("live", "admitted")
-    await eventually(lambda: pats.heard["ParticipantChanged"] and pats.heard["VisitChanged"][-1].state == "live")
+    await eventually(lambda: pats.heard["ParticipantChanged"])
+    await eventually(lambda: [one.state for one in pats.heard["VisitChanged"]][-1:] == ["live"])
     assert pats.heard["ParticipantChanged"][0].participant.admission == "admitted"
     again = await join(pat)
     assert isinstance(again, JoinVisitAnswer)
@@ -88,12 +89,14 @@ async def test_only_a_professional_lets_people_in_and_only_whoever_waits(house: 
 async def test_whoever_goes_is_seen_to_go_and_may_come_back(house: House, connect: Connect) -> None:
     scene = await live(house, connect)
     assert isinstance(await scene.pat.ask("LeaveVisit", LeaveVisit(visit="v1"), answer=Departed), Departed)
-    await eventually(lambda: not scene.ann_told.heard["ParticipantChanged"][-1].participant.present)
+    changed = scene.ann_told.heard["ParticipantChanged"]
+    await eventually(lambda: not changed[-1].participant.present)
     back = await join(scene.pat)
     assert isinstance(back, JoinVisitAnswer)
     assert back.admitted
+    # That he has left is not to be taken for that he has gone.
+    await eventually(lambda: changed[-1].participant.present)
     await scene.pat.stop()
-    changed = scene.ann_told.heard["ParticipantChanged"]
     await eventually(lambda: not changed[-1].participant.present)
     found = await flow_of(house).visits.get("v1")
     assert found is not None

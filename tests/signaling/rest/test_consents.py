@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from protocol.contract.session import WhoAmIAnswer
 from protocol.contract.sessions import ConsentAnswer, ConsentAsked, ModeAnswer, ModeChanged, RevertNow
 from protocol.errors import Unavailable
 from signaling.stores.assignments import DEVICES_PAGE
@@ -152,10 +153,14 @@ async def test_live_work_ends_when_a_professional_writes_it_down(house: House, c
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope != "live_tuning"])
 async def test_other_consents_end_no_live_work(house: House, connect: Connect, scope: str) -> None:
     here = await visit(connect)
+    await here.fitter.first(ModeChanged)
     await decide(house, scope, False)
     await house.sweep_care()
+    for end in (here.ann, here.pat):
+        # What was told before comes before the answer.
+        await end.invoke("WhoAmI", result=WhoAmIAnswer)
     assert here.phone.of(RevertNow) == []
-    assert here.fitter.of(ModeChanged)[-1].state == "live"
+    assert [one.state for one in here.fitter.of(ModeChanged)] == ["live"]
 
 
 async def test_without_the_consent_the_patient_is_not_even_asked(house: House, connect: Connect) -> None:

@@ -78,7 +78,7 @@ async def test_his_calls_are_refused_and_live_work_ends_with_the_lease_that_he_c
             await here.ann.ask(method, request, answer=DeviceAnswer)
     house.pass_s(16)
     await house.sweep_care()
-    await eventually(lambda: here.phone.of(ModeChanged)[-1].reason == "lease_lost")
+    await eventually(lambda: [one.reason for one in here.phone.of(ModeChanged)][-1:] == ["lease_lost"])
     assert here.phone.of(ModeChanged)[-1].state == "none"
 
 

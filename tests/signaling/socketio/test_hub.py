@@ -136,6 +136,7 @@ async def test_people_over_both_protocols_are_in_the_same_groups_and_one_visit(h
     assert (refused["ok"], refused["error"]["code"], refused["errors"]) == (False, "lease_held", [refused["error"]])
     await here.apply(change(here.leased))
     changes = [await other.event("DeliveryChanged") for _ in range(2)]
+    await eventually(lambda: len(here.fitter.of(DeliveryChanged)) >= len(changes))
     assert [change["state"] for change in changes] == [told.state for told in here.fitter.of(DeliveryChanged)][:2]
 
 
