@@ -11,7 +11,7 @@ from protocol.contract.sessions import DeviceChanged
 from signaling.backplane import BusState
 from signaling.flows.onlookers import Onlookers, PresencePace
 from signaling.stores.devices import DeviceRecord
-from tests.eventually import eventually
+from tests.eventually import eventually, eventually_asked
 from tests.signaling.care import CLAIM, lease
 from tests.signaling.near import Near, care_of, near
 from tests.signaling.visit import Told
@@ -253,5 +253,10 @@ async def test_where_redis_cannot_be_asked_the_pods_are_and_where_they_cannot_th
     assert not await is_online(ann)
     pods.bus(BusState.DEGRADED)
     assert await is_online(ann)
+
+    async def is_away() -> bool:
+        return not await is_online(ann)
+
     await gone(pods, pat)
-    assert not await is_online(ann)
+    # The log hears of it behind the end of the connection.
+    await eventually_asked(is_away)
