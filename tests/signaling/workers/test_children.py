@@ -1,5 +1,6 @@
 """A child and what is done to it: real processes that start too slowly, end too slowly, or cannot be started."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,11 @@ class Program(ValkeyKind):
     def start(self, guard: Guard) -> "subprocess.Popen[bytes]":
         if not self.code:
             raise OSError(11, "Resource temporarily unavailable")
-        self.started.append(guard.start([sys.executable, "-c", self.code]))
+        read, write = os.pipe()
+        with open(read, "rb") as output, open(write, "wb") as lent:
+            self.started.append(guard.start([sys.executable, "-c", self.code], output=lent))
+            # Before it says so it is not deaf yet.
+            output.read(1)
         return self.started[-1]
 
     def is_ready(self) -> bool:
