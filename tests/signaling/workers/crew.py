@@ -25,8 +25,13 @@ __all__ = ["BODY", "KEY", "PATIENT", "Crew", "crew", "token"]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 AID = {"serial": "R-1", "model": "ref10", "firmware": "2.3.1"}
 BODY: dict[str, object] = {"device": "d1", "patient": "pat", "assignments": ["ann"], "right": AID}
-# Nobody renews anything here, and nobody is asked in vain, however slow the machine is.
+# Nobody renews anything here, and nobody is asked in vain, however slow the machine is; what is dead says so at once.
 PATIENT = {
+    "AURICLE_BUS_FLUSH_S": "5",
+    "AURICLE_BUS_TIMEOUT_S": "15",
+    "AURICLE_BUS_CONFIRM_S": "5",
+    "AURICLE_TABLE_ANSWER_S": "5",
+    "AURICLE_POD_ASK_S": "10",
     "AURICLE_LEASE_TTL_S": "100",
     "AURICLE_FREEZE_AFTER_S": "100",
     "AURICLE_DEAD_MAN_S": "200",
@@ -34,6 +39,8 @@ PATIENT = {
 }
 KEY = "one key of all workers, of 32 bytes"
 MAX_TRIES = 60
+# The kernel chooses who is asked: among so many looks there is one at each worker.
+LOOKS = 16
 
 
 def token(user: str, *roles: str) -> str:
@@ -102,7 +109,9 @@ class Crew:
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of all processes."""
-        return [json.loads(line) for line in self.running.log_text.splitlines() if line.startswith("{")]
+        # The last line may be half written.
+        whole = self.running.log_text.rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     async def until_logged(self, event: str, **fields: object) -> None:
         """Until somebody says so."""
@@ -126,7 +135,7 @@ class Crew:
         """Until nothing has been away for some looks in a row, whoever was asked."""
         async with asyncio.timeout(60):
             well = 0
-            while well < 5:
+            while well < LOOKS:
                 well = 0 if await self.degraded() else well + 1
                 await asyncio.sleep(0.02)  # polling: nobody tells
 

@@ -159,7 +159,7 @@ async def test_a_worker_that_hangs_holds_up_neither_the_metrics_nor_the_end(tmp_
 
 
 async def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
-    async with crew(tmp_path, AURICLE_WORKER_HANG_S="3", **PATIENT) as workers:
+    async with crew(tmp_path, AURICLE_WORKER_HANG_S="6", **PATIENT) as workers:
         awake = await workers.client(0, "ann", "clinician")
         hanging = workers.worker(1)
         hanging.suspend()
