@@ -28,7 +28,21 @@ from tests.signaling.care import Heard
 from tests.signaling.conftest import Clock, House, running_house
 from tests.signaling.visit import Told, Visit
 
-__all__ = ["Near", "answers_nothing", "beat", "care_of", "near", "pass_s", "renew", "states"]
+__all__ = [
+    "Near",
+    "answers_again",
+    "answers_nothing",
+    "beat",
+    "care_of",
+    "near",
+    "pass_s",
+    "renew",
+    "states",
+    "waits_for_nobody",
+]
+
+
+PATIENCE_S = 20.0
 
 
 class NearBus(MemoryBackplane):
@@ -144,8 +158,8 @@ async def near(monkeypatch: pytest.MonkeyPatch, **changes: object) -> AsyncItera
     monkeypatch.setattr(Joined, "_directory", lambda joined: MemoryDirectory(joined.pod, board))
     monkeypatch.setattr(Joined, "_presence", lambda _: MemoryPresence(people))
     monkeypatch.setattr(assembly, "storage_of", storage)
-    # In memory an answer is there at once, or never.
-    config = Config(dev=True, sweep_s=3_600, database_url=MEMORY, pod_ask_s=0.05, call_grace_s=0.01)
+    # In memory an answer is there soon, however busy the machine is, or never: then it is not waited for.
+    config = Config(dev=True, sweep_s=3_600, database_url=MEMORY, pod_ask_s=PATIENCE_S, call_grace_s=0.01)
     config = replace(config, **changes)  # type: ignore[arg-type]  # a test's own words
     clocks = (Clock(), Clock(1_000.0))
     async with AsyncExitStack() as houses:
@@ -195,3 +209,17 @@ def states(pods: Near) -> tuple[str, str]:
 def answers_nothing(pods: Near) -> None:
     """The pod of the phone says nothing any more, as if it were dead and nobody had noticed."""
     pods.buses[1].loses = lambda *_: True
+    waits_for_nobody(pods)
+
+
+def waits_for_nobody(pods: Near) -> None:
+    """From now on questions between pods have no answer that is worth waiting for."""
+    for house in (pods.east, pods.west):
+        care_of(house)._session._judging._far._patience_s = 0.05
+
+
+def answers_again(pods: Near) -> None:
+    """It was not dead."""
+    pods.buses[1].loses = lambda *_: False
+    for house in (pods.east, pods.west):
+        care_of(house)._session._judging._far._patience_s = PATIENCE_S

@@ -13,7 +13,7 @@ from signaling.flows.onlookers import Onlookers, PresencePace
 from signaling.stores.devices import DeviceRecord
 from tests.eventually import eventually, eventually_asked
 from tests.signaling.care import CLAIM, lease
-from tests.signaling.near import Near, care_of, near
+from tests.signaling.near import Near, answers_nothing, care_of, near
 from tests.signaling.visit import Told
 
 Look = Callable[[], Awaitable[None]]
@@ -249,7 +249,7 @@ async def test_where_redis_cannot_be_asked_the_pods_are_and_where_they_cannot_th
     assert isinstance(await pat.ask("AttachDevice", CLAIM, answer=AttachAnswer), AttachAnswer)
     assert await is_online(ann)
     # Its pod is dead, as far as anybody hears of it, and nobody has told the log.
-    pods.buses[1].loses = lambda *_: True
+    answers_nothing(pods)
     assert not await is_online(ann)
     pods.bus(BusState.DEGRADED)
     assert await is_online(ann)

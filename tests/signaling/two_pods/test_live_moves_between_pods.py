@@ -26,7 +26,17 @@ from signaling.backplane import BusState
 from signaling.flows.phone_words import AskPhone, Frozen, Wake, word_of
 from tests.eventually import eventually
 from tests.signaling.care import CLAIM, change, lease, louder, submit
-from tests.signaling.near import Near, answers_nothing, beat, care_of, pass_s, renew, states
+from tests.signaling.near import (
+    Near,
+    answers_again,
+    answers_nothing,
+    beat,
+    care_of,
+    pass_s,
+    renew,
+    states,
+    waits_for_nobody,
+)
 from tests.signaling.visit import Told, Visit, refused
 
 # Who comes later
@@ -76,7 +86,7 @@ async def test_a_session_that_a_pod_only_learns_of_is_frozen_until_its_phone_is_
     assert states(pods)[0] == "frozen"
     await pods.east.sweep_care()
     assert states(pods)[0] == "frozen"
-    pods.buses[1].loses = lambda *_: False
+    answers_again(pods)
     pods.monotonic.now_s += 2
     await pods.sweep_care()
     assert states(pods)[0] == "live"
@@ -108,7 +118,8 @@ async def test_a_read_back_reaches_the_phone_and_says_whether_one_was_there(pods
     assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=True)
     assert (await before.phone.first(ReadBackNow)).device == "d1"
     await before.pat.stop()
-    await eventually(lambda: pods.west.app_sessions() == 0)
+    await eventually(lambda: care_of(pods.west)._phones.get("d1") is None)
+    waits_for_nobody(pods)
     assert await before.call("ReadBack", DeviceHeld(device="d1"), Relayed) == Relayed(relayed=False)
 
 

@@ -26,7 +26,17 @@ from signaling.flows import far_phones
 from tests.eventually import eventually
 from tests.signaling.away import log_of
 from tests.signaling.care import change, lease, louder, submit
-from tests.signaling.near import Near, answers_nothing, beat, care_of, pass_s, renew, states
+from tests.signaling.near import (
+    Near,
+    answers_again,
+    answers_nothing,
+    beat,
+    care_of,
+    pass_s,
+    renew,
+    states,
+    waits_for_nobody,
+)
 from tests.signaling.visit import Visit, refused
 
 # How it begins
@@ -63,6 +73,7 @@ async def test_a_patient_who_says_no_has_said_no(pods: Near, before: Visit) -> N
 async def test_with_no_phone_anywhere_it_is_told_soon(pods: Near) -> None:
     ann = await pods.connect("ann", "clinician")
     leased = await lease(ann)
+    waits_for_nobody(pods)
     request = SetMode(device="d1", mode="advanced", reason="a visit", fence=leased.fence)
     answer = await ann.ask("SetMode", request, answer=ModeAnswer)
     assert refused(answer).code == "phone_offline"
@@ -135,8 +146,6 @@ async def test_a_pod_that_dies_while_it_asks_keeps_nobody_waiting_for_long(
     pods: Near, before: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(far_phones, "_LOOK_AFTER_S", 0.05)
-    patience = care_of(pods.east)._session._judging._far
-    monkeypatch.setattr(patience, "_patience_s", 0.05)
 
     async def never(_: ConsentAsked) -> ConsentAnswer:
         answers_nothing(pods)
@@ -151,7 +160,6 @@ async def test_a_beginning_whose_answer_was_lost_is_joined(
     pods: Near, before: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(far_phones, "_LOOK_AFTER_S", 0.05)
-    monkeypatch.setattr(care_of(pods.east)._session._judging._far, "_patience_s", 0.05)
 
     async def lose(_: ConsentAsked) -> ConsentAnswer:
         answers_nothing(pods)
@@ -159,7 +167,7 @@ async def test_a_beginning_whose_answer_was_lost_is_joined(
 
     before.phone.consent = lose
     assert refused(await before.set_mode()).retryable
-    pods.buses[1].loses = lambda *_: False
+    answers_again(pods)
     assert await before.set_mode() == ModeAnswer(mode="advanced", state="live")
     assert len(before.phone.of(ConsentAsked)) == 1
 
