@@ -161,8 +161,9 @@ async def test_redis_is_never_told_a_name(server: RedisServer, present: Present)
 async def test_after_ten_thousand_have_come_and_gone_nothing_is_left_but_the_pods_own(
     server: RedisServer, present: Present
 ) -> None:
-    one, _, joined = await present.pod()
-    two, _, _ = await present.pod()
+    # Nobody is gone, however long the machine stands still.
+    one, _, joined = await present.pod(pod_gone_s=60)
+    two, _, _ = await present.pod(pod_gone_s=60)
     for number in range(10_000):
         mark = one.person("c1", str(number % 3_000))
         one.came(mark)

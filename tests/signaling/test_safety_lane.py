@@ -14,6 +14,7 @@ from signaling.metrics import Metrics
 from signaling.policy import Relation
 from tests.eventually import eventually
 from tests.signaling.away import Away, log_of
+from tests.signaling.by_hand import PATIENCE_S
 from tests.signaling.care import Connect, change
 from tests.signaling.conftest import Clock, House
 from tests.signaling.visit import Visit, visit
@@ -39,7 +40,7 @@ async def test_with_the_log_away_the_phone_is_told_and_the_log_hears_of_it_later
         events = await away.log.changed_since("d1", 0)
         return any(event.kind == "session" and event.state == method.lower() for event in events)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not await recorded():
             # It is tried again after a tenth of a second; a round trip gives the server a turn.
             await here.ann.invoke("WhoAmI", result=object)
@@ -123,9 +124,10 @@ class Store:
         return self.holding and object_id != "another"
 
 
-def remembered(store: Store, clock: Clock, limit: int = 2) -> RememberedGrants:
-    reached = store.metrics.reached
-    return RememberedGrants(store, limit=limit, patience_s=0.05, wait_s=0.2, monotonic=clock, reached=reached)
+def remembered(store: Store, clock: Clock, *, patience_s: float = 20.0) -> RememberedGrants:
+    return RememberedGrants(
+        store, limit=2, patience_s=patience_s, wait_s=2 * patience_s, monotonic=clock, reached=store.metrics.reached
+    )
 
 
 async def test_what_was_just_found_is_not_asked_again_and_what_was_refused_is() -> None:
@@ -145,7 +147,7 @@ async def test_what_was_just_found_is_not_asked_again_and_what_was_refused_is() 
 @pytest.mark.parametrize("how", ["away", "slow"])
 async def test_with_the_store_away_what_was_found_within_the_hour_counts_and_nothing_else(how: str) -> None:
     store, clock = Store(), Clock(0.0)
-    grants = remembered(store, clock)
+    grants = remembered(store, clock, patience_s=0.05)
     assert await grants.holds(ANN, Relation.ASSIGNED, "d1")
     store.fails, store.stalls = how == "away", asyncio.Event() if how == "slow" else None
     clock.now_s += 3_599

@@ -134,7 +134,9 @@ async def test_a_database_that_dies_and_comes_back_costs_refusals_and_nothing_el
 ) -> None:
     with postgres_server(durable=True) as postgres:
         url = await new_postgres(postgres)
-        house = await open_house(database_url=url, sweep_s=0.05, database_timeout_s=2.0)
+        # Live work lasts longer than it may take until the database is back.
+        patient = {"lease_ttl_s": 200.0, "freeze_after_s": 200.0, "dead_man_s": 400.0}
+        house = await open_house(database_url=url, sweep_s=0.05, database_timeout_s=2.0, **patient)
         async with house.http.post(f"{house.url}/api/v1/devices", json=BODY, headers=house.bearer()) as answer:
             assert answer.status == 201
         heard = Heard()

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import WSMsgType
 
 from tests.eventually import eventually
+from tests.signaling.by_hand import PATIENCE_S
 from tests.signaling.conftest import House, OpenHouse
 
 HUB = "/hubs/conformance"
@@ -38,7 +39,7 @@ async def shake(socket: aiohttp.ClientWebSocketResponse) -> None:
 async def messages(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while len(found) < count:
-        frame = await asyncio.wait_for(socket.receive(), 5)
+        frame = await asyncio.wait_for(socket.receive(), PATIENCE_S)
         assert frame.type is WSMsgType.TEXT, frame
         assert frame.data.endswith("\x1e")
         found += [json.loads(part) for part in frame.data.split("\x1e")[:-1]]
@@ -304,12 +305,12 @@ async def test_what_comes_behind_an_abort_is_not_run(house: House) -> None:
 
 
 async def test_a_client_that_does_not_answer_in_time_is_an_error_of_the_call(open_house: OpenHouse) -> None:
-    house = await open_house(client_result_timeout_s=0.05, max_pending_results=1)
+    house = await open_house(client_result_timeout_s=0.2, max_pending_results=1)
     socket = await connect(house)
     await shake(socket)
-    for number in (1, 2):
-        call = {"type": 1, "target": "AskMe", "arguments": ["q"], "invocationId": str(number)}
-        await socket.send_str(json.dumps(call) + "\x1e")
+    calls = [{"type": 1, "target": "AskMe", "arguments": ["q"], "invocationId": str(number)} for number in (1, 2)]
+    # In one frame: the time of the first is not over before the second is there.
+    await socket.send_str("".join(json.dumps(call) + "\x1e" for call in calls))
     errors = [m["error"] for m in await messages(socket, 3) if m["type"] == 3]
     assert sorted(text.partition("HubException: ")[2] for text in errors) == [
         "[overloaded] the client owes too many results",
