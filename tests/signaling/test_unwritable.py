@@ -5,7 +5,6 @@ import errno
 import io
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ import pytest
 from clients.hub_client import HubClient
 from protocol.contract.session import WhoAmIAnswer
 from signaling.log import LogBook
+from tests.ports import free_port
 from tests.running import Server
 
 FULL = Path("/dev/full")
@@ -31,17 +31,10 @@ def nobody_reads() -> int:
     return write
 
 
-def a_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def unheard(data: Path, *arguments: str, out: int, err: int) -> AsyncIterator[Server]:
     """A server of which only its port tells that it is ready."""
-    port = a_port()
+    port = free_port()
     command = ("-m", "signaling", "serve", "--dev", "--port", str(port), "--data", str(data), *arguments)
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=out, stderr=err)
     os.close(out)
