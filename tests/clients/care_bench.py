@@ -37,7 +37,7 @@ from signaling.log import LogBook
 DEVICE: Final = "aids-1"
 KEY: Final = b"k" * 32
 AT_ONCE: Final = ReconnectPolicy(base_s=0.02, cap_s=0.02)
-SOON_S: Final = 5.0
+SOON_S: Final = 30.0
 
 
 @dataclass

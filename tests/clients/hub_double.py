@@ -28,7 +28,7 @@ from protocol.signalr.messages import (
 )
 from protocol.signalr.prescan import ScanLimits
 
-SOON_S = 5.0
+SOON_S = 30.0
 PINGS = (b'{"type":6}\x1e', b"\x02\x91\x06")
 LIMITS = HubLimits(max_message_bytes=8_388_608, scan=ScanLimits(keys=1_000_000))
 
@@ -208,7 +208,7 @@ class Link:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the loop run until ``condition`` holds; fails after a few seconds."""
+    """Let the loop run until ``condition`` holds; fails after ``SOON_S``."""
     async with asyncio.timeout(SOON_S):
         while not condition():  # noqa: ASYNC110  # the far side of a real socket has no event to wait for
             await asyncio.sleep(0.001)  # sleep: as above

@@ -13,7 +13,7 @@ from protocol.signalr.messages import Close, Completion
 from signaling.server import drain
 from tests.eventually import eventually
 from tests.protocol.websocket.client import TEXT, close, frame
-from tests.signaling.by_hand import HELLO, HUB, call, event_reader, negotiate, poller, socket
+from tests.signaling.by_hand import HELLO, HUB, PATIENCE_S, call, event_reader, negotiate, poller, socket
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.raw_websocket import Wire, dial, open_wire, upgrade
 from tests.signaling.rehearsal import Rehearsal
@@ -246,7 +246,7 @@ async def test_a_drain_ends_those_who_are_away_at_once(stage: House) -> None:
     assert event == PeerClosed("The server is shutting down.", allow_reconnect=True)
     assert await here.wire.close_code() == 1000
     here.wire.send(close(1000))
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, PATIENCE_S)
     for client in (gone, here):
         assert await answer_to(client) == 404
 

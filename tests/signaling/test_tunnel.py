@@ -136,7 +136,7 @@ async def test_the_end_of_one_side_is_that_of_the_other_behind_all_that_was_said
     leaving, staying = (bored.client, bored.owner) if first == "client" else (bored.owner, bored.client)
     leaving.transport.write(b"last words")
     leaving.transport.close()
-    await asyncio.wait_for(staying.lost.wait(), 5)
+    await asyncio.wait_for(staying.lost.wait(), 30)
     assert bytes(staying.got).endswith(b"last words")
     await eventually(lambda: len(bored.ended) == 1)
 

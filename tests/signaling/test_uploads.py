@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.eventually import eventually
-from tests.signaling.by_hand import call, cancel, done, items, negotiate, socket, stream
+from tests.signaling.by_hand import PATIENCE_S, call, cancel, done, items, negotiate, socket, stream
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.raw_websocket import RawSocket
 from tests.signaling.rehearsal import Rehearsal
@@ -114,7 +114,7 @@ async def test_a_client_that_leaves_while_it_is_not_read_is_noticed_by_our_pings
     bound = {"bound": "upload_buffer_items"}
     await eventually(lambda: stage.metric("auricle_bound_reached_total", **bound) == 1)
     client.wire.drop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while stage.app_sessions():
             stage.monotonic.now_s += 15
             stage.sweep()

@@ -12,7 +12,7 @@ __all__ = ["HUB", "POLLING", "WEBSOCKET", "PollingByHand", "SocketByHand"]
 WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
 POLLING = "/socket.io/?EIO=4&transport=polling"
 HUB = "/hub"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class SocketByHand:

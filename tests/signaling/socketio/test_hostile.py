@@ -13,7 +13,7 @@ from signaling.transports.socketio_seam import BoundedServer
 from tests.eventually import eventually
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.raw_websocket import open_wire
-from tests.signaling.socketio.by_hand import POLLING, WEBSOCKET, PollingByHand, SocketByHand
+from tests.signaling.socketio.by_hand import PATIENCE_S, POLLING, WEBSOCKET, PollingByHand, SocketByHand
 
 EVENT = '["Hello",{"contract":1}]'
 PLACEHOLDER = '{"_placeholder":true,"num":0}'
@@ -279,36 +279,36 @@ async def test_an_upgrade_is_made_once_by_one_and_a_probe_that_fails_changes_not
     address = clean.url.replace("http", "ws") + f"{WEBSOCKET}&sid={polling.sid}"
     failed = await clean.socket(address)
     await failed.send_str("4no probe")
-    assert (await failed.receive(5)).type is aiohttp.WSMsgType.CLOSE
+    assert (await failed.receive(PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
     await failed.close()
     assert await polling.post('42/hub,1["WhoAmI"]') == 200
     assert json.loads((await polling.poll())[1][len("43/hub,1") :])[0]["ok"] is True
     first = await clean.socket(address)
     second = await clean.socket(address)
-    assert (await second.receive(5)).type is aiohttp.WSMsgType.CLOSE
+    assert (await second.receive(PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
     await first.send_str("2probe")
-    assert (await first.receive(5)).data == "3probe"
+    assert (await first.receive(PATIENCE_S)).data == "3probe"
     assert await polling.poll() == (200, "6")
     # What is posted and written meanwhile waits for the WebSocket.
     assert await polling.post('42/hub,2["WhoAmI"]') == 200
     await first.send_str("5")
-    assert str((await first.receive(5)).data).startswith("43/hub,2")
+    assert str((await first.receive(PATIENCE_S)).data).startswith("43/hub,2")
     await eventually(lambda: not seam(clean).front.sockets[polling.sid].polls)
     assert (await polling.poll())[0] == 400
     late = await clean.socket(address)
-    assert (await late.receive(5)).type is aiohttp.WSMsgType.CLOSE
+    assert (await late.receive(PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
 
 
 async def test_an_upgrade_that_is_not_finished_ends(clean: House) -> None:
     polling = await PollingByHand.enter(clean)
     probe = await clean.socket(clean.url.replace("http", "ws") + f"{WEBSOCKET}&sid={polling.sid}")
     await probe.send_str("2probe")
-    assert (await probe.receive(5)).data == "3probe"
+    assert (await probe.receive(PATIENCE_S)).data == "3probe"
     clean.monotonic.now_s += 14.9
     clean.sweep()
     clean.monotonic.now_s += 0.2
     clean.sweep()
-    assert (await probe.receive(5)).type is aiohttp.WSMsgType.CLOSE
+    assert (await probe.receive(PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
     await probe.close()
     await eventually(seam(clean).front.sockets[polling.sid].may_upgrade)
     assert await polling.poll() == (200, "2")

@@ -19,7 +19,7 @@ from tests.eventually import eventually
 from tests.signaling.away import log_of
 from tests.signaling.care import Connect, change, lease
 from tests.signaling.conftest import House, OpenHouse
-from tests.signaling.socketio.by_hand import PollingByHand, SocketByHand
+from tests.signaling.socketio.by_hand import PATIENCE_S, PollingByHand, SocketByHand
 from tests.signaling.visit import visit
 
 
@@ -29,7 +29,11 @@ async def their_client(house: House, request: pytest.FixtureRequest) -> AsyncIte
     client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
     transports = list(request.param)
     await client.connect(
-        house.url, auth={"token": house.token("ann")}, namespaces=["/hub"], transports=transports, wait_timeout=5
+        house.url,
+        auth={"token": house.token("ann")},
+        namespaces=["/hub"],
+        transports=transports,
+        wait_timeout=PATIENCE_S,
     )
     assert client.transport() == transports[-1]
     yield client
@@ -38,7 +42,7 @@ async def their_client(house: House, request: pytest.FixtureRequest) -> AsyncIte
 
 async def test_every_call_is_acknowledged_with_a_result_or_an_error_of_a_code(their_client: Any) -> None:
     async def call(name: str, *arguments: object) -> Any:
-        return await their_client.call(name, arguments, namespace="/hub", timeout=5)
+        return await their_client.call(name, arguments, namespace="/hub", timeout=PATIENCE_S)
 
     me = await call("WhoAmI")
     assert me == {
@@ -223,7 +227,7 @@ async def test_a_shutdown_tells_everybody_and_waits_for_nobody(open_house: OpenH
         while not said.endswith("1"):
             said += (await client.poll())[1]
         assert (await client.poll())[0] == 400
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, PATIENCE_S)
     async with house.http.get(house.url + "/socket.io/?EIO=4&transport=polling") as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 

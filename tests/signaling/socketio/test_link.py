@@ -15,6 +15,7 @@ from signaling.pushes import ask
 from tests.eventually import eventually
 from tests.signaling.conftest import House, OpenHouse
 from tests.signaling.rehearsal import Rehearsal
+from tests.signaling.socketio.by_hand import PATIENCE_S
 
 AT_ONCE = ReconnectPolicy(base_s=0.0)
 
@@ -48,7 +49,7 @@ async def test_a_call_whose_link_dies_is_lost_and_the_client_comes_back(stage: H
     stage.session(first).transport.abort()
     with pytest.raises(LinkLost):
         await waiting
-    await asyncio.wait_for(back.wait(), 5)
+    await asyncio.wait_for(back.wait(), PATIENCE_S)
     assert client.connection_id not in ("", first)
     with pytest.raises(HubCallError) as failed:
         await client.invoke("Nope", result=Any)
@@ -60,13 +61,13 @@ async def test_a_goodbye_with_leave_to_come_back_and_one_without(stage: House, c
     back = asyncio.Event()
     client.on_reconnected(back.set)
     stage.session(client.connection_id).close("app_shutdown", "why", allow_reconnect=True)
-    await asyncio.wait_for(back.wait(), 5)
+    await asyncio.wait_for(back.wait(), PATIENCE_S)
     assert client.end == LinkEnd("closed", may_reconnect=True, error="why")
     closed = asyncio.Event()
     client.on_closed(closed.set)
     await eventually(lambda: client.connection_id)
     stage.session(client.connection_id).abort()
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), PATIENCE_S)
     assert client.end == LinkEnd("closed", may_reconnect=False)
 
 
