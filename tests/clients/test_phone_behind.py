@@ -1,6 +1,8 @@
 """A server that cannot record, or does not answer: the aids and their wearer do not wait, and it is told later."""
 
 import asyncio
+import random
+from collections.abc import Coroutine
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.clients.live_bench import holds_base, tried
 from tests.clients.offers import again, make_offer, make_pair, told
 from tests.clients.phone_bench import HAPPY, Clock, Server, make_runner
 from tests.eventually import eventually
+from tests.simulation.loop import SimLoop
 
 
 async def hang(_: Report) -> None:
@@ -77,25 +80,37 @@ async def test_what_was_being_told_when_the_work_was_given_up_is_told_before_wha
     assert told(server.facts())[-1] == "left active"
 
 
-async def test_a_stop_does_not_wait_for_a_server_that_does_not_answer() -> None:
-    pair = make_pair()
-    runner = await tried(pair)
-    waiting = asyncio.create_task(runner.run_offer(make_offer(pair, seq=2, gain_ddb=230), hang))
-    await eventually(lambda: runner.record.in_flight is not None)
-    async with asyncio.timeout(1.5):
-        assert await runner.revert("stop", None)
-    assert holds_base(pair)
-    await waiting
+def by_their_own_time(scene: Coroutine[object, object, None]) -> None:
+    """What the machine does beside counts for nothing."""
+    with asyncio.Runner(loop_factory=lambda: SimLoop(random.Random(0))) as runner:
+        runner.run(scene)
 
 
-async def test_the_dead_man_does_not_wait_for_a_server_that_does_not_answer() -> None:
-    pair, clock = make_pair(), Clock()
-    runner = await tried(pair, clock)
-    waiting = asyncio.create_task(runner.run_offer(make_offer(pair, seq=2, gain_ddb=230), hang))
-    await eventually(lambda: runner.record.in_flight is not None)
-    clock.now_s += 30.0
-    async with asyncio.timeout(1.5):
-        await runner.work(None)
-    assert holds_base(pair)
-    assert runner.record.session.state is not SessionState.TRIAL
-    await waiting
+def test_a_stop_does_not_wait_for_a_server_that_does_not_answer() -> None:
+    async def scene() -> None:
+        pair = make_pair()
+        runner = await tried(pair)
+        waiting = asyncio.create_task(runner.run_offer(make_offer(pair, seq=2, gain_ddb=230), hang))
+        await eventually(lambda: runner.record.in_flight is not None)
+        async with asyncio.timeout(1.5):
+            assert await runner.revert("stop", None)
+        assert holds_base(pair)
+        await waiting
+
+    by_their_own_time(scene())
+
+
+def test_the_dead_man_does_not_wait_for_a_server_that_does_not_answer() -> None:
+    async def scene() -> None:
+        pair, clock = make_pair(), Clock()
+        runner = await tried(pair, clock)
+        waiting = asyncio.create_task(runner.run_offer(make_offer(pair, seq=2, gain_ddb=230), hang))
+        await eventually(lambda: runner.record.in_flight is not None)
+        clock.now_s += 30.0
+        async with asyncio.timeout(1.5):
+            await runner.work(None)
+        assert holds_base(pair)
+        assert runner.record.session.state is not SessionState.TRIAL
+        await waiting
+
+    by_their_own_time(scene())

@@ -1,6 +1,7 @@
 """The base comes back from anywhere: undo and stop in the middle of everything, with or without a server."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -23,6 +24,7 @@ from tests.clients.offers import (
 )
 from tests.clients.phone_bench import HAPPY, Clock, Server, make_runner
 from tests.eventually import eventually
+from tests.simulation.loop import SimLoop
 
 CAUSES: list[RestoreCause] = [
     *("undo", "stop", "revert", "dead_man", "lease_lost"),
@@ -91,16 +93,22 @@ async def test_undo_in_the_middle_of_a_write_ends_the_write_and_restores(cause: 
     assert runner.record.in_flight is None
 
 
-async def test_undo_takes_less_than_two_seconds_in_the_middle_of_a_write_at_the_pace_of_a_real_aid() -> None:
-    pair, server = VirtualPair(*(VirtualAid(ear, SERIALS[ear]) for ear in EARS)), Server()
-    runner, loop = make_runner(pair), asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(runner.run_offer(make_offer(pair), server.report))
-        await eventually(lambda: told(server.reports)[-1:] == ["right writing"])
-        began_s = loop.time()
-        assert await runner.revert("undo", server.report)
-        assert loop.time() - began_s < 2.0
-    assert holds_base(pair)
+def test_undo_takes_less_than_two_seconds_in_the_middle_of_a_write_at_the_pace_of_a_real_aid() -> None:
+    async def undone_s() -> float:
+        pair, server = VirtualPair(*(VirtualAid(ear, SERIALS[ear]) for ear in EARS)), Server()
+        runner, loop = make_runner(pair), asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(runner.run_offer(make_offer(pair), server.report))
+            await eventually(lambda: told(server.reports)[-1:] == ["right writing"])
+            began_s = loop.time()
+            assert await runner.revert("undo", server.report)
+            took_s = loop.time() - began_s
+        assert holds_base(pair)
+        return took_s
+
+    # By the time of the aids and of the phone: what the machine does beside counts for nothing.
+    with asyncio.Runner(loop_factory=lambda: SimLoop(random.Random(0))) as runner:
+        assert 0.5 < runner.run(undone_s()) < 2.0
 
 
 async def test_undo_gives_a_write_that_is_nearly_done_the_time_to_finish() -> None:
