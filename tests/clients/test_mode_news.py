@@ -74,7 +74,8 @@ async def test_a_phone_that_hears_of_another_device_shows_nothing(bench: CareBen
 
 
 async def test_a_dead_man_that_strikes_while_the_server_still_thinks_it_lives_ends_it(bench: CareBench) -> None:
-    limits = PhoneLimits(session=SessionLimits(dead_man_s=0.5))
+    # Long enough for a change to be tried before.
+    limits = PhoneLimits(session=SessionLimits(dead_man_s=2.5))
     runner = bench.runner(limits=limits)
     async with bench.phone(runner=runner, duties=QUICK), fitter_of(bench) as (fitter, news):
         granted = await live(fitter)

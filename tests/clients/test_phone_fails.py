@@ -165,7 +165,7 @@ async def test_an_undo_answers_when_the_aids_are_read_and_not_when_the_server_ha
         return await ask(target, payload, answer=answer)
 
     monkeypatch.setattr(trial.hub, "ask", slow)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(SOON_S):
         assert await trial.phone.undo()
     assert all(trial.is_quiet(ear) for ear in EARS)
     assert told == []

@@ -180,7 +180,8 @@ async def test_undo_works_while_there_is_no_network_and_is_told_when_there_is(be
 
 
 async def test_the_dead_man_needs_no_server_and_is_told_of_later(bench: CareBench) -> None:
-    limits = PhoneLimits(session=SessionLimits(dead_man_s=0.5))
+    # Long enough for a change to be tried before.
+    limits = PhoneLimits(session=SessionLimits(dead_man_s=2.5))
     async with bench.phone(runner=bench.runner(limits=limits)) as phone, room(bench) as here:
         await here.go_live()
         assert await here.change() == "confirmed"
