@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from tests.chaos.history import Event
-from tests.chaos.paths import ALL, BUS_LANE, Paths, is_of_bus
+from tests.chaos.paths import ALL, Paths, is_of_bus
 from tests.chaos.story import APPLIED, Op, Story, key_of
 from tests.chaos.violation import Violation
 
@@ -139,22 +139,25 @@ def presence_is_true(story: Story, paths: Paths) -> Iterator[Violation]:
             welcome = step if step.f == "welcome" else None if step.f in {"boot", "hello", "crash"} else welcome
             died = step if step.f == "crash" else None if step.f == "boot" else died
             place += 1
-        if said.v["online"] and died is not None and said.t - died.t > GONE_NS:
+        # What was said was so at some time between question and answer.
+        asked_ns = said.t - said.v.get("took_ms", 0) * 1_000_000
+        if said.v["online"] and died is not None and asked_ns - died.t > GONE_NS:
             yield Violation("I9", story.device, f"{said.v['pod']} says online of a phone long dead", (died, said))
-        is_here = welcome is not None and said.t - welcome.t > HERE_NS and _hears(steps[place:])
-        if not said.v["online"] and welcome is not None and is_here and not _was_disturbed(welcome.p, said.t, paths):
+        is_here = welcome is not None and asked_ns - welcome.t > HERE_NS and _hears(steps[place:])
+        was_so = welcome is None or _was_disturbed(welcome.p, asked_ns, said.t, paths)
+        if not said.v["online"] and is_here and not was_so and welcome is not None:
             yield Violation(
                 "I9", story.device, f"{said.v['pod']} says offline of a phone that is there", (welcome, said)
             )
 
 
-def _was_disturbed(phone: str, t: float, paths: Paths) -> bool:
-    """Lately, by whatever may keep one pod from hearing of another's phone."""
-    lanes = [fault.lane for fault in paths.active(t - TOLD_NS, t)]
-    if any(lane in {phone, BUS_LANE, *ALL} or lane.startswith("pod") for lane in lanes):
-        return True
+def _was_disturbed(phone: str, asked_ns: float, said_ns: float, paths: Paths) -> bool:
+    """Lately, by whatever may keep one pod from hearing of another's phone, whoever it was done for."""
+    for fault in paths.active(asked_ns - TOLD_NS, said_ns):
+        if fault.lane in {phone, *ALL} or fault.lane.startswith("pod") or "bus" in fault.event.v["fault"]:
+            return True
     # A pod that does not answer is not believed to have a phone: that is so, and no other pod can know better.
-    return paths.were_late(paths.pods(phone, t, t), t - SILENT_NS, t + SILENT_NS)
+    return paths.were_late(paths.pods(phone, asked_ns, said_ns), asked_ns - SILENT_NS, said_ns + SILENT_NS)
 
 
 def _hears(later: Sequence[Event]) -> bool:

@@ -37,7 +37,6 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     truth_is_known,
     fences_rise,
     old_fences_are_dead,
-    one_stream,
     one_answer_per_key,
     numbers_have_no_gaps,
     nothing_strays,
@@ -52,7 +51,8 @@ def check(history: Iterable[Event]) -> list[Violation]:
     history = list(history)
     told, paths, calm = stories(history), Paths(history), calm_of(history)
     found = [broken for story in told.values() for invariant in INVARIANTS for broken in invariant(story)]
-    found += [broken for story in told.values() for broken in presence_is_true(story, paths)]
+    for story in told.values():
+        found += [*one_stream(story, paths), *presence_is_true(story, paths)]
     found += [*calls_succeed(told, paths), *nothing_is_lost_on_the_way(history, paths)]
     samples = [event for event in history if event.f == "sample"]
     return [*found, *changes_get_through(told, paths, calm), *bounds_hold(samples, _begin(history, "faults"), calm)]

@@ -4,6 +4,7 @@ Whether that is so is for the judge. Read ``ask_whether_here`` first.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,8 +25,10 @@ async def ask_whether_here(url: str, token: str, pod: str, devices: Sequence[str
         while True:
             await asyncio.sleep(EVERY_S)
             for device in devices:
+                asked_s = time.monotonic()
                 try:
                     held = await hub.invoke("GetDevice", DeviceQuery(device=device), result=DeviceAnswer)
                 except (ConnectionError, TimeoutError, HubCallError):
                     break
-                history.write("ok", "presence", device, pod=pod, online=held.phone.online)
+                took_ms = round((time.monotonic() - asked_s) * 1_000)
+                history.write("ok", "presence", device, pod=pod, online=held.phone.online, took_ms=took_ms)

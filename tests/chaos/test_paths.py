@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.check_order import one_stream
 from tests.chaos.check_pods import calls_succeed, presence_is_true
 from tests.chaos.check_resume import nothing_is_lost_on_the_way
 from tests.chaos.history import Event, EventType
@@ -136,13 +137,64 @@ def test_who_has_a_connection_from_its_beginning_is_known_by_the_connection(pod:
     assert len(list(nothing_is_lost_on_the_way(told, Paths(told)))) == broken
 
 
+HERE = [fact("route", lane="phone-0", pod="pod-1"), ("phone-0", "ok", "welcome", "d", {"gen": 1})]
+HEARS = [("phone-0", "ok", "offer_in", "d", {"epoch": "e", "seq": 1})]
+
+
+def said_away(between: list[Any], **values: Any) -> list[Event]:
+    """A pod is asked of a phone that came, and then something was, and calls it away; it is there."""
+    said = ("runner", "ok", "presence", "d", {"pod": "pod-0", "online": False, **values})
+    return history(*HERE, *[fact("lag", worst_ms=1)] * 6, *between, said, *HEARS)  # type: ignore[arg-type]  # lines
+
+
 @pytest.mark.parametrize(
     ("late", "broken"),
     [([], 1), ([fact("late", pod="pod-1", ms=900)], 0), ([fact("late", pod="pod-0", ms=900)], 1)],
 )
 def test_a_pod_that_was_silent_is_not_believed_to_have_a_phone(late: list[Any], broken: int) -> None:
-    here = [fact("route", lane="phone-0", pod="pod-1"), ("phone-0", "ok", "welcome", "d", {"gen": 1})]
-    said = ("runner", "ok", "presence", "d", {"pod": "pod-0", "online": False})
-    heard = ("phone-0", "ok", "offer_in", "d", {"epoch": "e", "seq": 1})
-    told = history(*here, *[fact("lag", worst_ms=1)] * 6, *late, said, heard)  # type: ignore[arg-type]  # lines of a history
+    told = said_away(late)
     assert len(list(presence_is_true(stories(told)["d"], Paths(told)))) == broken
+
+
+@pytest.mark.parametrize(
+    ("lane", "kind", "broken"),
+    [
+        ("bus", "bus_kill", 0),
+        ("resumer-0", "resume_bus_kill", 0),
+        ("resumer-0", "resume_cut", 1),
+        ("fitter-0", "fitter_reset", 1),
+    ],
+)
+def test_without_the_bus_a_pod_may_not_hear_of_a_phone_whoever_it_was_taken_from(
+    lane: str, kind: str, broken: int
+) -> None:
+    told = said_away(fault(lane, kind))
+    assert len(list(presence_is_true(stories(told)["d"], Paths(told)))) == broken
+
+
+@pytest.mark.parametrize(("took_ms", "broken"), [(1_000, 1), (3_000, 0)])
+def test_what_a_pod_says_was_so_when_it_was_asked_at_the_earliest(took_ms: int, broken: int) -> None:
+    told = said_away([], took_ms=took_ms)
+    assert len(list(presence_is_true(stories(told)["d"], Paths(told)))) == broken
+
+
+@pytest.mark.parametrize(("later", "is_excused"), [(0, True), (1, False)])
+def test_a_pod_is_known_to_be_gone_to_its_clients_before_it_is_buried(later: int, is_excused: bool) -> None:
+    between = [fact("lag", worst_ms=1)] * later
+    told = history(ROUTE, *call("ok"), *call("info"), *between, *fault("pod-1", "server_gone"))
+    assert bool(list(calls_succeed(stories(told), Paths(told)))) == (not is_excused)
+
+
+@pytest.mark.parametrize(("worst_ms", "is_excused"), [(1_500, True), (200, False)])
+def test_a_machine_that_stood_still_says_so_when_it_goes_on(worst_ms: int, is_excused: bool) -> None:
+    # Two seconds after the call was lost.
+    told = history(ROUTE, *call("ok"), *call("info"), fact("late", pod="pod-1"), fact("lag", worst_ms=worst_ms))
+    assert bool(list(calls_succeed(stories(told), Paths(told)))) == (not is_excused)
+
+
+@pytest.mark.parametrize(("worst_ms", "broken"), [(100, 1), (600, 0)])
+def test_a_machine_that_is_late_brings_late_what_was_in_flight(worst_ms: int, broken: int) -> None:
+    attached = [("phone-0", "ok", "welcome", "d", {"gen": gen}) for gen in (1, 2)]
+    offer = ("phone-0", "ok", "offer_in", "d", {"epoch": "e", "seq": 1, "gen": 1})
+    told = history(*attached, fact("lag", worst_ms=worst_ms), offer)  # type: ignore[arg-type]  # lines of a history
+    assert len(list(one_stream(stories(told)["d"], Paths(told)))) == broken
