@@ -58,7 +58,7 @@ async def patient(
 
 async def acquire(node: NodeDriver, patient: Patient) -> dict[str, Any]:
     """A lease with a head: the phone has attached and was read back."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(45):
         while True:
             lease = await node.invoke("fitter", "AcquireLease", {"device": patient.device, "session": "s1"})
             if "head" in lease and lease["phone"]["online"]:

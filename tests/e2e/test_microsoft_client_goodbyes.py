@@ -12,7 +12,8 @@ from tests.e2e.client import COMBINATIONS, HUB, PROTOCOLS, Client, Combination, 
 from tests.e2e.node_client import NodeDriver
 from tests.running import Server, server
 
-TOKEN_LIFE_S = 3
+# As long as it may take until all of them have come.
+TOKEN_LIFE_S = 8
 STATEFUL = tuple(Combination("WebSockets", name) for name in PROTOCOLS)
 
 

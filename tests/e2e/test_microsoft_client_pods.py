@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.client import PROTOCOLS, Client, Combination
 from tests.e2e.node_client import NodeDriver
+from tests.eventually import eventually
 from tests.pods_running import PodsRunning, pods_running, token_of
 from tests.signaling.pods_inside import certificates
 
@@ -36,6 +37,16 @@ async def fragile(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pod
 def client_of(pods: PodsRunning, node: NodeDriver, combination: Combination, **options: object) -> Client:
     server = next(iter(pods.pods.values()))
     return Client(node, server, combination, url=pods.balancer.url, keepAliveMs=500, **options)
+
+
+async def owner_of(connection_id: str, pods: PodsRunning) -> int:
+    """The pod that has a connection, by its log."""
+
+    def found() -> list[int]:
+        return [number for number, pod in pods.pods.items() if f'"{connection_id}"' in pod.log_text]
+
+    await eventually(found)
+    return found()[0]
 
 
 async def test_calls_streams_pushes_and_questions_over_every_transport(
@@ -96,7 +107,7 @@ async def test_a_pod_that_was_killed_is_noticed_at_once_and_the_client_goes_else
     client = client_of(fragile, node, Combination(transport, "json"))
     connection_id = await client.connect("a", token=token_of("ann"), reconnect=True)
     assert await node.invoke("a", "Echo", 1) == 1
-    owner = next(number for number, pod in fragile.pods.items() if f'"{connection_id}"' in pod.log_text)
+    owner = await owner_of(connection_id, fragile)
     await fragile.kill(owner)
     await node.event("reconnecting", "a")
     await node.event("reconnected", "a")
@@ -109,7 +120,7 @@ async def test_a_client_is_told_to_come_back_by_a_pod_that_it_never_speaks_to(
 ) -> None:
     client = client_of(fragile, node, Combination("LongPolling", "messagepack"))
     connection_id = await client.connect("a", token=token_of("ann"), reconnect=True)
-    owner = next(number for number, pod in fragile.pods.items() if f'"{connection_id}"' in pod.log_text)
+    owner = await owner_of(connection_id, fragile)
     ending = asyncio.ensure_future(fragile.terminate(owner))
     await node.event("reconnecting", "a")
     await node.event("reconnected", "a")

@@ -118,7 +118,7 @@ async def test_both_ends_notice_a_black_hole(brisk_server: Server, node: NodeDri
             for name in ("json", "messagepack")
         }
         for name, client in clients.items():
-            await client.connect(name, reconnect=True, keepAliveMs=500, serverTimeoutMs=1_500)
+            await client.connect(name, reconnect=True, keepAliveMs=500, serverTimeoutMs=2_500)
         link.black_hole()
         for client in clients.values():
             assert await client.ended(client.combination.protocol) == "client_timeout"

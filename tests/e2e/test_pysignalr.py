@@ -45,7 +45,7 @@ class Connection:
             answer.set_result(message)
 
         await self.client.send(target, list(args), completed)
-        return _value(await asyncio.wait_for(answer, 10))
+        return _value(await asyncio.wait_for(answer, 45))
 
     async def stream(self, target: str, *args: Any) -> list[Any]:
         """The items of a stream."""
@@ -59,7 +59,7 @@ class Connection:
             end.set_result(message)
 
         await self.client.stream(target, list(args), received, completed, completed)
-        _value(await asyncio.wait_for(end, 10))
+        _value(await asyncio.wait_for(end, 45))
         return items
 
     async def _opened(self) -> None:
@@ -84,7 +84,7 @@ async def connected(running: Server, protocol: str, user: str = "ann") -> AsyncI
     connection = Connection(running, await running.token(user, "clinician"), protocol)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(connection.client.run())
-        await asyncio.wait_for(connection.opened.wait(), 10)
+        await asyncio.wait_for(connection.opened.wait(), 45)
         yield connection
         task.cancel()
 

@@ -11,7 +11,7 @@ from tests.databases import new_postgres
 from tests.e2e.node_client import NodeDriver
 from tests.pods_running import PodsRunning, pods_running, token_of
 from tests.postgres import PostgresServer
-from tests.signaling.workers.crew import crew, token
+from tests.signaling.workers.crew import PATIENT, crew, token
 
 TRANSPORTS = (("polling",), ("polling", "websocket"))
 CALLS = 40
@@ -54,7 +54,8 @@ async def test_calls_reach_the_pod_that_has_the_session_over_any_other(
 async def test_workers_of_one_machine_are_one_server_to_it(
     their: NodeDriver, tmp_path: Path, transports: list[str]
 ) -> None:
-    async with crew(tmp_path) as workers:
+    async with crew(tmp_path, **PATIENT) as workers:
+        await workers.until_well()
         for number in range(6):
             name = f"client{number}"
             url = f"{workers.url}/hub"
