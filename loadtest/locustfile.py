@@ -86,6 +86,10 @@ class SessionUser(SignalRUser):
         """Until the slider moves next, or until a failed session tries again."""
         return RETRY_S if self._resting else self._slider.wait_s(time.perf_counter())
 
+    def phase(self) -> float:
+        """After how much of an interval, 0 to 1, the slider first moves."""
+        return random.random()
+
     @task
     def change(self) -> None:
         """Submit what the slider's moves come to and wait until the phone has proved it."""
@@ -120,7 +124,7 @@ class SessionUser(SignalRUser):
         content = self._fitter.ready()
         if self._sweep is None or self._resting:
             self._sweep = self._sweep or Sweep(content, step_ddb=self.step_ddb)
-            self._slider.start(time.perf_counter(), random.random())
+            self._slider.start(time.perf_counter(), self.phase())
             self._resting = False
         return self._sweep
 

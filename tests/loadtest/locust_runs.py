@@ -12,7 +12,7 @@ from typing import Any, Final
 __all__ = ["LocustRun", "locust_run"]
 
 ROOT: Final = Path(__file__).parents[2]
-END_S: Final = 40.0
+END_S: Final = 120.0
 
 Row = tuple[str, str]
 """Type and name of a row of the statistics."""

@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.loadtest.locust_runs import locust_run
 from tests.running import Server, server
 
+# Locust itself takes a while to begin.
+pytestmark = pytest.mark.timeout(180)
 CHANGE = ("change", "submit to confirmed")
 KEY_FILE = "dev-signing-key"
 MOVE = ("change", "move to confirmed")
@@ -57,22 +59,23 @@ async def confirmed_changes(running: Server) -> float:
 async def test_every_change_is_timed_from_submit_to_the_phones_proof(
     running: Server, tmp_path: Path, kind: str, options: tuple[str, ...], negotiations: int
 ) -> None:
-    run = await locust_run(tmp_path, running.url, *key(running), *options, "--patches-per-second", "10")
+    run = await locust_run(tmp_path, running.url, *key(running), *options, "--patches-per-second", "10", seconds=6)
     assert run.failures == {}, run.output
     assert run.exit_code == 0, run.output
     assert {name: run.count(kind, name) for name in METHODS} == METHODS
     assert run.count("POST", "/hub/negotiate") == negotiations
     assert run.count("POST", "/api/v1/devices") == 3
     changes = run.count(*CHANGE)
-    # 3 sessions at 10 moves a second for up to 4 s; a busy machine joins moves, it does not lose them all.
-    assert 15 <= changes <= 120
+    # 3 sessions at 10 moves a second for up to 7 s; a busy machine joins moves, it does not lose them all.
+    assert 15 <= changes <= 210
     assert changes <= run.count(kind, "Submit") <= changes + 3
     # Received, writing and confirmed; at the end of the run some of them are on their way.
     assert 3 * changes - 9 <= run.count(kind, "Report") <= 3 * changes + 9
     # By the same changes: a move is never later than its submit.
     assert 0 < run.rows[CHANGE]["total_response_time"] < run.rows[MOVE]["total_response_time"]
-    # An id in a name would make a row of its own.
-    assert len(run.rows) == (11 if negotiations else 10)
+    # An id in a name would make a row of its own. What is said now and then may have been said already.
+    now_and_then = {(kind, "Heartbeat"), (kind, "RenewLease")}
+    assert len(run.rows.keys() - now_and_then) == (11 if negotiations else 10)
 
 
 async def test_a_key_that_is_not_the_servers_fails_every_request_and_the_run(running: Server, tmp_path: Path) -> None:
@@ -95,11 +98,11 @@ async def test_changes_that_are_refused_or_not_proved_or_not_answered_are_failur
     running: Server, tmp_path: Path
 ) -> None:
     odd = "tests/loadtest/locustfiles/odd_sessions.py"
-    run = await locust_run(tmp_path, running.url, *key(running), "--answer-timeout", "2", file=odd, seconds=6)
+    run = await locust_run(tmp_path, running.url, *key(running), "--answer-timeout", "3", file=odd, seconds=7)
     refused, wrong, silent = "ChangeRefused('unsafe K7')", "NotConfirmed('ended as failed E_READBACK')", "no end within"
     assert run.failures[("SignalR", "Submit")] == [refused]
     for row in (CHANGE, MOVE):
-        assert sorted(run.failures[row]) == [refused, wrong, f"TimeoutError('{silent} 2 s')"]
+        assert sorted(run.failures[row]) == [refused, wrong, f"TimeoutError('{silent} 3 s')"]
     assert set(run.failures) == {("SignalR", "Submit"), CHANGE, MOVE}
     assert run.exit_code == 1
     assert "not one change was confirmed" in run.output
@@ -109,7 +112,7 @@ async def one_is_refused(port: int) -> None:
     """Until somebody has asked for the server that is gone: one that is back at once would refuse nobody."""
     with socket.create_server(("127.0.0.1", port)) as listener:
         listener.setblocking(False)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             connection, _ = await asyncio.get_running_loop().sock_accept(listener)
         connection.close()
 
@@ -122,8 +125,8 @@ async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_t
         async with server(first) as killed:
             await killed.token("ann", "clinician")
             port = str(urlsplit(killed.url).port)
-            run = tasks.create_task(locust_run(tmp_path, killed.url, *key(killed), seconds=16))
-            async with asyncio.timeout(20):
+            run = tasks.create_task(locust_run(tmp_path, killed.url, *key(killed), seconds=24))
+            async with asyncio.timeout(24):
                 while await confirmed_changes(killed) < 7:  # noqa: ASYNC110  # polling: the server tells nobody
                     await asyncio.sleep(0.1)
             same_key = (first / KEY_FILE).read_text().strip()
@@ -144,8 +147,8 @@ async def test_sessions_come_back_when_the_server_was_killed_and_has_forgotten_t
 
 
 async def test_a_run_that_has_no_time_to_confirm_anything_fails(running: Server, tmp_path: Path) -> None:
-    slow = ("--patches-per-second", "0.01")
-    run = await locust_run(tmp_path, running.url, *key(running), *slow, users=1, seconds=3)
+    slow, late = ("--patches-per-second", "0.01"), "tests/loadtest/locustfiles/late_hands.py"
+    run = await locust_run(tmp_path, running.url, *key(running), *slow, file=late, users=1, seconds=3)
     assert run.failures == {}
     assert run.exit_code == 1
     assert "not one change was confirmed" in run.output

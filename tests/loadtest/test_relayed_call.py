@@ -8,7 +8,7 @@ from loadtest.relayed_call import main
 
 
 def test_it_prints_what_one_call_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seconds", "1"]) == 0
+    assert main(["--seconds", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["media"] == "audio"
     assert found["callCoreShare"] > 0

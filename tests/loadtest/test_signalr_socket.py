@@ -22,8 +22,8 @@ from tests.eventually import eventually
 from tests.running import Server, server
 
 T = TypeVar("T")
-BRISK = SocketOptions(call_timeout_s=0.3, connect_timeout_s=0.5, tick_s=0.05, max_pending_calls=2)
-SOON_S = 5.0
+SOON_S = 30.0
+PATIENT = SocketOptions(call_timeout_s=SOON_S, connect_timeout_s=SOON_S, tick_s=0.05, max_pending_calls=2)
 
 
 async def in_greenlets(work: Callable[[], T], *hubs: SignalRSocket) -> T:
@@ -42,8 +42,7 @@ async def in_greenlets(work: Callable[[], T], *hubs: SignalRSocket) -> T:
 
 @pytest.fixture(scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    settings = {"AURICLE_CLIENT_TIMEOUT_S": "0.8", "AURICLE_KEEP_ALIVE_S": "0.2", "AURICLE_SWEEP_S": "0.05"}
-    async with server(tmp_path_factory.mktemp("data"), "--conformance", **settings) as started:
+    async with server(tmp_path_factory.mktemp("data"), "--conformance") as started:
         yield started
 
 
@@ -60,7 +59,7 @@ async def hub(running: Server, protocol: ProtocolName) -> SignalRSocket:
 
 
 async def new_socket(
-    running: Server, protocol: ProtocolName = "json", options: SocketOptions = BRISK, token: str | None = None
+    running: Server, protocol: ProtocolName = "json", options: SocketOptions = PATIENT, token: str | None = None
 ) -> SignalRSocket:
     token = await running.token("ann", "clinician") if token is None else token
     headers = {"Authorization": f"Bearer {token}"}
@@ -147,7 +146,7 @@ async def test_a_call_without_an_answer_in_time_is_given_up_and_its_late_answer_
         hub.on("Asked", wait, str)
         opened(hub)
         with pytest.raises(TimeoutError, match=r"no answer within 0\.3 s"):
-            hub.invoke("AskMe", "Asked", "x")
+            hub.invoke("AskMe", "Asked", "x", timeout_s=0.3)
         gate.set()
         left.wait(SOON_S)
         return result(hub, "Echo", "next")
@@ -171,12 +170,17 @@ async def test_no_more_calls_than_the_bound_are_out(hub: SignalRSocket) -> None:
 
 
 async def test_a_connection_that_says_nothing_is_kept_alive_beyond_the_servers_time_out(
-    running: Server, protocol: ProtocolName
+    tmp_path: Path, protocol: ProtocolName
 ) -> None:
+    async with server(tmp_path, "--conformance", AURICLE_CLIENT_TIMEOUT_S="3", AURICLE_SWEEP_S="0.05") as brisk:
+        await only_the_lively_one_lives(brisk, protocol)
+
+
+async def only_the_lively_one_lives(running: Server, protocol: ProtocolName) -> None:
     limits = HubLimits(max_message_bytes=1_048_576, keep_alive_s=0.2)
     lively = await new_socket(running, protocol, SocketOptions(limits=limits, tick_s=0.05))
     # After its first ping, which is due at once, this one stays silent for longer than the server waits.
-    silent = await new_socket(running, protocol, BRISK)
+    silent = await new_socket(running, protocol)
 
     def work() -> tuple[str, object]:
         lost = AsyncResult()
@@ -250,7 +254,8 @@ async def test_a_close_from_here_is_a_goodbye_that_nobody_is_told_of(running: Se
 
     def causes() -> list[str]:
         """Why the newest connection ended, as the server saw it."""
-        lines = [json.loads(line) for line in running.log_text.splitlines()]
+        whole, _, _ = running.log_text.rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines()]
         newest = [line["connection"] for line in lines if line["event"] == "connection_opened"][-1]
         return [
             line["cause"] for line in lines if line["event"] == "connection_closed" and line["connection"] == newest
@@ -279,12 +284,14 @@ async def test_an_unknown_connection_token_is_refused(running: Server) -> None:
 
 async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        hub = SignalRSocket(f"http://127.0.0.1:{mute.getsockname()[1]}/hub", options=BRISK)
+        hub = SignalRSocket(
+            f"http://127.0.0.1:{mute.getsockname()[1]}/hub", options=SocketOptions(connect_timeout_s=0.5)
+        )
         with pytest.raises(HubRefused, match=r"no connection within 0\.5 s"):
             await in_greenlets(hub.open, hub)
 
 
 async def test_a_server_that_is_away_is_refused_by_its_cause() -> None:
-    hub = SignalRSocket("http://127.0.0.1:9/hub", options=BRISK)
+    hub = SignalRSocket("http://127.0.0.1:9/hub", options=PATIENT)
     with pytest.raises(HubRefused, match="no connection: ConnectionRefusedError"):
         await in_greenlets(hub.open, hub)
