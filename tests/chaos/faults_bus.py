@@ -150,7 +150,9 @@ async def edge_cut_byte(stage: Stage, fault: Fault) -> bool:
     """In the middle of a statement, or of a message."""
     link, cuts = _edge(stage, fault), _edge(stage, fault).cuts
     link.cut_after_bytes(int(fault.value.partition(":")[2]))
-    return await holds_within(LANDS_S, lambda: link.cuts > cuts)
+    landed = await holds_within(LANDS_S, lambda: link.cuts > cuts)
+    link.cut_no_more()
+    return landed
 
 
 async def edge_black_hole(stage: Stage, fault: Fault) -> bool:

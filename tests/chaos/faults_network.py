@@ -1,7 +1,6 @@
 """What happens on the way between a client and the server. Each function says whether the fault has landed."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import nullcontext
 
 from tests.chaos.profile import Fault
@@ -36,7 +35,7 @@ async def cut_frame(stage: Stage, fault: Fault) -> bool:
     link, count = _link(stage, fault), int(fault.value)
     cuts = link.cuts
     link.cut_after_frames(count)
-    return await _while_they_talk(stage, fault, lambda: link.cuts > cuts)
+    return await _is_cut(stage, fault, link, cuts)
 
 
 async def cut_byte(stage: Stage, fault: Fault) -> bool:
@@ -44,14 +43,16 @@ async def cut_byte(stage: Stage, fault: Fault) -> bool:
     link, count = _link(stage, fault), int(fault.value)
     cuts = link.cuts
     link.cut_after_bytes(count)
-    return await _while_they_talk(stage, fault, lambda: link.cuts > cuts)
+    return await _is_cut(stage, fault, link, cuts)
 
 
-async def _while_they_talk(stage: Stage, fault: Fault, holds: Callable[[], object]) -> bool:
-    """Wait for it; a phone is given something to do meanwhile."""
+async def _is_cut(stage: Stage, fault: Fault, link: Proxy, cuts: int) -> bool:
+    """Wait for it while they talk; a phone is given something to do meanwhile. What is missed does not happen later."""
     phone = stage.phones.get(fault.lane)
     with nullcontext() if phone is None else stage.tally.wishes.open(phone.name):
-        return await holds_within(LANDS_S, holds)
+        landed = await holds_within(LANDS_S, lambda: link.cuts > cuts)
+    link.cut_no_more()
+    return landed
 
 
 async def reset(stage: Stage, fault: Fault) -> bool:

@@ -30,6 +30,7 @@ BURIED: Final = "server_gone"
 BURIED_WITHIN_NS: Final = 1_000_000_000
 # How late a machine is is told when so much time, and what it was late by, is over.
 LAG_NS: Final = 1_000_000_000
+MS_NS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Paths:
         self._linked: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self._homes: dict[str, str] = {}
         self._lags: list[tuple[int, int]] = []
-        self._late: dict[str, list[int]] = defaultdict(list)
+        self._late: dict[str, list[tuple[int, int]]] = defaultdict(list)
         begun: dict[tuple[str, str], Event] = {}
         for event in history:
             if event.f == "start" and "lane" in event.v:
@@ -76,7 +77,7 @@ class Paths:
             elif event.f == "lag":
                 self._lags.append((event.t, event.v["worst_ms"]))
             elif event.f == "late":
-                self._late[event.v["pod"]].append(event.t)
+                self._late[event.v["pod"]].append((event.t, event.v["ms"]))
         self.faults += [Fault(start, inf) for start in begun.values()]
         self.faults.sort(key=lambda fault: fault.event.t)
         # Until when the longest of all up to each lasts: whoever looks back knows where to stop.
@@ -107,11 +108,12 @@ class Paths:
 
     def were_late(self, pods: Iterable[str], since: float, until: float) -> bool:
         """Whether one of some pods had no turn, or took none, when it was asked whether it is there."""
-        return any(since <= t <= until for pod in pods for t in self._late[pod])
+        silent = (each for pod in pods for each in self._late[pod])
+        return any(since <= t and t - ms * MS_NS <= until for t, ms in silent)
 
     def lag_ms(self, since: float, until: float) -> int:
         """How late the machine was at worst between two moments."""
-        return max((late for t, late in self._lags if since <= t <= until + LAG_NS + late * 1_000_000), default=0)
+        return max((late for t, late in self._lags if since <= t <= until + LAG_NS + late * MS_NS), default=0)
 
 
 def _when_begun(start: Event) -> Event:

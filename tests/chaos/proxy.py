@@ -138,10 +138,14 @@ class Proxy:
         """Reset the connection on which frame number ``count`` from now on passes, in either direction, after it."""
         self._frames_left = count
 
+    def cut_no_more(self) -> None:
+        """What was to be cut and has not been is not."""
+        self._bytes_left = self._frames_left = None
+
     def heal(self) -> None:
         """Pass everything from now on. Connections that were broken stay so, and are reset."""
         self.delay_s, self.rate_bytes_s, self.mirrors = 0.0, 0, False
-        self._bytes_left = self._frames_left = None
+        self.cut_no_more()
         for link in tuple(self._links):
             if link.swallows_client or link.swallows_server or link.is_half_open:
                 _cut(link)

@@ -156,6 +156,13 @@ def test_a_pod_that_was_silent_is_not_believed_to_have_a_phone(late: list[Any], 
     assert len(list(presence_is_true(stories(told)["d"], Paths(told)))) == broken
 
 
+@pytest.mark.parametrize(("ms", "broken"), [(900, 1), (3_000, 0)])
+def test_a_pod_that_was_silent_for_long_is_known_to_have_been_when_it_speaks(ms: int, broken: int) -> None:
+    told = [*said_away([])[:-1], *history(*[fact("lag", worst_ms=1)] * 13, fact("late", pod="pod-1", ms=ms))[-1:]]
+    told.append(Event(told[-1].t + S_NS, "phone-0", "ok", "offer_in", "d", {"epoch": "e", "seq": 1}))
+    assert len(list(presence_is_true(stories(told)["d"], Paths(told)))) == broken
+
+
 @pytest.mark.parametrize(
     ("lane", "kind", "broken"),
     [
@@ -188,7 +195,7 @@ def test_a_pod_is_known_to_be_gone_to_its_clients_before_it_is_buried(later: int
 @pytest.mark.parametrize(("worst_ms", "is_excused"), [(1_500, True), (200, False)])
 def test_a_machine_that_stood_still_says_so_when_it_goes_on(worst_ms: int, is_excused: bool) -> None:
     # Two seconds after the call was lost.
-    told = history(ROUTE, *call("ok"), *call("info"), fact("late", pod="pod-1"), fact("lag", worst_ms=worst_ms))
+    told = history(ROUTE, *call("ok"), *call("info"), fact("late", pod="pod-1", ms=900), fact("lag", worst_ms=worst_ms))
     assert bool(list(calls_succeed(stories(told), Paths(told)))) == (not is_excused)
 
 

@@ -4,12 +4,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
+from tests.chaos import faults_bus, faults_network
 from tests.chaos.frame_count import FrameCount
+from tests.chaos.nemesis import FAULTS
+from tests.chaos.profile import Fault
 from tests.chaos.proxy import Proxy, proxy
+from tests.chaos.stage import Stage
 from tests.eventually import eventually
 from tests.protocol.websocket.client import frame
 
@@ -67,6 +73,25 @@ async def test_a_connection_is_cut_after_the_byte_that_was_named() -> None:
             await reader.read(-1)
         await eventually(lambda: link.cuts == 1)
         assert got[0] == b"12345abcdefg"
+        writer.close()
+
+
+@pytest.mark.parametrize(("kind", "value"), [("fitter_cut_byte", "7"), ("edge_cut_byte", "bus:7")])
+async def test_a_cut_that_has_missed_its_moment_does_not_come_when_nobody_expects_it(
+    kind: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (faults_bus, faults_network):
+        monkeypatch.setattr(module, "LANDS_S", 0.05)
+    async with echo() as (url, got), proxy(url) as link:
+        edges = SimpleNamespace(bus=link)
+        stage = cast(
+            "Stage", SimpleNamespace(proxies={"a": link}, phones={}, fleet=SimpleNamespace(edges={"a": edges}))
+        )
+        assert not await FAULTS[kind](stage, Fault(kind, "a", 0.0, value))
+        reader, writer = await connect(link)
+        writer.write(b"abcdefghij")
+        assert await reader.readexactly(10) == b"abcdefghij"
+        assert (link.cuts, got) == (0, [b"abcdefghij"])
         writer.close()
 
 
