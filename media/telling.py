@@ -6,7 +6,7 @@ from protocol.contract.calls import CallEndReason
 
 from .call import Call
 
-__all__ = ["Changed", "Over", "Ring", "StopRinging", "Telling", "told"]
+__all__ = ["Changed", "Over", "Ring", "StopRinging", "Telling", "standing", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +68,14 @@ def told(before: Call | None, after: Call) -> tuple[Telling, ...]:
     if before is not None and any(getattr(after, name) != getattr(before, name) for name in changed):
         telling.append(Changed(tuple(leg.connection for leg in after.legs if leg.state == "joined")))
     return tuple(telling)
+
+
+def standing(call: Call) -> tuple[Telling, ...]:
+    """What all must know of a call that goes on, whatever they have heard of it."""
+    telling: list[Telling] = []
+    for leg in call.legs:
+        if leg.state == "ringing":
+            telling.append(Ring(leg.user, leg.until_s))
+        elif leg.state == "joined":
+            telling.append(StopRinging(leg.user, leg.connection))
+    return (*telling, Changed(tuple(leg.connection for leg in call.legs if leg.state == "joined")))

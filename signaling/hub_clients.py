@@ -129,6 +129,14 @@ class HubClients:
         """Every connection of a user of a clinic: another clinic may know somebody else by the same name."""
         return Audience(self._lifetime.send, self._lifetime.user(clinic, user), self._source)
 
+    def user_here(self, user: str, clinic: str) -> Audience:
+        """Those of them on this pod."""
+        return Audience(self._lifetime.send_here, self._lifetime.user(clinic, user), self._source)
+
+    def connection_anywhere(self, connection_id: str) -> Audience:
+        """One connection of any pod, which is asked nothing."""
+        return Audience(self._lifetime.send, self._lifetime.connection(connection_id), self._source)
+
     def connection(self, connection_id: str) -> OneClient:
         """One connection."""
         return OneClient(self._lifetime, connection_id, self._source)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from media.candidate import HostPolicy
-from protocol.contract.calls import FallBackReason
+from protocol.contract.calls import CallEndReason, FallBackReason
 from signaling.acs.visits import AcsVisits
 from signaling.config import Config
 from signaling.flows.visits import VisitFlow
@@ -20,6 +20,7 @@ from .backends import CallBackends
 from .beside import BesideParts, CallsBeside
 from .device_checks import CheckLimits, DeviceChecks
 from .flow import CallFlow, CallParts
+from .missed import MissedNews
 from .people import PeopleOfVisits
 from .registry import CallRegistry, MemoryCalls
 from .relay import SignalRelay
@@ -41,6 +42,7 @@ class CallHouse:
     """What of calls the hub and the app need."""
 
     flow: CallFlow
+    missed: MissedNews
     backends: CallBackends
     relay: SignalRelay
     checks: DeviceChecks
@@ -52,6 +54,7 @@ class CallHouse:
         """What time brings about. Raises Unavailable."""
         try:
             await self.flow.sweep()
+            await self.missed.sweep()
         finally:
             await self.beside.sweep()
 
@@ -72,7 +75,6 @@ def call_house(
     beside: BesideParts,
 ) -> CallHouse:
     """The calls of one process, which end with the visits that they are part of. Raises ConfigError."""
-    ended = metrics.counter("auricle_calls_ended_total", "Calls that have ended, by why.", ["reason"])
     plan, directory = config.ice_plan, joined.directory
     hosts = HostPolicy.ANY if config.dev else HostPolicy(config.ice_host_candidates)
     flow = CallFlow(
@@ -89,15 +91,17 @@ def call_house(
             now_s=clock,
             new_id=new_id,
             metrics=metrics,
-            ended=lambda reason: ended.labels(reason).inc(),
+            ended=_ended(metrics),
         )
     )
     relayed = relayed_calls(config, flow, visits, joined, tasks=tasks, metrics=metrics, new_id=new_id)
     visits.before_end.append(lambda visit: flow.over(visit.visit, "visit_ended"))
     visits.on_removed.append(flow.sent_away)
+    missed = MissedNews(flow, joined.backplane, visits.rooms.visits_here, tasks, config.max_calls)
     limits = SignalLimits(config.max_candidates, config.max_signals, config.signal_every_s)
     return CallHouse(
         flow,
+        missed,
         CallBackends(flow, visits, acs, waits=(config.acs_patience_s, monotonic), fell_back=_counted(metrics)),
         SignalRelay(flow, limits, relayed.line),
         DeviceChecks(_checks(config), hosts=hosts, tasks=tasks, new_id=new_id, reached=metrics.reached),
@@ -109,6 +113,11 @@ def call_house(
 
 def _checks(config: Config) -> CheckLimits:
     return CheckLimits(config.max_device_checks if config.device_check or config.dev else 0, config.device_check_s)
+
+
+def _ended(metrics: Metrics) -> Callable[[CallEndReason], None]:
+    ended = metrics.counter("auricle_calls_ended_total", "Calls that have ended, by why.", ["reason"])
+    return lambda reason: ended.labels(reason).inc()
 
 
 def _counted(metrics: Metrics) -> Callable[[FallBackReason], None]:

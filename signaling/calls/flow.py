@@ -12,34 +12,29 @@ from msgspec import structs
 
 from media import call as calls
 from media.call import Call, CallTimes, Place
-from media.call_relay import recording_state, wish_for_relay
+from media.call_relay import wish_for_relay
 from media.candidate import HostPolicy
 from media.ice import IcePlan
 from media.legs import LegEvent
-from media.telling import Changed, Over, Ring, StopRinging, told
 from protocol.contract.base import Failure, Refusal
 from protocol.contract.calls import (
     RELAY_PEER,
     AnswerCall,
-    AnsweredElsewhere,
     CallAnswer,
     CallBackend,
-    CallChanged,
-    CallEnded,
     CallEndReason,
     DeclineCall,
     EndCall,
-    IncomingCall,
     SetCallMedia,
     StartCall,
 )
 from protocol.contract.sessions import Done
 from protocol.errors import Unavailable
+from signaling.calls.news import CallNews
 from signaling.calls.registry import CallRegistry
 from signaling.hub import Caller
 from signaling.hub_clients import HubClients
 from signaling.metrics import Metrics
-from signaling.pushes import push
 
 __all__ = ["CallFlow", "CallParts", "VisitPeople"]
 
@@ -94,7 +89,7 @@ class CallParts:
     now_s: Callable[[], float]
     new_id: Callable[[], str]
     metrics: Metrics
-    ended: Callable[[str], None] = lambda _: None
+    ended: Callable[[CallEndReason], None] = lambda _: None
     relay_refusal: Callable[[], Refusal | None] = _no_relay
 
 
@@ -113,10 +108,13 @@ class CallFlow:
     def __init__(self, parts: CallParts) -> None:
         self.parts = parts
         self.on_change: list[Callable[[Call | None, Call], None]] = []
+        # Of those that others have made, when this pod finds them.
+        self.on_found: list[Callable[[Call | None, Call], None]] = []
         # Of the changes that were made here alone: each is heard of on one pod, once.
         self.on_made: list[Callable[[Call | None, Call], None]] = []
         # Of a call that was seen here at that time, Unix seconds, and is over: another pod has ended it.
         self.on_gone: list[Callable[[Call, float], None]] = []
+        self.news = CallNews(parts.clients, parts.now_s)
         self._registry = parts.registry
         # The calls that somebody here takes part in, or has begun, as they were last; looked at as time passes.
         self._visits: dict[str, _Seen] = {}
@@ -319,26 +317,13 @@ class CallFlow:
 
     def _became(self, before: Call | None, after: Call) -> None:
         """Tell everybody what they must know; whoever made the change tells it, and nobody else."""
-        self._see(after)
-        clients, where = self.parts.clients, {"visit": after.visit, "call_id": after.call_id}
-        for one in told(before, after):
-            if isinstance(one, Ring):
-                for_ms = max(0, round((one.until_s - self.parts.now_s()) * 1_000))
-                ringing = IncomingCall(caller=after.legs[0].user, media=after.media, ring_for_ms=for_ms, **where)
-                push(clients.user(one.user, after.clinic), ringing)
-            elif isinstance(one, StopRinging):
-                push(clients.user(one.user, after.clinic).excluding(one.but), AnsweredElsewhere(**where))
-            elif isinstance(one, Changed):
-                recording = recording_state(after)
-                news = CallChanged(
-                    state=after.state, peers=after.peers(), backend=after.backend, recording=recording, **where
-                )
-                for connection in one.connections:
-                    push(clients.connection(connection), news)
-            elif isinstance(one, Over):
-                for user in one.users:
-                    push(clients.user(user, after.clinic), CallEnded(reason=one.reason, **where))
-                self.parts.ended(one.reason)
+        if before is not None and before.visit in self._visits:
+            # What others had made of it until then.
+            self._see(before)
+        self._see(after, made=True)
+        self.news.everywhere(before, after)
+        if after.ended is not None:
+            self.parts.ended(after.ended)
         for made in self.on_made:
             made(before, after)
 
@@ -348,8 +333,8 @@ class CallFlow:
             for gone in self.on_gone:
                 gone(seen.call, seen.looked_s)
 
-    def _see(self, call: Call) -> None:
-        """What a call is now, whoever has changed it since it was seen here."""
+    def _see(self, call: Call, *, made: bool = False) -> None:
+        """What a call is now, whoever has changed it since it was seen here; ``made``: this pod has."""
         now_s, seen = self.parts.now_s(), self._visits.get(call.visit)
         if seen is not None and seen.call.call_id != call.call_id:
             self._forget(call.visit)
@@ -361,7 +346,7 @@ class CallFlow:
         else:
             seen.call, seen.looked_s = call, now_s
         if before is None or before.version != call.version:
-            for changed in self.on_change:
+            for changed in self.on_change if made else (*self.on_change, *self.on_found):
                 changed(before, call)
 
     def _answer(self, caller: Caller, call: Call) -> CallAnswer | Failure:

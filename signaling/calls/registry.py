@@ -35,6 +35,14 @@ class CallRegistry(Protocol):
         """It goes on: have it kept for another while."""
         ...
 
+    async def ended(self, call: Call) -> Call | None:
+        """How a call ended that was this once; None when it goes on, or nobody knows any more."""
+        ...
+
+    async def settle(self) -> None:
+        """Let the others know of calls that ended while they could not be told; theirs stands where they differ."""
+        ...
+
     async def busy(self, clinic: str, users: Collection[str], *, but: str) -> frozenset[str]:
         """Those who take part in the call of another visit than ``but``."""
         ...
@@ -76,6 +84,13 @@ class MemoryCalls:
 
     async def keep(self, call: Call) -> None:
         """See ``CallRegistry``; here it is kept for as long as it goes on."""
+
+    async def ended(self, call: Call) -> Call | None:
+        """See ``CallRegistry``; whoever could ask has ended it."""
+        return None
+
+    async def settle(self) -> None:
+        """See ``CallRegistry``; there are no others."""
 
     async def busy(self, clinic: str, users: Collection[str], *, but: str) -> frozenset[str]:
         """See ``CallRegistry``."""

@@ -42,6 +42,8 @@ class RedisCalls:
         self._limit = limit
         self._reached = reached
         self._known: dict[str, Call] = {}
+        # Calls that ended here while Redis was away.
+        self._untold: dict[str, Call] = {}
 
     async def get(self, visit: str) -> Call | None:
         """See ``CallRegistry``; the newest version, found from the one that was known here."""
@@ -95,6 +97,8 @@ class RedisCalls:
         if isinstance(claimed, TablesAway):
             if known != before:
                 return False
+            if after.ended is not None:
+                self._keep_untold(after)
         elif claimed != sealed:
             return False
         if after.ended is None:
@@ -102,8 +106,7 @@ class RedisCalls:
             await self._tables.put(_hint(self._tag(after.visit), after.call_id), sealed, ttl_s=self._ttl_s)
         else:
             self._known.pop(after.visit, None)
-            tag = self._tag(after.visit)
-            await self._tables.delete(_head(tag), _hint(tag, after.call_id))
+            await self._close(self._tag(after.visit), after.call_id)
         await self._mark_busy(before, after)
         return True
 
@@ -116,6 +119,24 @@ class RedisCalls:
             if claimed != call.call_id.encode():
                 return
         await self._write(call)
+
+    async def ended(self, call: Call) -> Call | None:
+        """See ``CallRegistry``."""
+        newest = await self._newest(call)
+        return None if newest.ended is None else newest
+
+    async def settle(self) -> None:
+        """See ``CallRegistry``."""
+        for visit, call in tuple(self._untold.items()):
+            tag = self._tag(visit)
+            claimed = await self._tables.claim(_version(tag, call), self._sealed(call), ttl_s=self._ttl_s)
+            head = await self._tables.get(_head(tag))
+            if isinstance(claimed, TablesAway) or isinstance(head, TablesAway):
+                return
+            self._untold.pop(visit, None)
+            # There may be another call by now.
+            if self._opened(claimed) == call and head == call.call_id.encode():
+                await self._close(tag, call.call_id)
 
     async def busy(self, clinic: str, users: Collection[str], *, but: str) -> frozenset[str]:
         """See ``CallRegistry``."""
@@ -141,6 +162,15 @@ class RedisCalls:
         await self._tables.put(_version(tag, call), sealed, ttl_s=self._ttl_s)
         await self._tables.put(_hint(tag, call.call_id), sealed, ttl_s=self._ttl_s)
         await self._mark_busy(None, call)
+
+    async def _close(self, tag: str, call_id: str) -> None:
+        await self._tables.delete(_head(tag), _hint(tag, call_id))
+
+    def _keep_untold(self, call: Call) -> None:
+        if len(self._untold) >= self._limit:
+            self._reached("max_calls")
+            del self._untold[next(iter(self._untold))]
+        self._untold[call.visit] = call
 
     async def _mark_busy(self, before: Call | None, after: Call) -> None:
         was = () if before is None else _taking_part(before)

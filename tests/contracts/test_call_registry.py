@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from msgspec.structs import replace
 
+from media.call import close
 from signaling.calls.registry import CallRegistry, MemoryCalls
 from signaling.calls.registry_redis import RedisCalls
 from signaling.metrics import Metrics
@@ -103,6 +104,73 @@ class TestRedisCalls(CallRegistryContract):
         assert await here.get("v1") == twice
         assert await there.get("v1") == twice
         assert not await there.swap(call, replace(once, version=call.version + 1))
+
+    async def test_how_a_call_has_ended_is_known_to_those_who_knew_it(self, registry: NewRegistry) -> None:
+        here, there, call = registry(), registry(), a_call()
+        await here.begin(call)
+        assert await there.get("v1") == call
+        assert await there.ended(call) is None
+        after = answered(call, "p1")
+        over_now = replace(close(after, "hung_up"), version=after.version + 1)
+        assert await here.swap(call, after)
+        assert await here.swap(after, over_now)
+        assert await there.get("v1") is None
+        assert await there.ended(call) == over_now
+
+    @pytest.mark.parametrize("differ", [False, True], ids=["nobody else has changed it", "somebody else has"])
+    async def test_a_call_that_ended_without_redis_is_over_for_the_others_unless_it_is_theirs(
+        self, pods: TablePods, server: RedisServer, differ: bool
+    ) -> None:
+        east, west = await pods.join(), await pods.join()
+        await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        here, there, call = over(east), over(west), a_call()
+        await here.begin(call)
+        assert await there.get("v1") == call
+        server.kill()
+        await eventually(lambda: not east.tables.is_up and not west.tables.is_up)
+        over_now = replace(close(call, "cancelled"), version=call.version + 1)
+        assert await here.swap(call, over_now)
+        await here.settle()
+        theirs = replace(answered(call, "p1"), version=call.version + 1)
+        if differ:
+            assert await there.swap(call, theirs)
+        server.start()
+        await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        assert await there.get("v1") == (theirs if differ else call)
+        for _ in range(2):
+            await here.settle()
+        if differ:
+            assert await there.get("v1") == await here.get("v1") == theirs
+            return
+        assert await there.get("v1") is await here.get("v1") is None
+        assert await there.ended(call) == over_now
+        assert await there.begin(a_call(call_id="c2")) is None
+
+    async def test_another_call_that_has_begun_meanwhile_goes_on(self, pods: TablePods, server: RedisServer) -> None:
+        east, west = await pods.join(), await pods.join()
+        await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        here, there, call, other = over(east), over(west), a_call(), a_call(call_id="c2")
+        await here.begin(call)
+        server.kill()
+        await eventually(lambda: not east.tables.is_up and not west.tables.is_up)
+        await here.swap(call, replace(close(call, "cancelled"), version=call.version + 1))
+        server.start()
+        await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        assert await there.begin(other) is None
+        await here.settle()
+        assert await here.get("v1") == await there.get("v1") == other
+
+    async def test_what_could_not_be_told_is_bounded(self, pods: TablePods, server: RedisServer) -> None:
+        east, reached = await pods.join(), list[str]()
+        await eventually(lambda: east.tables.is_up)
+        here = over(east, reached=reached)
+        server.kill()
+        await eventually(lambda: not east.tables.is_up)
+        for number in range(LIMIT + 1):
+            call = a_call(f"v{number}", f"c{number}", user=f"u{number}")
+            assert await here.begin(call) is None
+            assert await here.swap(call, replace(close(call, "cancelled"), version=call.version + 1))
+        assert reached == ["max_calls"]
 
     async def test_nothing_that_names_anybody_is_there_to_read_and_nothing_is_left(
         self, pods: TablePods, server: RedisServer

@@ -22,7 +22,7 @@ from media.call import (
     switch,
 )
 from media.legs import LegEvent
-from media.telling import Changed, Over, Ring, StopRinging, told
+from media.telling import Changed, Over, Ring, StopRinging, standing, told
 from protocol.contract.base import Refusal
 from protocol.contract.calls import SetCallMedia
 
@@ -101,6 +101,13 @@ def test_one_of_several_who_declines_ends_nothing() -> None:
     one = after(call, "ian", LegEvent.DECLINE)
     assert (one.state, told(call, one)) == ("ringing", (StopRinging("ian", ""), Changed(("a1",))))
     assert took(one, "pat", "p1").state == "active"
+
+
+def test_how_it_stands_is_told_to_all_whom_it_concerns() -> None:
+    call = took(begun("pat", "ian"), "pat", "p2")
+    rings = next(leg.until_s for leg in call.legs if leg.user == "ian")
+    expected = (StopRinging("ann", "a1"), StopRinging("pat", "p2"), Ring("ian", rings), Changed(("a1", "p2")))
+    assert standing(call) == expected
 
 
 def test_whoever_is_lost_may_come_back_for_a_while() -> None:
