@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from msgspec.structs import replace
 
-from media.call import close
+from media.call import Call, close
 from signaling.calls.registry import CallRegistry, MemoryCalls
 from signaling.calls.registry_redis import RedisCalls
 from signaling.metrics import Metrics
@@ -37,6 +37,22 @@ def over(pod: PodTables, *, key: bytes = b"k" * 32, reached: list[str] | None = 
     return RedisCalls(pod.tables, key=key, ttl_s=60, limit=LIMIT, reached=told.append)
 
 
+async def both(pods: TablePods) -> tuple[PodTables, PodTables]:
+    """Two pods that reach Redis."""
+    east, west = await pods.join(), await pods.join()
+    await eventually(lambda: east.tables.is_up and west.tables.is_up)
+    return east, west
+
+
+async def known_to_both(pods: TablePods) -> tuple[tuple[PodTables, PodTables], tuple[RedisCalls, RedisCalls], Call]:
+    """Two pods, their registries, and a call that both know."""
+    east, west = await both(pods)
+    here, there, call = over(east), over(west), a_call()
+    await here.begin(call)
+    assert await there.get("v1") == call
+    return (east, west), (here, there), call
+
+
 class TestRedisCalls(CallRegistryContract):
     """Over Valkey, and Redis when there is one."""
 
@@ -64,8 +80,7 @@ class TestRedisCalls(CallRegistryContract):
     async def test_without_redis_calls_go_on_for_those_who_know_them_and_are_there_for_all_when_it_is_back(
         self, pods: TablePods, server: RedisServer
     ) -> None:
-        east, west = await pods.join(), await pods.join()
-        await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        east, west = await both(pods)
         here, there, call = over(east), over(west), a_call()
         await here.begin(call)
         server.kill()
@@ -84,11 +99,7 @@ class TestRedisCalls(CallRegistryContract):
     async def test_who_did_not_hear_of_changes_that_redis_has_lost_finds_them_as_soon_as_they_are_kept_again(
         self, pods: TablePods, server: RedisServer, how: str
     ) -> None:
-        east, west = await pods.join(), await pods.join()
-        await eventually(lambda: east.tables.is_up and west.tables.is_up)
-        here, there, call = over(east), over(west), a_call()
-        await here.begin(call)
-        assert await there.get("v1") == call
+        (east, west), (here, there), call = await known_to_both(pods)
         if how == "killed":
             server.kill()
             await eventually(lambda: not east.tables.is_up and not west.tables.is_up)
@@ -121,11 +132,7 @@ class TestRedisCalls(CallRegistryContract):
     async def test_a_call_that_ended_without_redis_is_over_for_the_others_unless_it_is_theirs(
         self, pods: TablePods, server: RedisServer, differ: bool
     ) -> None:
-        east, west = await pods.join(), await pods.join()
-        await eventually(lambda: east.tables.is_up and west.tables.is_up)
-        here, there, call = over(east), over(west), a_call()
-        await here.begin(call)
-        assert await there.get("v1") == call
+        (east, west), (here, there), call = await known_to_both(pods)
         server.kill()
         await eventually(lambda: not east.tables.is_up and not west.tables.is_up)
         over_now = replace(close(call, "cancelled"), version=call.version + 1)
@@ -147,8 +154,7 @@ class TestRedisCalls(CallRegistryContract):
         assert await there.begin(a_call(call_id="c2")) is None
 
     async def test_another_call_that_has_begun_meanwhile_goes_on(self, pods: TablePods, server: RedisServer) -> None:
-        east, west = await pods.join(), await pods.join()
-        await eventually(lambda: east.tables.is_up and west.tables.is_up)
+        east, west = await both(pods)
         here, there, call, other = over(east), over(west), a_call(), a_call(call_id="c2")
         await here.begin(call)
         server.kill()
