@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from .breaker import Breaker, Happening, State, step, wait_s
+from .in_time import have_come
 from .limits import LineLimits
 from .link_redis import Link, LinkLost, packed
 
@@ -27,8 +28,6 @@ class TablesAway(Enum):
 
 AWAY: Final = TablesAway.AWAY
 _LOST: Final = object()
-# What has come is read by then, if it is the loop that was late: it may look at a timer first.
-_READ_S: Final = 0.005
 
 
 class _Owed(NamedTuple):
@@ -85,7 +84,7 @@ class Line:
         self._owed.extend(_Owed(answer, self._monotonic()) for answer in answers)
         try:
             self._link.write(packed(commands))
-            if not await _come(answers, self._limits.timeout_s if patient else self._limits.answer_s):
+            if not await have_come(answers, self._limits.timeout_s if patient else self._limits.answer_s):
                 self._reached("table_answer_s")
                 self._happened(Happening.LATE)
                 self._counted("late")
@@ -137,12 +136,3 @@ class Line:
 
     def _happened(self, happening: Happening) -> None:
         self._breaker = step(self._breaker, happening, now_s=self._monotonic(), chance=self._chance())
-
-
-async def _come(answers: "list[asyncio.Future[Any]]", within_s: float) -> bool:
-    """Whether all come within that time; what had come by then and was not read has."""
-    for patience_s in (within_s, _READ_S):
-        _, missing = await asyncio.wait(answers, timeout=patience_s)
-        if not missing:
-            return True
-    return False

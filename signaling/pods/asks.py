@@ -7,11 +7,11 @@ asks dates it by when he asked. Read ``PodAsks.put`` first.
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Final
 
 import msgspec
 
 from signaling.backplane import Backplane
+from signaling.bus.in_time import have_come
 
 __all__ = ["Asker", "PodAsks"]
 
@@ -30,8 +30,6 @@ class _Answer(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
-# What has come is read by then, if it is the loop that was late: it may look at a timer first.
-_READ_S: Final = 0.005
 _decode = msgspec.msgpack.Decoder(_Answer).decode
 
 
@@ -113,10 +111,7 @@ class PodAsks:
 
 
 async def _within(timeout_s: float, answer: asyncio.Future[bytes]) -> bytes | None:
-    for wait_s in (timeout_s, _READ_S):
-        if (await asyncio.wait((answer,), timeout=wait_s))[0]:
-            return answer.result()
-    return None
+    return answer.result() if await have_come((answer,), timeout_s) else None
 
 
 def _channel(pod: str) -> str:

@@ -50,9 +50,7 @@ class Far:
         """Both pods look at their calls, after as long as they wait between two looks."""
         for house in (self.east, self.west):
             house.wall.now_s += LOOK_S
-            calls = hub_of(house)._calls
-            await calls.flow.sweep()
-            await calls.missed.sweep()
+            await hub_of(house)._calls.sweep()
 
     async def loses_redis(self) -> None:
         self.bus.kill()
